@@ -1,0 +1,56 @@
+// The data plane behind one object: workers, listeners, upstreams. Built and driven by the composition root.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "policy/snapshot.h"
+
+namespace sluice::gateway {
+
+// As the keeper numbers them (kernel::WayIn has the same values; main/ checks that).
+enum class WayIn : std::uint8_t { bind = 0, local = 1, forward = 2, output = 3 };
+
+// A listening socket that the gateway may accept from; the descriptor is the gateway's to close.
+struct ListenerSocket {
+  std::string listener;  // by name, as in the policy
+  WayIn way = WayIn::bind;
+  std::uint32_t worker = 0;
+  int fd = -1;
+};
+
+// Asks for a source to be dropped in the kernel. Called on the control thread.
+struct BanRequest {
+  policy::Prefix source;
+  std::chrono::seconds duration{};
+  std::string reason;  // for people: which limit, which rule of the policy
+};
+
+struct GatewayOptions {
+  std::uint32_t workers = 1;
+  std::uint32_t own_mark = 0;  // SO_MARK of upstream sockets; 0: none set (no interception)
+  std::function<void(const BanRequest&)> on_ban;
+};
+
+class Gateway {
+ public:
+  static std::unique_ptr<Gateway> create(GatewayOptions options);
+  virtual ~Gateway() = default;  // stops at once
+
+  // Starts, or moves every worker to a new policy. `sockets` are all that serve from now on: listeners of the same
+  // name, way and worker keep accepting from the new descriptor, others stop accepting and drain.
+  // Requests under way keep the policy they began with. Returns when every worker has taken it over.
+  virtual void apply(std::shared_ptr<const policy::Snapshot> snapshot, std::vector<ListenerSocket> sockets) = 0;
+
+  // Stops accepting, finishes what is open, then calls `done` (on the control thread), at `deadline` at the latest.
+  virtual void drain(std::chrono::milliseconds deadline, std::function<void()> done) = 0;
+
+  virtual std::string status_json() const = 0;     // listeners, upstreams, endpoints with health, workers
+  virtual std::string metrics_text() const = 0;    // Prometheus text format
+};
+
+}  // namespace sluice::gateway

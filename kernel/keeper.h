@@ -1,0 +1,96 @@
+// Everything that Sluice holds in the kernel, behind one object: sockets, steering, interception, guard.
+// One thread (the keeper's). No call waits for the network; prepare() may take 100 ms (grace periods).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernel/plan.h"
+
+namespace sluice::kernel {
+
+// A message that an operator can act on; never an errno alone.
+struct Error {
+  std::string message;
+};
+template <typename T>
+using Result = std::expected<T, Error>;
+
+// A listening socket that the keeper owns. The descriptor stays the keeper's; pass a duplicate on.
+struct ListeningSocket {
+  std::uint32_t listener = 0;
+  WayIn way = WayIn::bind;
+  std::uint32_t worker = 0;
+  int fd = -1;
+};
+
+struct RuleCounter {
+  std::string rule;
+  GuardAction action = GuardAction::drop;
+  std::uint64_t packets = 0;  // by segments
+  std::uint64_t bytes = 0;
+};
+
+struct Ban {
+  Prefix source;
+  std::chrono::seconds left{};
+  std::uint64_t packets = 0;  // dropped so far
+  std::uint64_t bytes = 0;
+  std::string reason;
+};
+
+// One exported number, in Prometheus' terms.
+struct Sample {
+  std::string name;  // sluice_guard_packets_total
+  std::vector<std::pair<std::string, std::string>> labels;
+  double value = 0;
+  bool counter = true;  // else a gauge
+  std::string help;
+};
+
+struct KeeperOptions {
+  std::string pin_root = "/sys/fs/bpf/sluice";  // below it, a directory per ABI version and network namespace
+};
+
+class Keeper {
+ public:
+  // Adopts what an earlier keeper left pinned (bans, counters, links), or starts afresh.
+  static Result<std::unique_ptr<Keeper>> open(const KeeperOptions& options);
+  virtual ~Keeper() = default;
+
+  // Fills the inactive slots and creates missing sockets. Nothing that runs changes. A failed prepare leaves no trace.
+  virtual Result<void> prepare(const Plan& plan) = 0;
+  // Makes the prepared plan the one in force: guard, steering, then interception.
+  virtual Result<void> commit() = 0;
+  virtual void abandon() = 0;  // forgets what was prepared
+
+  // Sockets of the prepared plan, or of the one in force when nothing is prepared.
+  virtual std::vector<ListeningSocket> sockets() const = 0;
+
+  // Call about once a second while a gateway serves: renews the fail-open leases, follows interfaces and addresses,
+  // sweeps bans that ran out, notices and repairs what others flushed.
+  virtual void tick(bool gateway_alive) = 0;
+
+  // `source` shorter than a host is fine. A protected source is refused; a full table is an error, and counted.
+  virtual Result<void> ban(const Prefix& source, std::chrono::seconds duration, const std::string& reason) = 0;
+  virtual Result<bool> unban(const Prefix& source) = 0;  // false: was not banned
+  virtual std::vector<Ban> bans() const = 0;
+
+  virtual std::vector<RuleCounter> rule_counters() const = 0;
+  virtual std::vector<Sample> samples() const = 0;  // for the metrics page
+  virtual std::uint64_t generation() const = 0;     // of the plan in force; 0: none
+
+  // Takes interception away (new connections flow straight; those proxied go on until the process ends).
+  virtual void stop_intercepting() = 0;
+};
+
+// `sluice cleanup`: removes every trace (rules, routes, pins, links), whether or not a keeper lives.
+// Each line says what was removed.
+Result<std::vector<std::string>> cleanup(const KeeperOptions& options);
+
+}  // namespace sluice::kernel

@@ -1,0 +1,111 @@
+// What the composition root asks of the kernel: plain values, compiled from a policy, with no policy type in sight.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace sluice::kernel {
+
+// An address in 16 bytes, IPv4 as ::ffff:a.b.c.d, and a length that counts from the first of the 128 bits
+// (so 10.0.0.0/8 has length 104). Host bits are zero. ::/0 is all of IPv6 and only that; ::ffff:0:0/96 all of IPv4.
+struct Prefix {
+  std::array<std::uint8_t, 16> address{};
+  std::uint8_t length = 0;  // 0 to 128
+  bool v4 = false;
+
+  auto operator<=>(const Prefix&) const = default;
+};
+
+struct PortRange {
+  std::uint16_t first = 0;
+  std::uint16_t last = 65535;
+  auto operator<=>(const PortRange&) const = default;
+};
+
+// The ways by which a connection reaches a listener; each has its own sockets, so that the gateway knows the way.
+enum class WayIn : std::uint8_t { bind = 0, local = 1, forward = 2, output = 3 };
+inline constexpr int kWays = 4;
+
+// A listener has one socket per way that it uses and worker. `id` is its index in Plan::listeners.
+struct Listener {
+  std::string name;
+  std::optional<Prefix> bind_address;  // a host prefix; with it: way `bind`
+  std::uint16_t bind_port = 0;
+};
+
+enum class OnExit : std::uint8_t { closed, bypass };
+
+struct Intercept {
+  WayIn way = WayIn::local;
+  std::vector<Prefix> from;  // forward; empty: any
+  std::vector<Prefix> to;
+  std::vector<Prefix> except_from;
+  std::vector<Prefix> except_to;
+  std::vector<PortRange> ports;
+  std::vector<std::string> cgroups;  // output; paths below the cgroup2 root, "/a/b"
+  std::uint32_t listener = 0;
+  OnExit on_exit = OnExit::closed;
+  std::chrono::milliseconds lease{3000};
+  std::string where;  // for messages and nftables comments
+};
+
+struct Marks {
+  std::uint32_t mark = 0x100000;
+  std::uint32_t mask = 0x300000;
+  std::uint32_t table = 5177;
+  std::uint32_t priority = 5177;
+
+  // Two bits, three values. Each is compared and set under `mask`.
+  std::uint32_t intercepted() const { return mark; }             // forwarded SYNs, replies to transparent sockets
+  std::uint32_t gateway() const { return mark << 1; }            // the gateway's own sockets: never caught
+  std::uint32_t intercepted_output() const { return mark | mark << 1; }
+};
+
+enum class GuardAction : std::uint8_t { drop, count };
+
+struct GuardMatch {
+  std::vector<Prefix> from;
+  std::vector<Prefix> to;
+  std::vector<PortRange> from_ports;
+  std::vector<PortRange> to_ports;
+};
+
+struct GuardRule {
+  std::string name;     // unique; counters belong to it and survive a reload
+  GuardMatch match;
+  GuardMatch except;    // all empty: no exception
+  std::optional<std::uint8_t> protocol;
+  GuardAction action = GuardAction::drop;
+};
+
+struct Protect {
+  Prefix peer;
+  std::vector<PortRange> to_ports;      // of the packet's destination; empty: all
+  std::vector<std::string> interfaces;  // names; empty: all
+};
+
+struct Guard {
+  bool enabled = false;                 // attach at all (rules, or bans that drop)
+  std::vector<std::string> interfaces;  // empty: auto; names and globs
+  bool first = true;
+  std::vector<GuardRule> rules;
+  std::uint32_t max_bans = 100000;
+};
+
+struct Plan {
+  std::uint64_t generation = 0;
+  std::uint32_t workers = 1;  // 1 to 64
+  std::vector<Listener> listeners;
+  std::vector<Intercept> intercepts;
+  Marks marks;
+  std::vector<Protect> protect;          // the operator's, and the policy's own upstreams
+  std::vector<std::uint16_t> host_ports; // of the node's own addresses: never intercepted, dropped or banned
+  Guard guard;
+};
+
+}  // namespace sluice::kernel
