@@ -1,0 +1,216 @@
+// What one worker counts: plain arrays with a single writer, read by the control thread. No lock,
+// no allocation.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace sluice::gateway {
+
+enum class WayIn : std::uint8_t;  // gateway.h
+
+// Indices into the workers' arrays; Metrics::begin_generation gives them out.
+enum class ListenerSlot : std::uint32_t {};
+enum class RouteSlot : std::uint32_t {};
+enum class UpstreamSlot : std::uint32_t {};
+enum class EndpointSlot : std::uint32_t {};
+enum class LimitSlot : std::uint32_t {};
+
+// Only its worker adds; anybody may read. An add is a load and a store, without the bus lock of an
+// atomic increment.
+class SingleWriterCounter {
+ public:
+  void add(std::uint64_t n = 1) {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
+  void reset() { value_.store(0, std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+// Upper bounds in nanoseconds, 250 µs to 60 s; longer ones fall into the last, unbounded bucket.
+inline constexpr std::array<std::uint64_t, 17> kDurationBounds{
+    250'000,       500'000,       1'000'000,      2'500'000,      5'000'000,     10'000'000,
+    25'000'000,    50'000'000,    100'000'000,    250'000'000,    500'000'000,   1'000'000'000,
+    2'500'000'000, 5'000'000'000, 10'000'000'000, 30'000'000'000, 60'000'000'000};
+
+class DurationHistogram {
+ public:
+  void observe(std::chrono::nanoseconds duration) {
+    const std::uint64_t ns =
+        duration.count() < 0 ? 0 : static_cast<std::uint64_t>(duration.count());
+    std::size_t i = 0;
+    while (i < kDurationBounds.size() && ns > kDurationBounds[i])
+      ++i;
+    buckets_[i].add();
+    sum_ns_.add(ns);
+  }
+  std::uint64_t bucket(std::size_t i) const { return buckets_[i].get(); }  // not cumulative
+  std::uint64_t sum_ns() const { return sum_ns_.get(); }
+  void reset();
+
+ private:
+  std::array<SingleWriterCounter, kDurationBounds.size() + 1> buckets_;
+  SingleWriterCounter sum_ns_;
+};
+
+inline constexpr std::size_t kWays = 4;           // WayIn
+inline constexpr std::size_t kMaxReasons = 48;    // parse errors
+inline constexpr std::size_t kStatusClasses = 6;  // 1xx to 5xx, and 0: no answer was sent
+
+struct ListenerCounters {
+  std::array<SingleWriterCounter, kWays> opened;
+  std::array<SingleWriterCounter, kWays> closed;
+  SingleWriterCounter refused;        // over max_connections
+  SingleWriterCounter accept_pauses;  // descriptors or memory ran out
+  SingleWriterCounter bytes_in;       // from clients
+  SingleWriterCounter bytes_out;      // to clients
+  SingleWriterCounter requests_begun;
+  SingleWriterCounter requests_ended;
+  std::array<SingleWriterCounter, kMaxReasons> parse_errors;
+  void reset();
+};
+
+struct RouteCounters {
+  std::array<SingleWriterCounter, kStatusClasses> requests;
+  DurationHistogram duration;
+  void reset();
+};
+
+struct UpstreamCounters {
+  SingleWriterCounter retries;
+  SingleWriterCounter retries_refused;      // no budget left
+  SingleWriterCounter no_endpoint;          // none could be picked
+  SingleWriterCounter connections_refused;  // circuit breaker
+  void reset();
+};
+
+struct EndpointCounters {
+  std::array<SingleWriterCounter, kStatusClasses> requests;
+  SingleWriterCounter requests_begun;
+  SingleWriterCounter requests_ended;
+  SingleWriterCounter connections_opened;
+  SingleWriterCounter connections_closed;
+  SingleWriterCounter connect_failures;
+  SingleWriterCounter connections_reused;
+  SingleWriterCounter bytes_sent;
+  SingleWriterCounter bytes_received;
+  SingleWriterCounter ejections;
+  DurationHistogram connect;
+  DurationHistogram first_byte;
+  void reset();
+};
+
+struct LimitCounters {
+  SingleWriterCounter allowed;
+  SingleWriterCounter rejected;
+  SingleWriterCounter bans;  // asked for because of this limit
+  void reset();
+};
+
+// Grows in blocks that never move: the control thread adds one before any slot in it is given out.
+template <typename Counters, typename Slot>
+class CounterTable {
+ public:
+  Counters& at(Slot slot) { return block(slot)[static_cast<std::uint32_t>(slot) % kBlock]; }
+  const Counters& at(Slot slot) const {
+    return block(slot)[static_cast<std::uint32_t>(slot) % kBlock];
+  }
+  // Control thread. False beyond kBlock * kBlocks slots.
+  bool reserve(std::uint32_t slots) {
+    if (slots > kBlock * kBlocks) return false;
+    for (std::uint32_t i = 0; i * kBlock < slots; ++i) {
+      if (!blocks_[i]) blocks_[i] = std::make_unique<Counters[]>(kBlock);
+    }
+    return true;
+  }
+
+  static constexpr std::uint32_t kBlock = 64;
+  static constexpr std::uint32_t kBlocks = 1024;
+
+ private:
+  Counters* block(Slot slot) const {
+    return blocks_[static_cast<std::uint32_t>(slot) / kBlock].get();
+  }
+  std::array<std::unique_ptr<Counters[]>, kBlocks> blocks_;
+};
+
+// The counters of one worker. The add functions are for that worker's thread only.
+class WorkerMetrics {
+ public:
+  void connection_opened(ListenerSlot l, WayIn way) { listeners_.at(l).opened[index(way)].add(); }
+  void connection_closed(ListenerSlot l, WayIn way) { listeners_.at(l).closed[index(way)].add(); }
+  void connection_refused(ListenerSlot l) { listeners_.at(l).refused.add(); }
+  void accept_paused(ListenerSlot l) { listeners_.at(l).accept_pauses.add(); }
+  void client_bytes(ListenerSlot l, std::uint64_t in, std::uint64_t out) {
+    listeners_.at(l).bytes_in.add(in);
+    listeners_.at(l).bytes_out.add(out);
+  }
+  // `reason`: an index into MetricsOptions::parse_errors; larger ones are counted as the last.
+  void parse_error(ListenerSlot l, std::size_t reason) {
+    listeners_.at(l).parse_errors[reason < kMaxReasons ? reason : kMaxReasons - 1].add();
+  }
+  void request_begun(ListenerSlot l) { listeners_.at(l).requests_begun.add(); }
+  // Once for each request_begun. `status`: what the client got; 0: nothing. `duration`: first byte
+  // of the head to last of the answer.
+  void request_ended(ListenerSlot l, RouteSlot r, int status, std::chrono::nanoseconds duration) {
+    listeners_.at(l).requests_ended.add();
+    routes_.at(r).requests[status_class(status)].add();
+    routes_.at(r).duration.observe(duration);
+  }
+
+  void retried(UpstreamSlot u) { upstreams_.at(u).retries.add(); }
+  void retry_refused(UpstreamSlot u) { upstreams_.at(u).retries_refused.add(); }
+  void no_endpoint(UpstreamSlot u) { upstreams_.at(u).no_endpoint.add(); }
+  void breaker_open(UpstreamSlot u) { upstreams_.at(u).connections_refused.add(); }
+
+  void upstream_connected(EndpointSlot e, std::chrono::nanoseconds took) {
+    endpoints_.at(e).connections_opened.add();
+    endpoints_.at(e).connect.observe(took);
+  }
+  void upstream_connect_failed(EndpointSlot e) { endpoints_.at(e).connect_failures.add(); }
+  void upstream_reused(EndpointSlot e) { endpoints_.at(e).connections_reused.add(); }
+  void upstream_closed(EndpointSlot e) { endpoints_.at(e).connections_closed.add(); }
+  void upstream_ejected(EndpointSlot e) { endpoints_.at(e).ejections.add(); }
+  void upstream_bytes(EndpointSlot e, std::uint64_t sent, std::uint64_t received) {
+    endpoints_.at(e).bytes_sent.add(sent);
+    endpoints_.at(e).bytes_received.add(received);
+  }
+  void upstream_request_begun(EndpointSlot e) { endpoints_.at(e).requests_begun.add(); }
+  void upstream_first_byte(EndpointSlot e, std::chrono::nanoseconds took) {
+    endpoints_.at(e).first_byte.observe(took);
+  }
+  // `status`: what the origin said; 0: nothing that could be used.
+  void upstream_request_ended(EndpointSlot e, int status) {
+    endpoints_.at(e).requests_ended.add();
+    endpoints_.at(e).requests[status_class(status)].add();
+  }
+
+  void limit_verdict(LimitSlot l, bool allowed) {
+    (allowed ? limits_.at(l).allowed : limits_.at(l).rejected).add();
+  }
+  void ban_requested(LimitSlot l) { limits_.at(l).bans.add(); }
+
+  static constexpr std::size_t status_class(int status) {
+    return status >= 100 && status <= 599 ? static_cast<std::size_t>(status / 100) : 0;
+  }
+
+ private:
+  friend class Metrics;
+  friend class MetricsPage;
+  static constexpr std::size_t index(WayIn way) { return static_cast<std::size_t>(way); }
+
+  CounterTable<ListenerCounters, ListenerSlot> listeners_;
+  CounterTable<RouteCounters, RouteSlot> routes_;
+  CounterTable<UpstreamCounters, UpstreamSlot> upstreams_;
+  CounterTable<EndpointCounters, EndpointSlot> endpoints_;
+  CounterTable<LimitCounters, LimitSlot> limits_;
+};
+
+}  // namespace sluice::gateway

@@ -1,0 +1,57 @@
+// Pipes for splice(2), borrowed from a worker's pool while bytes are in flight, so that an idle
+// connection holds none.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <vector>
+
+namespace sluice::gateway {
+
+// Both ends of a non-blocking pipe; closes them. Move only.
+class SplicePipe {
+ public:
+  // Nullopt when no pipe can be had (descriptor limit, memory): the caller then copies instead.
+  // Raises the capacity to 1 MiB where /proc/sys/fs/pipe-max-size and pipe-user-pages-soft
+  // (pipe(7)) allow it.
+  static std::optional<SplicePipe> create();
+
+  SplicePipe(SplicePipe&& other) noexcept;
+  SplicePipe& operator=(SplicePipe&& other) noexcept;
+  ~SplicePipe();
+
+  int read_end() const { return read_end_; }
+  int write_end() const { return write_end_; }
+  std::size_t capacity() const { return capacity_; }  // bytes, as F_GETPIPE_SZ says
+
+ private:
+  SplicePipe(int read_end, int write_end, std::size_t capacity)
+      : read_end_(read_end), write_end_(write_end), capacity_(capacity) {}
+
+  int read_end_ = -1;
+  int write_end_ = -1;
+  std::size_t capacity_ = 0;
+};
+
+// One per worker; not thread safe. Keeps at most `keep` unused pipes open (two descriptors each).
+class SplicePipePool {
+ public:
+  explicit SplicePipePool(std::size_t keep = 16);
+
+  std::optional<SplicePipe> borrow();
+  // `pipe` must be empty: bytes left in it would reach another connection. A pipe with bytes is
+  // destroyed instead.
+  void give_back(SplicePipe pipe);
+
+  std::size_t lent() const { return lent_; }
+  std::size_t unused() const { return unused_.size(); }
+  // For a pipe that was borrowed and is not given back but destroyed.
+  void forget() { --lent_; }
+
+ private:
+  std::vector<SplicePipe> unused_;
+  std::size_t keep_;
+  std::size_t lent_ = 0;
+};
+
+}  // namespace sluice::gateway
