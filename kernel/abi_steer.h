@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* The tables of steer.bpf.c. All precedence is resolved in user space (steer_table.h). */
+#ifndef SLUICE_KERNEL_ABI_STEER_H
+#define SLUICE_KERNEL_ABI_STEER_H
+
+#include "kernel/abi.h"
+
+/* A group is a listener reached by one way in; it has one socket per worker. */
+#define SLUICE_STEER_MAX_GROUPS 1024
+#define SLUICE_STEER_MAX_WORKERS 64
+/* Counted for lookups that nobody claims. */
+#define SLUICE_STEER_UNCLAIMED SLUICE_STEER_MAX_GROUPS
+
+/* Where a packet came from, as far as sk_lookup can tell (it does not see the mark). */
+enum sluice_steer_side {
+  SLUICE_STEER_OUTSIDE = 0, /* from another interface than lo: ways local and forward */
+  SLUICE_STEER_NODE = 1,    /* over lo: ways local and output */
+};
+
+/* LPM key: IPv4 as ::ffff:a.b.c.d. prefixlen counts from `protocol`. */
+#define SLUICE_STEER_KEY_HEAD_BITS 32
+struct sluice_steer_key {
+  __u32 prefixlen;
+  __u8 protocol;
+  __u8 side;
+  __u16 source_class;
+  __u8 address[16];
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_key) == 24, "sluice_steer_key");
+
+/* The port segments of one prefix: disjoint, sorted, `count` of them from index `first`. */
+struct sluice_steer_ports {
+  __u32 first;
+  __u32 count;
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_ports) == 8, "sluice_steer_ports");
+
+struct sluice_steer_segment {
+  __u16 first_port;
+  __u16 last_port;
+  __u16 group;
+  __u16 workers; /* 1 to SLUICE_STEER_MAX_WORKERS */
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_segment) == 8, "sluice_steer_segment");
+
+struct sluice_steer_source_key {
+  __u32 prefixlen;
+  __u8 address[16];
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_source_key) == 20, "sluice_steer_source_key");
+
+struct sluice_steer_counters {
+  __u64 lookups;   /* that a segment claimed */
+  __u64 assigned;
+  __u64 no_socket; /* the worker's slot was empty */
+  __u64 taken;     /* another program had assigned a socket already */
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_counters) == 32, "sluice_steer_counters");
+
+/* Who a group belongs to; read by user space alone, so that a successor finds the same groups again. */
+struct sluice_steer_group {
+  __u64 listener; /* FNV-1a of the listener's name */
+  __u8 way;
+  __u8 used;
+  __u8 reserved[6];
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_group) == 16, "sluice_steer_group");
+
+#endif

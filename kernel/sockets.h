@@ -1,0 +1,37 @@
+// Listening sockets: one per listener, way in and worker. No BPF here: way `bind` needs no capability.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernel/keeper.h"
+#include "kernel/keeper_protocol.h"
+#include "kernel/plan.h"
+
+namespace sluice::kernel {
+
+inline constexpr int kListenBacklog = 4096;  // the kernel cuts it to net.core.somaxconn
+
+// An open listening socket. Shared by the plan in force and the prepared one while both use it.
+struct OwnedSocket {
+  std::uint32_t listener = 0;  // index in the plan's listeners
+  WayIn way = WayIn::bind;
+  std::uint32_t worker = 0;
+  std::string identity;  // what makes it the same socket in another plan
+  std::shared_ptr<const protocol::OwnedFd> fd;
+};
+
+// The sockets of way `bind` of a plan (listeners with a bind_address), non-blocking and close-on-exec.
+// Sockets of `kept` that serve the same address and worker are used again. Needs no privilege (ports
+// below 1024 aside), no keeper and no BPF.
+Result<std::vector<OwnedSocket>> open_bind_sockets(const std::vector<Listener>& listeners, std::uint32_t workers,
+                                                   const std::vector<OwnedSocket>& kept = {});
+
+// The sockets of the steered ways that the plan's intercepts name. They are bound where nobody can reach them
+// (RFC 6666 discard prefix), IP_TRANSPARENT, serve both IP versions, and get their connections from sk_lookup alone.
+// Needs CAP_NET_ADMIN.
+Result<std::vector<OwnedSocket>> open_steered_sockets(const Plan& plan, const std::vector<OwnedSocket>& kept = {});
+
+}  // namespace sluice::kernel
