@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Installs what Sluice needs from Debian 12's own packages. Idempotent; says what it does.
+#   install-dependencies.sh build   compilers and libraries
+#   install-dependencies.sh demo    and what the quickstart shows traffic with
+#   install-dependencies.sh test    and what the tests need
+#   install-dependencies.sh bench   and what the benchmarks compare with
+set -euo pipefail
+
+build=(ca-certificates clang-14 cmake g++ make ninja-build pkg-config bpftool
+  libboost1.81-dev libbpf-dev libelf-dev libmnl-dev libnftnl-dev libssl-dev libyaml-cpp-dev
+  libcap-dev prometheus-cpp-dev zlib1g-dev)
+demo=(curl iproute2 iputils-ping nftables nginx-light procps util-linux prometheus)
+tests=(libgtest-dev libgmock-dev libclang-rt-14-dev python3 python3-pytest git)
+bench=(libbenchmark-dev haproxy nghttp2-client wrk python3)
+
+case ${1:-build} in
+  build) wanted=("${build[@]}") ;;
+  demo) wanted=("${build[@]}" "${demo[@]}") ;;
+  test) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}") ;;
+  bench) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}" "${bench[@]}") ;;
+  -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  *) echo "install-dependencies.sh: unknown set '$1' (build, demo, test or bench)" >&2; exit 2 ;;
+esac
+
+missing=()
+for package in "${wanted[@]}"; do
+  [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+  echo "dependencies: all ${#wanted[@]} packages are installed"
+  exit 0
+fi
+if [ "$(id -u)" != 0 ]; then
+  echo "install-dependencies.sh: run as root, or install: ${missing[*]}" >&2
+  exit 1
+fi
+echo "dependencies: installing from Debian's packages: ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+# Packages such as nginx and prometheus start a service when installed: not wanted on the reader's machine.
+policy_rc=/usr/sbin/policy-rc.d
+if [ ! -e $policy_rc ]; then
+  printf '#!/bin/sh\nexit 101\n' >$policy_rc && chmod +x $policy_rc
+  trap 'rm -f $policy_rc' EXIT
+fi
+log=$(mktemp)
+if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  echo "install-dependencies.sh: apt-get failed:" >&2
+  tail -n 20 "$log" >&2
+  exit 1
+fi
+rm -f "$log"
