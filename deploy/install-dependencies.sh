@@ -11,7 +11,7 @@ build=(ca-certificates clang-14 cmake g++ make ninja-build pkg-config bpftool
   libcap-dev prometheus-cpp-dev zlib1g-dev)
 demo=(curl iproute2 iputils-ping nftables nginx-light procps util-linux prometheus)
 tests=(libgtest-dev libgmock-dev libclang-rt-14-dev python3 python3-pytest git)
-bench=(libbenchmark-dev haproxy nghttp2-client wrk python3)
+bench=(libbenchmark-dev libnginx-mod-stream haproxy nghttp2-client wrk python3)
 
 case ${1:-build} in
   build) wanted=("${build[@]}") ;;

@@ -1,0 +1,140 @@
+"""The proxies that are compared, each configured for the same work, and how their CPU time is read."""
+import os
+import signal
+import socket
+import subprocess
+import time
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid):
+    """User and system seconds of a process and all its living descendants, from the scheduler's own accounting."""
+    user = system = 0.0
+    for process in descendants(pid):
+        try:
+            with open(f"/proc/{process}/stat") as stat:
+                fields = stat.read().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        user += int(fields[11]) / TICK
+        system += int(fields[12]) / TICK
+    return user, system
+
+
+def descendants(pid):
+    found = [pid]
+    for parent in found:
+        try:
+            for task in os.listdir(f"/proc/{parent}/task"):
+                with open(f"/proc/{parent}/task/{task}/children") as children:
+                    found += [int(child) for child in children.read().split()]
+        except OSError:
+            continue
+    return found
+
+
+def wait_for_port(port, process, seconds=10):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"process for port {port} ended with {process.returncode}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise RuntimeError(f"nothing listens on port {port}")
+
+
+class Server:
+    """A started server. Ends by its process id, never by name."""
+
+    def __init__(self, name, command, port, log):
+        self.name, self.port = name, port
+        self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_for_port(port, self.process)
+
+    def cpu(self):
+        return cpu_seconds(self.process.pid)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+
+
+def write(path, text):
+    with open(path, "w") as file:
+        file.write(text)
+    return path
+
+
+def origin(directory, port, log):
+    for name, size in (("1k", 1 << 10), ("64k", 64 << 10), ("1g", 1 << 30)):
+        path = f"{directory}/{name}"
+        with open(path, "wb") as file:
+            file.truncate(size)
+    config = write(f"{directory}/origin.conf", f"""
+worker_processes 2; daemon off; pid {directory}/origin.pid; error_log {directory}/origin.err;
+worker_rlimit_nofile 16000;
+events {{ worker_connections 8000; }}
+http {{ access_log off; sendfile on; tcp_nodelay on; keepalive_requests 100000000; open_file_cache max=100;
+  server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ root {directory}; }} }} }}
+""")
+    return Server("origin", ["nginx", "-c", config, "-e", f"{directory}/origin.err"], port, log)
+
+
+def nginx(directory, port, origin_port, work, log, workers):
+    if work == "l4":
+        body = f"stream {{ server {{ listen 127.0.0.1:{port} backlog=4096; proxy_pass 127.0.0.1:{origin_port}; }} }}"
+    else:
+        body = f"""http {{ access_log off; keepalive_requests 100000000;
+  upstream o {{ server 127.0.0.1:{origin_port}; keepalive 256; keepalive_requests 100000000; }}
+  server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://o; proxy_http_version 1.1;
+    proxy_set_header Connection ""; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }} }}"""
+    modules = "include /etc/nginx/modules-enabled/*.conf;" if work == "l4" else ""
+    config = write(f"{directory}/nginx-{work}.conf", f"""{modules}
+worker_processes {workers}; daemon off; pid {directory}/nginx.pid; error_log {directory}/nginx.err;
+worker_rlimit_nofile 16000; events {{ worker_connections 8000; }}
+{body}
+""")
+    return Server("nginx", ["nginx", "-c", config, "-e", f"{directory}/nginx.err"], port, log)
+
+
+def haproxy(directory, port, origin_port, work, log, workers):
+    mode = "mode tcp\n  option splice-request\n  option splice-response" if work == "l4" else \
+        "mode http\n  option forwardfor\n  http-reuse always"
+    config = write(f"{directory}/haproxy-{work}.cfg", f"""
+global
+  nbthread {workers}
+  maxconn 8000
+defaults
+  {mode}
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend f
+  bind 127.0.0.1:{port} backlog 4096
+  default_backend b
+backend b
+  server s 127.0.0.1:{origin_port}
+""")
+    return Server("haproxy", ["haproxy", "-db", "-f", config], port, log)
+
+
+def sluice(binary, directory, port, origin_port, work, log, workers):
+    protocol = "tcp" if work == "l4" else "http"
+    config = write(f"{directory}/sluice-{work}.yaml", f"""
+version: 1
+state_dir: {directory}/state
+workers: {workers}
+logs: {{ access: {{ format: none }} }}
+listeners: {{ web: {{ bind: "127.0.0.1:{port}", protocol: {protocol} }} }}
+upstreams: {{ origin: {{ endpoints: ["127.0.0.1:{origin_port}"] }} }}
+routes: [{{ listener: web, upstream: origin }}]
+""")
+    return Server("sluice", [binary, "run", "--policy", config, "--socket", f"{directory}/sluice-{work}.sock"], port, log)
