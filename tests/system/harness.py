@@ -1,0 +1,174 @@
+"""What system tests share: a scratch directory, a running sluice, real nginx origins, raw sockets.
+
+Everything that a test starts is ended by its process id when the test ends, whether it passed or not.
+"""
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+SLUICE = os.environ.get("SLUICE", os.path.join(os.path.dirname(__file__), "../../build/ci/sluice"))
+HANG = 20  # seconds after which something is taken to hang; never a performance bound
+
+
+def eventually(condition, what, seconds=HANG):
+    """Waits until condition() is true; returns its value. Exceptions count as not yet."""
+    deadline = time.monotonic() + seconds
+    last = None
+    while time.monotonic() < deadline:
+        try:
+            value = condition()
+            if value:
+                return value
+        except (OSError, subprocess.CalledProcessError, ValueError, AssertionError) as error:
+            last = error
+        time.sleep(0.02)
+    raise AssertionError(f"never happened: {what}" + (f" (last: {last})" if last else ""))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Scratch:
+    """A temporary directory and the processes that belong to it."""
+
+    def __init__(self):
+        self.path = tempfile.mkdtemp(prefix="sluice-test.")
+        self.closers = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for close in reversed(self.closers):
+            close()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def write(self, name, text):
+        """Written beside and moved over, as configuration management does."""
+        path = os.path.join(self.path, name)
+        with open(path + ".new", "w") as file:
+            file.write(text)
+        os.rename(path + ".new", path)
+        return path
+
+
+class Process:
+    def __init__(self, scratch, name, command):
+        self.log_path = os.path.join(scratch.path, f"{name}.log")
+        self.log = open(self.log_path, "ab")
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+        scratch.closers.append(self.stop)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def output(self):
+        with open(self.log_path, errors="replace") as log:
+            return log.read()
+
+    def stop(self, sig=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+            try:
+                self.process.wait(HANG)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+        return self.process.returncode
+
+
+class Sluice(Process):
+    """A running `sluice run` on a policy file."""
+
+    def __init__(self, scratch, policy, name="sluice", wait=True):
+        self.scratch = scratch
+        self.policy = scratch.write(f"{name}.yaml", policy)
+        self.socket = os.path.join(scratch.path, f"{name}.sock")
+        super().__init__(scratch, name, [SLUICE, "run", "--policy", self.policy, "--socket", self.socket])
+        if wait:
+            eventually(self.ready, f"sluice is ready; it said:\n{self.output()}")
+
+    def ready(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"sluice ended with {self.process.returncode}:\n{self.output()}")
+        return re.search(r"\bready\b", self.output())
+
+    def write_policy(self, policy):
+        self.scratch.write(os.path.basename(self.policy), policy)
+
+    def ctl(self, *arguments, check=True):
+        done = subprocess.run([SLUICE, *arguments, "--socket", self.socket], capture_output=True, text=True, timeout=HANG)
+        if check and done.returncode != 0:
+            raise AssertionError(f"sluice {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def status(self):
+        return json.loads(self.ctl("status", "--output", "json").stdout)
+
+
+class Nginx(Process):
+    """A real origin. Says who it is and who called; serves files from its directory."""
+
+    def __init__(self, scratch, name="origin", port=None, extra=""):
+        self.name, self.port = name, port or free_port()
+        self.directory = os.path.join(scratch.path, name)
+        os.makedirs(self.directory, exist_ok=True)
+        config = scratch.write(f"{name}.conf", f"""
+daemon off; worker_processes 1; pid {self.directory}/pid; error_log {self.directory}/error.log;
+events {{ worker_connections 2048; }}
+http {{ access_log off; client_body_temp_path {self.directory}; keepalive_requests 100000000;
+  server {{ listen 127.0.0.1:{self.port}; root {self.directory};
+    location / {{ default_type text/plain; return 200 "{name} $remote_addr $request_method $http_host $request_uri $http_x_forwarded_for\\n"; }}
+    location /files/ {{ }}
+    {extra} }} }}
+""")
+        super().__init__(scratch, name, ["nginx", "-c", config, "-e", f"{self.directory}/error.log"])
+        eventually(lambda: socket.create_connection(("127.0.0.1", self.port), 1).close() or True, f"nginx {name} listens")
+
+    def file(self, name, size):
+        os.makedirs(f"{self.directory}/files", exist_ok=True)
+        with open(f"{self.directory}/files/{name}", "wb") as file:
+            file.write(os.urandom(size))
+        return f"{self.directory}/files/{name}"
+
+
+def curl(*arguments):
+    """(exit code, body, head) of a real curl."""
+    with tempfile.NamedTemporaryFile("r", errors="replace") as head:
+        done = subprocess.run(["curl", "-sS", "--max-time", str(HANG), "-D", head.name, *arguments], capture_output=True)
+        return done.returncode, done.stdout, head.read()
+
+
+def connect(port, timeout=HANG):
+    return socket.create_connection(("127.0.0.1", port), timeout)
+
+
+def read_all(connection):
+    """Everything until the peer closes. A reset counts as a close: the bytes before it stand."""
+    data = b""
+    while True:
+        try:
+            chunk = connection.recv(65536)
+        except ConnectionResetError:
+            return data
+        if not chunk:
+            return data
+        data += chunk
+
+
+def exchange(port, request):
+    """Sends raw bytes, half-closes nothing, returns all that comes until the server closes."""
+    with connect(port) as connection:
+        connection.sendall(request)
+        return read_all(connection)
