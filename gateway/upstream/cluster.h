@@ -1,0 +1,128 @@
+// An upstream at run time: its endpoints, and what is counted for all of them together.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "gateway/upstream/endpoint.h"
+#include "gateway/upstream/outlier_detector.h"
+#include "gateway/upstream/retry_budget.h"
+#include "policy/config.h"
+
+namespace sluice::gateway {
+
+struct ClusterTotals {
+  std::uint64_t no_endpoint = 0;       // nothing to pick from
+  std::uint64_t panics = 0;            // picks among endpoints that are all out
+  std::uint64_t connection_limit = 0;  // refused: max_connections
+  std::uint64_t retries = 0;
+  std::uint64_t retries_refused = 0;  // no budget left
+};
+
+// Belongs to an upstream's name: survives changes of its configuration. Any thread.
+class ClusterState {
+ public:
+  std::uint32_t active_requests() const { return retries_.active_requests(); }
+  std::uint32_t open_connections() const {
+    return open_connections_.load(std::memory_order_relaxed);
+  }
+  ClusterTotals totals() const;
+
+  RetryBudget& retries() { return retries_; }
+
+  // A connection more; false (and counted) when there are `max` already.
+  bool try_add_connection(std::uint32_t max);
+  void remove_connection() { open_connections_.fetch_sub(1, std::memory_order_relaxed); }
+
+  void count_no_endpoint() { no_endpoint_.fetch_add(1, std::memory_order_relaxed); }
+  void count_panic() { panics_.fetch_add(1, std::memory_order_relaxed); }
+
+ private:
+  alignas(kCacheLine) std::atomic<std::uint32_t> open_connections_{0};
+  RetryBudget retries_;
+  alignas(kCacheLine) std::atomic<std::uint64_t> no_endpoint_{0};
+  std::atomic<std::uint64_t> panics_{0};
+  std::atomic<std::uint64_t> connection_limit_{0};
+};
+
+// Immutable but for the atomics behind it. Kept alive by the ClusterSet that a request holds beside
+// its snapshot.
+class Cluster {
+ public:
+  Cluster(policy::Upstream config, std::vector<std::shared_ptr<Endpoint>> endpoints,
+          std::shared_ptr<ClusterState> state);
+
+  const policy::Upstream& config() const { return config_; }
+  const std::string& name() const { return config_.name; }
+  std::span<const std::shared_ptr<Endpoint>> endpoints() const {
+    return endpoints_;
+  }  // as in config().endpoints
+  ClusterState& state() const { return *state_; }
+  const std::shared_ptr<ClusterState>& shared_state() const { return state_; }
+  const OutlierDetector& outliers() const { return outliers_; }
+
+  bool uses_client_address() const {
+    return config_.source_address == policy::SourceAddress::client;
+  }
+
+ private:
+  policy::Upstream config_;
+  std::vector<std::shared_ptr<Endpoint>> endpoints_;
+  std::shared_ptr<ClusterState> state_;
+  OutlierDetector outliers_;
+};
+
+// The clusters of one policy, in the order of its upstreams. Immutable; hold it as long as the
+// snapshot.
+class ClusterSet {
+ public:
+  explicit ClusterSet(std::vector<std::shared_ptr<const Cluster>> clusters)
+      : clusters_(std::move(clusters)) {}
+
+  const Cluster& at(std::size_t index) const {
+    return *clusters_[index];
+  }  // index into Config::upstreams
+  std::size_t size() const { return clusters_.size(); }
+  const Cluster* find(std::string_view name) const;
+  std::span<const std::shared_ptr<const Cluster>> clusters() const { return clusters_; }
+
+ private:
+  std::vector<std::shared_ptr<const Cluster>> clusters_;
+};
+
+// One try at an endpoint: counts as an active request while it lives. Belongs to its worker's
+// thread.
+class Attempt {
+ public:
+  Attempt() = default;
+  Attempt(const Cluster& cluster, Endpoint& endpoint);  // both must outlive it
+  Attempt(Attempt&& other) noexcept
+      : cluster_(std::exchange(other.cluster_, nullptr)),
+        endpoint_(std::exchange(other.endpoint_, nullptr)) {}
+  Attempt& operator=(Attempt&& other) noexcept {
+    std::swap(cluster_, other.cluster_);
+    std::swap(endpoint_, other.endpoint_);
+    return *this;
+  }
+  ~Attempt();  // without finish(): neutral
+
+  explicit operator bool() const { return endpoint_ != nullptr; }
+  const Cluster& cluster() const { return *cluster_; }
+  Endpoint& endpoint() const { return *endpoint_; }
+
+  // Ends it, once, and feeds outlier detection. True when that ejected the endpoint.
+  bool finish(Outcome outcome, std::chrono::steady_clock::time_point now);
+
+ private:
+  const Cluster* cluster_ = nullptr;
+  Endpoint* endpoint_ = nullptr;
+};
+
+}  // namespace sluice::gateway

@@ -1,0 +1,102 @@
+// A connection to an endpoint, from connect to close, in use or pooled.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+
+#include <boost/asio/basic_stream_socket.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+
+#include "gateway/refcounted.h"
+#include "gateway/timer_wheel.h"
+#include "gateway/upstream/connector.h"
+#include "gateway/upstream/endpoint.h"
+#include "gateway/upstream/handler_memory.h"
+
+namespace sluice::gateway {
+
+class EndpointPool;
+class UpstreamConnection;
+using UpstreamConnectionPtr = RefPtr<UpstreamConnection>;
+
+// Who waits for a connection; called on the worker's thread, once, never from within connect().
+class ConnectHandler {
+ public:
+  virtual void on_connected(UpstreamConnection& connection) = 0;
+  virtual void on_connect_failed(UpstreamConnection& connection, const ConnectFailure& failure) = 0;
+
+ protected:
+  ~ConnectHandler() = default;
+};
+
+// What the connection's user wants to find again at the next request on it (a parser, a buffer).
+class ConnectionAttachment {
+ public:
+  virtual ~ConnectionAttachment() = default;
+};
+
+// Its worker's thread only. Closed with its last reference.
+class UpstreamConnection : public RefCounted<UpstreamConnection> {
+ public:
+  using Socket = boost::asio::basic_stream_socket<boost::asio::ip::tcp,
+                                                  boost::asio::io_context::executor_type>;
+  enum class State : std::uint8_t { closed, connecting, in_use, idle };
+
+  UpstreamConnection(boost::asio::io_context& io, TimerWheel& wheel);
+  ~UpstreamConnection();
+
+  State state() const { return state_; }
+  Socket& socket() { return socket_; }  // non-blocking
+  Endpoint& endpoint() const;
+  std::uint64_t requests() const {
+    return requests_;
+  }  // how often it was taken, this time included
+  bool reused() const {
+    return requests_ > 1;
+  }  // a failure before the first byte may be the origin's idle close
+  std::chrono::nanoseconds connect_time() const { return connect_time_; }
+
+  std::unique_ptr<ConnectionAttachment>& attachment() { return attachment_; }
+
+  // For a user that takes the socket away (a tunnel): the connection keeps being counted until
+  // close() or the last reference, so hold this object as long as the tunnel lives.
+  Socket take_socket() { return std::move(socket_); }
+
+  // Closes; while connecting: gives up, and the handler is not called. Harmless when closed.
+  void close();
+  // The same, with a reset instead of an orderly end.
+  void reset();
+
+  // Called by the last RefPtr.
+  void recycle();
+
+ private:
+  friend class EndpointPool;
+
+  void on_connect_timeout();
+  void on_idle_timeout();
+  void wait_connected();
+  void connect_ended();
+  void fail_connect(const ConnectFailure& failure);
+  void watch();
+  void on_readable();
+  void release_slot();
+
+  Socket socket_;
+  TimerWheel& wheel_;
+  WheelTimer timer_;
+  RefPtr<EndpointPool> pool_;
+  ConnectHandler* handler_ = nullptr;
+  std::unique_ptr<ConnectionAttachment> attachment_;
+  std::uint64_t requests_ = 0;
+  std::chrono::steady_clock::time_point began_{};
+  std::chrono::nanoseconds connect_time_{};
+  State state_ = State::closed;
+  bool watching_ = false;
+  std::uint32_t idle_index_ = 0;
+  HandlerMemory memory_;
+};
+
+}  // namespace sluice::gateway

@@ -1,0 +1,103 @@
+// What is known of one endpoint of an upstream. Shared by all workers and the control thread:
+// atomics only.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "policy/address.h"
+
+namespace sluice::gateway {
+
+inline constexpr std::size_t kCacheLine = 64;
+
+// How a try at an endpoint ended, as far as the endpoint is to blame.
+enum class Outcome : std::uint8_t {
+  success,          // an answer below 500
+  server_error,     // an answer of 500 or more
+  connect_failure,  // refused, unreachable
+  connect_timeout,
+  reset,    // ended before a whole answer
+  timeout,  // no first byte in time
+  neutral,  // says nothing about the endpoint: the client went away, our own limits
+};
+inline constexpr std::size_t kOutcomes = 7;
+
+// Totals since the endpoint became known; they only rise.
+struct EndpointTotals {
+  std::uint64_t requests = 0;  // tries begun
+  std::array<std::uint64_t, kOutcomes> outcomes{};
+  std::uint64_t connections = 0;  // established
+  std::uint64_t reused = 0;       // tries on a pooled connection
+  std::uint64_t ejections = 0;
+  std::uint64_t health_changes = 0;  // of the active check, either way
+};
+
+class Endpoint : public std::enable_shared_from_this<Endpoint> {
+ public:
+  Endpoint(policy::SocketAddress address, std::uint32_t weight)
+      : address_(address), name_(address.to_string()), weight_(weight) {}
+  Endpoint(const Endpoint&) = delete;
+  Endpoint& operator=(const Endpoint&) = delete;
+
+  const policy::SocketAddress& address() const { return address_; }
+  const std::string& name() const { return name_; }  // "10.0.0.1:80"
+
+  std::uint32_t weight() const { return weight_.load(std::memory_order_relaxed); }
+  void set_weight(std::uint32_t weight) { weight_.store(weight, std::memory_order_relaxed); }
+
+  // False: the active check says that it is down. True without a check.
+  bool healthy() const { return healthy_.load(std::memory_order_relaxed); }
+  // An operator took it out: gets no new requests.
+  bool drained() const { return drained_.load(std::memory_order_relaxed); }
+  void set_drained(bool drained) { drained_.store(drained, std::memory_order_relaxed); }
+  bool ejected(std::chrono::steady_clock::time_point now) const {
+    return now.time_since_epoch().count() < ejected_until_.load(std::memory_order_relaxed);
+  }
+  bool available(std::chrono::steady_clock::time_point now) const {
+    return healthy() && !drained() && !ejected(now);
+  }
+
+  std::uint32_t active_requests() const { return active_requests_.load(std::memory_order_relaxed); }
+  std::uint32_t open_connections() const {
+    return open_connections_.load(std::memory_order_relaxed);
+  }
+  EndpointTotals totals() const;
+
+ private:
+  friend class Attempt;
+  friend class OutlierDetector;
+  friend class EndpointPool;
+  friend class UpstreamConnection;
+  friend class HealthChecker;
+
+  const policy::SocketAddress address_;
+  const std::string name_;
+
+  // Written for each request.
+  alignas(kCacheLine) std::atomic<std::uint32_t> active_requests_{0};
+  std::atomic<std::uint32_t> open_connections_{0};  // including those that are being opened
+  std::atomic<std::uint64_t> requests_{0};
+  std::atomic<std::uint64_t> reused_{0};
+  std::array<std::atomic<std::uint64_t>, kOutcomes> outcomes_{};
+
+  // Written when something changes; read by every pick.
+  alignas(kCacheLine) std::atomic<std::int64_t> ejected_until_{0};  // steady_clock; 0: never was
+  std::atomic<std::uint32_t> weight_;
+  std::atomic<bool> healthy_{true};
+  std::atomic<bool> drained_{false};
+  std::atomic<bool> ejected_for_connect_{false};
+  std::atomic<std::uint32_t> consecutive_5xx_{0};
+  std::atomic<std::uint32_t> consecutive_connect_failures_{0};
+  std::atomic<std::uint32_t> ejections_in_row_{
+      0};  // each one lasts longer; back to 0 with a healthy stretch
+  std::atomic<std::uint64_t> ejections_{0};
+  std::atomic<std::uint64_t> connections_{0};
+  std::atomic<std::uint64_t> health_changes_{0};
+};
+
+}  // namespace sluice::gateway

@@ -1,0 +1,85 @@
+// One worker's side of all upstreams: it picks endpoints and lends connections.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include <boost/asio/io_context.hpp>
+
+#include "gateway/timer_wheel.h"
+#include "gateway/upstream/cluster.h"
+#include "gateway/upstream/connection.h"
+#include "policy/address.h"
+
+namespace sluice::gateway {
+
+struct PickRequest {
+  std::span<const Endpoint* const> exclude = {};  // tried already; left out while there is another
+  // Where the client wanted to go; for clusters with original_destination.
+  std::optional<policy::SocketAddress> original_destination = std::nullopt;
+};
+
+enum class PickError : std::uint8_t {
+  no_endpoints,             // the upstream has none, or only drained ones
+  no_original_destination,  // the connection came in by `bind`: where it wanted to go is here
+};
+
+struct UpstreamWorkerOptions {
+  std::uint32_t worker = 0;    // index; round robin starts elsewhere on each
+  std::uint32_t own_mark = 0;  // SO_MARK of every upstream socket; 0: none
+  std::size_t max_idle_per_endpoint = 256;
+  std::size_t max_client_pools = 4096;  // source_address: client; the least recently used go
+  std::size_t max_original_destinations =
+      4096;  // remembered; the least recently used, idle ones go
+};
+
+// The row of calls for a request: begin (phase pick), take_idle or connect (phase connect),
+// give_back or close, Attempt::finish. The worker's thread only.
+class UpstreamWorker {
+ public:
+  using Options = UpstreamWorkerOptions;
+
+  UpstreamWorker(boost::asio::io_context& io, TimerWheel& wheel, Options options);
+  ~UpstreamWorker();  // closes pooled connections; those in use may live on
+  UpstreamWorker(const UpstreamWorker&) = delete;
+  UpstreamWorker& operator=(const UpstreamWorker&) = delete;
+
+  // A new policy: pooled connections to endpoints that it does not name are closed, those in use
+  // when they come back.
+  void adopt(std::shared_ptr<const ClusterSet> clusters);
+
+  // Picks an endpoint, and counts it as busy until the Attempt ends. `cluster` must outlive the
+  // Attempt (hold the ClusterSet).
+  std::expected<Attempt, PickError> begin(const Cluster& cluster, const PickRequest& request);
+
+  // A pooled connection, or null. `client`: the client's address, used when source_address is
+  // client.
+  UpstreamConnectionPtr take_idle(const Attempt& attempt, const policy::IpAddress& client);
+
+  // A new one. Check its state(): in_use when it stands already (`handler` is not called then),
+  // connecting when `handler` will hear of it; the handler must live until then, or call close()
+  // first.
+  std::expected<UpstreamConnectionPtr, ConnectFailure> connect(const Attempt& attempt,
+                                                               const policy::IpAddress& client,
+                                                               ConnectHandler& handler);
+
+  // The exchange is over and both sides may keep the connection: pools it, or closes it when it is
+  // not wanted. Nothing of the last answer may be left unread.
+  void give_back(UpstreamConnectionPtr connection);
+
+  // Closes all pooled connections (drain).
+  void close_idle();
+
+  std::size_t idle() const;   // pooled connections
+  std::size_t pools() const;  // pools with or without connections
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace sluice::gateway
