@@ -60,7 +60,8 @@ class RelayWorker {
  public:
   static constexpr std::size_t kScratchSize = 64 * 1024;
 
-  explicit RelayWorker(TimerWheel& timers) : timers_(timers) {}
+  // Has the process ignore SIGPIPE: splice(2) to a socket whose peer is gone has no MSG_NOSIGNAL.
+  explicit RelayWorker(TimerWheel& timers);
   RelayWorker(const RelayWorker&) = delete;
   RelayWorker& operator=(const RelayWorker&) = delete;
 

@@ -39,14 +39,12 @@ class SplicePipePool {
   explicit SplicePipePool(std::size_t keep = 16);
 
   std::optional<SplicePipe> borrow();
-  // `pipe` must be empty: bytes left in it would reach another connection. A pipe with bytes is
-  // destroyed instead.
-  void give_back(SplicePipe pipe);
+  void give_back(
+      SplicePipe pipe);           // must be empty: bytes left in it would reach another connection
+  void discard(SplicePipe pipe);  // one with bytes in it: closes it
 
   std::size_t lent() const { return lent_; }
   std::size_t unused() const { return unused_.size(); }
-  // For a pipe that was borrowed and is not given back but destroyed.
-  void forget() { --lent_; }
 
  private:
   std::vector<SplicePipe> unused_;

@@ -1,0 +1,127 @@
+#include "gateway/log.h"
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <unistd.h>
+
+namespace sluice::gateway {
+
+namespace {
+
+std::atomic<LogLevel> lowest_level{LogLevel::info};
+
+struct LevelStyle {
+  std::string_view name;  // five columns, so that components line up
+  std::string_view colour;
+};
+constexpr std::array<LevelStyle, 4> kStyles{{
+    {"debug", "\033[2m"},
+    {"info ", "\033[32m"},
+    {"warn ", "\033[33m"},
+    {"error", "\033[31m"},
+}};
+constexpr std::string_view kColourEnd = "\033[0m";
+
+const LevelStyle& style(LogLevel level) {
+  return kStyles[static_cast<std::size_t>(level)];
+}
+
+bool is_plain(std::string_view value) {
+  for (const char c : value) {
+    if (c <= ' ' || c == '"' || c == '=' || c == '\\' || c == 0x7f) return false;
+  }
+  return !value.empty();
+}
+
+void append_escaped(std::string& out, std::string_view text) {
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\n') {
+      out += "\\n";
+    } else if (byte < 0x20 || byte == 0x7f) {
+      char hex[5];
+      std::snprintf(hex, sizeof hex, "\\x%02x", byte);
+      out += hex;
+    } else {
+      out += c;
+    }
+  }
+}
+
+void append_value(std::string& out, std::string_view value) {
+  if (is_plain(value)) {
+    out += value;
+    return;
+  }
+  out += '"';
+  std::string quoted;
+  for (const char c : value) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  append_escaped(out, quoted);
+  out += '"';
+}
+
+void append_rest(std::string& out, std::string_view component, std::string_view message,
+                 std::initializer_list<LogField> fields) {
+  out += ' ';
+  out += component;
+  out += ": ";
+  append_escaped(out, message);
+  for (const LogField& field : fields) {
+    out += ' ';
+    out += field.key;
+    out += '=';
+    append_value(out, field.value);
+  }
+}
+
+void append_time(std::string& out) {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  tm utc{};
+  ::gmtime_r(&now.tv_sec, &utc);
+  char text[40];
+  const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+  std::snprintf(text + length, sizeof text - length, ".%03ldZ ", now.tv_nsec / 1'000'000);
+  out += text;
+}
+
+bool colours() {
+  static const bool wanted =
+      ::isatty(STDERR_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;  // NOLINT: read once
+  return wanted;
+}
+
+}  // namespace
+
+void set_log_level(LogLevel level) {
+  lowest_level.store(level, std::memory_order_relaxed);
+}
+
+std::string format_log_line(LogLevel level, std::string_view component, std::string_view message,
+                            std::initializer_list<LogField> fields) {
+  std::string line(style(level).name);
+  append_rest(line, component, message, fields);
+  return line;
+}
+
+void log_line(LogLevel level, std::string_view component, std::string_view message,
+              std::initializer_list<LogField> fields) {
+  if (level < lowest_level.load(std::memory_order_relaxed)) return;
+  std::string line;
+  append_time(line);
+  if (colours()) line += style(level).colour;
+  line += style(level).name;
+  if (colours()) line += kColourEnd;
+  append_rest(line, component, message, fields);
+  line += '\n';
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
+}
+
+}  // namespace sluice::gateway
