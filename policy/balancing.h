@@ -1,7 +1,8 @@
-// Which endpoint next: pure picks over a view of the endpoints' state.
+// Picks an endpoint. Pure: the caller keeps the counts and brings the random number.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -9,34 +10,37 @@
 
 namespace sluice::policy {
 
+// What a pick needs to know of an endpoint at this moment.
 struct EndpointView {
-  std::uint32_t weight = 1;  // 0: never, unless all are 0
-  std::uint32_t active = 0;  // requests under way
-  bool available = true;     // healthy and not ejected
-  bool excluded = false;     // already tried for this request
+  std::uint32_t weight = 1;  // 0: never picked
+  std::uint32_t active = 0;  // requests (or connections) under way, as far as this worker knows
+  bool available = true;     // healthy, not ejected, below its limits
 };
 
-// One per worker and upstream; not shared.
-class Balancer {
- public:
-  static constexpr std::size_t kNone = SIZE_MAX;
-
-  explicit Balancer(LbPolicy policy = LbPolicy::round_robin, std::uint32_t offset = 0)
-      : policy_(policy), offset_(offset) {}
-
-  // `random` is the caller's uniform 64 bits. An available endpoint that is not excluded; when none is
-  // available, any that is not excluded (panic); kNone when all are excluded or there are none.
-  std::size_t pick(std::span<const EndpointView> endpoints, std::uint64_t random);
-
- private:
-  std::size_t round_robin(std::span<const EndpointView> endpoints, bool panic);
-  std::size_t least_request(std::span<const EndpointView> endpoints, std::uint64_t random, bool panic) const;
-  std::size_t by_weight(std::span<const EndpointView> endpoints, std::uint64_t random, bool panic,
-                        std::size_t skip = kNone) const;
-
-  LbPolicy policy_;
-  std::uint32_t offset_;               // workers start at different endpoints
-  std::vector<std::int64_t> current_;  // smooth weighted round robin
+// One per upstream and worker; plain data, not shared. Starts afresh when the number of endpoints
+// changes.
+struct BalancerState {
+  std::vector<std::int64_t> current;  // smooth weighted round robin
 };
+
+struct PickRequest {
+  LbPolicy policy = LbPolicy::round_robin;
+  std::span<const EndpointView> endpoints;
+  std::span<const std::uint32_t> tried;  // indices not to pick again (retries)
+  std::uint64_t random = 0;              // uniform over all 64 bits; round robin ignores it
+};
+
+// An index into `endpoints`. When none is available at all, picks among all of them (panic: better
+// a try than a sure failure). nullopt: everything that may be picked was tried already, or there is
+// no endpoint.
+//
+// round_robin: smooth and weighted. random: by weight. least_request: two different endpoints drawn
+// by weight, of which the one with fewer active requests per weight (Mitzenmacher, "The power of
+// two choices").
+std::optional<std::uint32_t> pick(const PickRequest& request, BalancerState& state);
+
+// An index drawn by weight; nullopt if all weights are 0. For routes that split traffic.
+std::optional<std::uint32_t> pick_weighted(std::span<const std::uint32_t> weights,
+                                           std::uint64_t random);
 
 }  // namespace sluice::policy

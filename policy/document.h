@@ -1,4 +1,4 @@
-// Policy text to typed configuration: every error located, all of them at once. Pure; never throws.
+// Text in, typed configuration out. Pure: reads no file, no clock, no environment.
 #pragma once
 
 #include <optional>
@@ -10,18 +10,26 @@
 
 namespace sluice::policy {
 
+// One file of a policy. `name` is what diagnostics show, usually the path as the operator wrote it.
 struct PolicyFile {
-  std::string name;  // as it is to be shown in messages
+  std::string name;
   std::string text;
 };
 
+// `config` is there exactly when `diagnostics` holds no error; warnings may come with it.
 struct ParseResult {
-  std::optional<Config> config;  // present when no diagnostic is an error
-  Diagnostics diagnostics;
+  std::optional<Config> config;
+  Diagnostics diagnostics;  // in the order of the files, then lines
 };
 
-// Several files are one policy: lists concatenate, maps of names merge, the same key twice is an error.
-// Bounds: 8 MiB in all, a million nodes, 64 levels, no aliases.
+// Parses, checks against the schema, merges the files of a directory, and cross-checks. Never
+// throws; finds as many errors as it can in one go. Bounded for hostile input: kMaxPolicyBytes in
+// all, kMaxPolicyNodes YAML nodes, kMaxPolicyDepth levels, no aliases. Files are merged in the
+// order given: maps and lists concatenate, a value or a named entry that two files set is an error.
 ParseResult parse(std::span<const PolicyFile> files);
+
+inline constexpr std::size_t kMaxPolicyBytes = 8u << 20;
+inline constexpr std::size_t kMaxPolicyNodes = 1'000'000;
+inline constexpr int kMaxPolicyDepth = 64;
 
 }  // namespace sluice::policy

@@ -1,101 +1,135 @@
-// Rate limits: GCRA with one atomic 64-bit theoretical arrival time (TAT) per key, shared by all workers.
+// Rate limits: GCRA (ITU-T I.371, the "virtual scheduling" form) over a table of bounded memory
+// that all workers share.
 //
-// Error: for one key, admitted requests in any window of length t never exceed burst + rate * t, whatever the
-// interleaving of workers (the TAT moves by compare-and-swap; the winner is counted, the loser looks again).
-// Refused requests are not counted, so a limiter recovers however hard it is hit.
-// Memory: a fixed table. Only entries whose arrival time has passed are given to new keys; when all in a key's
-// bucket live, the key shares an overflow entry with its /24 or /48, so that filling the table neither evicts
-// live keys nor sets anyone free.
+// A key's whole state is one 64-bit time, its theoretical arrival time (TAT). A request is allowed
+// if it does not run ahead of the rate by more than `burst` requests; a refused one changes
+// nothing, so a client that keeps trying gets its rate all the same.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
-#include <span>
 #include <string>
 #include <vector>
 
+#include "policy/address.h"
 #include "policy/config.h"
+#include "policy/siphash.h"
 
 namespace sluice::policy {
 
-struct Admission {
+// Both in nanoseconds.
+struct GcraParameters {
+  std::uint64_t emission_interval =
+      0;                        // one request per so long; rounded up, so never more than the rate
+  std::uint64_t tolerance = 0;  // burst * emission_interval
+
+  static GcraParameters of(const Limit& limit);
+  bool operator==(const GcraParameters&) const = default;
+};
+
+struct LimitVerdict {
   bool allowed = true;
-  std::uint64_t retry_after_ns = 0;  // when refused: a request will be admitted then, at the earliest
-  std::uint64_t remaining = 0;       // further requests that would be admitted at once
+  std::uint64_t remaining = 0;       // further requests that would be allowed at once
+  std::uint64_t retry_after_ns = 0;  // refused: how long until one would be allowed
+  std::uint64_t reset_ns = 0;        // until the whole burst is there again
 };
 
-// A rate as GCRA wants it.
-struct GcraRate {
-  std::uint64_t emission_ns = 0;   // one request each so many nanoseconds
-  std::uint64_t tolerance_ns = 0;  // emission * (burst - 1)
-  static GcraRate of(const Limit& limit);
+struct LimitTableStats {
+  std::uint64_t entries = 0;  // capacity
+  std::uint64_t live =
+      0;  // keys that have used up something; walks the table, for the metrics page only
+  std::uint64_t overflow = 0;  // admissions decided in a shared overflow cell since the start
 };
 
-// Who is limited. `identity` is hashed with a seed that clients cannot know; `network` chooses the overflow entry.
-struct LimitSubject {
-  std::uint64_t identity = 0;
-  std::uint64_t network = 0;
-};
-
+// The state of one limit. admit() may be called by any thread at any time: a known key costs one
+// compare-and-swap, a new one takes a short spin lock of its buckets. Memory is fixed at
+// construction, about 18 bytes an entry.
+//
+// Only entries whose TAT has passed are reused (they hold no information). When all entries that a
+// new key may use are live, the key shares an overflow cell with its network (overflow_key): a
+// flood of sources is limited together, and cannot push out those who were there.
 class LimitTable {
  public:
-  explicit LimitTable(std::size_t keys = 65536);  // rounded up to a power of two; 16 bytes a key
-  Admission admit(const LimitSubject& subject, const GcraRate& rate, std::uint64_t now_ns);
+  static constexpr std::size_t kDefaultEntries = 65536;
 
-  std::uint64_t capacity() const { return (mask_ + 1) * kWays; }
-  std::uint64_t overflowed() const { return overflowed_.load(std::memory_order_relaxed); }
+  explicit LimitTable(const GcraParameters& parameters, std::size_t entries = kDefaultEntries);
+  ~LimitTable();
+  LimitTable(const LimitTable&) = delete;
+  LimitTable& operator=(const LimitTable&) = delete;
+
+  // `key` and `overflow_key` are keyed hashes. `now_ns` is a monotonic time; threads need not agree
+  // on it exactly.
+  LimitVerdict admit(std::uint64_t key, std::uint64_t overflow_key, std::uint64_t now_ns) noexcept;
+
+  const GcraParameters& parameters() const { return parameters_; }
+  LimitTableStats stats(std::uint64_t now_ns) const noexcept;
 
  private:
-  static constexpr std::size_t kWays = 4;           // entries of a bucket: one cache line
-  static constexpr std::size_t kOverflow = 4096;    // shared entries
-  struct Entry {
-    std::atomic<std::uint64_t> identity{0};  // 0: free
-    std::atomic<std::uint64_t> tat{0};
-  };
-  struct alignas(64) Bucket {
-    std::array<Entry, kWays> entries;
-  };
-  Entry* find_or_claim(std::uint64_t identity, std::uint64_t now_ns);
+  struct Entry;
+  struct Bucket;
 
-  std::size_t mask_;
-  std::vector<Bucket> buckets_;
-  std::vector<Entry> overflow_;
-  std::atomic<std::uint64_t> overflowed_{0};
+  Bucket& bucket(std::uint64_t hash) const noexcept;
+  bool admit_known(Bucket& in, std::uint64_t tag, std::uint64_t now_ns,
+                   LimitVerdict& verdict) noexcept;
+  bool admit_new(Bucket& first, Bucket& second, std::uint64_t tag, std::uint64_t now_ns,
+                 LimitVerdict& verdict) noexcept;
+  bool claim(Bucket& in, std::uint64_t tag, std::uint64_t now_ns, std::uint64_t floor,
+             LimitVerdict& verdict) noexcept;
+
+  GcraParameters parameters_;
+  std::unique_ptr<Bucket[]> buckets_;
+  std::uint64_t mask_ = 0;
+  std::unique_ptr<std::atomic<std::uint64_t>[]> overflow_cells_;
+  std::atomic<std::uint64_t> overflow_count_{0};
 };
 
-// A limit at run time: the table, shared by snapshots as long as the limit's key means the same.
-class LimitState {
+// A limit as a worker uses it: the table, and how a request becomes a key. Cheap to copy, safe to
+// share.
+class LimitHandle {
  public:
-  LimitState(const Limit& limit, std::uint64_t seed) : limit_(limit), rate_(GcraRate::of(limit)), seed_(seed) {}
-  Admission admit(const IpAddress& client, std::uint32_t route, std::uint64_t now_ns);
-  const Limit& limit() const { return limit_; }
-  const LimitTable& table() const { return table_; }
+  LimitHandle(const Limit& limit, std::shared_ptr<LimitTable> table, HashKey hash_key);
+
+  // `route_id` is Snapshot's CompiledRoute::id; it counts only where the limit's key names the
+  // route.
+  LimitVerdict admit(const IpAddress& client, std::uint64_t route_id,
+                     std::uint64_t now_ns) const noexcept;
+
+  const std::string& name() const { return name_; }
+  std::uint64_t burst() const { return burst_; }  // for RateLimit headers
+  LimitTable& table() const { return *table_; }
 
  private:
-  LimitSubject subject(const IpAddress& client, std::uint32_t route) const;
-  Limit limit_;
-  GcraRate rate_;
-  std::uint64_t seed_;
-  LimitTable table_;
+  std::string name_;
+  std::shared_ptr<LimitTable> table_;
+  HashKey hash_key_;
+  std::uint64_t burst_ = 0;
+  std::uint8_t ipv6_prefix_ = 64;
+  bool by_client_ = true;
+  bool by_route_ = false;
 };
 
-// Owned by the gateway; outlives snapshots. An unchanged limit keeps its arrival times over a reload.
+// Keeps the state of limits over reloads: a limit of the same name, key, rate and burst goes on
+// with the table it had. Owned by the gateway; one thread (control).
 class LimitStore {
  public:
-  explicit LimitStore(std::uint64_t seed) : seed_(seed) {}
-  // Control thread. States in the order of `limits`; those that are no longer named go with their last user.
-  std::vector<std::shared_ptr<LimitState>> resolve(std::span<const Limit> limits);
+  // `hash_key` random, per process.
+  explicit LimitStore(HashKey hash_key,
+                      std::size_t entries_per_limit = LimitTable::kDefaultEntries);
+
+  // A handle per limit, in the order of `limits` (the indices in CompiledRoute::limits). Forgets
+  // limits that are gone; their tables live on as long as handles do.
+  std::vector<LimitHandle> resolve(const std::vector<Limit>& limits);
 
  private:
-  std::uint64_t seed_;
-  std::map<std::string, std::shared_ptr<LimitState>> states_;
+  struct Kept {
+    Limit limit;
+    std::shared_ptr<LimitTable> table;
+  };
+  HashKey hash_key_;
+  std::size_t entries_;
+  std::map<std::string, Kept> kept_;
 };
-
-// SipHash-2-4 of 32 bytes would do; this is a keyed 64-bit mix of the same purpose, over `bytes`.
-std::uint64_t keyed_hash(std::uint64_t seed, std::span<const std::uint8_t> bytes);
 
 }  // namespace sluice::policy

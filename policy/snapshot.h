@@ -1,67 +1,93 @@
-// The immutable, compiled form of a policy that workers read. Thread-safe: nothing changes after compile().
+// The compiled policy that workers read. Immutable: hand it around as shared_ptr<const Snapshot>,
+// read it from any thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
+#include "policy/bans.h"
 #include "policy/config.h"
 #include "policy/routing.h"
 
 namespace sluice::policy {
 
-// What happens to a connection that no route claims, resolved.
-struct CompiledDefault {
-  int status = 0;                            // an HTTP status; 0: go to `upstream`
-  std::uint32_t upstream = UINT32_MAX;       // index into Config::upstreams
+// How a connection came. Same values as gateway::WayIn and kernel::WayIn.
+enum class Way : std::uint8_t { bind = 0, local = 1, forward = 2, output = 3 };
+inline constexpr std::size_t kWays = 4;
+
+struct RouteTarget {
+  std::uint32_t upstream = 0;  // index in Config::upstreams
+  std::uint32_t weight = 1;
 };
 
-struct CompiledTarget {
-  std::uint32_t upstream = 0;                // index into Config::upstreams
-  std::uint32_t cumulative_weight = 0;       // pick r in [0, total): the first target with r < cumulative_weight
-};
-
+// A route with its names resolved. The route itself is config().routes[same index].
 struct CompiledRoute {
-  std::uint32_t index = 0;                   // into Config::routes
-  std::vector<CompiledTarget> targets;
-  std::uint32_t total_weight = 0;
-  std::vector<std::uint32_t> limits;         // indices into Config::limits
-  // The upstream for a uniform random number.
-  std::uint32_t upstream(std::uint64_t random) const;
+  std::uint64_t id = 0;  // of the route's name: the same over reloads, for limits keyed by route
+  std::vector<RouteTarget> targets;    // at least one
+  std::vector<std::uint32_t> weights;  // of `targets`, as pick_weighted() wants them
+  std::vector<std::uint32_t>
+      limits;  // indices in Config::limits and LimitStore::resolve()'s result
 };
+
+struct RespondStatus {
+  int status = 404;
+};
+struct ForwardTo {
+  std::uint32_t upstream = 0;  // index in Config::upstreams
+};
+// What a request gets that no route claims. Plain TCP closes the connection where HTTP answers with
+// a status.
+using Fallback = std::variant<RespondStatus, ForwardTo>;
 
 class Snapshot {
  public:
-  // `config` has been validated: every reference resolves.
+  // `config` must come from parse() without errors (names resolve; it asserts nothing about files).
   static std::shared_ptr<const Snapshot> compile(Config config);
 
   const Config& config() const { return config_; }
-  // Of what the policy means: places, comments, order of maps and file names do not count.
+  // Equal for policies that mean the same: comments, places, and the order of what has no order do
+  // not count.
   std::uint64_t fingerprint() const { return fingerprint_; }
 
-  static constexpr std::uint32_t kNotFound = UINT32_MAX;
-  std::uint32_t listener_index(std::string_view name) const;
-  std::uint32_t upstream_index(std::string_view name) const;
-  const RouteTable& routes_of(std::uint32_t listener) const { return tables_[listener]; }
+  std::optional<std::uint32_t> find_listener(std::string_view name) const;
+  std::optional<std::uint32_t> find_upstream(std::string_view name) const;
+  std::optional<std::uint32_t> find_limit(std::string_view name) const;
+
+  // Indexed as Config::listeners.
+  const RouteTable& routes(std::uint32_t listener) const { return tables_[listener]; }
+  // Indexed as Config::routes, which is what RouteTable::match() returns.
   const CompiledRoute& route(std::uint32_t index) const { return routes_[index]; }
-  const CompiledDefault& default_local() const { return default_local_; }
-  const CompiledDefault& default_forward() const { return default_forward_; }
-  const CompiledDefault& default_output() const { return default_output_; }
+  // `bind` takes default_route.local.
+  const Fallback& fallback(Way way) const { return fallbacks_[static_cast<std::size_t>(way)]; }
+
+  const BanRules& ban_rules() const { return ban_rules_; }
 
  private:
-  Snapshot() = default;
-  CompiledRoute compile_route(std::uint32_t index) const;
-  CompiledDefault compile_default(const DefaultAction& action) const;
+  using Index =
+      std::unordered_map<std::string_view, std::uint32_t>;  // views into config_, which never moves
+
+  explicit Snapshot(Config config);
+  CompiledRoute resolve(const Route& route) const;
+  Fallback resolve(const DefaultAction& action) const;
 
   Config config_;
   std::uint64_t fingerprint_ = 0;
-  std::vector<RouteTable> tables_;     // by listener
-  std::vector<CompiledRoute> routes_;  // by route
-  CompiledDefault default_local_, default_forward_, default_output_;
+  Index listener_index_;
+  Index upstream_index_;
+  Index limit_index_;
+  std::vector<RouteTable> tables_;
+  std::vector<CompiledRoute> routes_;
+  std::array<Fallback, kWays> fallbacks_;
+  BanRules ban_rules_;
 };
+
+// The semantic hash behind Snapshot::fingerprint().
+std::uint64_t fingerprint(const Config& config);
 
 }  // namespace sluice::policy
