@@ -87,6 +87,9 @@ struct Protect {
   Prefix peer;
   std::vector<PortRange> to_ports;      // of the packet's destination; empty: all
   std::vector<std::string> interfaces;  // names; empty: all
+  // One of the policy's own upstreams: never dropped or banned, but a client's connection to it may be intercepted
+  // (that is what a gateway is for), and it may be a client itself.
+  bool upstream = false;
 };
 
 struct Guard {
