@@ -1,4 +1,5 @@
-// The data plane behind one object: workers, listeners, upstreams. Built and driven by the composition root.
+// The data plane behind one object: workers, listeners, upstreams. Built and driven by the
+// composition root.
 #pragma once
 
 #include <chrono>
@@ -8,9 +9,14 @@
 #include <string>
 #include <vector>
 
+#include <boost/asio/io_context.hpp>
+
 #include "policy/snapshot.h"
 
 namespace sluice::gateway {
+
+class AccessLog;
+class Metrics;
 
 // As the keeper numbers them (kernel::WayIn has the same values; main/ checks that).
 enum class WayIn : std::uint8_t { bind = 0, local = 1, forward = 2, output = 3 };
@@ -34,6 +40,9 @@ struct GatewayOptions {
   std::uint32_t workers = 1;
   std::uint32_t own_mark = 0;  // SO_MARK of upstream sockets; 0: none set (no interception)
   std::function<void(const BanRequest&)> on_ban;
+  // The control thread's: health checks, on_ban and drain's `done` run on it. Null: the gateway
+  // makes a thread of its own for them. Must outlive the gateway.
+  boost::asio::io_context* control = nullptr;
 };
 
 class Gateway {
@@ -41,16 +50,22 @@ class Gateway {
   static std::unique_ptr<Gateway> create(GatewayOptions options);
   virtual ~Gateway() = default;  // stops at once
 
-  // Starts, or moves every worker to a new policy. `sockets` are all that serve from now on: listeners of the same
-  // name, way and worker keep accepting from the new descriptor, others stop accepting and drain.
-  // Requests under way keep the policy they began with. Returns when every worker has taken it over.
-  virtual void apply(std::shared_ptr<const policy::Snapshot> snapshot, std::vector<ListenerSocket> sockets) = 0;
+  // Starts, or moves every worker to a new policy. `sockets` are all that serve from now on:
+  // listeners of the same name, way and worker keep accepting from the new descriptor, others stop
+  // accepting and drain. Requests under way keep the policy they began with. Returns when every
+  // worker has taken it over.
+  virtual void apply(std::shared_ptr<const policy::Snapshot> snapshot,
+                     std::vector<ListenerSocket> sockets) = 0;
 
-  // Stops accepting, finishes what is open, then calls `done` (on the control thread), at `deadline` at the latest.
+  // Stops accepting, finishes what is open, then calls `done` (on the control thread), at
+  // `deadline` at the latest.
   virtual void drain(std::chrono::milliseconds deadline, std::function<void()> done) = 0;
 
-  virtual std::string status_json() const = 0;     // listeners, upstreams, endpoints with health, workers
-  virtual std::string metrics_text() const = 0;    // Prometheus text format
+  virtual std::string status_json()
+      const = 0;  // listeners, upstreams, endpoints with health, workers
+  virtual std::string metrics_text() const = 0;  // Prometheus text format
+  virtual Metrics& metrics() = 0;       // for the generation, reloads, and the kernel's samples
+  virtual AccessLog* access_log() = 0;  // for reopen(); null before the first apply()
 };
 
 }  // namespace sluice::gateway
