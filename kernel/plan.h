@@ -92,7 +92,7 @@ struct Protect {
   bool upstream = false;
 };
 
-struct Guard {
+struct GuardPlan {
   bool enabled = false;                 // attach at all (rules, or bans that drop)
   std::vector<std::string> interfaces;  // empty: auto; names and globs
   bool first = true;
@@ -108,7 +108,7 @@ struct Plan {
   Marks marks;
   std::vector<Protect> protect;          // the operator's, and the policy's own upstreams
   std::vector<std::uint16_t> host_ports; // of the node's own addresses: never intercepted, dropped or banned
-  Guard guard;
+  GuardPlan guard;
 };
 
 }  // namespace sluice::kernel
