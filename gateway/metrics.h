@@ -74,7 +74,6 @@ class Metrics {
   std::string text() const;
 
  private:
-  friend class MetricsPage;
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -203,7 +203,6 @@ class WorkerMetrics {
 
  private:
   friend class Metrics;
-  friend class MetricsPage;
   static constexpr std::size_t index(WayIn way) { return static_cast<std::size_t>(way); }
 
   CounterTable<ListenerCounters, ListenerSlot> listeners_;

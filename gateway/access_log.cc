@@ -1,0 +1,265 @@
+#include "gateway/access_log.h"
+
+#include <cerrno>
+#include <condition_variable>
+#include <fcntl.h>
+#include <mutex>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+#include "gateway/log.h"
+
+namespace sluice::gateway {
+
+namespace {
+
+using Format = policy::AccessLogConfig::Format;
+
+constexpr std::size_t kBatchBytes = 64 * 1024;
+constexpr int kBusyPauseMs =
+    20;  // while records come: the longest that a line waits, and the size of a batch
+constexpr int kQuietRounds = 50;  // without a record before the writer sleeps until it is woken
+constexpr int kStuckMs = 1000;    // a reader that takes nothing for so long loses the batch
+
+// Where lines go; closes what it opened.
+class Sink {
+ public:
+  static std::expected<Sink, std::string> open(const std::string& path) {
+    if (path.empty() || path == "stderr") return Sink(STDERR_FILENO, false);
+    if (path == "stdout") return Sink(STDOUT_FILENO, false);
+    const int fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0) {
+      return std::unexpected("access log " + path + ": " + std::generic_category().message(errno) +
+                             "; give a file that may be written, \"stdout\" or \"stderr\"");
+    }
+    return Sink(fd, true);
+  }
+  Sink() = default;
+  Sink(Sink&& other) noexcept : fd_(std::exchange(other.fd_, -1)), owned_(other.owned_) {}
+  Sink& operator=(Sink&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    std::swap(owned_, other.owned_);
+    return *this;
+  }
+  ~Sink() {
+    if (owned_ && fd_ >= 0) ::close(fd_);
+  }
+
+  // False when not all could be written: disk full, reader gone or stuck.
+  bool write(std::string_view bytes) const {
+    while (!bytes.empty()) {
+      const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
+      if (written > 0) {
+        bytes.remove_prefix(static_cast<std::size_t>(written));
+      } else if (errno == EAGAIN) {
+        pollfd wait{fd_, POLLOUT, 0};
+        if (::poll(&wait, 1, kStuckMs) <= 0) return false;
+      } else if (errno != EINTR) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+ private:
+  Sink(int fd, bool owned) : fd_(fd), owned_(owned) {}
+  int fd_ = -1;
+  bool owned_ = false;
+};
+
+}  // namespace
+
+struct AccessLog::State {
+  ~State() {
+    if (writer.joinable()) {
+      stopping.store(true);
+      wake_writer();
+      writer.join();
+    }
+    if (wake_fd >= 0) ::close(wake_fd);
+  }
+
+  void run();
+  std::size_t drain();
+  void write_batch();
+  void sleep(int milliseconds) const;
+  void wait_for_records();
+  void wake_writer() {
+    sleeping.store(0);
+    ::eventfd_write(wake_fd, 1);
+  }
+  bool empty() const {
+    for (const auto& ring : rings) {
+      if (ring->front() != nullptr) return false;
+    }
+    return true;
+  }
+
+  std::vector<std::unique_ptr<AccessRing>> rings;
+  int wake_fd = -1;
+  std::atomic<int> sleeping{0};  // 1: the next commit() must wake the writer
+  std::atomic<bool> stopping{false};
+  std::atomic<bool> enabled{true};
+  std::atomic<std::uint64_t> written{0};
+  std::atomic<std::uint64_t> lost{0};
+
+  std::mutex mutex;  // the writer and the control thread; never a worker
+  std::condition_variable flushed;
+  Sink sink;
+  std::string path;
+  Format format = Format::json;
+  std::uint64_t flushes_wanted = 0;
+  std::uint64_t flushes_done = 0;
+
+  std::string batch;
+  std::uint64_t batch_lines = 0;
+  bool failing = false;
+  std::thread writer;
+};
+
+void AccessLog::State::sleep(int milliseconds) const {
+  pollfd wait{wake_fd, POLLIN, 0};
+  if (::poll(&wait, 1, milliseconds) > 0) {
+    eventfd_t ignored = 0;
+    ::eventfd_read(wake_fd, &ignored);
+  }
+}
+
+void AccessLog::State::wait_for_records() {
+  sleeping.store(1);
+  if (empty() && !stopping.load()) sleep(-1);
+  sleeping.store(0);
+}
+
+void AccessLog::State::run() {
+  int quiet_rounds = 0;
+  while (true) {
+    const bool last = stopping.load();
+    std::size_t records = 0;
+    {
+      const std::lock_guard lock(mutex);
+      const std::uint64_t wanted = flushes_wanted;
+      records = drain();
+      flushes_done = wanted;
+    }
+    flushed.notify_all();
+    if (last) return;
+    quiet_rounds = records == 0 ? quiet_rounds + 1 : 0;
+    if (quiet_rounds < kQuietRounds) {
+      sleep(kBusyPauseMs);
+    } else {
+      wait_for_records();
+      quiet_rounds = 0;
+    }
+  }
+}
+
+// At most a ring's worth of each: a busy worker must not keep the control thread from the lock.
+std::size_t AccessLog::State::drain() {
+  std::size_t records = 0;
+  for (const auto& ring : rings) {
+    for (std::size_t i = 0; i <= ring->mask_; ++i) {
+      const AccessRecord* record = ring->front();
+      if (record == nullptr) break;
+      if (format != Format::none) {
+        format == Format::json ? format_access_json(*record, batch)
+                               : format_access_text(*record, batch);
+        batch += '\n';
+        ++batch_lines;
+      }
+      ring->pop();
+      ++records;
+      if (batch.size() >= kBatchBytes) write_batch();
+    }
+  }
+  write_batch();
+  return records;
+}
+
+void AccessLog::State::write_batch() {
+  if (batch.empty()) return;
+  const bool all = sink.write(batch);
+  (all ? written : lost).fetch_add(batch_lines, std::memory_order_relaxed);
+  if (!all && !failing) {
+    log_warn("access log", "lines are lost: the place that they go to does not take them",
+             {{"path", path}, {"error", std::generic_category().message(errno)}});
+  }
+  failing = !all;
+  batch.clear();
+  batch_lines = 0;
+}
+
+AccessLog::AccessLog(std::unique_ptr<State> state) : state_(std::move(state)) {}
+AccessLog::~AccessLog() = default;
+
+std::expected<std::unique_ptr<AccessLog>, std::string> AccessLog::open(
+    Options options, const policy::AccessLogConfig& config) {
+  auto state = std::make_unique<State>();
+  state->wake_fd = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (state->wake_fd < 0) {
+    return std::unexpected("access log: eventfd: " + std::generic_category().message(errno));
+  }
+  for (std::uint32_t i = 0; i < options.workers; ++i) {
+    auto& ring = state->rings.emplace_back(std::make_unique<AccessRing>(options.ring_capacity));
+    ring->wake_ = &state->sleeping;
+    ring->wake_fd_ = state->wake_fd;
+  }
+  state->batch.reserve(kBatchBytes + 4096);
+  std::unique_ptr<AccessLog> log(new AccessLog(std::move(state)));  // NOLINT: private constructor
+  if (auto done = log->configure(config); !done) return std::unexpected(done.error());
+  log->state_->writer = std::thread([s = log->state_.get()] { s->run(); });
+  return log;
+}
+
+AccessRing& AccessLog::ring(std::uint32_t index) {
+  return *state_->rings.at(index);
+}
+bool AccessLog::enabled() const {
+  return state_->enabled.load(std::memory_order_relaxed);
+}
+
+std::expected<void, std::string> AccessLog::configure(const policy::AccessLogConfig& config) {
+  auto sink = config.format == Format::none ? std::expected<Sink, std::string>(Sink())
+                                            : Sink::open(config.path);
+  if (!sink) return std::unexpected(sink.error());
+  const std::lock_guard lock(state_->mutex);
+  state_->drain();  // what was logged under the old policy goes where that said
+  state_->sink = std::move(*sink);
+  state_->path = config.path;
+  state_->format = config.format;
+  state_->enabled.store(config.format != Format::none, std::memory_order_relaxed);
+  return {};
+}
+
+std::expected<void, std::string> AccessLog::reopen() {
+  const std::lock_guard lock(state_->mutex);
+  if (state_->format == Format::none) return {};
+  auto sink = Sink::open(state_->path);
+  if (!sink) return std::unexpected(sink.error());
+  state_->drain();
+  state_->sink = std::move(*sink);
+  return {};
+}
+
+void AccessLog::flush() {
+  std::unique_lock lock(state_->mutex);
+  const std::uint64_t ours = ++state_->flushes_wanted;
+  state_->wake_writer();
+  state_->flushed.wait(lock, [&] { return state_->flushes_done >= ours; });
+}
+
+std::uint64_t AccessLog::dropped() const {
+  std::uint64_t total = state_->lost.load(std::memory_order_relaxed);
+  for (const auto& ring : state_->rings)
+    total += ring->dropped();
+  return total;
+}
+
+std::uint64_t AccessLog::written() const {
+  return state_->written.load(std::memory_order_relaxed);
+}
+
+}  // namespace sluice::gateway

@@ -1,0 +1,52 @@
+#include "gateway/metrics_counters.h"
+
+namespace sluice::gateway {
+
+namespace {
+
+template <typename... Counters>
+void reset_each(Counters&... counters) {
+  (counters.reset(), ...);
+}
+
+template <typename Array>
+void reset_all(Array& counters) {
+  for (auto& counter : counters)
+    counter.reset();
+}
+
+}  // namespace
+
+void DurationHistogram::reset() {
+  reset_all(buckets_);
+  sum_ns_.reset();
+}
+
+void ListenerCounters::reset() {
+  reset_all(opened);
+  reset_all(closed);
+  reset_all(parse_errors);
+  reset_each(refused, accept_pauses, bytes_in, bytes_out, requests_begun, requests_ended);
+}
+
+void RouteCounters::reset() {
+  reset_all(requests);
+  duration.reset();
+}
+
+void UpstreamCounters::reset() {
+  reset_each(retries, retries_refused, no_endpoint, connections_refused);
+}
+
+void EndpointCounters::reset() {
+  reset_all(requests);
+  reset_each(requests_begun, requests_ended, connections_opened, connections_closed,
+             connect_failures, connections_reused, bytes_sent, bytes_received, ejections, connect,
+             first_byte);
+}
+
+void LimitCounters::reset() {
+  reset_each(allowed, rejected, bans);
+}
+
+}  // namespace sluice::gateway

@@ -1,0 +1,105 @@
+#include "gateway/metrics_page.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "gateway/log.h"
+
+namespace sluice::gateway {
+
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+bool is_name(std::string_view text, bool colon) {
+  if (text.empty() || (text[0] >= '0' && text[0] <= '9')) return false;
+  return std::ranges::all_of(text, [colon](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           (colon && c == ':');
+  });
+}
+
+bool is_readable(const MetricSample& sample) {
+  return is_name(sample.name, true) && std::ranges::all_of(sample.labels, [](const auto& label) {
+           return is_name(label.first, false);
+         });
+}
+
+}  // namespace
+
+void HistogramSum::add(const DurationHistogram& histogram) {
+  for (std::size_t i = 0; i < buckets.size(); ++i)
+    buckets[i] += histogram.bucket(i);
+  sum_ns += histogram.sum_ns();
+}
+
+MetricFamily& MetricsPage::family(std::string_view name, std::string_view help, MetricType type) {
+  if (const auto found = by_name_.find(name); found != by_name_.end()) {
+    return families_[found->second];
+  }
+  by_name_.emplace(name, families_.size());
+  MetricFamily& added = families_.emplace_back();
+  added.name = name;
+  added.help = help;
+  added.type = type;
+  return added;
+}
+
+ClientMetric& MetricsPage::add(MetricFamily& family, Labels labels) {
+  ClientMetric& metric = family.metric.emplace_back();
+  metric.label.reserve(labels.size());
+  for (const auto& [name, value] : labels) {
+    metric.label.push_back({std::string(name), std::string(value)});
+  }
+  return metric;
+}
+
+void MetricsPage::counter(std::string_view name, std::string_view help, Labels labels,
+                          std::uint64_t value) {
+  add(family(name, help, MetricType::Counter), labels).counter.value = static_cast<double>(value);
+}
+
+void MetricsPage::gauge(std::string_view name, std::string_view help, Labels labels, double value) {
+  add(family(name, help, MetricType::Gauge), labels).gauge.value = value;
+}
+
+void MetricsPage::histogram(std::string_view name, std::string_view help, Labels labels,
+                            const HistogramSum& sum) {
+  auto& out = add(family(name, help, MetricType::Histogram), labels).histogram;
+  out.bucket.reserve(sum.buckets.size());
+  for (std::size_t i = 0; i < sum.buckets.size(); ++i) {
+    out.sample_count += sum.buckets[i];
+    const double bound = i < kDurationBounds.size() ? static_cast<double>(kDurationBounds[i]) / 1e9
+                                                    : std::numeric_limits<double>::infinity();
+    out.bucket.push_back({out.sample_count, bound});
+  }
+  out.sample_sum = static_cast<double>(sum.sum_ns) / 1e9;
+}
+
+void MetricsPage::sample(const MetricSample& sample) {
+  const MetricType type =
+      sample.type == SampleType::counter ? MetricType::Counter : MetricType::Gauge;
+  if (!is_readable(sample)) {
+    log_warn("metrics", "sample left out: not a name that Prometheus reads",
+             {{"name", sample.name}});
+    return;
+  }
+  MetricFamily& into = family(sample.name, sample.help, type);
+  if (into.type != type) {
+    log_warn("metrics", "sample left out: its family has another type", {{"name", sample.name}});
+    return;
+  }
+  ClientMetric& metric = into.metric.emplace_back();
+  for (const auto& [name, value] : sample.labels)
+    metric.label.push_back({name, value});
+  (type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = sample.value;
+}
+
+std::vector<MetricFamily> MetricsPage::take() {
+  by_name_.clear();
+  return std::exchange(families_, {});
+}
+
+}  // namespace sluice::gateway

@@ -1,0 +1,50 @@
+// Builds the families of the metrics page out of the workers' counters and of samples from
+// elsewhere.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <map>
+#include <prometheus/metric_family.h>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "gateway/metrics_counters.h"
+#include "gateway/metrics_samples.h"
+
+namespace sluice::gateway {
+
+// The sum of one histogram over all workers.
+struct HistogramSum {
+  std::array<std::uint64_t, kDurationBounds.size() + 1> buckets{};
+  std::uint64_t sum_ns = 0;
+  void add(const DurationHistogram& histogram);
+};
+
+// Collects families in the order of their first use.
+class MetricsPage {
+ public:
+  using Labels = std::initializer_list<std::pair<std::string_view, std::string_view>>;
+
+  void counter(std::string_view name, std::string_view help, Labels labels, std::uint64_t value);
+  void gauge(std::string_view name, std::string_view help, Labels labels, double value);
+  void histogram(std::string_view name, std::string_view help, Labels labels,
+                 const HistogramSum& sum);
+  // Left out, with a log line, when its name or a label's is not one that Prometheus reads, or its
+  // type is not its family's.
+  void sample(const MetricSample& sample);
+
+  std::vector<prometheus::MetricFamily> take();
+
+ private:
+  prometheus::MetricFamily& family(std::string_view name, std::string_view help,
+                                   prometheus::MetricType type);
+  static prometheus::ClientMetric& add(prometheus::MetricFamily& family, Labels labels);
+
+  std::vector<prometheus::MetricFamily> families_;
+  std::map<std::string, std::size_t, std::less<>> by_name_;
+};
+
+}  // namespace sluice::gateway
