@@ -1,0 +1,24 @@
+// The other end of the admin socket, for the command line: asks once, waits for the answer.
+#pragma once
+
+#include <chrono>
+#include <expected>
+#include <string>
+
+#include <boost/json.hpp>
+
+namespace sluice::gateway {
+
+struct AdminError {
+  enum class Kind { not_running, not_allowed, failed };
+  Kind kind = Kind::failed;
+  std::string message;  // names the socket and what to do
+};
+
+// Blocks for `timeout` at most. The answer is whatever the server said, {"ok": false, "error": …}
+// included.
+std::expected<boost::json::object, AdminError> ask_admin(const std::string& socket_path,
+                                                         const boost::json::object& request,
+                                                         std::chrono::milliseconds timeout);
+
+}  // namespace sluice::gateway

@@ -1,0 +1,41 @@
+// The admin socket: a Unix socket of mode 0600 that takes one JSON object and answers with one, per
+// connection.
+#pragma once
+
+#include <expected>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/json.hpp>
+
+namespace sluice::gateway {
+
+// --socket, else SLUICE_SOCKET, else /run/sluice/sluice.sock for root, $XDG_RUNTIME_DIR/sluice.sock
+// for others, and /tmp/sluice-UID/sluice.sock where there is no such directory.
+std::string admin_socket_path(const std::string& given);
+
+class AdminServer {
+ public:
+  // May be called once, at any later time, on `io`'s thread. Never called: the client waits until
+  // it gives up.
+  using Respond = std::function<void(boost::json::object)>;
+  using Handler = std::function<void(const boost::json::object& request, Respond respond)>;
+
+  // Listens. A socket that nobody answers on is replaced, a live one refused. The directory is
+  // made, 0700, if it is missing. Requests are at most 64 KiB and have 5 s to arrive; at most 32
+  // connections at a time.
+  static std::expected<std::unique_ptr<AdminServer>, std::string> listen(
+      boost::asio::io_context& io, const std::string& path, Handler handler);
+  ~AdminServer();  // removes the socket
+  AdminServer(const AdminServer&) = delete;
+  AdminServer& operator=(const AdminServer&) = delete;
+
+ private:
+  struct State;
+  explicit AdminServer(std::shared_ptr<State> state);
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace sluice::gateway
