@@ -37,12 +37,14 @@ class IpAddress {
   Bytes bytes_{};
 };
 
-// An address and a length in its own version: 0 to 32 for IPv4, 0 to 128 for IPv6. Host bits are zero.
+// An address and a length in its own version: 0 to 32 for IPv4, 0 to 128 for IPv6. Host bits are
+// zero.
 struct Prefix {
   IpAddress address;
   std::uint8_t length = 0;
 
-  // "10.0.0.0/8", "2001:db8::/32", or a bare address (a host). Host bits that are set are an error (nullopt).
+  // "10.0.0.0/8", "2001:db8::/32", or a bare address (a host). Host bits that are set are an error
+  // (nullopt).
   static std::optional<Prefix> parse(std::string_view text);
   bool is_v4() const { return address.is_v4(); }
   bool contains(const IpAddress& other) const;  // never across versions

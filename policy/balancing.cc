@@ -1,73 +1,122 @@
 #include "policy/balancing.h"
 
 #include <algorithm>
+#include <ranges>
 
 namespace sluice::policy {
+
 namespace {
 
-bool usable(const EndpointView& endpoint, bool panic) { return !endpoint.excluded && (panic || endpoint.available); }
-
-}  // namespace
-
-std::size_t Balancer::pick(std::span<const EndpointView> endpoints, std::uint64_t random) {
-  const bool panic = std::ranges::none_of(endpoints, [](const auto& e) { return usable(e, false); });
-  if (panic && std::ranges::none_of(endpoints, [](const auto& e) { return usable(e, true); })) return kNone;
-  switch (policy_) {
-    case LbPolicy::round_robin:
-      return round_robin(endpoints, panic);
-    case LbPolicy::least_request:
-      return least_request(endpoints, random, panic);
-    case LbPolicy::random:
-      return by_weight(endpoints, random, panic);
+// Who may be picked: not tried, of some weight, and available unless nobody is.
+class Candidates {
+ public:
+  explicit Candidates(const PickRequest& request) : request_(request) {
+    panic_ = std::ranges::none_of(request.endpoints, [](const EndpointView& endpoint) {
+      return endpoint.available && endpoint.weight > 0;
+    });
   }
-  return kNone;
+
+  bool contains(std::uint32_t index) const {
+    const EndpointView& endpoint = request_.endpoints[index];
+    return endpoint.weight > 0 && (endpoint.available || panic_) &&
+           std::ranges::find(request_.tried, index) == request_.tried.end();
+  }
+
+  // 0 for those who may not be picked, and for `without`.
+  std::uint64_t weight(std::uint32_t index, std::optional<std::uint32_t> without) const {
+    return index == without || !contains(index) ? 0 : request_.endpoints[index].weight;
+  }
+
+ private:
+  const PickRequest& request_;
+  bool panic_ = false;
+};
+
+// Maps 32 random bits onto [0, total) by multiplication: no division, bias below total / 2^32.
+std::uint64_t scale(std::uint32_t random, std::uint64_t total) {
+  return random * total >> 32;
 }
 
-// Smooth weighted round robin (as nginx does it): everyone gains its weight, the richest is picked and pays the sum.
-std::size_t Balancer::round_robin(std::span<const EndpointView> endpoints, bool panic) {
-  if (current_.size() != endpoints.size()) {
-    current_.assign(endpoints.size(), 0);
-    if (!endpoints.empty()) current_[offset_ % endpoints.size()] = 1;
-  }
-  std::int64_t sum = 0;
-  std::size_t best = kNone;
-  for (std::size_t i = 0; i < endpoints.size(); ++i) {
-    if (!usable(endpoints[i], panic)) continue;
-    const std::int64_t weight = std::max<std::int64_t>(endpoints[i].weight, 1);
-    current_[i] += weight;
-    sum += weight;
-    if (best == kNone || current_[i] > current_[best]) best = i;
-  }
-  if (best != kNone) current_[best] -= sum;
-  return best;
-}
-
-std::size_t Balancer::by_weight(std::span<const EndpointView> endpoints, std::uint64_t random, bool panic,
-                                std::size_t skip) const {
+template <typename WeightOf>
+std::optional<std::uint32_t> draw(std::uint32_t count, WeightOf weight_of, std::uint32_t random) {
   std::uint64_t total = 0;
-  for (std::size_t i = 0; i < endpoints.size(); ++i) {
-    if (i != skip && usable(endpoints[i], panic)) total += std::max(endpoints[i].weight, 1U);
-  }
-  if (total == 0) return kNone;
-  std::uint64_t left = random % total;
-  for (std::size_t i = 0; i < endpoints.size(); ++i) {
-    if (i == skip || !usable(endpoints[i], panic)) continue;
-    const std::uint64_t weight = std::max(endpoints[i].weight, 1U);
+  for (std::uint32_t i = 0; i < count; ++i)
+    total += weight_of(i);
+  if (total == 0) return std::nullopt;
+  std::uint64_t left = scale(random, total);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uint64_t weight = weight_of(i);
     if (left < weight) return i;
     left -= weight;
   }
-  return kNone;
+  return std::nullopt;
 }
 
-// The power of two choices: two by weight, then the one with fewer requests per weight.
-std::size_t Balancer::least_request(std::span<const EndpointView> endpoints, std::uint64_t random, bool panic) const {
-  const std::size_t first = by_weight(endpoints, random & 0xffffffff, panic);
-  const std::size_t second = by_weight(endpoints, random >> 32, panic, first);
-  if (second == kNone) return first;
-  const auto load = [&](std::size_t i) {
-    return std::uint64_t{endpoints[i].active + 1} * 1000 / std::max(endpoints[i].weight, 1U);
-  };
-  return load(second) < load(first) ? second : first;
+std::optional<std::uint32_t> draw_candidate(const PickRequest& request,
+                                            const Candidates& candidates,
+                                            std::optional<std::uint32_t> without,
+                                            std::uint32_t random) {
+  return draw(
+      static_cast<std::uint32_t>(request.endpoints.size()),
+      [&](std::uint32_t i) { return candidates.weight(i, without); }, random);
+}
+
+// nginx's and LVS' smooth form: everybody gains its weight, the richest is picked and pays the sum.
+std::optional<std::uint32_t> pick_round_robin(const PickRequest& request,
+                                              const Candidates& candidates, BalancerState& state) {
+  if (state.current.size() != request.endpoints.size()) {
+    state.current.assign(request.endpoints.size(), 0);
+  }
+  std::optional<std::uint32_t> best;
+  std::int64_t total = 0;
+  for (std::uint32_t i = 0; i < request.endpoints.size(); ++i) {
+    if (!candidates.contains(i)) continue;
+    const std::int64_t weight = request.endpoints[i].weight;
+    state.current[i] += weight;
+    total += weight;
+    if (!best || state.current[i] > state.current[*best]) best = i;
+  }
+  if (best) state.current[*best] -= total;
+  return best;
+}
+
+std::optional<std::uint32_t> pick_least_request(const PickRequest& request,
+                                                const Candidates& candidates) {
+  const auto low = static_cast<std::uint32_t>(request.random);
+  const auto high = static_cast<std::uint32_t>(request.random >> 32);
+  const auto first = draw_candidate(request, candidates, std::nullopt, high);
+  if (!first) return std::nullopt;
+  const auto second = draw_candidate(request, candidates, first, low);
+  if (!second) return first;
+  const EndpointView& a = request.endpoints[*first];
+  const EndpointView& b = request.endpoints[*second];
+  // a.active / a.weight > b.active / b.weight; a tie goes to the first, which was drawn by weight.
+  const bool second_is_idler =
+      std::uint64_t{a.active} * b.weight > std::uint64_t{b.active} * a.weight;
+  return second_is_idler ? second : first;
+}
+
+}  // namespace
+
+std::optional<std::uint32_t> pick(const PickRequest& request, BalancerState& state) {
+  const Candidates candidates(request);
+  switch (request.policy) {
+    case LbPolicy::round_robin:
+      return pick_round_robin(request, candidates, state);
+    case LbPolicy::least_request:
+      return pick_least_request(request, candidates);
+    case LbPolicy::random:
+      return draw_candidate(request, candidates, std::nullopt,
+                            static_cast<std::uint32_t>(request.random >> 32));
+  }
+  return std::nullopt;
+}
+
+std::optional<std::uint32_t> pick_weighted(std::span<const std::uint32_t> weights,
+                                           std::uint64_t random) {
+  return draw(
+      static_cast<std::uint32_t>(weights.size()), [&](std::uint32_t i) { return weights[i]; },
+      static_cast<std::uint32_t>(random >> 32));
 }
 
 }  // namespace sluice::policy

@@ -76,7 +76,7 @@ class BanTracker {
 
  private:
   static constexpr int kSlots = 8;
-  static constexpr std::size_t kWays = 8;
+  static constexpr std::size_t kPerSet = 8;
 
   struct Record {
     std::uint64_t key = 0;  // 0: free

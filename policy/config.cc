@@ -1,9 +1,18 @@
 #include "policy/config.h"
 
+#include <algorithm>
+
 namespace sluice::policy {
 
 bool Config::needs_kernel() const {
-  return guard.has_value() || !intercept.local.empty() || !intercept.forward.empty() || !intercept.output.empty();
+  const bool intercepts =
+      !intercept.local.empty() || !intercept.forward.empty() || !intercept.output.empty();
+  const bool client_source = std::ranges::any_of(upstreams, [](const Upstream& upstream) {
+    return upstream.source_address == SourceAddress::client;
+  });
+  const bool bans_in_kernel = std::ranges::any_of(
+      bans.rules, [](const BanRule& rule) { return rule.mode == BanMode::enforce; });
+  return intercepts || client_source || bans_in_kernel || guard.has_value();
 }
 
 }  // namespace sluice::policy

@@ -1,5 +1,6 @@
-// The typed form of the policy file. Filled by document.h, read by everybody; plain data, no behaviour.
-// Durations are nanoseconds, sizes are bytes. `where` is the place in the policy that said so, for `explain`.
+// The typed form of the policy file. Filled by document.h, read by everybody; plain data, no
+// behaviour. Durations are nanoseconds, sizes are bytes. `where` is the place in the policy that
+// said so, for `explain`.
 #pragma once
 
 #include <chrono>
@@ -53,9 +54,10 @@ struct Intercept {
   std::vector<Prefix> to;
   InterceptExcept except;
   std::vector<PortRange> ports;
-  std::vector<std::string> cgroups;  // output only; empty: every process. Paths below the cgroup2 root
+  std::vector<std::string>
+      cgroups;  // output only; empty: every process. Paths below the cgroup2 root
   std::string listener;
-  OnExit on_exit = OnExit::closed;   // output: bypass
+  OnExit on_exit = OnExit::closed;  // output: bypass
   Duration lease = 3s;
   bool take_over = false;
   Location where;
@@ -73,8 +75,9 @@ struct InterceptConfig {
 enum class ListenerProtocol { http, tcp, automatic };
 
 struct ListenerTimeouts {
-  Duration detect = 200ms;   // `auto`: a client silent for so long speaks a server-first protocol: tcp
-  Duration head = 10s;       // whole request head
+  Duration detect =
+      200ms;            // `auto`: a client silent for so long speaks a server-first protocol: tcp
+  Duration head = 10s;  // whole request head
   Duration body_idle = 30s;  // between two reads of a body
   Duration idle = 60s;       // keep-alive, no request; tcp: no byte either way
   Duration drain = 30s;      // open connections may finish for so long after a stop
@@ -131,13 +134,14 @@ enum RetryOn : std::uint32_t {
 
 struct Retry {
   std::uint32_t retry_on = kRetryConnectFailure | kRetryReset;  // RetryOn flags
-  std::uint32_t attempts = 2;  // further tries after the first; 0: none
+  std::uint32_t attempts = 2;         // further tries after the first; 0: none
   std::uint32_t budget_percent = 20;  // of active requests, at least 3 at a time
 };
 
 struct Upstream {
   std::string name;
-  bool original_destination = false;  // then no endpoints: each request goes where the client wanted
+  bool original_destination =
+      false;  // then no endpoints: each request goes where the client wanted
   std::vector<Endpoint> endpoints;
   SourceAddress source_address = SourceAddress::gateway;
   LbPolicy lb_policy = LbPolicy::round_robin;
@@ -163,9 +167,9 @@ struct WeightedUpstream {
 };
 
 struct Route {
-  std::string name;      // given, or "listener host path", unique
+  std::string name;  // given, or "listener host path", unique
   std::string listener;
-  std::string host;      // lower case; "" any; "*.example.com" one or more labels
+  std::string host;  // lower case; "" any; "*.example.com" one or more labels
   PathMatch path;
   std::vector<WeightedUpstream> upstreams;
   std::vector<std::string> limits;
@@ -178,7 +182,8 @@ using DefaultAction = std::variant<int, std::string>;
 
 struct DefaultRoute {
   DefaultAction local = 404;
-  DefaultAction forward = 502;  // document.cc makes it an original_destination upstream unless told otherwise
+  DefaultAction forward =
+      502;  // document.cc makes it an original_destination upstream unless told otherwise
   DefaultAction output = 502;
   Location where;
 };

@@ -5,7 +5,8 @@
 namespace sluice::policy {
 
 std::string Location::to_string() const {
-  if (line == 0) return file.empty() ? "default" : file;
+  if (file.empty() && line == 0) return "default";
+  if (line == 0) return file;
   return file + ":" + std::to_string(line) + ":" + std::to_string(column);
 }
 
@@ -18,7 +19,9 @@ std::string Diagnostic::to_string() const {
 }
 
 bool has_errors(const Diagnostics& diagnostics) {
-  return std::ranges::any_of(diagnostics, [](const auto& d) { return d.severity == Diagnostic::Severity::error; });
+  return std::ranges::any_of(diagnostics, [](const Diagnostic& diagnostic) {
+    return diagnostic.severity == Diagnostic::Severity::error;
+  });
 }
 
 }  // namespace sluice::policy

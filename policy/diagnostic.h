@@ -6,7 +6,8 @@
 
 namespace sluice::policy {
 
-// Where something stands in the policy. Lines and columns count from 1; 0 = not from a file (a default).
+// Where something stands in the policy. Lines and columns count from 1; 0 = not from a file (a
+// default).
 struct Location {
   std::string file;
   int line = 0;

@@ -68,11 +68,16 @@ class Snapshot {
 
   const BanRules& ban_rules() const { return ban_rules_; }
 
+  Snapshot(const Snapshot&) = delete;
+  Snapshot& operator=(const Snapshot&) = delete;
+
+ protected:
+  explicit Snapshot(Config config);
+
  private:
   using Index =
       std::unordered_map<std::string_view, std::uint32_t>;  // views into config_, which never moves
 
-  explicit Snapshot(Config config);
   CompiledRoute resolve(const Route& route) const;
   Fallback resolve(const DefaultAction& action) const;
 

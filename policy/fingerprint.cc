@@ -1,0 +1,181 @@
+// The meaning of a policy in one number. Every field of config.h but places must pass through here;
+// a test sets each field of the schema and expects another number.
+#include <algorithm>
+#include <bit>
+#include <concepts>
+#include <string>
+#include <type_traits>
+
+#include "policy/siphash.h"
+#include "policy/snapshot.h"
+
+namespace sluice::policy {
+
+namespace {
+
+constexpr HashKey kFingerprintKey{0x736c756963652d66, 0x696e676572707274};
+
+// Appends values to a byte string, each with its length where that varies, so that no two
+// configurations read alike.
+class Writer {
+ public:
+  const std::string& bytes() const { return bytes_; }
+
+  template <typename... T>
+  void all(const T&... values) {
+    (add(values), ...);
+  }
+
+ private:
+  template <typename T>
+    requires std::integral<T> || std::is_enum_v<T>
+  void add(const T& value) {
+    const auto word = static_cast<std::uint64_t>(value);
+    for (int i = 0; i < 8; ++i)
+      bytes_.push_back(static_cast<char>(word >> (8 * i)));
+  }
+  void add(double value) { add(std::bit_cast<std::uint64_t>(value)); }
+  void add(Duration value) { add(value.count()); }
+  void add(const std::string& value) {
+    add(value.size());
+    bytes_ += value;
+  }
+  void add(const IpAddress& value) {
+    for (const std::uint8_t byte : value.bytes())
+      bytes_.push_back(static_cast<char>(byte));
+  }
+  void add(const Prefix& value) { all(value.address, value.length); }
+  void add(const PortRange& value) { all(value.first, value.last); }
+  void add(const SocketAddress& value) { all(value.address, value.port); }
+
+  template <typename T>
+  void add(const std::optional<T>& value) {
+    add(value.has_value());
+    if (value) add(*value);
+  }
+  template <typename T>
+  void add(const std::vector<T>& values) {
+    add(values.size());
+    for (const T& value : values)
+      add(value);
+  }
+  // Order has no meaning: sorted by what each element writes.
+  template <typename T>
+  void unordered(const std::vector<T>& values) {
+    std::vector<std::string> parts;
+    for (const T& value : values) {
+      Writer part;
+      part.add(value);
+      parts.push_back(part.bytes_);
+    }
+    std::ranges::sort(parts);
+    add(parts);
+  }
+
+  void add(const ProtectFrom& value) {
+    all(value.cidr);
+    unordered(value.to_ports);
+    unordered(value.interfaces);
+  }
+  void add(const InterceptExcept& value) {
+    unordered(value.from);
+    unordered(value.to);
+  }
+  void add(const Intercept& value) {
+    unordered(value.from);
+    unordered(value.to);
+    unordered(value.ports);
+    unordered(value.cgroups);
+    all(value.except, value.listener, value.on_exit, value.lease, value.take_over);
+  }
+  void add(const ListenerTimeouts& value) {
+    all(value.detect, value.head, value.body_idle, value.idle, value.drain);
+  }
+  void add(const Listener& value) {
+    all(value.name, value.bind, value.protocol, value.max_connections, value.timeouts);
+  }
+  void add(const Endpoint& value) { all(value.address, value.weight); }
+  void add(const HealthCheck& value) {
+    all(value.http_path, value.interval, value.timeout, value.unhealthy_threshold,
+        value.healthy_threshold);
+  }
+  void add(const OutlierDetection& value) {
+    all(value.consecutive_5xx, value.consecutive_connect_failures, value.base_ejection_time,
+        value.max_ejection_percent);
+  }
+  void add(const UpstreamTimeouts& value) { all(value.connect, value.first_byte, value.idle); }
+  void add(const Retry& value) { all(value.retry_on, value.attempts, value.budget_percent); }
+  void add(const Upstream& value) {
+    all(value.name, value.original_destination, value.source_address, value.lb_policy,
+        value.health_check, value.outlier_detection, value.timeouts, value.retry,
+        value.max_connections);
+    unordered(value.endpoints);
+  }
+  void add(const WeightedUpstream& value) { all(value.name, value.weight); }
+  void add(const Route& value) {
+    all(value.name, value.listener, value.host, value.path.kind, value.path.value, value.timeout,
+        value.limits);
+    unordered(value.upstreams);
+  }
+  void add(const DefaultAction& value) {
+    add(value.index());
+    std::visit([this](const auto& action) { add(action); }, value);
+  }
+  void add(const DefaultRoute& value) { all(value.local, value.forward, value.output); }
+  void add(const Limit& value) {
+    all(value.name, value.rate_count, value.rate_period, value.burst, value.ipv6_prefix);
+    unordered(value.key);
+  }
+  void add(const BanRule& value) {
+    all(value.limit, value.count, value.within, value.duration, value.grow, value.up_to,
+        value.mode);
+  }
+  void add(const GuardMatch& value) {
+    unordered(value.from);
+    unordered(value.to);
+    unordered(value.from_ports);
+    unordered(value.to_ports);
+  }
+  void add(const GuardRule& value) {
+    all(value.name, value.match, value.except, value.protocol, value.action);
+  }
+  void add(const GuardConfig& value) {
+    unordered(value.interfaces);
+    all(value.attach, value.first, value.rules);  // the first matching rule is the one reported
+  }
+  void add(const MetricsConfig& value) {
+    all(value.bind);
+    unordered(value.allow);
+  }
+
+ public:
+  void add(const Config& value) {
+    const Marks& marks = value.intercept.marks;
+    all(value.state_dir, value.workers, value.metrics, value.access_log.format,
+        value.access_log.path, marks.mark, marks.mask, marks.table, marks.priority,
+        value.default_route, value.bans.max, value.guard);
+    unordered(value.protect.from);
+    unordered(value.protect.host_ports);
+    unordered(value.intercept.local);
+    unordered(value.intercept.forward);
+    unordered(value.intercept.output);
+    unordered(value.listeners);
+    unordered(value.upstreams);
+    unordered(value.routes);
+    unordered(value.limits);
+    unordered(value.bans.rules);
+  }
+
+ private:
+  std::string bytes_;
+};
+
+}  // namespace
+
+std::uint64_t fingerprint(const Config& config) {
+  Writer writer;
+  writer.add(config);
+  return siphash(kFingerprintKey, writer.bytes());
+}
+
+}  // namespace sluice::policy

@@ -1,0 +1,88 @@
+#include "policy/snapshot.h"
+
+#include "policy/siphash.h"
+
+namespace sluice::policy {
+
+namespace {
+
+constexpr HashKey kRouteIdKey{0x736c756963652d72, 0x6f7574652d6e616d};
+
+template <typename T>
+std::unordered_map<std::string_view, std::uint32_t> index_by_name(const std::vector<T>& items) {
+  std::unordered_map<std::string_view, std::uint32_t> index;
+  for (std::uint32_t i = 0; i < items.size(); ++i)
+    index.emplace(items[i].name, i);
+  return index;
+}
+
+std::optional<std::uint32_t> find_in(
+    const std::unordered_map<std::string_view, std::uint32_t>& index, std::string_view name) {
+  const auto found = index.find(name);
+  if (found == index.end()) return std::nullopt;
+  return found->second;
+}
+
+}  // namespace
+
+std::shared_ptr<const Snapshot> Snapshot::compile(Config config) {
+  struct Enabled : Snapshot {  // make_shared needs a constructor that it may call
+    explicit Enabled(Config from) : Snapshot(std::move(from)) {}
+  };
+  return std::make_shared<const Enabled>(std::move(config));
+}
+
+Snapshot::Snapshot(Config config)
+    : config_(std::move(config)),
+      fingerprint_(policy::fingerprint(config_)),
+      listener_index_(index_by_name(config_.listeners)),
+      upstream_index_(index_by_name(config_.upstreams)),
+      limit_index_(index_by_name(config_.limits)),
+      ban_rules_(config_) {
+  tables_.reserve(config_.listeners.size());
+  for (const Listener& listener : config_.listeners) {
+    tables_.emplace_back(config_.routes, listener.name);
+  }
+  routes_.reserve(config_.routes.size());
+  for (const Route& route : config_.routes)
+    routes_.push_back(resolve(route));
+  fallbacks_ = {resolve(config_.default_route.local), resolve(config_.default_route.local),
+                resolve(config_.default_route.forward), resolve(config_.default_route.output)};
+}
+
+CompiledRoute Snapshot::resolve(const Route& route) const {
+  CompiledRoute compiled;
+  compiled.id = siphash(kRouteIdKey, route.name);
+  for (const WeightedUpstream& upstream : route.upstreams) {
+    const auto index = find_upstream(upstream.name);
+    if (!index) continue;  // parse() has refused such a policy
+    compiled.targets.push_back({*index, upstream.weight});
+    compiled.weights.push_back(upstream.weight);
+  }
+  for (const std::string& limit : route.limits) {
+    if (const auto index = find_limit(limit)) compiled.limits.push_back(*index);
+  }
+  return compiled;
+}
+
+Fallback Snapshot::resolve(const DefaultAction& action) const {
+  if (const int* status = std::get_if<int>(&action)) return RespondStatus{*status};
+  if (const auto upstream = find_upstream(std::get<std::string>(action))) {
+    return ForwardTo{*upstream};
+  }
+  return RespondStatus{502};
+}
+
+std::optional<std::uint32_t> Snapshot::find_listener(std::string_view name) const {
+  return find_in(listener_index_, name);
+}
+
+std::optional<std::uint32_t> Snapshot::find_upstream(std::string_view name) const {
+  return find_in(upstream_index_, name);
+}
+
+std::optional<std::uint32_t> Snapshot::find_limit(std::string_view name) const {
+  return find_in(limit_index_, name);
+}
+
+}  // namespace sluice::policy
