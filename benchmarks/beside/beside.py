@@ -88,13 +88,16 @@ def report(work, rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("works", nargs="*", choices=[[], *WORKS], default=list(WORKS), help=f"default: all of {', '.join(WORKS)}")
+    parser.add_argument("works", nargs="*", metavar="WORK", help=f"default: all of {', '.join(WORKS)}")
     parser.add_argument("--sluice", default="build/release/sluice", help="the binary")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=int, default=3, help="of load per proxy and round")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", help="write the raw figures here")
     options = parser.parse_args()
+    options.works = options.works or list(WORKS)
+    if unknown := set(options.works) - set(WORKS):
+        parser.error(f"unknown work {', '.join(sorted(unknown))}; there is {', '.join(WORKS)}")
     results = []
     with tempfile.TemporaryDirectory(prefix="sluice-bench.") as directory, open(f"{directory}/log", "w+") as log:
         origin = proxies.origin(directory, ORIGIN, log)

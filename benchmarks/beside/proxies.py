@@ -67,6 +67,11 @@ class Server:
                 self.process.kill()
 
 
+def user():
+    """As root, nginx would give its workers a user that cannot read the scratch directory."""
+    return "user root; " if os.getuid() == 0 else ""
+
+
 def write(path, text):
     with open(path, "w") as file:
         file.write(text)
@@ -79,7 +84,7 @@ def origin(directory, port, log):
         with open(path, "wb") as file:
             file.truncate(size)
     config = write(f"{directory}/origin.conf", f"""
-worker_processes 2; daemon off; pid {directory}/origin.pid; error_log {directory}/origin.err;
+{user()}worker_processes 2; daemon off; pid {directory}/origin.pid; error_log {directory}/origin.err;
 worker_rlimit_nofile 16000;
 events {{ worker_connections 8000; }}
 http {{ access_log off; sendfile on; tcp_nodelay on; keepalive_requests 100000000; open_file_cache max=100;
@@ -97,7 +102,7 @@ def nginx(directory, port, origin_port, work, log, workers):
   server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://o; proxy_http_version 1.1;
     proxy_set_header Connection ""; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }} }}"""
     modules = "include /etc/nginx/modules-enabled/*.conf;" if work == "l4" else ""
-    config = write(f"{directory}/nginx-{work}.conf", f"""{modules}
+    config = write(f"{directory}/nginx-{work}.conf", f"""{modules}{user()}
 worker_processes {workers}; daemon off; pid {directory}/nginx.pid; error_log {directory}/nginx.err;
 worker_rlimit_nofile 16000; events {{ worker_connections 8000; }}
 {body}

@@ -125,7 +125,7 @@ class Nginx(Process):
         self.directory = os.path.join(scratch.path, name)
         os.makedirs(self.directory, exist_ok=True)
         config = scratch.write(f"{name}.conf", f"""
-daemon off; worker_processes 1; pid {self.directory}/pid; error_log {self.directory}/error.log;
+{"user root; " if os.getuid() == 0 else ""}daemon off; worker_processes 1; pid {self.directory}/pid; error_log {self.directory}/error.log;
 events {{ worker_connections 2048; }}
 http {{ access_log off; client_body_temp_path {self.directory}; keepalive_requests 100000000;
   server {{ listen 127.0.0.1:{self.port}; root {self.directory};
