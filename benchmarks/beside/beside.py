@@ -42,7 +42,7 @@ WORKS = {
     "keepalive": ("http", "µs/request", 1e6, lambda port, s: wrk(port, "/1k", s, 64)),
     "keepalive-64k": ("http", "µs/request", 1e6, lambda port, s: wrk(port, "/64k", s, 64)),
     "connection-per-request": ("http", "µs/request", 1e6, lambda port, s: wrk(port, "/1k", s, 64, close=True)),
-    "body-1g": ("http", "ms/GB", 1e3, lambda port, s: bulk(port, "/1g", 1)),
+    "body-1g": ("http-bulk", "ms/GB", 1e3, lambda port, s: bulk(port, "/1g", 1)),
     "l4-bulk": ("l4", "ms/GB", 1e3, lambda port, s: bulk(port, "/1g", 2)),
 }
 
