@@ -1,0 +1,59 @@
+// The node's interfaces, addresses and default routes, from rtnetlink, in the calling thread's
+// network namespace.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernel/keeper.h"
+#include "kernel/keeper_protocol.h"
+#include "kernel/plan.h"
+
+namespace sluice::kernel {
+
+struct Interface {
+  unsigned index = 0;
+  std::string name;
+  bool up = false;
+  bool loopback = false;
+  bool operator==(const Interface&) const = default;
+};
+
+struct DefaultRoute {
+  unsigned interface_index = 0;  // 0: a route of several next hops lists each on its own, so never
+  bool has_gateway = false;
+  Prefix gateway;  // a host
+  bool operator==(const DefaultRoute&) const = default;
+};
+
+struct NodeNetwork {
+  std::vector<Interface> interfaces;
+  std::vector<DefaultRoute> default_routes;  // IPv4 and IPv6, of the main table
+  std::vector<Prefix> addresses;             // the node's own, as host prefixes
+  bool operator==(const NodeNetwork&) const = default;
+};
+
+// Errors: no netlink socket, or a dump that was refused.
+Result<NodeNetwork> read_node_network();
+
+// Name servers of /etc/resolv.conf; what is not an address is passed over.
+std::vector<Prefix> read_resolvers(const std::string& path = "/etc/resolv.conf");
+
+// What `interfaces` of a policy names: names and globs. Empty: auto, those with a default route,
+// or, when there is none, every one that is up. The loopback interface never.
+std::vector<Interface> select_interfaces(const NodeNetwork& network,
+                                         const std::vector<std::string>& patterns);
+
+// Says when links, addresses or routes have changed. One thread.
+class NetworkChanges {
+ public:
+  static Result<NetworkChanges> subscribe();
+  int fd() const { return socket_.get(); }
+  bool changed();  // since the last call; a lost message counts as a change
+
+ private:
+  protocol::OwnedFd socket_;
+};
+
+}  // namespace sluice::kernel
