@@ -17,10 +17,10 @@ namespace {
 constexpr std::uint16_t kMagic = 0x4c53;
 
 // Types are positions in the variant; they are part of the version.
-static_assert(std::variant_size_v<Message> == 15);
+static_assert(std::variant_size_v<Message> == 17);
 static_assert(std::is_same_v<std::variant_alternative_t<0, Message>, Hello>);
 static_assert(std::is_same_v<std::variant_alternative_t<11, Message>, Ban>);
-static_assert(std::is_same_v<std::variant_alternative_t<14, Message>, Drained>);
+static_assert(std::is_same_v<std::variant_alternative_t<16, Message>, InForce>);
 
 class Writer {
  public:
@@ -273,6 +273,20 @@ void put(Writer&, const WantKernelSamples&) {}
 void get(Reader&, WantKernelSamples&) {}
 void put(Writer&, const Drained&) {}
 void get(Reader&, Drained&) {}
+
+void put(Writer& w, const ReloadEnded& m) {
+  w.flag(m.ok);
+}
+void get(Reader& r, ReloadEnded& m) {
+  m.ok = r.flag();
+}
+
+void put(Writer& w, const InForce& m) {
+  w.number(m.generation);
+}
+void get(Reader& r, InForce& m) {
+  m.generation = r.number<std::uint64_t>();
+}
 
 template <std::size_t I = 0>
 bool get_alternative(Reader& r, std::size_t type, Message& out) {

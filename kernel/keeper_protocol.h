@@ -98,6 +98,19 @@ struct KernelSamples {
   bool operator==(const KernelSamples&) const = default;
 };
 
+// What the gateway cannot know by itself, for its metrics: a policy that could not even be parsed
+// never gets to it.
+struct ReloadEnded {
+  bool ok = false;
+  bool operator==(const ReloadEnded&) const = default;
+};
+
+// The kernel's side serves this generation from now on.
+struct InForce {
+  std::uint64_t generation = 0;
+  bool operator==(const InForce&) const = default;
+};
+
 // --- gateway to keeper ---------------------------------------------------------------------------
 
 struct Ready {  // every listener serves; sent once, after the first Committed
@@ -141,8 +154,9 @@ struct Drained {
   bool operator==(const Drained&) const = default;
 };
 
-using Message = std::variant<Hello, Policy, Sockets, Commit, Abandon, Drain, Request, KernelSamples,
-                             Ready, Prepared, Committed, Ban, Reply, WantKernelSamples, Drained>;
+using Message =
+    std::variant<Hello, Policy, Sockets, Commit, Abandon, Drain, Request, KernelSamples, Ready,
+                 Prepared, Committed, Ban, Reply, WantKernelSamples, Drained, ReloadEnded, InForce>;
 
 struct Error {
   std::string message;

@@ -1,4 +1,5 @@
-// The directory of bpffs that holds one network namespace's maps and links, across restarts and crashes.
+// The directory of bpffs that holds one network namespace's maps and links, across restarts and
+// crashes.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +13,12 @@ namespace sluice::kernel {
 
 using Descriptor = protocol::OwnedFd;
 
-// <pin_root>/<ABI version>/<network namespace inode>. Holding it locks it: one keeper per namespace.
+// <pin_root>/<ABI version>/<network namespace inode>. Holding it locks it: one keeper per
+// namespace.
 class PinDirectory {
  public:
-  // Creates the directory; mounts bpffs at /sys/fs/bpf when the root lies there and nothing is mounted.
-  // Errors: bpffs missing, no permission, or another keeper lives.
+  // Creates the directory; mounts bpffs at /sys/fs/bpf when the root lies there and nothing is
+  // mounted. Errors: bpffs missing, no permission, or another keeper lives.
   static Result<PinDirectory> open(const std::string& pin_root);
 
   const std::string& path() const { return path_; }
@@ -42,8 +44,9 @@ std::uint64_t netns_inode();
 // The directory that PinDirectory::open would use; touches nothing.
 std::string pin_directory_path(const std::string& pin_root);
 
-// Removes the pins whose names begin with `name_prefix` ("steer_", "guard_"; "": all) from this namespace's
-// directory, and the directories themselves once empty. Each line says what was removed.
+// Removes the pins whose names begin with `name_prefix` ("steer_", "guard_"; "": all) from this
+// namespace's directory, and the directories themselves once empty. Each line says what was
+// removed.
 std::vector<std::string> remove_pins(const std::string& pin_root, const std::string& name_prefix);
 
 // Removes the directories of network namespaces that are gone (their steer_link is severed).

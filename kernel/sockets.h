@@ -1,4 +1,5 @@
-// Listening sockets: one per listener, way in and worker. No BPF here: way `bind` needs no capability.
+// Listening sockets: one per listener, way in and worker. No BPF here: way `bind` needs no
+// capability.
 #pragma once
 
 #include <cstdint>
@@ -23,15 +24,17 @@ struct OwnedSocket {
   std::shared_ptr<const protocol::OwnedFd> fd;
 };
 
-// The sockets of way `bind` of a plan (listeners with a bind_address), non-blocking and close-on-exec.
-// Sockets of `kept` that serve the same address and worker are used again. Needs no privilege (ports
-// below 1024 aside), no keeper and no BPF.
-Result<std::vector<OwnedSocket>> open_bind_sockets(const std::vector<Listener>& listeners, std::uint32_t workers,
+// The sockets of way `bind` of a plan (listeners with a bind_address), non-blocking and
+// close-on-exec. Sockets of `kept` that serve the same address and worker are used again. Needs no
+// privilege (ports below 1024 aside), no keeper and no BPF.
+Result<std::vector<OwnedSocket>> open_bind_sockets(const std::vector<Listener>& listeners,
+                                                   std::uint32_t workers,
                                                    const std::vector<OwnedSocket>& kept = {});
 
-// The sockets of the steered ways that the plan's intercepts name. They are bound where nobody can reach them
-// (RFC 6666 discard prefix), IP_TRANSPARENT, serve both IP versions, and get their connections from sk_lookup alone.
-// Needs CAP_NET_ADMIN.
-Result<std::vector<OwnedSocket>> open_steered_sockets(const Plan& plan, const std::vector<OwnedSocket>& kept = {});
+// The sockets of the steered ways that the plan's intercepts name. They are bound where nobody can
+// reach them (RFC 6666 discard prefix), IP_TRANSPARENT, serve both IP versions, and get their
+// connections from sk_lookup alone. Needs CAP_NET_ADMIN.
+Result<std::vector<OwnedSocket>> open_steered_sockets(const Plan& plan,
+                                                      const std::vector<OwnedSocket>& kept = {});
 
 }  // namespace sluice::kernel

@@ -1,0 +1,157 @@
+#include "kernel/pins.h"
+
+#include <bpf/bpf.h>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <filesystem>
+#include <linux/bpf.h>
+#include <linux/magic.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "kernel/abi.h"
+#include "kernel/message.h"
+
+namespace sluice::kernel {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr const char* kBpffs = "/sys/fs/bpf";
+
+bool on_bpffs(const fs::path& path) {
+  struct statfs info{};
+  return ::statfs(path.c_str(), &info) == 0 &&
+         static_cast<unsigned long>(info.f_type) == static_cast<unsigned long>(BPF_FS_MAGIC);
+}
+
+fs::path deepest_existing(fs::path path) {
+  std::error_code ignored;
+  while (!path.empty() && path != path.root_path() && !fs::exists(path, ignored))
+    path = path.parent_path();
+  return path;
+}
+
+Result<void> need_bpffs(const fs::path& root) {
+  if (on_bpffs(deepest_existing(root))) return {};
+  const bool ours_to_mount = root.string().starts_with(kBpffs);
+  if (!ours_to_mount) {
+    return std::unexpected(
+        Error{message("{} is not on a bpf file system, where maps and rules are kept over "
+                      "restarts; mount one there (mount -t bpf "
+                      "bpf {}) or use a directory below {}",
+                      root.string(), root.string(), kBpffs)});
+  }
+  if (::mount("bpf", kBpffs, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") == 0) return {};
+  return std::unexpected(
+      Error{message("no bpf file system is mounted at {}, and mounting it failed ({}); run "
+                    "`mount -t bpf bpf {}` as root",
+                    kBpffs, std::strerror(errno), kBpffs)});
+}
+
+std::uint64_t severed_or_inode(const fs::path& link) {
+  Descriptor fd(bpf_obj_get(link.c_str()));
+  if (!fd) return 1;  // not a link that we can judge: leave it
+  bpf_link_info info{};
+  __u32 length = sizeof(info);
+  if (bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0 || info.type != BPF_LINK_TYPE_NETNS)
+    return 1;
+  return info.netns.netns_ino;
+}
+
+}  // namespace
+
+std::uint64_t netns_inode() {
+  struct stat info{};
+  return ::stat("/proc/thread-self/ns/net", &info) == 0 ? info.st_ino : 0;
+}
+
+std::string pin_directory_path(const std::string& pin_root) {
+  return message("{}/{}/{}", pin_root, SLUICE_ABI_VERSION, netns_inode());
+}
+
+Result<PinDirectory> PinDirectory::open(const std::string& pin_root) {
+  if (auto ok = need_bpffs(pin_root); !ok) return std::unexpected(ok.error());
+  PinDirectory directory;
+  directory.netns_inode_ = kernel::netns_inode();
+  directory.path_ = pin_directory_path(pin_root);
+  std::error_code error;
+  fs::create_directories(directory.path_, error);
+  if (error) {
+    return std::unexpected(Error{
+        message("cannot create {}: {} (the user that runs sluice needs write permission there)",
+                directory.path_, error.message())});
+  }
+  directory.lock_ = Descriptor(::open(directory.path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.lock_) {
+    return std::unexpected(
+        Error{message("cannot open {}: {}", directory.path_, std::strerror(errno))});
+  }
+  if (::flock(directory.lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+    return std::unexpected(
+        Error{message("another sluice serves this network namespace ({} is locked); stop it "
+                      "first, or use `sluice reload`",
+                      directory.path_)});
+  }
+  return directory;
+}
+
+bool PinDirectory::exists() const {
+  struct stat info{};
+  return ::stat(path_.c_str(), &info) == 0;
+}
+
+Descriptor PinDirectory::get(const std::string& name) const {
+  return Descriptor(bpf_obj_get(path(name).c_str()));
+}
+
+Result<void> PinDirectory::pin(int fd, const std::string& name) const {
+  ::unlink(path(name).c_str());
+  if (bpf_obj_pin(fd, path(name).c_str()) == 0) return {};
+  return std::unexpected(Error{message("cannot pin {}: {}", path(name), std::strerror(errno))});
+}
+
+bool PinDirectory::remove(const std::string& name) const {
+  return ::unlink(path(name).c_str()) == 0;
+}
+
+std::vector<std::string> remove_pins(const std::string& pin_root, const std::string& name_prefix) {
+  std::vector<std::string> removed;
+  const fs::path directory = pin_directory_path(pin_root);
+  std::error_code error;
+  std::vector<fs::path> pins;
+  for (const auto& entry : fs::directory_iterator(directory, error)) {
+    if (entry.path().filename().string().starts_with(name_prefix)) pins.push_back(entry.path());
+  }
+  for (const auto& pin : pins) {
+    if (::unlink(pin.c_str()) == 0) removed.push_back("pin " + pin.string());
+  }
+  // rmdir takes empty directories only, so what others keep there stays.
+  for (fs::path path = directory; ::rmdir(path.c_str()) == 0; path = path.parent_path()) {
+    removed.push_back("directory " + path.string());
+    if (path == fs::path(pin_root)) break;
+  }
+  return removed;
+}
+
+void remove_stale_namespaces(const std::string& pin_root) {
+  const fs::path version = fs::path(pin_directory_path(pin_root)).parent_path();
+  std::error_code error;
+  std::vector<fs::path> stale;
+  for (const auto& entry : fs::directory_iterator(version, error)) {
+    const fs::path link = entry.path() / "steer_link";
+    if (fs::exists(link, error) && severed_or_inode(link) == 0) stale.push_back(entry.path());
+  }
+  for (const auto& path : stale) {
+    Descriptor lock(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!lock || ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    for (const auto& pin : fs::directory_iterator(path, error))
+      ::unlink(pin.path().c_str());
+    ::rmdir(path.c_str());
+  }
+}
+
+}  // namespace sluice::kernel

@@ -1,0 +1,96 @@
+#include "kernel/steer_slots.h"
+
+#include <algorithm>
+#include <bpf/bpf.h>
+#include <cerrno>
+#include <cstring>
+#include <linux/bpf.h>
+#include <netinet/in.h>
+
+#include "kernel/message.h"
+#include "kernel/pins.h"
+
+namespace sluice::kernel {
+namespace {
+
+constexpr std::size_t kBatch = 4096;  // larger batches gain nothing
+
+Error map_error(const char* what, const char* map) {
+  return {message("steering: {} {}: {}", what, map, std::strerror(errno))};
+}
+
+template <typename Key, typename Value>
+Result<Descriptor> make_map(bpf_map_type type, std::uint32_t flags, const char* name,
+                            const std::vector<Key>& keys, const std::vector<Value>& values) {
+  bpf_map_create_opts options{};
+  options.sz = sizeof(options);
+  options.map_flags = flags;
+  Descriptor map(bpf_map_create(type, name, sizeof(Key), sizeof(Value),
+                                static_cast<__u32>(std::max<std::size_t>(1, keys.size())),
+                                &options));
+  if (!map) return std::unexpected(map_error("cannot create", name));
+  for (std::size_t at = 0; at < keys.size(); at += kBatch) {
+    auto count = static_cast<__u32>(std::min(kBatch, keys.size() - at));
+    if (bpf_map_update_batch(map.get(), keys.data() + at, values.data() + at, &count, nullptr) !=
+        0) {
+      return std::unexpected(map_error("cannot fill", name));
+    }
+  }
+  return map;
+}
+
+Result<void> put(int outer, std::uint32_t slot, Result<Descriptor> inner, const char* name) {
+  if (!inner) return std::unexpected(inner.error());
+  const int fd = inner->get();
+  if (bpf_map_update_elem(outer, &slot, &fd, BPF_ANY) != 0)
+    return std::unexpected(map_error("cannot switch", name));
+  return {};
+}
+
+Result<Descriptor> sources_map(const SteerTable& table) {
+  std::vector<sluice_steer_source_key> keys;
+  std::vector<__u32> values;
+  for (const auto& source : table.sources) {
+    sluice_steer_source_key key{};
+    key.prefixlen = source.prefix.length;
+    std::memcpy(key.address, source.prefix.address.data(), 16);
+    keys.push_back(key);
+    values.push_back(source.source_class);
+  }
+  return make_map(BPF_MAP_TYPE_LPM_TRIE, BPF_F_NO_PREALLOC, "steer_sources", keys, values);
+}
+
+Result<Descriptor> destinations_map(const SteerTable& table) {
+  std::vector<sluice_steer_key> keys;
+  std::vector<sluice_steer_ports> values;
+  for (const auto& destination : table.destinations) {
+    sluice_steer_key key{};
+    key.prefixlen = SLUICE_STEER_KEY_HEAD_BITS + destination.prefix.length;
+    key.protocol = IPPROTO_TCP;
+    key.side = static_cast<__u8>(destination.side);
+    key.source_class = destination.source_class;
+    std::memcpy(key.address, destination.prefix.address.data(), 16);
+    keys.push_back(key);
+    values.push_back(destination.ports);
+  }
+  return make_map(BPF_MAP_TYPE_LPM_TRIE, BPF_F_NO_PREALLOC, "steer_dests", keys, values);
+}
+
+Result<Descriptor> segments_map(const SteerTable& table) {
+  std::vector<__u32> keys(table.segments.size());
+  for (std::size_t i = 0; i < keys.size(); i++)
+    keys[i] = static_cast<__u32>(i);
+  return make_map(BPF_MAP_TYPE_ARRAY, SLUICE_F_INNER_MAP, "steer_segments", keys, table.segments);
+}
+
+}  // namespace
+
+Result<void> fill_steer_slot(const SteerOuterMaps& maps, std::uint32_t slot,
+                             const SteerTable& table) {
+  if (auto ok = put(maps.sources, slot, sources_map(table), "steer_sources"); !ok) return ok;
+  if (auto ok = put(maps.destinations, slot, destinations_map(table), "steer_dests"); !ok)
+    return ok;
+  return put(maps.segments, slot, segments_map(table), "steer_segments");
+}
+
+}  // namespace sluice::kernel

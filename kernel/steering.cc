@@ -1,0 +1,366 @@
+#include "kernel/steering.h"
+
+#include <algorithm>
+#include <atomic>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <optional>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "kernel/message.h"
+#include "kernel/prefix_text.h"
+#include "kernel/steer_groups.h"
+#include "kernel/steer_slots.h"
+#include "kernel/steer_table.h"
+#include "steer.skel.h"
+
+namespace sluice::kernel {
+namespace {
+
+constexpr const char* kLinkPin = "steer_link";
+
+struct SkeletonDeleter {
+  void operator()(steer_bpf* skeleton) const { steer_bpf__destroy(skeleton); }
+};
+using Skeleton = std::unique_ptr<steer_bpf, SkeletonDeleter>;
+
+// libbpf pins a map that is new and takes a pinned one that fits.
+Skeleton load_program(const PinDirectory& pins) {
+  Skeleton skeleton(steer_bpf__open());
+  if (!skeleton) return nullptr;
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, skeleton->obj) {
+    if (bpf_map__set_pin_path(map, pins.path(bpf_map__name(map)).c_str()) != 0) return nullptr;
+  }
+  if (steer_bpf__load(skeleton.get()) != 0) return nullptr;
+  return skeleton;
+}
+
+void remove_map_pins(const PinDirectory& pins) {
+  for (const char* map : {"steer_sources", "steer_dests", "steer_segments", "steer_state",
+                          "steer_sockets", "steer_counters", "steer_groups"}) {
+    pins.remove(map);
+  }
+}
+
+class MappedState {
+ public:
+  explicit MappedState(int map)
+      : memory_(::mmap(nullptr, static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)),
+                       PROT_READ | PROT_WRITE, MAP_SHARED, map, 0)) {}
+  ~MappedState() {
+    if (valid()) ::munmap(memory_, static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)));
+  }
+  MappedState(const MappedState&) = delete;
+  MappedState& operator=(const MappedState&) = delete;
+
+  bool valid() const { return memory_ != MAP_FAILED; }
+  std::uint64_t epoch() const { return std::atomic_ref(state().epoch).load(); }
+  // One store: every program that starts after it reads the other slot.
+  void flip(std::uint64_t generation) {
+    state().generation = generation;
+    std::atomic_ref(state().epoch).fetch_add(1);
+  }
+
+ private:
+  sluice_state& state() const { return *static_cast<sluice_state*>(memory_); }
+  void* memory_;
+};
+
+struct Compiled {
+  Plan plan;  // what steering needs of it: no guard
+  std::vector<Prefix> own_addresses;
+  SteerGroups groups;
+  std::vector<std::uint16_t> used_groups;
+  std::vector<OwnedSocket> sockets;
+  std::size_t sources = 0, destinations = 0, segments = 0;
+};
+
+class SteeringImpl final : public Steering {
+ public:
+  SteeringImpl(const PinDirectory& pins, Skeleton skeleton)
+      : pins_(pins),
+        skeleton_(std::move(skeleton)),
+        state_(bpf_map__fd(skeleton_->maps.steer_state)) {}
+
+  Result<void> start() {
+    if (!state_.valid())
+      return std::unexpected(Error{"steering: cannot map steer_state into memory"});
+    return adopt_link();
+  }
+
+  Result<void> prepare(const Plan& plan, const std::vector<OwnedSocket>& sockets,
+                       const std::vector<Prefix>& own_addresses) override {
+    auto compiled = compile(plan, sockets, own_addresses);
+    if (!compiled) return std::unexpected(compiled.error());
+    prepared_ = std::move(*compiled);
+    return {};
+  }
+
+  Result<void> commit() override {
+    if (!prepared_) return std::unexpected(Error{"steering: nothing is prepared"});
+    if (auto ok = put_sockets(*prepared_); !ok) return ok;
+    prepared_->groups.write(fd(skeleton_->maps.steer_groups));
+    if (!prepared_->plan.intercepts.empty()) {
+      if (auto ok = attach(); !ok) return ok;
+    }
+    state_.flip(prepared_->plan.generation);
+    active_ = std::move(*prepared_);
+    prepared_.reset();
+    drop_unused_sockets();
+    if (active_->plan.intercepts.empty()) detach();
+    return {};
+  }
+
+  void abandon() override { prepared_.reset(); }
+
+  Result<bool> follow_addresses(const std::vector<Prefix>& own_addresses) override {
+    if (!active_ || prepared_ || active_->plan.intercepts.empty() ||
+        active_->own_addresses == own_addresses) {
+      return false;
+    }
+    auto compiled = compile(active_->plan, active_->sockets, own_addresses);
+    if (!compiled) return std::unexpected(compiled.error());
+    state_.flip(compiled->plan.generation);
+    active_ = std::move(*compiled);
+    return true;
+  }
+
+  std::vector<Sample> samples() const override;
+
+  void remove() override {
+    detach();
+    remove_map_pins(pins_);
+  }
+
+ private:
+  static int fd(const bpf_map* map) { return bpf_map__fd(map); }
+  int program() const { return bpf_program__fd(skeleton_->progs.sluice_steer); }
+
+  Result<void> adopt_link();
+  Result<void> attach();
+  void detach();
+  Result<Compiled> compile(const Plan& plan, const std::vector<OwnedSocket>& sockets,
+                           const std::vector<Prefix>& own_addresses);
+  Result<void> assign_groups(Compiled& compiled) const;
+  Result<void> put_sockets(const Compiled& compiled);
+  void drop_unused_sockets();
+  sluice_steer_counters counters(std::uint32_t group) const;
+  void clear_counters(std::uint32_t group);
+
+  const PinDirectory& pins_;
+  Skeleton skeleton_;
+  MappedState state_;
+  Descriptor link_;
+  std::optional<Compiled> active_;
+  std::optional<Compiled> prepared_;
+};
+
+Result<void> SteeringImpl::adopt_link() {
+  Descriptor link = pins_.get(kLinkPin);
+  if (!link) return {};
+  bpf_link_info info{};
+  __u32 length = sizeof(info);
+  const bool known = bpf_obj_get_info_by_fd(link.get(), &info, &length) == 0;
+  // A namespace that died leaves a severed link (inode 0) behind, and another may have got its
+  // number since.
+  if (!known || info.netns.netns_ino != pins_.netns_inode()) {
+    pins_.remove(kLinkPin);
+    return {};
+  }
+  if (bpf_link_update(link.get(), program(), nullptr) != 0) {
+    return std::unexpected(
+        Error{message("steering: cannot put the program into the pinned link {}: {}",
+                      pins_.path(kLinkPin), std::strerror(errno))});
+  }
+  link_ = std::move(link);
+  return {};
+}
+
+Result<void> SteeringImpl::attach() {
+  if (link_) return {};
+  Descriptor netns(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+  Descriptor link(netns ? bpf_link_create(program(), netns.get(), BPF_SK_LOOKUP, nullptr) : -1);
+  if (!link) {
+    const char* hint = errno == E2BIG ? " (64 programs are attached already)" : "";
+    return std::unexpected(
+        Error{message("steering: cannot attach sk_lookup to the network namespace: {}{}",
+                      std::strerror(errno), hint)});
+  }
+  if (auto ok = pins_.pin(link.get(), kLinkPin); !ok) return ok;
+  link_ = std::move(link);
+  return {};
+}
+
+void SteeringImpl::detach() {
+  pins_.remove(kLinkPin);
+  link_.reset();
+}
+
+Result<void> SteeringImpl::assign_groups(Compiled& compiled) const {
+  for (const auto& intercept : compiled.plan.intercepts) {
+    const auto& name = compiled.plan.listeners[intercept.listener].name;
+    const auto group = compiled.groups.assign(name, intercept.way);
+    if (!group) {
+      return std::unexpected(
+          Error{message("steering: more than {} listeners and ways; {} has no place",
+                        SLUICE_STEER_MAX_GROUPS, name)});
+    }
+    compiled.used_groups.push_back(*group);
+  }
+  return {};
+}
+
+Result<Compiled> SteeringImpl::compile(const Plan& plan, const std::vector<OwnedSocket>& sockets,
+                                       const std::vector<Prefix>& own_addresses) {
+  if (plan.workers < 1 || plan.workers > SLUICE_STEER_MAX_WORKERS) {
+    return std::unexpected(Error{
+        message("workers: {} is not between 1 and {}", plan.workers, SLUICE_STEER_MAX_WORKERS)});
+  }
+  Compiled compiled{.plan = plan,
+                    .own_addresses = own_addresses,
+                    .groups = SteerGroups::read(fd(skeleton_->maps.steer_groups)),
+                    .used_groups = {},
+                    .sockets = sockets};
+  compiled.plan.guard = {};
+  if (auto ok = assign_groups(compiled); !ok) return std::unexpected(ok.error());
+  const auto group_of = [&](std::uint32_t listener, WayIn way) {
+    return compiled.groups.find(plan.listeners[listener].name, way).value_or(0);
+  };
+  auto table = compile_steer_table(compiled.plan, own_addresses, group_of);
+  if (!table) return std::unexpected(table.error());
+  compiled.sources = table->sources.size();
+  compiled.destinations = table->destinations.size();
+  compiled.segments = table->segments.size();
+  const SteerOuterMaps maps{fd(skeleton_->maps.steer_sources), fd(skeleton_->maps.steer_dests),
+                            fd(skeleton_->maps.steer_segments)};
+  const auto inactive = static_cast<std::uint32_t>((state_.epoch() + 1) % SLUICE_SLOTS);
+  if (auto ok = fill_steer_slot(maps, inactive, *table); !ok) return std::unexpected(ok.error());
+  return compiled;
+}
+
+Result<void> SteeringImpl::put_sockets(const Compiled& compiled) {
+  const SteerGroups known = SteerGroups::read(fd(skeleton_->maps.steer_groups));
+  for (const auto& socket : compiled.sockets) {
+    if (socket.way == WayIn::bind) continue;
+    const auto& name = compiled.plan.listeners[socket.listener].name;
+    const auto group = compiled.groups.find(name, socket.way);
+    if (!group) continue;
+    if (!known.find(name, socket.way) && socket.worker == 0) clear_counters(*group);
+    const __u32 index = *group * SLUICE_STEER_MAX_WORKERS + socket.worker;
+    const __u64 value = static_cast<__u64>(socket.fd->get());
+    if (bpf_map_update_elem(fd(skeleton_->maps.steer_sockets), &index, &value, BPF_ANY) != 0) {
+      return std::unexpected(
+          Error{message("steering: the kernel refuses the socket of listener {}, way {}: {}", name,
+                        to_text(socket.way), std::strerror(errno))});
+    }
+  }
+  return {};
+}
+
+void SteeringImpl::drop_unused_sockets() {
+  const auto drop = [&](std::uint32_t group, std::uint32_t from) {
+    for (__u32 worker = from; worker < SLUICE_STEER_MAX_WORKERS; worker++) {
+      const __u32 index = group * SLUICE_STEER_MAX_WORKERS + worker;
+      bpf_map_delete_elem(fd(skeleton_->maps.steer_sockets), &index);
+    }
+  };
+  for (const auto group : active_->groups.keep_only(active_->used_groups))
+    drop(group, 0);
+  for (const auto group : active_->used_groups)
+    drop(group, active_->plan.workers);
+  active_->groups.write(fd(skeleton_->maps.steer_groups));
+}
+
+sluice_steer_counters SteeringImpl::counters(std::uint32_t group) const {
+  std::vector<sluice_steer_counters> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+  sluice_steer_counters sum{};
+  if (bpf_map_lookup_elem(fd(skeleton_->maps.steer_counters), &group, per_cpu.data()) != 0)
+    return sum;
+  for (const auto& one : per_cpu) {
+    sum.lookups += one.lookups;
+    sum.assigned += one.assigned;
+    sum.no_socket += one.no_socket;
+    sum.taken += one.taken;
+  }
+  return sum;
+}
+
+void SteeringImpl::clear_counters(std::uint32_t group) {
+  const std::vector<sluice_steer_counters> zero(
+      static_cast<std::size_t>(libbpf_num_possible_cpus()));
+  bpf_map_update_elem(fd(skeleton_->maps.steer_counters), &group, zero.data(), BPF_ANY);
+}
+
+std::vector<Sample> SteeringImpl::samples() const {
+  std::vector<Sample> samples;
+  if (!active_) return samples;
+  auto groups = active_->used_groups;
+  std::sort(groups.begin(), groups.end());
+  std::vector<std::uint16_t> seen;
+  for (const auto& intercept : active_->plan.intercepts) {
+    const auto& name = active_->plan.listeners[intercept.listener].name;
+    const auto group = active_->groups.find(name, intercept.way);
+    if (!group || std::find(seen.begin(), seen.end(), *group) != seen.end()) continue;
+    seen.push_back(*group);
+    const auto counted = counters(*group);
+    const auto add = [&](const char* metric, std::uint64_t value, const char* help) {
+      samples.push_back({metric,
+                         {{"listener", name}, {"way", to_text(intercept.way)}},
+                         static_cast<double>(value),
+                         true,
+                         help});
+    };
+    add("sluice_steer_assigned_total", counted.assigned,
+        "Connections that sk_lookup gave to a listener's socket.");
+    add("sluice_steer_no_socket_total", counted.no_socket,
+        "Connections claimed while no socket could take them.");
+    add("sluice_steer_taken_total", counted.taken,
+        "Connections that another sk_lookup program had taken before.");
+  }
+  samples.push_back({"sluice_steer_unclaimed_total",
+                     {},
+                     static_cast<double>(counters(SLUICE_STEER_UNCLAIMED).lookups),
+                     true,
+                     "Lookups that no intercept entry claims."});
+  const auto gauge = [&](const char* metric, const char* map, std::size_t value, const char* help) {
+    samples.push_back({metric, {{"map", map}}, static_cast<double>(value), false, help});
+  };
+  const auto map = [&](const char* name, std::size_t entries, std::size_t capacity) {
+    gauge("sluice_kernel_map_entries", name, entries, "Entries of a kernel map in use.");
+    gauge("sluice_kernel_map_capacity", name, capacity, "Entries that a kernel map can hold.");
+  };
+  map("steer_sources", active_->sources, kMaxSteerEntries);
+  map("steer_destinations", active_->destinations, kMaxSteerEntries);
+  map("steer_segments", active_->segments, kMaxSteerEntries);
+  map("steer_groups", active_->groups.used(), SLUICE_STEER_MAX_GROUPS);
+  return samples;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Steering>> Steering::open(const PinDirectory& pins) {
+  Skeleton skeleton = load_program(pins);
+  if (!skeleton && errno == EINVAL) {
+    // Pinned maps of another shape under our version: made by a build that was never released.
+    // Nothing of value.
+    remove_map_pins(pins);
+    skeleton = load_program(pins);
+  }
+  if (!skeleton) {
+    return std::unexpected(
+        Error{message("steering: cannot load the sk_lookup program: {} (needs Linux 5.17 or "
+                      "later, CAP_BPF and CAP_NET_ADMIN)",
+                      std::strerror(errno))});
+  }
+  auto steering = std::make_unique<SteeringImpl>(pins, std::move(skeleton));
+  if (auto ok = steering->start(); !ok) return std::unexpected(ok.error());
+  return steering;
+}
+
+}  // namespace sluice::kernel
