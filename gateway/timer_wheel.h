@@ -99,7 +99,7 @@ class TimerSlots {
   WheelTimer* take_slot(std::size_t level, std::size_t index);
   std::optional<std::uint64_t> next_in_level(std::size_t level) const;
   std::optional<std::uint64_t> next_tick() const;
-  std::size_t run_tick();
+  std::size_t run_tick() noexcept;  // handlers do not throw
 
   SteadyTime start_;
   std::uint64_t current_ = 0;  // all ticks up to this one have been run

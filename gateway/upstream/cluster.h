@@ -37,8 +37,9 @@ class ClusterState {
 
   RetryBudget& retries() { return retries_; }
 
-  // A connection more; false (and counted) when there are `max` already.
+  // A connection more; false when there are `max` already.
   bool try_add_connection(std::uint32_t max);
+  void count_connection_limit() { connection_limit_.fetch_add(1, std::memory_order_relaxed); }
   void remove_connection() { open_connections_.fetch_sub(1, std::memory_order_relaxed); }
 
   void count_no_endpoint() { no_endpoint_.fetch_add(1, std::memory_order_relaxed); }

@@ -8,6 +8,7 @@
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/intrusive/list_hook.hpp>
 
 #include "gateway/refcounted.h"
 #include "gateway/timer_wheel.h"
@@ -72,31 +73,40 @@ class UpstreamConnection : public RefCounted<UpstreamConnection> {
   // Called by the last RefPtr.
   void recycle();
 
+  // For UpstreamWorker.
+  EndpointPool& pool() const { return *pool_; }
+  // Its lists of idle connections: of the endpoint, and of the whole cluster by age.
+  boost::intrusive::list_member_hook<> pool_hook;
+  boost::intrusive::list_member_hook<> age_hook;
+
  private:
   friend class EndpointPool;
 
-  void on_connect_timeout();
-  void on_idle_timeout();
+  void on_timer();
   void wait_connected();
-  void connect_ended();
+  void connect_ended(const boost::system::error_code& error);
   void fail_connect(const ConnectFailure& failure);
+  void established();
   void watch();
-  void on_readable();
-  void release_slot();
+  void watch_ended(const boost::system::error_code& error);
+  void leave_pool();
 
   Socket socket_;
   TimerWheel& wheel_;
-  WheelTimer timer_;
+  WheelTimer timer_;  // the connect timeout, then the idle timeout
   RefPtr<EndpointPool> pool_;
+  RefPtr<UpstreamConnection> kept_;  // itself, while idle: nobody else holds it
   ConnectHandler* handler_ = nullptr;
   std::unique_ptr<ConnectionAttachment> attachment_;
   std::uint64_t requests_ = 0;
   std::chrono::steady_clock::time_point began_{};
   std::chrono::nanoseconds connect_time_{};
   State state_ = State::closed;
-  bool watching_ = false;
-  std::uint32_t idle_index_ = 0;
-  HandlerMemory memory_;
+  bool counted_ = false;  // holds a place below the connection limit
+  bool watching_ =
+      false;  // a read is under way that ends when the idle peer says or sends anything
+  char peeked_ = 0;
+  HandlerMemory memory_;  // for that read
 };
 
 }  // namespace sluice::gateway

@@ -21,6 +21,7 @@ enum class ConnectError : std::uint8_t {
   out_of_ports,        // ours: no local port is free
   out_of_descriptors,  // ours: descriptors or memory
   not_permitted,       // ours: mark or transparent source without CAP_NET_RAW or CAP_NET_ADMIN
+  source_version,      // ours: source_address client, and the client of the other IP version
   other,
 };
 std::string_view to_string(

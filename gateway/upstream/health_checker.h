@@ -38,13 +38,14 @@ class HealthChecker {
   // Checks these from now on. Endpoints whose object and check settings are unchanged go on
   // undisturbed; the others' checks start or stop. An endpoint that is no longer checked counts as
   // healthy.
-  void follow(std::shared_ptr<const ClusterSet> clusters);
+  void follow(const ClusterSet& clusters);
 
   std::size_t checked() const;  // endpoints under check
 
  private:
+  struct Check;
   struct State;
-  std::shared_ptr<State> state_;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace sluice::gateway

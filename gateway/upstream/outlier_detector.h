@@ -16,8 +16,8 @@ namespace sluice::gateway {
 //
 // An ejection lasts base_ejection_time × the number of ejections in a row (at most 300 s or base,
 // whichever is longer), then the endpoint is tried again. No more than max_ejection_percent of the
-// endpoints are out at a time, but one may always be out when there are two or more: a lone
-// endpoint is never ejected.
+// endpoints are out at a time, but one may always be out when there are two or more (unless the
+// percentage is 0); a lone endpoint is never ejected. Resets and timeouts count as 5xx.
 class OutlierDetector {
  public:
   explicit OutlierDetector(const policy::OutlierDetection& config) : config_(config) {}
@@ -30,6 +30,7 @@ class OutlierDetector {
   static void reached(Endpoint& endpoint);
 
  private:
+  void forgive(Endpoint& endpoint, std::chrono::steady_clock::time_point now) const;
   bool eject(Endpoint& endpoint, std::span<const std::shared_ptr<Endpoint>> all, bool for_connect,
              std::chrono::steady_clock::time_point now) const;
 

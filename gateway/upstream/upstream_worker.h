@@ -17,6 +17,8 @@
 
 namespace sluice::gateway {
 
+class UpstreamWorkerState;
+
 struct PickRequest {
   std::span<const Endpoint* const> exclude = {};  // tried already; left out while there is another
   // Where the client wanted to go; for clusters with original_destination.
@@ -36,6 +38,12 @@ struct UpstreamWorkerOptions {
   std::size_t max_original_destinations =
       4096;  // remembered; the least recently used, idle ones go
 };
+
+// What a failure to connect says about the endpoint.
+constexpr Outcome outcome_of(ConnectError error) {
+  if (!blames_endpoint(error)) return Outcome::neutral;
+  return error == ConnectError::timed_out ? Outcome::connect_timeout : Outcome::connect_failure;
+}
 
 // The row of calls for a request: begin (phase pick), take_idle or connect (phase connect),
 // give_back or close, Attempt::finish. The worker's thread only.
@@ -78,8 +86,7 @@ class UpstreamWorker {
   std::size_t pools() const;  // pools with or without connections
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  RefPtr<UpstreamWorkerState> state_;
 };
 
 }  // namespace sluice::gateway

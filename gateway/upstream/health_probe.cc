@@ -1,0 +1,133 @@
+#include "gateway/upstream/health_probe.h"
+
+#include <algorithm>
+#include <optional>
+#include <string_view>
+#include <unistd.h>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/write.hpp>
+
+#include "gateway/upstream/connector.h"
+
+namespace sluice::gateway {
+namespace {
+
+using boost::system::error_code;
+using Verdict = ProbeResult::Verdict;
+
+constexpr std::size_t kStatusLine = 13;  // "HTTP/1.1 200" and the byte after it
+
+std::string make_request(const policy::HealthCheck& config, const policy::SocketAddress& address) {
+  if (config.http_path.empty()) return {};
+  return "GET " + config.http_path + " HTTP/1.1\r\nHost: " + address.to_string() +
+         "\r\nUser-Agent: sluice-health\r\nAccept: */*\r\nConnection: close\r\n\r\n";
+}
+
+// The status of an HTTP/1 status line (RFC 9112, section 4), of which kStatusLine bytes suffice.
+std::optional<int> parse_status(std::string_view line) {
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  if (line.size() < kStatusLine || !line.starts_with("HTTP/1.") || !digit(line[7]) ||
+      line[8] != ' ' || (line[12] != ' ' && line[12] != '\r'))
+    return std::nullopt;
+  const std::string_view status = line.substr(9, 3);
+  if (!std::ranges::all_of(status, digit)) return std::nullopt;
+  return (status[0] - '0') * 100 + (status[1] - '0') * 10 + (status[2] - '0');
+}
+
+ProbeResult connect_failure(const ConnectFailure& failure) {
+  return {blames_endpoint(failure.reason) ? Verdict::bad : Verdict::unknown, failure.to_string()};
+}
+
+}  // namespace
+
+HealthProbe::HealthProbe(boost::asio::io_context& io, policy::SocketAddress address,
+                         const policy::HealthCheck& config, std::uint32_t mark)
+    : address_(address),
+      timeout_(config.timeout),
+      mark_(mark),
+      request_(make_request(config, address)),
+      socket_(io.get_executor()),
+      clock_(io.get_executor()) {}
+
+void HealthProbe::cancel() {
+  clock_.cancel();
+  error_code ignored;
+  socket_.close(ignored);
+}
+
+// Closing the socket ends whatever waits for it.
+void HealthProbe::start_clock(std::shared_ptr<const void> owner) {
+  timed_out_ = false;
+  clock_.expires_after(timeout_);
+  clock_.async_wait([this, owner = std::move(owner)](const error_code& error) {
+    if (error) return;
+    timed_out_ = true;
+    error_code ignored;
+    socket_.close(ignored);
+  });
+}
+
+ProbeAwaitable<ProbeResult> HealthProbe::run(std::shared_ptr<const void> owner) {
+  start_clock(std::move(owner));
+  ProbeResult result = co_await connect();
+  if (result.verdict == Verdict::good && !request_.empty()) result = co_await exchange();
+  co_return result;
+}
+
+ProbeAwaitable<ProbeResult> HealthProbe::connect() {
+  const ConnectOptions options{.destination = address_, .mark = mark_, .source = std::nullopt};
+  const auto opened = open_connection(options);
+  if (!opened) co_return connect_failure(opened.error());
+  using boost::asio::ip::tcp;
+  error_code error;
+  socket_.assign(address_.address.is_v4() ? tcp::v4() : tcp::v6(), opened->fd, error);
+  if (error) {
+    ::close(opened->fd);
+    co_return ProbeResult{Verdict::unknown, error.message()};
+  }
+  if (!opened->connected) {
+    const auto [waited] = co_await socket_.async_wait(Socket::wait_write, kProbeToken);
+    if (waited) co_return failure("connect", waited);
+    if (const auto failed = connection_result(socket_.native_handle()))
+      co_return connect_failure(*failed);
+  }
+  co_return ProbeResult{Verdict::good, "connected"};
+}
+
+ProbeAwaitable<ProbeResult> HealthProbe::exchange() {
+  const auto [write_error, written] =
+      co_await boost::asio::async_write(socket_, boost::asio::buffer(request_), kProbeToken);
+  if (write_error) co_return failure("request", write_error);
+  std::size_t length = 0;
+  while (length < kStatusLine) {
+    const auto room = boost::asio::buffer(buffer_.data() + length, buffer_.size() - length);
+    const auto [error, bytes] = co_await socket_.async_read_some(room, kProbeToken);
+    if (error) co_return failure("answer", error);
+    length += bytes;
+  }
+  const auto status = parse_status(std::string_view(buffer_.data(), length));
+  if (!status) co_return ProbeResult{Verdict::bad, "not an HTTP/1 answer"};
+  const bool good = *status >= 200 && *status < 400;
+  co_return ProbeResult{good ? Verdict::good : Verdict::bad, "HTTP " + std::to_string(*status)};
+}
+
+ProbeAwaitable<void> HealthProbe::drain() {
+  constexpr std::size_t kMost = 64 * 1024;
+  error_code error;
+  for (std::size_t read = 0; !request_.empty() && socket_.is_open() && !error && read < kMost;) {
+    const auto [failed, bytes] =
+        co_await socket_.async_read_some(boost::asio::buffer(buffer_), kProbeToken);
+    error = failed;
+    read += bytes;
+  }
+  cancel();
+}
+
+ProbeResult HealthProbe::failure(std::string_view step, const error_code& error) const {
+  std::string reason(step);
+  reason += timed_out_ ? ": timeout" : ": " + error.message();
+  return {Verdict::bad, std::move(reason)};
+}
+
+}  // namespace sluice::gateway

@@ -1,0 +1,73 @@
+// One active check of one endpoint: a TCP connection, or an HTTP request on it. Inside of
+// HealthChecker.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/basic_stream_socket.hpp>
+#include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "policy/address.h"
+#include "policy/config.h"
+
+namespace sluice::gateway {
+
+using ProbeExecutor = boost::asio::io_context::executor_type;
+template <typename T>
+using ProbeAwaitable = boost::asio::awaitable<T, ProbeExecutor>;
+using ProbeTimer = boost::asio::basic_waitable_timer<
+    std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>, ProbeExecutor>;
+inline constexpr boost::asio::as_tuple_t<boost::asio::use_awaitable_t<ProbeExecutor>> kProbeToken{};
+
+struct ProbeResult {
+  enum class Verdict : std::uint8_t { good, bad, unknown };  // unknown: this node could not try
+  Verdict verdict = Verdict::unknown;
+  std::string reason;  // "HTTP 200", "connection refused"
+};
+
+// Used again for each check. The object must outlive a run() that is under way.
+class HealthProbe {
+ public:
+  HealthProbe(boost::asio::io_context& io, policy::SocketAddress address,
+              const policy::HealthCheck& config, std::uint32_t mark);
+
+  // At most HealthCheck::timeout. Good: connected; for HTTP, a status from 200 to 399. `owner`
+  // holds this object, and is kept by the clock. Then call drain().
+  ProbeAwaitable<ProbeResult> run(std::shared_ptr<const void> owner);
+  // Reads what is left of the answer (64 KiB at most, within the same timeout) and closes: an
+  // origin that is cut off in its answer complains in its log.
+  ProbeAwaitable<void> drain();
+  // Ends either at once.
+  void cancel();
+
+ private:
+  using Socket = boost::asio::basic_stream_socket<boost::asio::ip::tcp, ProbeExecutor>;
+
+  ProbeAwaitable<ProbeResult> connect();
+  ProbeAwaitable<ProbeResult> exchange();
+  ProbeResult failure(std::string_view step, const boost::system::error_code& error) const;
+  void start_clock(std::shared_ptr<const void> owner);
+
+  const policy::SocketAddress address_;
+  const std::chrono::nanoseconds timeout_;
+  const std::uint32_t mark_;
+  const std::string request_;  // empty: a connection is all
+  Socket socket_;
+  ProbeTimer clock_;
+  bool timed_out_ = false;
+  std::array<char, 4096> buffer_{};
+};
+
+}  // namespace sluice::gateway

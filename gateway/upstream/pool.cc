@@ -1,0 +1,145 @@
+#include "gateway/upstream/pool.h"
+
+#include <cstring>
+#include <unistd.h>
+#include <utility>
+
+#include "gateway/upstream/worker_state.h"
+
+namespace sluice::gateway {
+
+using boost::system::error_code;
+
+ClusterLocal::ClusterLocal(std::shared_ptr<ClusterState> state, std::uint32_t worker)
+    : shared(std::move(state)), skip(worker) {}
+
+std::size_t hash_value(const PoolKey& key) {
+  std::uint64_t halves[2];
+  std::memcpy(halves, key.client.bytes().data(), sizeof halves);
+  std::size_t seed = std::hash<const void*>{}(key.endpoint);
+  for (const std::uint64_t half : halves)
+    seed = (seed ^ half) * 0x9E3779B97F4A7C15u;
+  return seed ^ (seed >> 32);
+}
+
+EndpointPool::EndpointPool(UpstreamWorkerState& worker, PoolKey key,
+                           std::shared_ptr<Endpoint> endpoint, RefPtr<ClusterLocal> cluster,
+                           bool transient)
+    : worker_(&worker),
+      key_(key),
+      endpoint_(std::move(endpoint)),
+      cluster_(std::move(cluster)),
+      transient_(transient) {}
+
+EndpointPool::~EndpointPool() = default;
+
+UpstreamConnectionPtr EndpointPool::take() {
+  if (idle_.empty()) return nullptr;
+  UpstreamConnection& connection = idle_.back();
+  leave_idle(connection);
+  connection.state_ = UpstreamConnection::State::in_use;
+  ++connection.requests_;
+  endpoint_->reused_.fetch_add(1, std::memory_order_relaxed);
+  error_code ignored;
+  if (connection.watching_) connection.socket_.cancel(ignored);
+  return std::move(connection.kept_);
+}
+
+std::expected<UpstreamConnectionPtr, ConnectFailure> EndpointPool::connect(
+    const Cluster& cluster, ConnectHandler& handler) {
+  if (!take_place(cluster.config().max_connections))
+    return std::unexpected(ConnectFailure{.reason = ConnectError::connection_limit});
+
+  UpstreamConnectionPtr connection = worker_->make_connection();
+  connection->pool_ = RefPtr(this);
+  connection->counted_ = true;
+  connection->state_ = UpstreamConnection::State::connecting;
+  connection->began_ = std::chrono::steady_clock::now();
+
+  ConnectOptions options{.destination = endpoint_->address(),
+                         .mark = worker_->options().own_mark,
+                         .source = std::nullopt};
+  if (key_.client != policy::IpAddress{}) options.source = key_.client;
+  const auto opened = open_connection(options);
+  if (!opened) {
+    connection->close();
+    return std::unexpected(opened.error());
+  }
+  using boost::asio::ip::tcp;
+  const bool v4 = options.destination.address.is_v4();
+  error_code error;
+  connection->socket_.assign(v4 ? tcp::v4() : tcp::v6(), opened->fd, error);
+  if (error) {
+    ::close(opened->fd);
+    connection->close();
+    return std::unexpected(ConnectFailure{ConnectError::out_of_descriptors, error, "epoll"});
+  }
+  connection->socket_.non_blocking(true, error);
+  if (opened->connected) {
+    connection->established();
+    return connection;
+  }
+  connection->handler_ = &handler;
+  worker_->wheel().arm(connection->timer_, cluster.config().timeouts.connect);
+  connection->wait_connected();
+  return connection;
+}
+
+void EndpointPool::give_back(UpstreamConnectionPtr connection) {
+  const bool wanted = !retired_ && connection->state_ == UpstreamConnection::State::in_use &&
+                      connection->socket_.is_open() && idle_timeout_.count() > 0 &&
+                      worker_->options().max_idle_per_endpoint > 0;
+  if (!wanted) return connection->close();
+  if (idle_.size() >= worker_->options().max_idle_per_endpoint) idle_.front().close();
+
+  UpstreamConnection& idle = *connection;
+  idle.state_ = UpstreamConnection::State::idle;
+  idle_.push_back(idle);
+  cluster_->idle.push_back(idle);
+  worker_->wheel().arm(idle.timer_, idle_timeout_);
+  idle.kept_ = std::move(connection);
+  idle.watch();
+}
+
+void EndpointPool::close_idle() {
+  while (!idle_.empty())
+    idle_.back().close();
+}
+
+void EndpointPool::retire() {
+  retired_ = true;
+  close_idle();
+}
+
+void EndpointPool::count_established() {
+  endpoint_->connections_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void EndpointPool::leave_idle(UpstreamConnection& connection) {
+  idle_.erase(idle_.iterator_to(connection));
+  cluster_->idle.erase(cluster_->idle.iterator_to(connection));
+}
+
+// At the limit, the cluster's oldest idle connection makes room: those of other clients or
+// endpoints would otherwise hold their places until they time out.
+bool EndpointPool::take_place(std::uint32_t max_connections) {
+  ClusterState& shared = *cluster_->shared;
+  while (!shared.try_add_connection(max_connections)) {
+    if (cluster_->idle.empty()) {
+      shared.count_connection_limit();
+      return false;
+    }
+    cluster_->idle.front().close();
+  }
+  endpoint_->open_connections_.fetch_add(1, std::memory_order_relaxed);
+  ++connections_;
+  return true;
+}
+
+void EndpointPool::release_place() {
+  endpoint_->open_connections_.fetch_sub(1, std::memory_order_relaxed);
+  cluster_->shared->remove_connection();
+  if (--connections_ == 0) worker_->pool_is_empty(*this);
+}
+
+}  // namespace sluice::gateway

@@ -1,0 +1,100 @@
+// The connections of one worker to one endpoint (and for one client, where the upstream's source is
+// the client). Inside of UpstreamWorker.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/intrusive/list.hpp>
+
+#include "gateway/refcounted.h"
+#include "gateway/timer_wheel.h"
+#include "gateway/upstream/cluster.h"
+#include "gateway/upstream/connection.h"
+#include "policy/address.h"
+#include "policy/balancing.h"
+
+namespace sluice::gateway {
+
+class UpstreamWorkerState;
+
+using IdleByEndpoint = boost::intrusive::list<
+    UpstreamConnection,
+    boost::intrusive::member_hook<UpstreamConnection, boost::intrusive::list_member_hook<>,
+                                  &UpstreamConnection::pool_hook>>;
+using IdleByAge = boost::intrusive::list<
+    UpstreamConnection,
+    boost::intrusive::member_hook<UpstreamConnection, boost::intrusive::list_member_hook<>,
+                                  &UpstreamConnection::age_hook>>;
+
+// One worker's view of one cluster. Kept as long as a pool needs it.
+class ClusterLocal : public RefCounted<ClusterLocal> {
+ public:
+  ClusterLocal(std::shared_ptr<ClusterState> shared, std::uint32_t worker);
+
+  const std::shared_ptr<ClusterState> shared;
+  policy::BalancerState balancer;
+  std::uint32_t
+      skip;        // picks to pass over at the start, so that workers begin at different endpoints
+  IdleByAge idle;  // oldest first
+};
+
+struct PoolKey {
+  const Endpoint* endpoint = nullptr;
+  policy::IpAddress client;  // :: where the source is the gateway
+  bool operator==(const PoolKey&) const = default;
+};
+std::size_t hash_value(const PoolKey& key);
+
+class EndpointPool : public RefCounted<EndpointPool> {
+ public:
+  // `transient`: goes with its last connection (clients and original destinations come and go).
+  EndpointPool(UpstreamWorkerState& worker, PoolKey key, std::shared_ptr<Endpoint> endpoint,
+               RefPtr<ClusterLocal> cluster, bool transient);
+  ~EndpointPool();
+
+  // The most recently used one (its congestion window is the widest), or null.
+  UpstreamConnectionPtr take();
+  std::expected<UpstreamConnectionPtr, ConnectFailure> connect(const Cluster& cluster,
+                                                               ConnectHandler& handler);
+  void give_back(UpstreamConnectionPtr connection);
+  void close_idle();
+
+  Endpoint& endpoint() const { return *endpoint_; }
+  const PoolKey& key() const { return key_; }
+  const RefPtr<UpstreamWorkerState>& worker() const { return worker_; }
+  bool transient() const { return transient_; }
+  const ClusterLocal& cluster() const { return *cluster_; }
+  std::size_t idle() const { return idle_.size(); }
+  void set_idle_timeout(std::chrono::nanoseconds timeout) { idle_timeout_ = timeout; }
+  // No longer in the worker's table: connections that come back are closed.
+  void retire();
+  bool retired() const { return retired_; }
+
+  // For connections.
+  void count_established();
+  void leave_idle(UpstreamConnection& connection);
+  void release_place();
+
+  boost::intrusive::list_member_hook<> age_hook;  // of transient pools
+
+ private:
+  bool take_place(std::uint32_t max_connections);
+
+  RefPtr<UpstreamWorkerState> worker_;
+  const PoolKey key_;
+  const std::shared_ptr<Endpoint> endpoint_;
+  const RefPtr<ClusterLocal> cluster_;
+  IdleByEndpoint idle_;  // most recently used last
+  std::chrono::nanoseconds idle_timeout_{};
+  std::uint32_t connections_ = 0;
+  const bool transient_;
+  bool retired_ = false;
+};
+
+}  // namespace sluice::gateway

@@ -1,0 +1,249 @@
+#include "gateway/upstream/worker_state.h"
+
+#include <algorithm>
+#include <random>
+
+#include <boost/unordered/unordered_flat_set.hpp>
+
+namespace sluice::gateway {
+namespace {
+
+constexpr std::size_t kMaxSpare = 256;
+
+std::uint64_t seed() {
+  std::random_device device;
+  return (std::uint64_t{device()} << 32) | device();
+}
+
+}  // namespace
+
+std::size_t hash_value(const UpstreamWorkerState::DestinationKey& key) {
+  const PoolKey same{.endpoint = nullptr, .client = key.address.address};
+  const std::size_t rest = std::hash<const void*>{}(key.cluster) + key.address.port;
+  return (hash_value(same) ^ rest) * 0x9E3779B97F4A7C15u;
+}
+
+UpstreamWorkerState::UpstreamWorkerState(boost::asio::io_context& io, TimerWheel& wheel,
+                                         UpstreamWorkerOptions options)
+    : io_(io), wheel_(wheel), options_(options), random_state_(seed()) {}
+
+UpstreamWorkerState::~UpstreamWorkerState() = default;
+
+// --- a new policy, the end
+// -------------------------------------------------------------------------
+
+void UpstreamWorkerState::adopt(std::shared_ptr<const ClusterSet> clusters) {
+  boost::unordered_flat_set<const Endpoint*> endpoints;
+  boost::unordered_flat_set<const ClusterState*> states;
+  for (const auto& cluster : clusters->clusters()) {
+    states.insert(&cluster->state());
+    for (const auto& endpoint : cluster->endpoints())
+      endpoints.insert(endpoint.get());
+  }
+  for (auto destination = destinations_.begin(); destination != destinations_.end();) {
+    if (states.contains(destination->first.cluster)) {
+      endpoints.insert(destination->second.get());
+      ++destination;
+    } else if (destination->second->active_requests() > 0) {
+      ++destination;  // an Attempt still points to it
+    } else {
+      destination_index_.erase(destination->first);
+      destination = destinations_.erase(destination);
+    }
+  }
+  for (const auto& pool : all_pools()) {
+    if (!endpoints.contains(&pool->endpoint())) remove(*pool);
+  }
+  boost::unordered::erase_if(locals_,
+                             [&](const auto& local) { return !states.contains(local.first); });
+  clusters_ = std::move(clusters);
+}
+
+void UpstreamWorkerState::shut_down() {
+  open_ = false;
+  for (const auto& pool : all_pools())
+    remove(*pool);
+  locals_.clear();
+  spare_.clear();
+}
+
+void UpstreamWorkerState::close_idle() {
+  for (const auto& pool : all_pools())
+    pool->close_idle();
+}
+
+// --- picking
+// ---------------------------------------------------------------------------------------
+
+std::expected<Attempt, PickError> UpstreamWorkerState::begin(const Cluster& cluster,
+                                                             const PickRequest& request) {
+  if (cluster.config().original_destination) {
+    if (!request.original_destination) return std::unexpected(PickError::no_original_destination);
+    return Attempt(cluster, original_destination(cluster, *request.original_destination));
+  }
+  Endpoint* endpoint = pick(cluster, request);
+  if (!endpoint) {
+    cluster.state().count_no_endpoint();
+    return std::unexpected(PickError::no_endpoints);
+  }
+  return Attempt(cluster, *endpoint);
+}
+
+Endpoint* UpstreamWorkerState::pick(const Cluster& cluster, const PickRequest& request) {
+  const SteadyTime now = wheel_.now();
+  const auto endpoints = cluster.endpoints();
+  views_.clear();
+  tried_.clear();
+  bool panic = true;
+  for (std::uint32_t i = 0; i < endpoints.size(); ++i) {
+    const Endpoint& endpoint = *endpoints[i];
+    const bool available = endpoint.available(now);
+    panic = panic && !available;
+    views_.push_back({.weight = endpoint.drained() ? 0 : endpoint.weight(),
+                      .active = endpoint.active_requests(),
+                      .available = available});
+    if (std::ranges::find(request.exclude, &endpoint) != request.exclude.end()) tried_.push_back(i);
+  }
+  if (panic) cluster.state().count_panic();
+
+  const RefPtr<ClusterLocal> mine = local(cluster);
+  policy::PickRequest wanted{
+      .policy = cluster.config().lb_policy, .endpoints = views_, .tried = {}, .random = random()};
+  if (!endpoints.empty()) {
+    for (auto skip = std::exchange(mine->skip, 0) % endpoints.size(); skip > 0; --skip)
+      policy::pick(wanted, mine->balancer);
+  }
+  wanted.tried = tried_;
+  auto picked = policy::pick(wanted, mine->balancer);
+  if (!picked && !tried_.empty()) {
+    wanted.tried = {};
+    picked = policy::pick(wanted, mine->balancer);
+  }
+  return picked ? endpoints[*picked].get() : nullptr;
+}
+
+RefPtr<ClusterLocal> UpstreamWorkerState::local(const Cluster& cluster) {
+  RefPtr<ClusterLocal>& found = locals_[&cluster.state()];
+  if (!found) found = make_ref<ClusterLocal>(cluster.shared_state(), options_.worker);
+  return found;
+}
+
+Endpoint& UpstreamWorkerState::original_destination(const Cluster& cluster,
+                                                    const policy::SocketAddress& address) {
+  const DestinationKey key{&cluster.state(), address};
+  if (const auto found = destination_index_.find(key); found != destination_index_.end()) {
+    destinations_.splice(destinations_.end(), destinations_, found->second);
+    return *found->second->second;
+  }
+  if (destinations_.size() >= options_.max_original_destinations) forget_idle_destination();
+  destinations_.emplace_back(key, std::make_shared<Endpoint>(address, 1));
+  destination_index_.emplace(key, std::prev(destinations_.end()));
+  return *destinations_.back().second;
+}
+
+// The oldest ones that are busy stay (connections are limited, so they are few).
+void UpstreamWorkerState::forget_idle_destination() {
+  constexpr int kLook = 16;
+  auto oldest = destinations_.begin();
+  for (int i = 0; i < kLook && oldest != destinations_.end(); ++i, ++oldest) {
+    const Endpoint& endpoint = *oldest->second;
+    if (endpoint.active_requests() > 0 || endpoint.open_connections() > 0) continue;
+    destination_index_.erase(oldest->first);
+    destinations_.erase(oldest);
+    return;
+  }
+}
+
+// xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled".
+std::uint64_t UpstreamWorkerState::random() {
+  random_state_ ^= random_state_ >> 12;
+  random_state_ ^= random_state_ << 25;
+  random_state_ ^= random_state_ >> 27;
+  return random_state_ * 0x2545F4914F6CDD1Du;
+}
+
+// --- pools
+// -----------------------------------------------------------------------------------------
+
+namespace {
+
+PoolKey key_of(const Attempt& attempt, const policy::IpAddress& client) {
+  return {.endpoint = &attempt.endpoint(),
+          .client = attempt.cluster().uses_client_address() ? client : policy::IpAddress{}};
+}
+
+}  // namespace
+
+EndpointPool* UpstreamWorkerState::find_pool(const Attempt& attempt,
+                                             const policy::IpAddress& client) {
+  const auto found = pools_.find(key_of(attempt, client));
+  if (found == pools_.end()) return nullptr;
+  EndpointPool& pool = *found->second;
+  if (pool.transient())
+    transient_pools_.splice(transient_pools_.end(), transient_pools_,
+                            transient_pools_.iterator_to(pool));
+  return &pool;
+}
+
+RefPtr<EndpointPool> UpstreamWorkerState::find_or_make_pool(const Attempt& attempt,
+                                                            const policy::IpAddress& client) {
+  const Cluster& cluster = attempt.cluster();
+  RefPtr<EndpointPool> pool(find_pool(attempt, client));
+  if (!pool) {
+    const bool transient = cluster.uses_client_address() || cluster.config().original_destination;
+    const PoolKey key = key_of(attempt, client);
+    pool = make_ref<EndpointPool>(*this, key, attempt.endpoint().shared_from_this(), local(cluster),
+                                  transient);
+    if (transient) {
+      if (transient_pools_.size() >= options_.max_client_pools) remove(transient_pools_.front());
+      transient_pools_.push_back(*pool);
+    }
+    pools_.emplace(key, pool);
+  }
+  pool->set_idle_timeout(cluster.config().timeouts.idle);
+  return pool;
+}
+
+void UpstreamWorkerState::pool_is_empty(EndpointPool& pool) {
+  if (pool.transient() && !pool.retired()) remove(pool);
+}
+
+void UpstreamWorkerState::remove(EndpointPool& pool) {
+  const auto found = pools_.find(pool.key());
+  if (found == pools_.end() || found->second.get() != &pool) return;
+  const RefPtr<EndpointPool> kept = std::move(found->second);
+  pools_.erase(found);
+  if (pool.transient()) transient_pools_.erase(transient_pools_.iterator_to(pool));
+  pool.retire();
+}
+
+std::vector<RefPtr<EndpointPool>> UpstreamWorkerState::all_pools() const {
+  std::vector<RefPtr<EndpointPool>> all;
+  all.reserve(pools_.size());
+  for (const auto& [key, pool] : pools_)
+    all.push_back(pool);
+  return all;
+}
+
+std::size_t UpstreamWorkerState::idle() const {
+  std::size_t sum = 0;
+  for (const auto& [key, pool] : pools_)
+    sum += pool->idle();
+  return sum;
+}
+
+// --- connection objects
+// ----------------------------------------------------------------------------
+
+UpstreamConnectionPtr UpstreamWorkerState::make_connection() {
+  if (spare_.empty()) return make_ref<UpstreamConnection>(io_, wheel_);
+  UpstreamConnectionPtr connection(std::move(spare_.back()));
+  spare_.pop_back();
+  return connection;
+}
+
+void UpstreamWorkerState::take_back(std::unique_ptr<UpstreamConnection> connection) {
+  if (open_ && spare_.size() < kMaxSpare) spare_.push_back(std::move(connection));
+}
+
+}  // namespace sluice::gateway
