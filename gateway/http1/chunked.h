@@ -64,7 +64,6 @@ class ChunkedDecoder {
 
  private:
   enum class State : std::uint8_t {
-    size_first,  // the first digit of a size
     size,
     extension,
     size_lf,
@@ -76,12 +75,18 @@ class ChunkedDecoder {
     failed,
   };
 
-  struct Piece;
+  class Cursor;
+  // Each takes some octets of its state; false: stop here, for want of input, for an error, or to
+  // hand out a piece.
   ChunkedStep step(std::string_view in, bool verbatim);
-  std::size_t size_line(std::string_view in);
-  bool end_size_line();
-  ChunkedStatus trailer_line(std::string_view in, std::size_t& line_size, bool& keep);
-  ChunkedStatus fail(ParseError error);
+  bool advance(Cursor& in);
+  bool size_octet(Cursor& in);
+  bool extension_octets(Cursor& in);
+  bool end_of_size_line(Cursor& in);
+  bool data_octets(Cursor& in);
+  bool end_of_data(Cursor& in, char expected, State next);
+  bool trailer_line(Cursor& in);
+  bool fail(Cursor& in, ParseError error);
 
   std::uint64_t remaining_ = 0;
   std::uint64_t payload_ = 0;
@@ -89,7 +94,8 @@ class ChunkedDecoder {
   std::uint16_t line_bytes_ = 0;
   std::uint16_t trailer_bytes_ = 0;
   std::uint8_t digits_ = 0;
-  State state_ = State::size_first;
+  bool in_extension_ = false;  // a ";" has come
+  State state_ = State::size;
   ParseError error_ = ParseError::none;
 };
 

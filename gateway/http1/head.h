@@ -20,6 +20,7 @@
 #include <string_view>
 
 #include "gateway/http1/field.h"
+#include "gateway/http1/line_scanner.h"
 #include "gateway/http1/parse_error.h"
 #include "gateway/http1/target.h"
 
@@ -47,14 +48,6 @@ enum class BodyKind : std::uint8_t {
   chunked,      // see chunked.h
   until_close,  // responses only
 };
-
-struct HeadLimits {
-  std::uint32_t max_bytes = 32 * 1024;         // the whole head; at most 65535. Beyond: 431
-  std::uint32_t max_request_line = 16 * 1024;  // beyond: 414
-  std::uint32_t max_fields = 128;              // at most FieldTable::kCapacity. Beyond: 431
-};
-
-enum class Progress : std::uint8_t { need_more, complete, failed };
 
 // A part of the head by its place.
 struct HeadSlice {
@@ -116,6 +109,7 @@ class RequestHead {
 
  private:
   friend class RequestParser;
+  friend class RequestReader;
   friend class RequestForwarder;
   std::string_view view(HeadSlice slice) const { return {base_ + slice.at, slice.size}; }
 
@@ -169,6 +163,7 @@ class ResponseHead {
 
  private:
   friend class ResponseParser;
+  friend class ResponseReader;
   friend class ResponseForwarder;
   std::string_view view(HeadSlice slice) const { return {base_ + slice.at, slice.size}; }
 
@@ -185,29 +180,6 @@ class ResponseHead {
   FieldTable fields_;
 };
 
-// Finds the lines of a head as it arrives; never looks at a byte twice. Internal to the two
-// parsers.
-class LineScanner {
- public:
-  void reset() { *this = LineScanner{}; }
-  // Lines go into `fields` (line_at, and the length in name_size; the first line apart). Returns
-  // `complete` when the empty line has come.
-  Progress scan(std::string_view in, const HeadLimits& limits, bool request, FieldTable& fields);
-
-  ParseError error = ParseError::none;
-  std::uint16_t first_at = 0;    // the start line
-  std::uint16_t first_size = 0;  // without its CRLF
-  std::uint32_t end = 0;         // past the empty line, once complete
-
- private:
-  ParseError line(std::string_view in, std::uint32_t cr, const HeadLimits& limits, bool request,
-                  FieldTable& fields);
-  std::uint32_t scanned_ = 0;
-  std::uint32_t line_at_ = 0;
-  bool have_first_ = false;
-  bool skipped_empty_ = false;
-};
-
 class RequestParser {
  public:
   explicit RequestParser(HeadLimits limits = {}) : limits_(limits) {}
@@ -217,12 +189,10 @@ class RequestParser {
   // until the head is complete; it is valid then only. After `failed`, answer status(error()) and
   // close.
   Progress parse(std::string_view in, RequestHead& head);
-  ParseError error() const { return scanner_.error; }
+  ParseError error() const { return scanner_.error(); }
   void reset() { scanner_.reset(); }
 
  private:
-  ParseError interpret(std::string_view in, RequestHead& head);
-
   HeadLimits limits_;
   LineScanner scanner_;
 };
@@ -233,12 +203,10 @@ class ResponseParser {
 
   // As RequestParser::parse. After `interim`, call reset() and go on behind head.size().
   Progress parse(std::string_view in, const ResponseContext& context, ResponseHead& head);
-  ParseError error() const { return scanner_.error; }
+  ParseError error() const { return scanner_.error(); }
   void reset() { scanner_.reset(); }
 
  private:
-  ParseError interpret(std::string_view in, const ResponseContext& context, ResponseHead& head);
-
   HeadLimits limits_;
   LineScanner scanner_;
 };
