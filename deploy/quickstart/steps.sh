@@ -33,12 +33,12 @@ step_forward() {
 step_output() {
   heading 3 "output: a process on the node itself is caught on its way out"
   local before after
-  before=$(metric '^sluice_listener_connections_total.*way="output"')
+  before=$(metric '^sluice_connections_total.*way="output"')
   show node curl -sS --max-time 5 http://10.72.1.2:8080/from-the-node
   expect "proxied (the origin saw a forwarded-for)" 'origin-1 answers.*forwarded for: 10.72.1.1'
   show node curl -sS --max-time 5 'http://[fd72:1::2]:8080/from-the-node'
   expect "the same over IPv6" 'origin-1 answers.*forwarded for: fd72:1::1'
-  after=$(metric '^sluice_listener_connections_total.*way="output"')
+  after=$(metric '^sluice_connections_total.*way="output"')
   [ $((after - before)) = 2 ] && ok "two connections caught, no more: the gateway's own are not (no loop)" ||
     fail "expected 2 caught connections, counted $((after - before))"
 }
@@ -213,6 +213,6 @@ step_metrics() {
   in_node curl -sS http://127.0.0.1:9464/metrics >"$work/metrics.txt" || fail "no metrics page"
   promtool check metrics <"$work/metrics.txt" && ok "promtool check metrics accepts all $(grep -vc '^#' "$work/metrics.txt") series" ||
     fail "promtool refuses the page"
-  out=$(grep -E '^sluice_(requests_total|guard_rule_packets_total|policy_generation|steer)' "$work/metrics.txt" | head -n 12)
+  out=$(grep -E '^sluice_(requests_total|guard|policy_generation|steer_assigned)' "$work/metrics.txt" | head -n 12)
   printf '%s\n' "$out" | sed 's/^/     /'
 }
