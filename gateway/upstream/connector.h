@@ -34,8 +34,8 @@ constexpr bool blames_endpoint(ConnectError error) {
 
 struct ConnectFailure {
   ConnectError reason = ConnectError::other;
-  std::error_code
-      code;  // of the system call; none for timed_out by our own clock and connection_limit
+  std::error_code code =
+      {};  // of the system call; none for timed_out by our own clock and connection_limit
   std::string_view step = {};  // a literal: which call failed ("SO_MARK", "connect" …)
   std::string to_string() const;
 };
