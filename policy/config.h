@@ -39,6 +39,7 @@ struct Marks {
   std::uint32_t mask = 0x300000;
   std::uint32_t table = 5177;
   std::uint32_t priority = 5177;
+  Location where;
 };
 
 enum class OnExit { closed, bypass };
@@ -197,7 +198,7 @@ struct Limit {
   std::vector<LimitKey> key{LimitKey::client_ip};
   std::uint64_t rate_count = 0;  // `rate: 100/s`: 100 per 1 s
   Duration rate_period = 1s;
-  std::uint64_t burst = 0;  // 0 in the file: the rate's count
+  std::uint64_t burst = 0;  // left out in the file: the rate's count
   std::uint8_t ipv6_prefix = 64;
   Location where;
 };

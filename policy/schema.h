@@ -1,0 +1,82 @@
+// Every field of the policy file, in one table: what the parser checks against, and what
+// documentation is made from.
+//
+// The binder (config_builder.cc) fills config.h from the same keys; tests hold the two together:
+// each field's `fallback` must mean the same as leaving it out, and each `example` must change the
+// configuration.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string_view>
+
+namespace sluice::policy {
+
+// What one value is.
+enum class Type : std::uint8_t {
+  object,          // a map with the known keys `children`
+  text,            // anything but empty
+  name,            // letters, digits, '.', '_', '-'; at most 63; begins with a letter or digit
+  word,            // one of `words`
+  boolean,         // true | false
+  integer,         // min to max
+  number,          // min to max, decimals allowed
+  duration,        // with a unit; min and max in nanoseconds
+  rate,            // count/s, count/m, count/h
+  percent,         // 0% to 100%
+  prefix,          // CIDR or address
+  socket_address,  // address:port
+  port,            // 1 to 65535
+  port_range,      // 443 or 8000-8999, of 1 to 65535
+  host,            // api.example.com or *.example.com
+  path,            // begins with '/', normalised
+  cgroup,          // absolute path below the cgroup2 root
+  action,          // an HTTP status (200 to 599) or the name of an upstream
+  ip_protocol,     // tcp, udp, sctp, icmp, icmpv6, or 0 to 255
+};
+
+enum class Shape : std::uint8_t {
+  one,
+  list,
+  map,  // named entries: name -> value
+};
+
+struct Field {
+  std::string_view name;
+  Type type = Type::object;
+  Shape shape = Shape::one;
+  std::string_view
+      fallback{};  // what is meant when it is left out, as one would write it; "": nothing
+  std::string_view example{};  // a value in flow style, other than the fallback
+  std::int64_t min = 0;
+  std::int64_t max = std::numeric_limits<std::int64_t>::max();
+  std::span<const std::string_view>
+      words{};  // Type::word: the values; else words accepted instead of a value
+  std::span<const Field> children{};  // Type::object
+  std::string_view shorthand{};       // the child that a bare value stands for
+  bool required = false;
+  std::string_view doc{};
+};
+
+// The root object.
+const Field& schema();
+
+// Words in the order of their enumerators in config.h.
+inline constexpr std::array<std::string_view, 2> kOnExitWords{"closed", "bypass"};
+inline constexpr std::array<std::string_view, 3> kListenerProtocolWords{"http", "tcp", "auto"};
+inline constexpr std::array<std::string_view, 2> kSourceAddressWords{"gateway", "client"};
+inline constexpr std::array<std::string_view, 3> kLbPolicyWords{"round_robin", "least_request",
+                                                                "random"};
+inline constexpr std::array<std::string_view, 5> kRetryOnWords{"connect_failure", "reset", "502",
+                                                               "503", "504"};  // bits 0 to 4
+inline constexpr std::array<std::string_view, 2> kLimitKeyWords{"client_ip", "route"};
+inline constexpr std::array<std::string_view, 2> kBanModeWords{"enforce", "audit"};
+inline constexpr std::array<std::string_view, 2> kGuardActionWords{"drop", "count"};
+inline constexpr std::array<std::string_view, 1> kGuardAttachWords{"tc"};
+inline constexpr std::array<std::string_view, 2> kGuardPositionWords{"first", "last"};
+inline constexpr std::array<std::string_view, 3> kLogFormatWords{"json", "text", "none"};
+inline constexpr std::string_view kOriginalDestination = "original_destination";
+
+}  // namespace sluice::policy

@@ -1,0 +1,228 @@
+// Cross-checks of what the kernel will hold: interception and guard.
+#include <algorithm>
+#include <bit>
+#include <map>
+#include <set>
+
+#include "policy/validate.h"
+
+namespace sluice::policy {
+
+namespace {
+
+bool overlap(const Prefix& a, const Prefix& b) {
+  return a.contains(b) || b.contains(a);
+}
+bool overlap(const PortRange& a, const PortRange& b) {
+  return a.first <= b.last && b.first <= a.last;
+}
+
+// Empty means any.
+template <typename T>
+bool overlap(const std::vector<T>& a, const std::vector<T>& b) {
+  if (a.empty() || b.empty()) return true;
+  return std::ranges::any_of(a, [&](const T& x) {
+    return std::ranges::any_of(b, [&](const T& y) { return overlap(x, y); });
+  });
+}
+
+bool share_cgroup(const std::vector<std::string>& a, const std::vector<std::string>& b) {
+  if (a.empty() || b.empty()) return true;
+  const auto inside = [](const std::string& x, const std::string& y) {
+    return x == y || x.starts_with(y + "/");
+  };
+  return std::ranges::any_of(a, [&](const std::string& x) {
+    return std::ranges::any_of(b,
+                               [&](const std::string& y) { return inside(x, y) || inside(y, x); });
+  });
+}
+
+bool any_v4(const std::vector<Prefix>& prefixes) {
+  return prefixes.empty() || std::ranges::any_of(prefixes, &Prefix::is_v4);
+}
+bool any_v6(const std::vector<Prefix>& prefixes) {
+  return prefixes.empty() || !std::ranges::all_of(prefixes, &Prefix::is_v4);
+}
+
+bool ever_meet(const std::vector<Prefix>& from, const std::vector<Prefix>& to) {
+  return (any_v4(from) && any_v4(to)) || (any_v6(from) && any_v6(to));
+}
+
+void check_marks(const Marks& marks, const Location& where, Reporter& reporter) {
+  const std::uint32_t shifted = marks.mask >> std::countr_zero(marks.mask | 0x80000000u);
+  if (std::popcount(marks.mask) < 2 || (shifted & (shifted + 1)) != 0) {
+    reporter.error(where, "intercept.marks: `mask` needs at least two adjoining bits and no others",
+                   "such as 0x300000");
+  } else if (marks.mark != (marks.mask & -marks.mask)) {
+    char text[16];
+    std::snprintf(text, sizeof text, "0x%x", marks.mask & -marks.mask);
+    reporter.error(where, "intercept.marks: `mark` is not the lowest bit of `mask`",
+                   std::string("did you mean `mark: ") + text + "`?");
+  }
+  if (marks.table >= 253 && marks.table <= 255) {
+    reporter.error(
+        where,
+        "intercept.marks: routing table " + std::to_string(marks.table) + " is the system's own",
+        "any other number, such as 5177");
+  }
+}
+
+bool ambiguous(const Intercept& a, const Intercept& b) {
+  return a.listener != b.listener && overlap(a.from, b.from) && overlap(a.to, b.to) &&
+         overlap(a.ports, b.ports) && share_cgroup(a.cgroups, b.cgroups);
+}
+
+// Traffic that two entries claim for different listeners. Interception has no order, so there is no
+// winner.
+void check_overlaps(const std::vector<Intercept>& entries, const char* way, Reporter& reporter) {
+  constexpr std::size_t kMostCompared = 2000;
+  const std::size_t count = std::min(entries.size(), kMostCompared);
+  for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      if (!ambiguous(entries[i], entries[j])) continue;
+      reporter.error(entries[i].where,
+                     std::string("intercept.") + way + ": the entry at " +
+                         entries[j].where.to_string() +
+                         " claims some of the same traffic for listener `" + entries[j].listener +
+                         "`, this one for `" + entries[i].listener + "`",
+                     "make from, to or ports disjoint");
+      break;
+    }
+  }
+}
+
+// sk_lookup prefers the longer prefix, then the narrower ports: only what both name alike is
+// ambiguous.
+void check_local_duplicates(const std::vector<Intercept>& entries, Reporter& reporter) {
+  std::map<std::pair<Prefix, PortRange>, const Intercept*> claimed;
+  for (const Intercept& entry : entries) {
+    for (const Prefix& to : entry.to) {
+      for (const PortRange& ports : entry.ports) {
+        const auto [other, fresh] = claimed.emplace(std::pair(to, ports), &entry);
+        if (fresh || other->second->listener == entry.listener) continue;
+        reporter.error(entry.where,
+                       "intercept.local: " + to.to_string() + " goes to listener `" +
+                           other->second->listener + "` already",
+                       "the other entry is at " + other->second->where.to_string());
+      }
+    }
+  }
+}
+
+void check_taken_ports(const Config& config, Reporter& reporter) {
+  for (const Intercept& entry : config.intercept.local) {
+    if (entry.take_over) continue;
+    for (const std::uint16_t port : config.protect.host_ports) {
+      const bool taken = std::ranges::any_of(
+          entry.ports, [&](const PortRange& range) { return range.contains(port); });
+      if (!taken) continue;
+      reporter.error(entry.where,
+                     "intercept.local would take port " + std::to_string(port) +
+                         ", which protect.host_ports keeps for the host",
+                     "leave it out of `ports`, or say `take_over: true`");
+    }
+  }
+}
+
+void check_versions(const std::vector<Intercept>& entries, const char* way, Reporter& reporter) {
+  for (const Intercept& entry : entries) {
+    if (ever_meet(entry.from, entry.to)) continue;
+    reporter.error(entry.where, std::string("intercept.") + way +
+                                    " never matches: `from` and `to` have no IP version in common");
+  }
+}
+
+Location where_of_marks(const Config& config) {
+  for (const auto* entries :
+       {&config.intercept.local, &config.intercept.forward, &config.intercept.output}) {
+    if (!entries->empty()) return entries->front().where;
+  }
+  return {};
+}
+
+// --- guard
+// -----------------------------------------------------------------------------------------
+
+bool empty(const GuardMatch& match) {
+  return match.from.empty() && match.to.empty() && match.from_ports.empty() &&
+         match.to_ports.empty();
+}
+
+bool has_ports(std::uint8_t protocol) {
+  constexpr std::uint8_t kWithPorts[] = {6, 17, 33, 132, 136};  // tcp, udp, dccp, sctp, udplite
+  return std::ranges::find(kWithPorts, protocol) != std::end(kWithPorts);
+}
+
+void check_protocol(const GuardRule& rule, Reporter& reporter) {
+  constexpr std::uint8_t kIcmp = 1;
+  constexpr std::uint8_t kIcmpV6 = 58;
+  if (!rule.protocol) return;
+  const bool ports = !rule.match.from_ports.empty() || !rule.match.to_ports.empty();
+  if (ports && !has_ports(*rule.protocol)) {
+    reporter.error(rule.where,
+                   "guard rule `" + rule.name + "` never matches: its protocol has no ports",
+                   "remove the ports, or use tcp, udp or sctp");
+  }
+  const bool v4 = any_v4(rule.match.from) && any_v4(rule.match.to);
+  const bool v6 = any_v6(rule.match.from) && any_v6(rule.match.to);
+  if ((*rule.protocol == kIcmp && !v4) || (*rule.protocol == kIcmpV6 && !v6)) {
+    reporter.error(rule.where,
+                   "guard rule `" + rule.name +
+                       "` never matches: the protocol belongs to the other IP version",
+                   *rule.protocol == kIcmp ? "icmpv6 goes with IPv6" : "icmp goes with IPv4");
+  }
+}
+
+void warn_of_protected(const GuardRule& rule, const Protect& protect, Reporter& reporter) {
+  if (rule.action != GuardAction::drop) return;
+  for (const ProtectFrom& from : protect.from) {
+    const bool named = std::ranges::any_of(
+        rule.match.from, [&](const Prefix& prefix) { return overlap(prefix, from.cidr); });
+    if (!named) continue;
+    reporter.warning(rule.where,
+                     "guard rule `" + rule.name + "` names " + from.cidr.to_string() +
+                         ", which is protected: protect wins",
+                     "protected at " + from.where.to_string());
+    return;
+  }
+}
+
+}  // namespace
+
+void check_interception(const Config& config, Reporter& reporter) {
+  const InterceptConfig& intercept = config.intercept;
+  check_marks(intercept.marks,
+              intercept.marks.where.line != 0 ? intercept.marks.where : where_of_marks(config),
+              reporter);
+  check_versions(intercept.forward, "forward", reporter);
+  check_versions(intercept.output, "output", reporter);
+  check_overlaps(intercept.forward, "forward", reporter);
+  check_overlaps(intercept.output, "output", reporter);
+  check_local_duplicates(intercept.local, reporter);
+  check_taken_ports(config, reporter);
+}
+
+void check_guard(const Config& config, Reporter& reporter) {
+  if (!config.guard) return;
+  std::map<std::string_view, const GuardRule*> by_name;
+  for (const GuardRule& rule : config.guard->rules) {
+    const auto [other, fresh] = by_name.emplace(rule.name, &rule);
+    if (!fresh) {
+      reporter.error(rule.where, "two guard rules are named `" + rule.name + "`",
+                     "the other at " + other->second->where.to_string());
+    }
+    if (rule.action == GuardAction::drop && empty(rule.match) && !rule.protocol) {
+      reporter.error(rule.where, "guard rule `" + rule.name + "` would drop every packet",
+                     "name from, to, ports or a protocol; `action: count` to watch");
+    }
+    if (!ever_meet(rule.match.from, rule.match.to)) {
+      reporter.error(rule.where,
+                     "guard rule `" + rule.name +
+                         "` never matches: `from` and `to` have no IP version in common");
+    }
+    check_protocol(rule, reporter);
+    warn_of_protected(rule, config.protect, reporter);
+  }
+}
+
+}  // namespace sluice::policy
