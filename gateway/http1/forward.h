@@ -52,12 +52,12 @@ struct ExtraField {
 
 struct RequestForwarding {
   // As normalise_path returned it for this head; "" means that head.path() is normal already.
-  std::string_view path;
+  std::string_view path{};
   // Host to send; "": the effective authority. A request without one (HTTP/1.0) needs it set.
-  std::string_view host;
-  std::span<const ExtraField> add;  // behind the client's fields, in this order
-  KnownFieldSet remove;             // besides hop-by-hop: for what `add` replaces
-  bool keep_expect = false;         // pass Expect: 100-continue on (the caller then relays the 100)
+  std::string_view host{};
+  std::span<const ExtraField> add{};  // behind the client's fields, in this order
+  KnownFieldSet remove{};             // besides hop-by-hop: for what `add` replaces
+  bool keep_expect = false;  // pass Expect: 100-continue on (the caller then relays the 100)
 };
 
 // Transfer-Encoding is re-made as "chunked" where the body is. Upgrade and its Connection are
@@ -79,8 +79,8 @@ enum class BodyRelay : std::uint8_t {
 struct ResponseForwarding {
   std::uint8_t client_minor_version = 1;
   bool client_keep_alive = true;  // RequestHead::keep_alive() and we want it too (draining: false)
-  std::span<const ExtraField> add;
-  KnownFieldSet remove;
+  std::span<const ExtraField> add{};
+  KnownFieldSet remove{};
 };
 
 struct ForwardedResponse {
