@@ -55,7 +55,8 @@ struct Field {
   std::span<const std::string_view>
       words{};  // Type::word: the values; else words accepted instead of a value
   std::span<const Field> children{};  // Type::object
-  std::string_view shorthand{};       // the child that a bare value stands for
+  std::string_view refers{};     // the top-level map that must have this name (Type::name, action)
+  std::string_view shorthand{};  // the child that a bare value stands for
   bool required = false;
   std::string_view doc{};
 };

@@ -25,10 +25,20 @@ std::vector<std::string_view> names_of(std::span<const Field> fields) {
   return names;
 }
 
-std::string quoted(std::string_view text) {
+// Short and on one line, whatever the file holds; never half a UTF-8 character.
+std::string printable(std::string_view text) {
   constexpr std::size_t kShown = 60;
-  if (text.size() <= kShown) return "`" + std::string(text) + "`";
-  return "`" + std::string(text.substr(0, kShown)) + "…`";
+  std::size_t end = std::min(text.size(), kShown);
+  while (end < text.size() && end > 0 && (text[end] & 0xc0) == 0x80)
+    --end;
+  std::string shown(text.substr(0, end));
+  std::ranges::replace_if(
+      shown, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
+  return end < text.size() ? shown + "…" : shown;
+}
+
+std::string quoted(std::string_view text) {
+  return "`" + printable(text) + "`";
 }
 
 std::string within(std::string_view path) {
@@ -36,7 +46,7 @@ std::string within(std::string_view path) {
 }
 
 std::string join(std::string_view path, std::string_view name) {
-  return path.empty() ? std::string(name) : std::string(path) + "." + std::string(name);
+  return path.empty() ? printable(name) : std::string(path) + "." + printable(name);
 }
 
 // --- single values
@@ -79,8 +89,11 @@ Verdict check_duration(const Field& field, const std::string& text) {
   const auto value = parse_duration(text);
   if (value) return in_range(field, static_cast<double>(value->count()), text);
   if (parse_integer(text)) {
-    return Problem{quoted(text) + " has no unit",
-                   "did you mean `" + text + "s`? Units: us, ms, s, m, h"};
+    const std::string_view like = field.fallback.empty() ? field.example : field.fallback;
+    const std::string_view unit = like.substr(like.find_first_not_of("0123456789"));
+    return Problem{
+        quoted(text) + " has no unit",
+        "did you mean `" + printable(text) + std::string(unit) + "`? Units: us, ms, s, m, h"};
   }
   return Problem{quoted(text) + " is not a duration",
                  "a whole number and us, ms, s, m or h, such as " + std::string(field.example)};
@@ -92,7 +105,7 @@ Verdict check_rate(const std::string& text) {
   const auto rate = parse_rate(text);
   if (!rate && parse_integer(text)) {
     return Problem{quoted(text) + " has no unit",
-                   "did you mean `" + text + "/s`? Units: /s, /m, /h"};
+                   "did you mean `" + printable(text) + "/s`? Units: /s, /m, /h"};
   }
   if (!rate) {
     return Problem{quoted(text) + " is not a rate",
@@ -288,9 +301,10 @@ Verdict check_value(const Field& field, const std::string& text) {
 
 class Checker {
  public:
-  explicit Checker(Reporter& reporter) : reporter_(reporter) {}
+  Checker(const Node& root, Reporter& reporter) : root_(root), reporter_(reporter) {}
 
   void field(const Node& node, const Field& field, const std::string& path) {
+    if (reporter_.full()) return;
     switch (field.shape) {
       case Shape::one:
         return value(node, field, path);
@@ -314,7 +328,33 @@ class Checker {
     }
     if (const Verdict problem = check_value(field, node.text)) {
       reporter_.error(node.at, path + ": " + problem->what, problem->hint);
+    } else if (!field.refers.empty() && !parse_integer(node.text)) {
+      reference(node, field, path);
     }
+  }
+
+  void reference(const Node& node, const Field& field, const std::string& path) {
+    const auto& known = names_in(field.refers);
+    if (std::ranges::binary_search(known, std::string_view(node.text))) return;
+    if (field.refers == "upstreams" && node.text == kOriginalDestination) return;  // implicit
+    std::string kind(field.refers.substr(0, field.refers.size() - 1));
+    reporter_.error(node.at, path + ": there is no " + kind + " " + quoted(node.text),
+                    known.empty() ? "the policy has no " + std::string(field.refers)
+                                  : suggestion(node.text, known));
+  }
+
+  // The names that the policy gives in a top-level map, sorted.
+  const std::vector<std::string_view>& names_in(std::string_view map) {
+    const auto [found, fresh] = names_.try_emplace(map);
+    if (!fresh) return found->second;
+    if (const Node* node = root_.find(map)) {
+      for (const Node& entry : node->children)
+        found->second.push_back(entry.key);
+    }
+    std::ranges::sort(found->second);
+    const auto repeats = std::ranges::unique(found->second);
+    found->second.erase(repeats.begin(), repeats.end());
+    return found->second;
   }
 
   void object(const Node& node, const Field& field, const std::string& path) {
@@ -329,6 +369,7 @@ class Checker {
     repeated(node, path);
     std::vector<std::string_view> misspelt;
     for (const Node& entry : node.children) {
+      if (reporter_.full()) return;
       if (const Field* known = child_of(field, entry.key)) {
         this->field(entry, *known, join(path, entry.key));
       } else {
@@ -358,6 +399,7 @@ class Checker {
     for (const Node& entry : node.children) {
       const auto [first, added] = seen.emplace(entry.key, entry.key_at);
       if (added) continue;
+      if (reporter_.full()) return;
       reporter_.error(entry.key_at, quoted(entry.key) + " is set twice in " + within(path),
                       "first at " + reporter_.locate(first->second).to_string());
     }
@@ -369,8 +411,9 @@ class Checker {
     if (node.kind == Node::Kind::null || (word && field.type != Type::word)) return;
     if (node.kind != Node::Kind::list) {
       reporter_.error(node.at, path + " is a list, not a " + kind_name(node),
-                      node.kind == Node::Kind::scalar ? "did you mean `[" + node.text + "]`?"
-                                                      : "such as " + std::string(field.example));
+                      node.kind == Node::Kind::scalar
+                          ? "did you mean `[" + printable(node.text) + "]`?"
+                          : "such as " + std::string(field.example));
       return;
     }
     Field element = field;
@@ -410,7 +453,9 @@ class Checker {
     return "";
   }
 
+  const Node& root_;
   Reporter& reporter_;
+  std::unordered_map<std::string_view, std::vector<std::string_view>> names_;
 };
 
 void append(Node& into, Node&& more) {
@@ -451,7 +496,7 @@ void merge(Node& into, Node&& more, const Field& field) {
 }
 
 void check(const Node& root, const Field& field, Reporter& reporter) {
-  Checker(reporter).field(root, field, "");
+  Checker(root, reporter).field(root, field, "");
 }
 
 }  // namespace sluice::policy

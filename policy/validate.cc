@@ -12,46 +12,16 @@ namespace sluice::policy {
 
 namespace {
 
-template <typename T>
-std::vector<std::string_view> names(const std::vector<T>& items) {
-  std::vector<std::string_view> all;
-  for (const T& item : items)
-    all.push_back(item.name);
-  return all;
-}
-
-// The names that may be referred to, of one kind.
-class Known {
- public:
-  Known(std::string kind, std::vector<std::string_view> all)
-      : kind_(std::move(kind)), all_(std::move(all)), set_(all_.begin(), all_.end()) {}
-
-  void expect(const std::string& name, const Location& where, const std::string& by,
-              Reporter& reporter) const {
-    if (name.empty() || set_.contains(name)) return;
-    reporter.error(where, by + ": there is no " + kind_ + " `" + name + "`",
-                   all_.empty() ? "the policy has none" : suggestion(name, all_));
-  }
-
-  // A name that may be left out only where there is one choice.
-  void expect_some(const std::string& name, const Location& where, const std::string& by,
-                   Reporter& reporter) const {
-    if (!name.empty()) return expect(name, where, by, reporter);
-    reporter.error(where, by + " needs `" + kind_ + "`",
-                   all_.empty() ? "the policy has no " + kind_ + "s" : suggestion("", all_));
-  }
-
- private:
-  std::string kind_;
-  std::vector<std::string_view> all_;
-  std::set<std::string_view> set_;
-};
-
-void check_default(const DefaultAction& action, const std::string& way,
-                   const DefaultRoute& defaults, const Known& upstreams, Reporter& reporter) {
-  if (const auto* name = std::get_if<std::string>(&action)) {
-    upstreams.expect(*name, defaults.where, "default_route." + way, reporter);
-  }
+// A listener may be left out only where there is one.
+void expect_listener(const Config& config, const std::string& name, const Location& where,
+                     const std::string& by, Reporter& reporter) {
+  if (!name.empty()) return;
+  std::set<std::string_view> known;
+  for (const Listener& listener : config.listeners)
+    known.insert(listener.name);
+  const std::vector<std::string_view> names(known.begin(), known.end());
+  reporter.error(where, by + " needs `listener`",
+                 names.empty() ? "the policy has no listeners" : suggestion("", names));
 }
 
 std::string key_of(const Route& route) {
@@ -113,33 +83,18 @@ void check_loops(const Config& config, const Route& route, Reporter& reporter) {
 
 }  // namespace
 
-void check_references(const Config& config, Reporter& reporter) {
-  const Known listeners("listener", names(config.listeners));
-  const Known upstreams("upstream", names(config.upstreams));
-  const Known limits("limit", names(config.limits));
+void check_listeners_named(const Config& config, Reporter& reporter) {
   const auto intercepts = [&](const std::vector<Intercept>& entries, const std::string& way) {
     for (const Intercept& entry : entries) {
-      listeners.expect_some(entry.listener, entry.where, "intercept." + way, reporter);
+      expect_listener(config, entry.listener, entry.where, "intercept." + way, reporter);
     }
   };
   intercepts(config.intercept.local, "local");
   intercepts(config.intercept.forward, "forward");
   intercepts(config.intercept.output, "output");
   for (const Route& route : config.routes) {
-    listeners.expect_some(route.listener, route.where, "route `" + route.name + "`", reporter);
-    for (const WeightedUpstream& upstream : route.upstreams) {
-      upstreams.expect(upstream.name, route.where, "route `" + route.name + "`", reporter);
-    }
-    for (const std::string& limit : route.limits) {
-      limits.expect(limit, route.where, "route `" + route.name + "`", reporter);
-    }
+    expect_listener(config, route.listener, route.where, "route `" + route.name + "`", reporter);
   }
-  for (const BanRule& rule : config.bans.rules) {
-    limits.expect(rule.limit, rule.where, "ban rule", reporter);
-  }
-  check_default(config.default_route.local, "local", config.default_route, upstreams, reporter);
-  check_default(config.default_route.forward, "forward", config.default_route, upstreams, reporter);
-  check_default(config.default_route.output, "output", config.default_route, upstreams, reporter);
 }
 
 void check_routes(const Config& config, Reporter& reporter) {
@@ -148,7 +103,7 @@ void check_routes(const Config& config, Reporter& reporter) {
   for (const Route& route : config.routes) {
     check_route_upstreams(route, reporter);
     check_tcp_route(config, route, reporter);
-    check_loops(config, route, reporter);
+    if (!route.listener.empty()) check_loops(config, route, reporter);
     const auto [same, fresh] = by_match.emplace(key_of(route), &route);
     if (!fresh) {
       reporter.error(route.where, "route `" + route.name + "` never matches",
@@ -235,7 +190,7 @@ void check_limits(const Config& config, Reporter& reporter) {
 }
 
 void cross_check(const Config& config, Reporter& reporter) {
-  check_references(config, reporter);
+  check_listeners_named(config, reporter);
   check_routes(config, reporter);
   check_upstreams(config, reporter);
   check_limits(config, reporter);

@@ -1,4 +1,4 @@
-// What a schema cannot say: that names exist, that rules do not contradict each other, that a rule
+// What a schema cannot say: that rules do not contradict each other, that a rule
 // can match at all.
 #pragma once
 
@@ -12,7 +12,7 @@ namespace sluice::policy {
 void cross_check(const Config& config, Reporter& reporter);
 
 // The parts, one file a concern.
-void check_references(const Config& config, Reporter& reporter);
+void check_listeners_named(const Config& config, Reporter& reporter);
 void check_routes(const Config& config, Reporter& reporter);
 void check_upstreams(const Config& config, Reporter& reporter);
 void check_limits(const Config& config, Reporter& reporter);

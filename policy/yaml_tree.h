@@ -46,6 +46,7 @@ class Reporter {
   void error(Location at, std::string message, std::string hint = "");
   void warning(Location at, std::string message, std::string hint = "");
   Location locate(Place at) const;
+  bool full() const { return diagnostics_.size() > kMostDiagnostics; }
   bool has_errors() const { return policy::has_errors(diagnostics_); }
   // Sorted by file, line and column.
   Diagnostics take();
