@@ -29,7 +29,7 @@ class ConnectHandler {
   virtual void on_connect_failed(UpstreamConnection& connection, const ConnectFailure& failure) = 0;
 
  protected:
-  ~ConnectHandler() = default;
+  virtual ~ConnectHandler() = default;
 };
 
 // What the connection's user wants to find again at the next request on it (a parser, a buffer).

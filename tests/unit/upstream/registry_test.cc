@@ -1,0 +1,110 @@
+#include "gateway/upstream/registry.h"
+
+#include <gtest/gtest.h>
+#include <string>
+#include <vector>
+
+namespace sluice::gateway {
+namespace {
+
+using namespace std::chrono_literals;
+
+policy::Upstream upstream(std::string name, std::vector<std::string> endpoints) {
+  policy::Upstream result;
+  result.name = std::move(name);
+  for (const std::string& text : endpoints)
+    result.endpoints.push_back(
+        {.address = policy::SocketAddress::parse(text).value(), .weight = 1, .where = {}});
+  return result;
+}
+
+TEST(ClusterRegistry, IsEmptyBeforeTheFirstPolicy) {
+  EXPECT_EQ(ClusterRegistry().current()->size(), 0u);
+}
+
+TEST(ClusterRegistry, KeepsWhatMeansTheSame) {
+  ClusterRegistry registry;
+  const auto first =
+      registry.apply({upstream("a", {"10.0.0.1:80"}), upstream("b", {"10.0.0.2:80"})});
+  auto a = upstream("a", {"10.0.0.1:80"});
+  a.where = {"other.yaml", 7, 3};
+  a.endpoints[0].where = {"other.yaml", 8, 1};
+  const auto second = registry.apply({upstream("b", {"10.0.0.2:80"}), a});
+  EXPECT_EQ(&second->at(1), &first->at(0));
+  EXPECT_EQ(second->find("b"), first->find("b"));
+  EXPECT_EQ(registry.current(), second);
+}
+
+TEST(ClusterRegistry, AChangedUpstreamKeepsItsEndpointsAndCounters) {
+  ClusterRegistry registry;
+  const auto first = registry.apply({upstream("a", {"10.0.0.1:80", "10.0.0.2:80"})});
+  first->at(0).state().count_no_endpoint();
+  first->at(0).endpoints()[1]->set_drained(true);
+
+  auto changed = upstream("a", {"10.0.0.3:80", "10.0.0.2:80"});
+  changed.endpoints[1].weight = 7;
+  const auto second = registry.apply({changed});
+  EXPECT_NE(&second->at(0), &first->at(0));
+  EXPECT_EQ(second->at(0).state().totals().no_endpoint, 1u);
+  ASSERT_EQ(second->at(0).endpoints().size(), 2u);
+  EXPECT_EQ(second->at(0).endpoints()[0]->name(), "10.0.0.3:80");
+  EXPECT_EQ(second->at(0).endpoints()[1], first->at(0).endpoints()[1]);
+  EXPECT_TRUE(second->at(0).endpoints()[1]->drained());
+  EXPECT_EQ(second->at(0).endpoints()[1]->weight(), 7u);
+}
+
+TEST(ClusterRegistry, EveryFieldCounts) {
+  const auto changes = [](auto change) {
+    ClusterRegistry registry;
+    auto config = upstream("a", {"10.0.0.1:80"});
+    config.health_check = policy::HealthCheck{};
+    const auto before = registry.apply({config});
+    change(config);
+    return &registry.apply({config})->at(0) != &before->at(0);
+  };
+  EXPECT_FALSE(changes([](policy::Upstream&) {}));
+  EXPECT_TRUE(changes([](policy::Upstream& u) { u.original_destination = true; }));
+  EXPECT_TRUE(changes([](policy::Upstream& u) { u.endpoints[0].weight = 2; }));
+  EXPECT_TRUE(
+      changes([](policy::Upstream& u) { u.source_address = policy::SourceAddress::client; }));
+  EXPECT_TRUE(changes([](policy::Upstream& u) { u.lb_policy = policy::LbPolicy::random; }));
+  EXPECT_TRUE(changes([](policy::Upstream& u) { u.health_check.reset(); }));
+  EXPECT_TRUE(changes([](policy::Upstream& u) { u.health_check->http_path = "/up"; }));
+  EXPECT_TRUE(changes([](policy::Upstream& u) { u.health_check->interval = 9s; }));
+  EXPECT_TRUE(changes([](policy::Upstream& u) { u.outlier_detection.consecutive_5xx = 1; }));
+  EXPECT_TRUE(changes([](policy::Upstream& u) { u.timeouts.idle = 9s; }));
+  EXPECT_TRUE(changes([](policy::Upstream& u) { u.retry.attempts = 9; }));
+  EXPECT_TRUE(changes([](policy::Upstream& u) { u.max_connections = 9; }));
+}
+
+TEST(ClusterRegistry, WhatIsRemovedIsGoneOnceNobodyUsesIt) {
+  ClusterRegistry registry;
+  auto first = registry.apply({upstream("a", {"10.0.0.1:80"})});
+  const std::weak_ptr<Endpoint> endpoint = first->at(0).endpoints()[0];
+  registry.apply({upstream("b", {"10.0.0.1:80"})});
+  EXPECT_EQ(registry.current()->find("a"), nullptr);
+  EXPECT_FALSE(endpoint.expired());  // a request may still hold the old set
+  first.reset();
+  EXPECT_TRUE(endpoint.expired());
+}
+
+TEST(RetryBudget, AllowsAShareOfTheLoadButThreeAtLeast) {
+  RetryBudget budget;
+  for (int i = 0; i < 3; ++i)
+    EXPECT_TRUE(budget.try_begin_retry(20));
+  EXPECT_FALSE(budget.try_begin_retry(20));
+  EXPECT_EQ(budget.refused(), 1u);
+  for (int i = 0; i < 50; ++i)
+    budget.request_begun();
+  int more = 0;
+  while (budget.try_begin_retry(20))
+    ++more;
+  EXPECT_EQ(more, 7);  // 20 % of 50 are 10
+  budget.retry_ended();
+  EXPECT_TRUE(budget.try_begin_retry(20));
+  EXPECT_EQ(budget.retries(), 11u);
+  EXPECT_EQ(budget.active_retries(), 10u);
+}
+
+}  // namespace
+}  // namespace sluice::gateway
