@@ -1,0 +1,107 @@
+#include "gateway/detection.h"
+
+#include <cerrno>
+#include <sys/socket.h>
+
+#include <boost/asio/bind_allocator.hpp>
+
+#include "gateway/http1/connection.h"
+#include "gateway/tcp_session.h"
+#include "gateway/worker.h"
+
+namespace sluice::gateway {
+namespace {
+
+constexpr std::size_t kLongestMethod = 16;
+constexpr std::chrono::milliseconds kLookAgain{10};  // while a part of a method is there
+
+bool is_method_letter(char c) {
+  return (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
+}
+
+Detected detect_http(std::string_view bytes) {
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    if (bytes[i] == ' ') return i >= 3 ? Detected::http : Detected::tcp;
+    if (!is_method_letter(bytes[i]) || i >= kLongestMethod) return Detected::tcp;
+  }
+  return Detected::need_more;
+}
+
+}  // namespace
+
+Detected detect(std::string_view bytes) {
+  if (bytes.empty()) return Detected::need_more;
+  if (bytes[0] == 0x16) {
+    if (bytes.size() == 1) return Detected::need_more;
+    return bytes[1] == 0x03 ? Detected::tls : Detected::tcp;
+  }
+  return detect_http(bytes);
+}
+
+void Detection::start(Worker& worker, Client client) {
+  auto detection = make_ref<Detection>(worker, std::move(client));
+  detection->self_ = detection;
+  worker.session_opened(*detection);
+  detection->look();
+}
+
+Detection::Detection(Worker& worker, Client client)
+    : worker_(worker),
+      client_(std::move(client)),
+      listener_(RefPtr(&client_.ticket.listener())),
+      deadline_(worker.wheel().now() + listener_->policy().timeouts.detect) {}
+
+void Detection::look() {
+  std::array<char, kLongestMethod + 1> first;
+  const ssize_t n =
+      ::recv(client_.socket.native_handle(), first.data(), first.size(), MSG_PEEK | MSG_DONTWAIT);
+  if (n > 0) {
+    const Detected what = detect({first.data(), static_cast<std::size_t>(n)});
+    if (what != Detected::need_more) return decide(what);
+    // The bytes stay where they are, so the socket is readable all the time: look again by the
+    // clock.
+    if (worker_.wheel().now() >= deadline_) return decide(Detected::tcp);
+    return worker_.wheel().arm(timer_, kLookAgain);
+  }
+  if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return wait();
+  abort();  // closed, or broken, before it said a word
+}
+
+void Detection::wait() {
+  worker_.wheel().arm_at(timer_, deadline_);
+  client_.socket.async_wait(
+      ClientSocket::wait_read,
+      boost::asio::bind_allocator(HandlerAllocator<std::byte>(memory_),
+                                  [self = RefPtr(this)](boost::system::error_code error) {
+                                    if (!error && self->self_) self->look();
+                                  }));
+}
+
+void Detection::on_timer() {
+  const RefPtr<Detection> guard(this);
+  if (worker_.wheel().now() >= deadline_) return decide(Detected::tcp);
+  look();
+}
+
+void Detection::decide(Detected what) {
+  const RefPtr<Detection> guard = std::move(self_);
+  timer_.cancel();
+  worker_.session_closed(*this);
+  if (what == Detected::http) {
+    http1::Connection::start(worker_, std::move(client_));
+  } else {
+    TcpSession::start(worker_, std::move(client_));
+  }
+}
+
+void Detection::abort() {
+  if (!self_) return;
+  const RefPtr<Detection> guard = std::move(self_);
+  timer_.cancel();
+  worker_.session_closed(*this);
+  boost::system::error_code ignored;
+  client_.socket.close(ignored);
+  client_.ticket.release();
+}
+
+}  // namespace sluice::gateway

@@ -1,0 +1,308 @@
+#include "gateway/gateway.h"
+
+#include <algorithm>
+#include <latch>
+#include <map>
+#include <mutex>
+#include <random>
+#include <thread>
+#include <unistd.h>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "gateway/access_log.h"
+#include "gateway/http1/parse_error.h"
+#include "gateway/log.h"
+#include "gateway/metrics.h"
+#include "gateway/status.h"
+#include "gateway/upstream/health_checker.h"
+#include "gateway/upstream/registry.h"
+#include "gateway/worker.h"
+
+namespace sluice::gateway {
+namespace {
+
+namespace asio = boost::asio;
+
+policy::HashKey random_key() {
+  std::random_device device;
+  const auto word = [&] { return std::uint64_t{device()} << 32 | device(); };
+  return {word(), word()};
+}
+
+std::vector<std::string> parse_error_names() {
+  std::vector<std::string> names;
+  constexpr auto kLast = static_cast<int>(http1::ParseError::forwarded_head_too_large);
+  for (int i = 0; i <= kLast; ++i)
+    names.emplace_back(http1::name(static_cast<http1::ParseError>(i)));
+  return names;
+}
+
+MetricsLayout layout_of(const policy::Snapshot& snapshot) {
+  MetricsLayout layout;
+  const policy::Config& config = snapshot.config();
+  for (const policy::Listener& listener : config.listeners)
+    layout.listeners.push_back(listener.name);
+  for (const policy::Route& route : config.routes)
+    layout.routes.push_back({route.name, snapshot.find_listener(route.listener).value_or(0)});
+  for (const policy::Upstream& upstream : config.upstreams) {
+    MetricsLayout::Upstream entry{upstream.name, {}};
+    for (const policy::Endpoint& endpoint : upstream.endpoints)
+      entry.endpoints.push_back(endpoint.address.to_string());
+    if (entry.endpoints.empty()) entry.endpoints.emplace_back("original_destination");
+    layout.upstreams.push_back(std::move(entry));
+  }
+  for (const policy::Limit& limit : config.limits)
+    layout.limits.push_back(limit.name);
+  return layout;
+}
+
+void close_socket(const ListenerSocket& socket) {
+  if (socket.fd >= 0) ::close(socket.fd);
+}
+
+// The loads of listeners by name, for all workers; they are never forgotten, since names are few.
+class ListenerLoads {
+ public:
+  std::shared_ptr<ListenerLoad> of(const std::string& name) const {
+    const std::scoped_lock lock(mutex_);
+    auto& load = loads_[name];
+    if (!load) load = std::make_shared<ListenerLoad>();
+    return load;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  mutable std::map<std::string, std::shared_ptr<ListenerLoad>> loads_;
+};
+
+// A control thread of our own, where the caller has none.
+class ControlThread {
+ public:
+  explicit ControlThread(asio::io_context* given) : io_(given != nullptr ? given : &own_) {
+    if (given == nullptr) thread_ = std::thread([this] { own_.run(); });
+  }
+  ~ControlThread() { stop(); }
+  void stop() {
+    work_.reset();
+    own_.stop();
+    if (thread_.joinable()) thread_.join();
+  }
+  asio::io_context& io() { return *io_; }
+  bool own() const { return io_ == &own_; }
+
+  // Runs `work` on the control thread and waits for it.
+  template <typename Work>
+  void run(Work work) {
+    if (!own()) return work();
+    std::latch ran(1);
+    asio::post(own_, [&] {
+      work();
+      ran.count_down();
+    });
+    ran.wait();
+  }
+
+ private:
+  asio::io_context own_;
+  asio::executor_work_guard<asio::io_context::executor_type> work_{own_.get_executor()};
+  asio::io_context* io_;
+  std::thread thread_;
+};
+
+// What happens at the end of a drain; shared with the workers' last words.
+struct Drain : std::enable_shared_from_this<Drain> {
+  Drain(asio::io_context& io, std::size_t workers, std::function<void()> when_done)
+      : timer(io), left(workers), done(std::move(when_done)) {}
+
+  // Control thread.
+  void worker_ended() {
+    if (--left > 0) return;
+    timer.cancel();
+    if (done) std::exchange(done, nullptr)();
+  }
+
+  asio::steady_timer timer;
+  std::size_t left;
+  std::function<void()> done;
+};
+
+class GatewayImpl final : public Gateway {
+ public:
+  explicit GatewayImpl(GatewayOptions options)
+      : options_(std::move(options)),
+        control_(options_.control),
+        metrics_({.workers = options_.workers, .parse_errors = parse_error_names()}),
+        limits_(random_key()),
+        bans_(random_key()) {}
+
+  ~GatewayImpl() override {
+    *alive_ = false;
+    control_.run([this] { health_.reset(); });
+    workers_.clear();
+    control_.stop();
+  }
+
+  void apply(std::shared_ptr<const policy::Snapshot> snapshot,
+             std::vector<ListenerSocket> sockets) override;
+  void drain(std::chrono::milliseconds deadline, std::function<void()> done) override;
+  std::string status_json() const override;
+  std::string metrics_text() const override { return metrics_.text(); }
+  Metrics& metrics() override { return metrics_; }
+  AccessLog* access_log() override { return access_log_.get(); }
+
+ private:
+  void open_log(const policy::Config& config);
+  void start_workers();
+  void follow_health(const std::shared_ptr<const ClusterSet>& clusters);
+  void request_ban(BanRequest request);
+
+  GatewayOptions options_;
+  ControlThread control_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // control thread's view
+  Metrics metrics_;
+  std::unique_ptr<AccessLog> access_log_;
+  ClusterRegistry clusters_;
+  std::unique_ptr<HealthChecker> health_;
+  policy::LimitStore limits_;
+  policy::BanTracker bans_;
+  ListenerLoads loads_;
+  std::shared_ptr<const policy::Snapshot> snapshot_;
+  std::vector<std::pair<std::string, WayIn>> serving_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  bool draining_ = false;
+};
+
+void GatewayImpl::open_log(const policy::Config& config) {
+  if (access_log_) {
+    if (const auto result = access_log_->configure(config.access_log); !result) {
+      log_error("access log", "kept as it was", {{"error", result.error()}});
+    }
+    return;
+  }
+  auto log = AccessLog::open({.workers = options_.workers}, config.access_log);
+  if (!log) {
+    log_error("access log", "going to standard error instead", {{"error", log.error()}});
+    policy::AccessLogConfig fallback = config.access_log;
+    fallback.path.clear();
+    log = AccessLog::open({.workers = options_.workers}, fallback);
+  }
+  access_log_ = std::move(log.value());
+}
+
+void GatewayImpl::start_workers() {
+  for (std::uint32_t i = 0; i < options_.workers; ++i) {
+    workers_.push_back(std::make_unique<Worker>(WorkerSetup{
+        .index = i,
+        .own_mark = options_.own_mark,
+        .metrics = &metrics_.worker(i),
+        .access_log = access_log_.get(),
+        .bans = &bans_,
+        .request_ban = [this](BanRequest request) { request_ban(std::move(request)); },
+        .load_of = [this](const std::string& name) { return loads_.of(name); },
+    }));
+  }
+}
+
+void GatewayImpl::request_ban(BanRequest request) {
+  asio::post(control_.io(), [this, alive = alive_, request = std::move(request)] {
+    if (*alive && options_.on_ban) options_.on_ban(request);
+  });
+}
+
+void GatewayImpl::follow_health(const std::shared_ptr<const ClusterSet>& clusters) {
+  if (!health_) {
+    HealthCheckerOptions options;
+    options.own_mark = options_.own_mark;
+    options.on_change = [](const HealthChange& change) {
+      log_info("health", change.healthy ? "endpoint is healthy" : "endpoint is unhealthy",
+               {{"upstream", change.upstream},
+                {"endpoint", change.endpoint},
+                {"reason", change.reason}});
+    };
+    health_ = std::make_unique<HealthChecker>(control_.io(), std::move(options));
+  }
+  health_->follow(*clusters);
+}
+
+void GatewayImpl::apply(std::shared_ptr<const policy::Snapshot> snapshot,
+                        std::vector<ListenerSocket> sockets) {
+  const policy::Config& config = snapshot->config();
+  open_log(config);
+  auto generation = std::make_shared<PolicyGeneration>();
+  generation->snapshot = snapshot;
+  generation->slots = metrics_.begin_generation(layout_of(*snapshot));
+  if (!generation->slots) {
+    log_error("gateway", "the policy has too many objects to count", {});
+    for (const ListenerSocket& socket : sockets)
+      close_socket(socket);
+    return;
+  }
+  generation->clusters = clusters_.apply(config.upstreams);
+  generation->limits = limits_.resolve(config.limits);
+  control_.run([&] { follow_health(generation->clusters); });
+  if (workers_.empty()) start_workers();
+
+  serving_.clear();
+  std::vector<std::vector<ListenerSocket>> by_worker(workers_.size());
+  for (ListenerSocket& socket : sockets) {
+    serving_.emplace_back(socket.listener, socket.way);
+    const bool known = snapshot->find_listener(socket.listener).has_value();
+    if (!known || socket.worker >= workers_.size()) {
+      close_socket(socket);
+      continue;
+    }
+    by_worker[socket.worker].push_back(std::move(socket));
+  }
+  std::latch adopted(static_cast<std::ptrdiff_t>(workers_.size()));
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    workers_[i]->apply(generation, std::move(by_worker[i]), [&] { adopted.count_down(); });
+  }
+  adopted.wait();
+  snapshot_ = std::move(snapshot);
+}
+
+void GatewayImpl::drain(std::chrono::milliseconds deadline, std::function<void()> done) {
+  draining_ = true;
+  if (workers_.empty()) {
+    asio::post(control_.io(), std::move(done));
+    return;
+  }
+  auto drain = std::make_shared<Drain>(control_.io(), workers_.size(), std::move(done));
+  asio::post(control_.io(), [this, drain, deadline, alive = alive_] {
+    drain->timer.expires_after(deadline);
+    drain->timer.async_wait([this, drain, alive](boost::system::error_code error) {
+      if (error || !*alive || drain->left == 0) return;
+      for (const auto& worker : workers_)
+        worker->abort_all();
+    });
+  });
+  for (const auto& worker : workers_) {
+    worker->drain(
+        [drain, &io = control_.io()] { asio::post(io, [drain] { drain->worker_ended(); }); });
+  }
+}
+
+std::string GatewayImpl::status_json() const {
+  StatusInput input;
+  input.snapshot = snapshot_;
+  input.clusters = clusters_.current();
+  input.serving = serving_;
+  input.draining = draining_;
+  for (const auto& worker : workers_)
+    input.worker_connections.push_back(worker->open_connections());
+  input.connections_of = [this](const std::string& name) {
+    return loads_.of(name)->open.load(std::memory_order_relaxed);
+  };
+  return status_json_of(input);
+}
+
+}  // namespace
+
+std::unique_ptr<Gateway> Gateway::create(GatewayOptions options) {
+  return std::make_unique<GatewayImpl>(std::move(options));
+}
+
+}  // namespace sluice::gateway

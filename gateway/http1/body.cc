@@ -1,0 +1,34 @@
+#include "gateway/http1/body.h"
+
+#include <algorithm>
+
+namespace sluice::gateway::http1 {
+
+void BodyReader::begin(BodyKind kind, std::uint64_t length, BodyRelay relay) {
+  kind_ = kind;
+  remaining_ = length;
+  dechunk_ = relay == BodyRelay::dechunk;
+  done_ = kind == BodyKind::none || (kind == BodyKind::length && length == 0);
+  if (kind == BodyKind::chunked) chunked_.reset();
+}
+
+BodyReader::Step BodyReader::step(std::string_view in) {
+  if (done_ || in.empty()) return {};
+  if (kind_ == BodyKind::until_close) return {in.size(), in};
+  if (kind_ == BodyKind::length) {
+    const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(in.size(), remaining_));
+    remaining_ -= n;
+    done_ = remaining_ == 0;
+    return {n, in.substr(0, n)};
+  }
+  const ChunkedStep chunk = dechunk_ ? chunked_.next_data(in) : chunked_.next_verbatim(in);
+  done_ = chunk.status == ChunkedStatus::done;
+  return {chunk.consumed, chunk.forward, chunk.status == ChunkedStatus::failed};
+}
+
+bool BodyReader::end_of_input() {
+  if (kind_ == BodyKind::until_close) done_ = true;
+  return done_;
+}
+
+}  // namespace sluice::gateway::http1

@@ -1,0 +1,106 @@
+// A client's HTTP/1.1 connection: its socket, what was read and not used yet, and the exchange
+// under way. An idle one holds no buffer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "gateway/buffer.h"
+#include "gateway/outbox.h"
+#include "gateway/refcounted.h"
+#include "gateway/session.h"
+#include "gateway/timer_wheel.h"
+#include "gateway/upstream/handler_memory.h"
+
+namespace sluice::gateway {
+class Worker;
+}
+
+namespace sluice::gateway::http1 {
+
+class Exchange;
+
+enum class ReadResult : std::uint8_t {
+  data,
+  again,   // nothing there now
+  full,    // no room in the buffer
+  eof,     // the peer sends no more
+  failed,  // the connection is broken
+};
+
+// What becomes of the connection after an exchange.
+enum class After : std::uint8_t {
+  keep_alive,
+  close,
+  linger,  // the client may still be sending: let it read the answer first (RFC 9112 section 9.6)
+  reset,   // the answer was cut short, and the client must see that
+  gone,    // the socket was taken away
+};
+
+class Connection final : public Session, public RefCounted<Connection> {
+ public:
+  static void start(Worker& worker, Client client);
+
+  explicit Connection(Worker& worker);
+  ~Connection();
+  void recycle();  // by the last RefPtr
+
+  void drain() override;
+  void abort() override;
+  const Listener& listener() const override { return client_->ticket.listener(); }
+
+  // --- for the exchange ---
+  // The client's bytes, from the first of the request under way.
+  std::string_view input() const { return {buffer_ ? buffer_->bytes : nullptr, filled_}; }
+  std::size_t input_room() const { return Buffer::kSize - filled_; }
+  void drop_input(std::size_t from, std::size_t to);  // forgets these bytes, moves the rest down
+  ReadResult read();                                  // appends to input()
+  void want_read();
+  Flush send(Outbox& outbox, std::uint64_t& sent);
+  void want_write();
+  // The last thing that an exchange does; it is gone when this returns. `used`: bytes of input()
+  // that belonged to it.
+  void exchange_ended(After after, std::size_t used);
+
+  const policy::SocketAddress& peer() const { return client_->peer; }
+  const std::string& peer_text();  // the address without the port
+  std::uint64_t id() const { return client_->id; }
+  std::uint32_t requests() const { return requests_; }
+  int fd() { return client_->socket.native_handle(); }
+  bool half_closed() const { return eof_; }
+  Client take_client();
+
+ private:
+  void on_readable(bool failed);
+  void on_writable();
+  void on_timer();
+  void proceed();  // the next request, as long as there are bytes of one
+  bool begin_exchange();
+  void wait_idle();
+  void linger();
+  void discard();
+  void close(bool with_reset);
+
+  Worker& worker_;
+  std::optional<Client> client_;
+  BufferPtr buffer_;
+  std::size_t filled_ = 0;
+  std::unique_ptr<Exchange> exchange_;
+  std::uint32_t requests_ = 0;
+  std::size_t discarded_ = 0;
+  bool reading_ = false;  // a wait is under way
+  bool writing_ = false;
+  bool eof_ = false;
+  bool lingering_ = false;
+  bool proceeding_ = false;
+  bool again_ = false;
+  WheelTimer timer_ = WheelTimer::calling<&Connection::on_timer>(this);
+  std::string peer_text_;
+  RefPtr<Connection> self_;  // while open
+  HandlerMemory read_memory_;
+  HandlerMemory write_memory_;
+};
+
+}  // namespace sluice::gateway::http1

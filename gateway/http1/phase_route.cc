@@ -1,0 +1,57 @@
+// Phases route and limits: which upstream, and whether this client may have it now.
+#include <algorithm>
+#include <variant>
+
+#include "gateway/http1/exchange.h"
+#include "gateway/upstream_choice.h"
+#include "gateway/worker.h"
+
+namespace sluice::gateway::http1 {
+
+void Exchange::route() {
+  const policy::Snapshot& snapshot = config_->snapshot();
+  const Listener& listener = connection_->listener();
+  if (listener.gone()) {
+    close_after_ = true;
+    return refuse(503, "listener removed");
+  }
+  // By name: the listener's own index is the newest policy's, ours may be older.
+  const auto index = snapshot.find_listener(listener.name());
+  if (index) route_ = snapshot.routes(*index).match(host_, normal_path_);
+  if (route_) {
+    const policy::CompiledRoute& route = snapshot.route(*route_);
+    const policy::Duration timeout = config_->policy().routes[*route_].timeout;
+    if (timeout.count() > 0) worker_.wheel().arm(deadline_, timeout);
+    return limits(route);
+  }
+  const policy::Fallback& fallback = snapshot.fallback(policy_way(listener.way()));
+  if (const auto* respond = std::get_if<policy::RespondStatus>(&fallback)) {
+    return refuse(respond->status, "no route");
+  }
+  use_upstream(std::get<policy::ForwardTo>(fallback).upstream);
+  pick();
+}
+
+void Exchange::limits(const policy::CompiledRoute& route) {
+  const auto now = static_cast<std::uint64_t>(begun_.time_since_epoch().count());
+  const policy::IpAddress& client = connection_->peer().address;
+  for (const std::uint32_t index : route.limits) {
+    const policy::LimitHandle& limit = config_->limit(index);
+    const policy::LimitVerdict verdict = limit.admit(client, route.id, now);
+    worker_.metrics().limit_verdict(config_->slots().limits[index], verdict.allowed);
+    if (verdict.allowed) continue;
+    if (worker_.strike(*config_, index, client)) close_after_ = true;
+    const std::uint64_t seconds = (verdict.retry_after_ns + 999'999'999) / 1'000'000'000;
+    return refuse_after(429, "limit " + limit.name() + " exceeded",
+                        std::max<std::uint64_t>(seconds, 1));
+  }
+  use_upstream(choose_upstream(route, worker_));
+  pick();
+}
+
+void Exchange::use_upstream(std::uint32_t index) {
+  upstream_index_ = index;
+  cluster_ = &config_->clusters().at(index);
+}
+
+}  // namespace sluice::gateway::http1

@@ -1,0 +1,180 @@
+#include "gateway/listener.h"
+
+#include <cerrno>
+#include <cstring>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/asio/bind_allocator.hpp>
+
+#include "gateway/log.h"
+#include "gateway/original_destination.h"
+#include "gateway/session.h"
+#include "gateway/worker.h"
+
+namespace sluice::gateway {
+namespace {
+
+constexpr std::chrono::milliseconds kPauseAtLimit{100};
+
+bool same_socket(int a, int b) {
+  struct stat first{};
+  struct stat second{};
+  return ::fstat(a, &first) == 0 && ::fstat(b, &second) == 0 && first.st_dev == second.st_dev &&
+         first.st_ino == second.st_ino;
+}
+
+bool out_of_resources(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+// accept(2): errors of a connection that is gone already; the next one may be fine.
+bool of_that_connection(int error) {
+  return error == ECONNABORTED || error == EINTR || error == EPROTO || error == ENETDOWN ||
+         error == ENOPROTOOPT || error == EHOSTDOWN || error == ENONET || error == EHOSTUNREACH ||
+         error == ENETUNREACH || error == EPERM;
+}
+
+}  // namespace
+
+Listener::Listener(Worker& worker, ListenerSocket socket, std::shared_ptr<ListenerLoad> load)
+    : worker_(worker),
+      name_(std::move(socket.listener)),
+      way_(socket.way),
+      load_(std::move(load)),
+      acceptor_(worker.io()) {
+  open(socket.fd);
+}
+
+Listener::~Listener() = default;
+
+void Listener::open(int fd) {
+  // Accepted sockets inherit it, which saves a call for each.
+  const int one = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  address_ = local_address(fd).value_or(policy::SocketAddress{});
+  boost::system::error_code error;
+  acceptor_.assign(boost::asio::ip::tcp::v6(), fd, error);
+  if (!error) acceptor_.native_non_blocking(true, error);
+  if (error) {
+    log_error("listener", "cannot use the listening socket",
+              {{"listener", name_}, {"error", error.message()}});
+    if (!acceptor_.is_open()) ::close(fd);
+  }
+}
+
+void Listener::configure(std::optional<std::uint32_t> index) {
+  gone_ = !index;
+  if (!index) return;
+  config_ = worker_.config();
+  index_ = *index;
+  slot_ = config_->slots().listeners[index_];
+  policy_ = &config_->policy().listeners[index_];
+}
+
+void Listener::start() {
+  accepting_ = true;
+  wait();
+}
+
+void Listener::stop() {
+  accepting_ = false;
+  pause_.cancel();
+  boost::system::error_code ignored;
+  acceptor_.close(ignored);
+}
+
+void Listener::replace(int fd) {
+  if (acceptor_.is_open() && same_socket(acceptor_.native_handle(), fd)) {
+    ::close(fd);
+    return;
+  }
+  stop();
+  open(fd);
+  start();
+}
+
+void Listener::connection_opened() {
+  load_->open.fetch_add(1, std::memory_order_relaxed);
+  worker_.metrics().connection_opened(slot_, way_);
+}
+
+void Listener::connection_closed() {
+  load_->open.fetch_sub(1, std::memory_order_relaxed);
+  worker_.metrics().connection_closed(slot_, way_);
+}
+
+void Listener::wait() {
+  if (waiting_ || !accepting_ || !acceptor_.is_open()) return;
+  waiting_ = true;
+  acceptor_.async_wait(
+      Acceptor::wait_read,
+      boost::asio::bind_allocator(HandlerAllocator<std::byte>(memory_),
+                                  [self = RefPtr(this)](boost::system::error_code error) {
+                                    self->waiting_ = false;
+                                    if (error == boost::asio::error::operation_aborted) {
+                                      self->wait();  // replaced meanwhile, or stopped
+                                    } else {
+                                      self->on_acceptable();
+                                    }
+                                  }));
+}
+
+void Listener::on_acceptable() {
+  for (int i = 0; i < kBatch; ++i) {
+    if (!accepting_ || pause_.armed()) return;
+    if (!accept_one()) break;
+  }
+  if (!pause_.armed()) wait();
+}
+
+bool Listener::accept_one() {
+  if (load_->open.load(std::memory_order_relaxed) >= policy_->max_connections) {
+    // The backlog holds the rest; a client waits rather than being turned away.
+    worker_.metrics().connection_refused(slot_);
+    pause(kPauseAtLimit);
+    return false;
+  }
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  const int fd = ::accept4(acceptor_.native_handle(), reinterpret_cast<sockaddr*>(&address), &size,
+                           SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (fd < 0) {
+    if (of_that_connection(errno)) return true;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
+    const int error = errno;
+    worker_.metrics().accept_paused(slot_);
+    if (!out_of_resources(error)) {
+      log_warn("listener", "accept failed", {{"listener", name_}, {"error", std::strerror(error)}});
+    }
+    pause(kPauseAtLimit);
+    return false;
+  }
+  const auto peer = to_socket_address(address);
+  const bool v6 = address.ss_family == AF_INET6;
+  boost::system::error_code error;
+  ClientSocket socket(worker_.io());
+  socket.assign(v6 ? boost::asio::ip::tcp::v6() : boost::asio::ip::tcp::v4(), fd, error);
+  if (error) {  // epoll took no more: the same shortage as above
+    ::close(fd);
+    worker_.metrics().accept_paused(slot_);
+    pause(kPauseAtLimit);
+    return false;
+  }
+  worker_.accepted(Client{std::move(socket), ClientTicket(RefPtr(this)),
+                          peer.value_or(policy::SocketAddress{}), worker_.next_connection_id()});
+  return true;
+}
+
+void Listener::pause(std::chrono::milliseconds time) {
+  worker_.wheel().arm(pause_, time);
+}
+
+void Listener::on_pause_over() {
+  const RefPtr<Listener> guard(this);
+  on_acceptable();
+}
+
+}  // namespace sluice::gateway

@@ -1,0 +1,86 @@
+// Accepts one listener's connections of one way in, on one worker.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <boost/asio/basic_socket_acceptor.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+
+#include "gateway/gateway.h"
+#include "gateway/metrics_counters.h"
+#include "gateway/refcounted.h"
+#include "gateway/timer_wheel.h"
+#include "gateway/upstream/handler_memory.h"
+#include "gateway/worker_config.h"
+#include "policy/config.h"
+
+namespace sluice::gateway {
+
+class Worker;
+
+// Open connections of a listener over all workers and ways, against its max_connections.
+struct ListenerLoad {
+  std::atomic<std::uint32_t> open{0};
+};
+
+// Its worker's thread only. Lives as long as its last connection.
+class Listener : public RefCounted<Listener> {
+ public:
+  // `fd`: listening; owned from here on.
+  Listener(Worker& worker, ListenerSocket socket, std::shared_ptr<ListenerLoad> load);
+  ~Listener();
+
+  // Its place in the worker's new policy; none: it is gone, and takes no more requests.
+  void configure(std::optional<std::uint32_t> index);
+  void start();
+  void stop();  // accepts no more; open connections are not touched
+  // Goes on with another socket, unless it is the same one in another descriptor.
+  void replace(int fd);
+
+  const std::string& name() const { return name_; }
+  WayIn way() const { return way_; }
+  bool gone() const { return gone_; }
+  std::uint32_t index() const { return index_; }  // in the policy that last named it
+  ListenerSlot slot() const { return slot_; }
+  const policy::Listener& policy() const { return *policy_; }
+  // Where it listens; meaningless but for `bind`.
+  const policy::SocketAddress& address() const { return address_; }
+
+  void connection_opened();
+  void connection_closed();
+
+ private:
+  using Acceptor = boost::asio::basic_socket_acceptor<boost::asio::ip::tcp,
+                                                      boost::asio::io_context::executor_type>;
+  static constexpr int kBatch = 64;  // connections accepted before other work has its turn
+
+  void open(int fd);
+  void wait();
+  void on_acceptable();
+  bool accept_one();  // false: wait, or paused
+  void pause(std::chrono::milliseconds time);
+  void on_pause_over();
+
+  Worker& worker_;
+  const std::string name_;
+  const WayIn way_;
+  std::shared_ptr<ListenerLoad> load_;
+  Acceptor acceptor_;
+  RefPtr<WorkerConfig> config_;  // the last that named it; keeps policy_ and slot_
+  const policy::Listener* policy_ = nullptr;
+  policy::SocketAddress address_;
+  std::uint32_t index_ = 0;
+  ListenerSlot slot_{};
+  bool gone_ = false;
+  bool waiting_ = false;
+  bool accepting_ = false;
+  WheelTimer pause_ = WheelTimer::calling<&Listener::on_pause_over>(this);
+  HandlerMemory memory_;
+};
+
+}  // namespace sluice::gateway

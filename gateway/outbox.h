@@ -1,0 +1,42 @@
+// Bytes that wait to be sent, as slices of memory that somebody else keeps alive.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <sys/uio.h>
+
+namespace sluice::gateway {
+
+enum class Flush : std::uint8_t {
+  done,     // all is with the kernel
+  blocked,  // the rest later, when the socket is writable
+  failed,   // the connection is broken; errno says how
+};
+
+class Outbox {
+ public:
+  static constexpr std::size_t kMaxSlices = 32;
+
+  bool empty() const { return begin_ == end_; }
+  std::size_t room() const { return kMaxSlices - end_; }  // slices
+  void clear() { begin_ = end_ = 0; }
+
+  // Room is the caller's to check. What follows directly behind the last slice is joined to it.
+  void add(std::string_view bytes);
+  void add(std::span<const iovec> slices);
+
+  // One sendmsg(2), never blocking. `sent` grows by what the kernel took.
+  Flush flush(int fd, std::uint64_t& sent);
+
+ private:
+  void drop(std::size_t bytes);
+
+  std::array<iovec, kMaxSlices> slices_;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+};
+
+}  // namespace sluice::gateway

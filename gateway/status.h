@@ -1,0 +1,31 @@
+// The gateway's state as JSON, for `sluice status`.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gateway/gateway.h"
+#include "gateway/upstream/cluster.h"
+#include "policy/snapshot.h"
+
+namespace sluice::gateway {
+
+struct StatusInput {
+  std::shared_ptr<const policy::Snapshot> snapshot;  // null before the first policy
+  std::shared_ptr<const ClusterSet> clusters;
+  std::vector<std::pair<std::string, WayIn>> serving;  // listener and way, once for each worker
+  std::vector<std::uint32_t> worker_connections;
+  std::function<std::uint32_t(const std::string&)> connections_of;  // by listener
+  bool draining = false;
+};
+
+// {"draining":…,"listeners":[{name,protocol,ways,connections,max_connections,address?}],
+//  "upstreams":[{name,active_requests,connections,endpoints:[{address,healthy,ejected,drained,
+//  active_requests,connections,requests,weight}]}],"workers":[{index,connections}]}
+std::string status_json_of(const StatusInput& input);
+
+}  // namespace sluice::gateway

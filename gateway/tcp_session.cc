@@ -1,0 +1,198 @@
+#include "gateway/tcp_session.h"
+
+#include <algorithm>
+#include <variant>
+
+#include "gateway/original_destination.h"
+#include "gateway/upstream_choice.h"
+#include "gateway/worker.h"
+
+namespace sluice::gateway {
+
+TcpSession::TcpSession(Worker& worker, Client client, RefPtr<WorkerConfig> config)
+    : worker_(worker),
+      client_(std::move(client)),
+      listener_(RefPtr(&client_.ticket.listener())),
+      config_(std::move(config)),
+      begun_(std::chrono::steady_clock::now()) {}
+
+void TcpSession::start(Worker& worker, Client client) {
+  auto session = make_ref<TcpSession>(worker, std::move(client), worker.config());
+  session->self_ = session;
+  worker.session_opened(*session);
+  session->route();
+}
+
+void TcpSession::start(Worker& worker, Tunnel tunnel) {
+  auto session = make_ref<TcpSession>(worker, std::move(tunnel.client), std::move(tunnel.config));
+  session->self_ = session;
+  session->attempt_ = std::move(tunnel.attempt);
+  session->upstream_ = std::move(tunnel.upstream);
+  session->upstream_index_ = tunnel.upstream_index;
+  session->cluster_ = &session->attempt_.cluster();
+  session->endpoint_ = session->attempt_.endpoint().address();
+  worker.session_opened(*session);
+  session->relay(std::move(tunnel.from_client), std::move(tunnel.from_upstream));
+}
+
+void TcpSession::route() {
+  const policy::Snapshot& snapshot = config_->snapshot();
+  const WayIn way = listener_->way();
+  if (listener_->gone()) return end("listener removed");
+  destination_ = reachable_destination(worker_, way, client_.socket.native_handle());
+  if (const auto index = snapshot.routes(listener_->index()).match_tcp()) {
+    const policy::CompiledRoute& route = snapshot.route(*index);
+    route_name_ = config_->policy().routes[*index].name;
+    for (const std::uint32_t limit : route.limits) {
+      const auto now = static_cast<std::uint64_t>(begun_.time_since_epoch().count());
+      const bool allowed = config_->limit(limit).admit(client_.peer.address, route.id, now).allowed;
+      worker_.metrics().limit_verdict(config_->slots().limits[limit], allowed);
+      if (allowed) continue;
+      worker_.strike(*config_, limit, client_.peer.address);
+      return end("limit " + config_->limit(limit).name());
+    }
+    upstream_index_ = choose_upstream(route, worker_);
+  } else {
+    const auto* forward = std::get_if<policy::ForwardTo>(&snapshot.fallback(policy_way(way)));
+    if (forward == nullptr) return end("no route");
+    upstream_index_ = forward->upstream;
+  }
+  cluster_ = &config_->clusters().at(upstream_index_);
+  pick();
+}
+
+void TcpSession::pick() {
+  auto attempt = worker_.upstreams().begin(
+      *cluster_, {.exclude = std::span(tried_.data(), std::min<std::size_t>(tries_, kMaxTries)),
+                  .original_destination = destination_});
+  if (!attempt) {
+    return end(attempt.error() == PickError::no_endpoints ? "no endpoint"
+                                                          : "no original destination, or a loop");
+  }
+  attempt_ = std::move(*attempt);
+  endpoint_ = attempt_.endpoint().address();
+  connect();
+}
+
+void TcpSession::connect() {
+  auto connection = worker_.upstreams().connect(attempt_, client_.peer.address, *this);
+  if (!connection) return connect_failed(connection.error());
+  upstream_ = std::move(*connection);
+  if (upstream_->state() == UpstreamConnection::State::in_use) relay({}, {});
+}
+
+void TcpSession::on_connected(UpstreamConnection& /*connection*/) {
+  const RefPtr<TcpSession> guard(this);
+  relay({}, {});
+}
+
+void TcpSession::on_connect_failed(UpstreamConnection& /*connection*/,
+                                   const ConnectFailure& failure) {
+  const RefPtr<TcpSession> guard(this);
+  connect_failed(failure);
+}
+
+bool TcpSession::may_retry() const {
+  const policy::Retry& retry = cluster_->config().retry;
+  return (retry.retry_on & policy::kRetryConnectFailure) != 0 && tries_ < retry.attempts &&
+         tries_ < kMaxTries;
+}
+
+void TcpSession::connect_failed(const ConnectFailure& failure) {
+  upstream_.reset();
+  const Endpoint* endpoint = &attempt_.endpoint();
+  const Outcome outcome = !blames_endpoint(failure.reason)            ? Outcome::neutral
+                          : failure.reason == ConnectError::timed_out ? Outcome::connect_timeout
+                                                                      : Outcome::connect_failure;
+  attempt_.finish(outcome, std::chrono::steady_clock::now());
+  attempt_ = {};
+  if (std::exchange(retrying_, false)) cluster_->state().retries().retry_ended();
+  if (!blames_endpoint(failure.reason) || !may_retry() ||
+      !cluster_->state().retries().try_begin_retry(cluster_->config().retry.budget_percent)) {
+    return end(to_string(failure.reason));
+  }
+  retrying_ = true;
+  tried_[tries_++] = endpoint;
+  pick();
+}
+
+void TcpSession::relay(std::string from_client, std::string from_upstream) {
+  log(AccessRecord::Kind::open, {}, {});
+  RelayOptions options;
+  options.idle = listener_->policy().timeouts.idle;
+  options.from_client = std::move(from_client);
+  options.from_upstream = std::move(from_upstream);
+  relay_ = L4Relay::start(
+      worker_.relays(), std::move(client_.socket), upstream_->take_socket(), std::move(options),
+      [self = RefPtr(this)](const RelayResult& result) { self->settle(result); });
+}
+
+void TcpSession::settle(const RelayResult& result) {
+  if (!self_) return;
+  worker_.metrics().client_bytes(listener_->slot(), result.bytes.from_client,
+                                 result.bytes.from_upstream);
+  attempt_.finish(result.end == RelayEnd::upstream_reset && result.bytes.from_upstream == 0
+                      ? Outcome::reset
+                      : Outcome::success,
+                  std::chrono::steady_clock::now());
+  log(AccessRecord::Kind::close, to_string(result.end), result.bytes);
+  const RefPtr<TcpSession> guard = std::move(self_);
+  if (std::exchange(retrying_, false)) cluster_->state().retries().retry_ended();
+  attempt_ = {};
+  upstream_.reset();
+  client_.ticket.release();
+  worker_.session_closed(*this);
+}
+
+void TcpSession::end(std::string_view reason) {
+  if (!self_) return;
+  log(AccessRecord::Kind::close, reason, {});
+  const RefPtr<TcpSession> guard = std::move(self_);
+  if (std::exchange(retrying_, false)) cluster_->state().retries().retry_ended();
+  if (upstream_) upstream_->close();
+  upstream_.reset();
+  attempt_ = {};
+  boost::system::error_code ignored;
+  client_.socket.close(ignored);
+  client_.ticket.release();
+  worker_.session_closed(*this);
+}
+
+void TcpSession::drain() {}
+
+void TcpSession::abort() {
+  const RefPtr<TcpSession> guard(this);
+  if (!self_) return;
+  if (!relay_) return end("drain");
+  const auto relay = relay_;
+  relay->cancel();
+  settle({RelayEnd::cancelled, relay->bytes(), {}});
+}
+
+void TcpSession::log(AccessRecord::Kind kind, std::string_view reason, const RelayBytes& bytes) {
+  if (!worker_.access_log().enabled()) return;
+  AccessRing& ring = worker_.access_ring();
+  AccessRecord* record = ring.begin();
+  if (record == nullptr) return;
+  record->kind = kind;
+  record->way = listener_->way();
+  record->time = std::chrono::system_clock::now();
+  record->connection = client_.id;
+  record->attempts = tries_ + (cluster_ != nullptr ? 1 : 0);
+  record->bytes_in = bytes.from_client;
+  record->bytes_out = bytes.from_upstream;
+  record->client = client_.peer;
+  if (destination_) record->destination = *destination_;
+  record->endpoint = endpoint_;
+  record->listener.assign(listener_->name());
+  record->route.assign(route_name_);
+  if (cluster_ != nullptr) record->upstream.assign(cluster_->name());
+  record->reason.assign(reason);
+  if (upstream_) record->connect = upstream_->connect_time();
+  if (kind == AccessRecord::Kind::close) {
+    record->total = std::chrono::steady_clock::now() - begun_;
+  }
+  ring.commit();
+}
+
+}  // namespace sluice::gateway

@@ -1,0 +1,75 @@
+// A plain TCP connection from accept to close: route, pick, connect, relay. Also carries the
+// tunnels that Upgrade makes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "gateway/access_log.h"
+#include "gateway/l4_relay.h"
+#include "gateway/session.h"
+#include "gateway/upstream/upstream_worker.h"
+#include "gateway/worker_config.h"
+
+namespace sluice::gateway {
+
+// An upgraded connection, as http1 hands it over.
+struct Tunnel {
+  Client client;
+  RefPtr<WorkerConfig> config;
+  Attempt attempt;
+  UpstreamConnectionPtr upstream;
+  std::uint32_t upstream_index = 0;  // in Config::upstreams
+  std::string from_client;           // bytes that were read already, for the other side
+  std::string from_upstream;
+};
+
+class TcpSession final : public Session, public RefCounted<TcpSession>, public ConnectHandler {
+ public:
+  static void start(Worker& worker, Client client);
+  static void start(Worker& worker, Tunnel tunnel);
+
+  TcpSession(Worker& worker, Client client, RefPtr<WorkerConfig> config);
+
+  void drain() override;  // relays go on: only the deadline ends them
+  void abort() override;
+  const Listener& listener() const override { return *listener_; }
+
+  void on_connected(UpstreamConnection& connection) override;
+  void on_connect_failed(UpstreamConnection& connection, const ConnectFailure& failure) override;
+
+ private:
+  static constexpr std::size_t kMaxTries = 8;
+
+  void route();
+  void pick();
+  void connect();
+  void connect_failed(const ConnectFailure& failure);
+  bool may_retry() const;
+  void relay(std::string from_client, std::string from_upstream);
+  void settle(const RelayResult& result);
+  void end(std::string_view reason);
+  void log(AccessRecord::Kind kind, std::string_view reason, const RelayBytes& bytes);
+
+  Worker& worker_;
+  Client client_;
+  RefPtr<Listener> listener_;
+  RefPtr<WorkerConfig> config_;
+  std::uint32_t upstream_index_ = 0;
+  const Cluster* cluster_ = nullptr;
+  Attempt attempt_;
+  UpstreamConnectionPtr upstream_;
+  std::shared_ptr<L4Relay> relay_;
+  std::array<const Endpoint*, kMaxTries> tried_{};
+  std::uint32_t tries_ = 0;
+  bool retrying_ = false;
+  std::optional<policy::SocketAddress> destination_;
+  std::string route_name_;
+  policy::SocketAddress endpoint_;
+  SteadyTime begun_;
+  RefPtr<TcpSession> self_;  // while open
+};
+
+}  // namespace sluice::gateway

@@ -1,0 +1,33 @@
+#include "gateway/upstream_choice.h"
+
+#include "gateway/original_destination.h"
+#include "gateway/worker.h"
+#include "policy/balancing.h"
+
+namespace sluice::gateway {
+
+std::uint32_t choose_upstream(const policy::CompiledRoute& route, Worker& worker) {
+  if (route.targets.size() == 1) return route.targets.front().upstream;
+  const auto target = policy::pick_weighted(route.weights, worker.random()).value_or(0);
+  return route.targets[target].upstream;
+}
+
+EndpointSlot endpoint_slot(const WorkerConfig& config, std::uint32_t upstream,
+                           const Endpoint& endpoint) {
+  const std::vector<EndpointSlot>& slots = config.slots().endpoints[upstream];
+  const auto endpoints = config.clusters().at(upstream).endpoints();
+  for (std::size_t i = 0; i < endpoints.size() && i < slots.size(); ++i) {
+    if (endpoints[i].get() == &endpoint) return slots[i];
+  }
+  return slots.front();  // original_destination: one for all
+}
+
+std::optional<policy::SocketAddress> reachable_destination(const Worker& worker, WayIn way,
+                                                           int client_fd) {
+  if (way != WayIn::forward && way != WayIn::output) return std::nullopt;
+  auto destination = local_address(client_fd);
+  if (destination && worker.is_own_address(*destination)) return std::nullopt;
+  return destination;
+}
+
+}  // namespace sluice::gateway

@@ -1,0 +1,212 @@
+#include "gateway/worker.h"
+
+#include <algorithm>
+#include <csignal>
+#include <random>
+
+#include <boost/asio/post.hpp>
+
+#include "gateway/detection.h"
+#include "gateway/http1/connection.h"
+#include "gateway/http1/exchange.h"
+#include "gateway/log.h"
+#include "gateway/tcp_session.h"
+
+namespace sluice::gateway {
+namespace {
+
+constexpr std::size_t kKeepConnections = 1024;
+constexpr std::size_t kKeepExchanges = 256;
+constexpr std::chrono::seconds kStopPatience{2};  // for handlers of closed sockets; they need none
+
+std::uint64_t seed() {
+  std::random_device device;
+  return (std::uint64_t{device()} << 32 | device()) | 1;
+}
+
+}  // namespace
+
+// UNSAFE_IO: sockets are used by their worker's thread only, so the reactor needs no locks; posts
+// from other threads stay safe.
+Worker::Worker(WorkerSetup setup)
+    : setup_(std::move(setup)),
+      ring_(setup_.access_log->ring(setup_.index)),
+      connections_(kKeepConnections),
+      exchanges_(kKeepExchanges),
+      io_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
+      work_(io_.get_executor()),
+      wheel_(io_),
+      upstreams_(std::make_unique<UpstreamWorker>(
+          io_, wheel_, UpstreamWorkerOptions{.worker = setup_.index, .own_mark = setup_.own_mark})),
+      relays_(wheel_),
+      random_state_(seed()) {
+  thread_ = std::thread([this] { run(); });
+}
+
+Worker::~Worker() {
+  boost::asio::post(io_, [this] { stop(); });
+  thread_.join();
+}
+
+void Worker::run() {
+  // Signals are the control thread's.
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  pthread_setname_np(pthread_self(), ("worker-" + std::to_string(setup_.index)).c_str());
+  io_.run();
+  // stop() has closed every socket; what is left are their handlers, which come at once.
+  io_.restart();
+  io_.run_for(kStopPatience);
+  listeners_.clear();
+  connections_.close();
+  exchanges_.close();
+  upstreams_.reset();
+}
+
+void Worker::stop() {
+  for (const RefPtr<Listener>& listener : listeners_)
+    listener->stop();
+  while (!sessions_.empty())
+    sessions_.front().abort();
+  upstreams_->close_idle();
+  wheel_.pause();
+  work_.reset();
+  io_.stop();
+}
+
+void Worker::apply(std::shared_ptr<const PolicyGeneration> generation,
+                   std::vector<ListenerSocket> sockets, std::function<void()> done) {
+  boost::asio::post(io_, [this, generation = std::move(generation), sockets = std::move(sockets),
+                          done = std::move(done)]() mutable {
+    config_ = make_ref<WorkerConfig>(std::move(generation));
+    upstreams_->adopt(config_->shared_clusters());
+    adopt_sockets(std::move(sockets));
+    done();
+  });
+}
+
+void Worker::adopt_sockets(std::vector<ListenerSocket> sockets) {
+  std::vector<RefPtr<Listener>> kept;
+  const policy::Snapshot& snapshot = config_->snapshot();
+  for (ListenerSocket& socket : sockets) {
+    const auto known = std::ranges::find_if(listeners_, [&](const RefPtr<Listener>& listener) {
+      return listener->name() == socket.listener && listener->way() == socket.way;
+    });
+    const auto index = snapshot.find_listener(socket.listener);
+    if (known != listeners_.end()) {
+      RefPtr<Listener> listener = std::move(*known);
+      listeners_.erase(known);
+      listener->configure(index);
+      listener->replace(socket.fd);
+      kept.push_back(std::move(listener));
+      continue;
+    }
+    auto listener = make_ref<Listener>(*this, socket, setup_.load_of(socket.listener));
+    listener->configure(index);
+    if (!draining_) listener->start();
+    kept.push_back(std::move(listener));
+  }
+  for (const RefPtr<Listener>& gone : listeners_) {
+    gone->stop();
+    gone->configure(std::nullopt);
+  }
+  const bool any_gone = !listeners_.empty();
+  listeners_ = std::move(kept);
+  if (any_gone) drain_sessions(true);
+}
+
+void Worker::drain_sessions(bool of_gone_listeners_only) {
+  for (auto next = sessions_.begin(); next != sessions_.end();) {
+    Session& session = *next++;  // it may leave the list
+    if (!of_gone_listeners_only || session.listener().gone()) session.drain();
+  }
+}
+
+void Worker::drain(std::function<void()> done) {
+  boost::asio::post(io_, [this, done = std::move(done)]() mutable {
+    draining_ = true;
+    drained_ = std::move(done);
+    for (const RefPtr<Listener>& listener : listeners_)
+      listener->stop();
+    drain_sessions(false);
+    report_if_drained();
+  });
+}
+
+void Worker::abort_all() {
+  boost::asio::post(io_, [this] {
+    while (!sessions_.empty())
+      sessions_.front().abort();
+  });
+}
+
+void Worker::report_if_drained() {
+  if (drained_ && sessions_.empty()) std::exchange(drained_, nullptr)();
+}
+
+void Worker::accepted(Client client) {
+  switch (client.ticket.listener().policy().protocol) {
+    case policy::ListenerProtocol::http:
+      return http1::Connection::start(*this, std::move(client));
+    case policy::ListenerProtocol::tcp:
+      return TcpSession::start(*this, std::move(client));
+    case policy::ListenerProtocol::automatic:
+      return Detection::start(*this, std::move(client));
+  }
+}
+
+std::uint64_t Worker::next_connection_id() {
+  return std::uint64_t{setup_.index} << 48 | ++connections_seen_;
+}
+
+void Worker::session_opened(Session& session) {
+  sessions_.push_back(session);
+  sessions_open_.store(sessions_open_.load(std::memory_order_relaxed) + 1,
+                       std::memory_order_relaxed);
+}
+
+void Worker::session_closed(Session& session) {
+  session.unlink();
+  sessions_open_.store(sessions_open_.load(std::memory_order_relaxed) - 1,
+                       std::memory_order_relaxed);
+  report_if_drained();
+}
+
+std::uint64_t Worker::random() {  // xorshift64*
+  random_state_ ^= random_state_ >> 12;
+  random_state_ ^= random_state_ << 25;
+  random_state_ ^= random_state_ >> 27;
+  return random_state_ * 0x2545F4914F6CDD1DULL;
+}
+
+bool Worker::strike(const WorkerConfig& config, std::uint32_t limit,
+                    const policy::IpAddress& source) {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  const auto decision = setup_.bans->strike(config.snapshot().ban_rules(), limit, source,
+                                            static_cast<std::uint64_t>(now.count()));
+  if (!decision) return false;
+  const std::string& name = config.limit(limit).name();
+  const auto duration = std::chrono::ceil<std::chrono::seconds>(decision->duration);
+  const policy::Location& where = config.policy().bans.rules[decision->rule].where;
+  if (decision->mode == policy::BanMode::audit) {
+    log_info(
+        "bans", "would ban (audit)",
+        {{"source", decision->source.to_string()}, {"limit", name}, {"rule", where.to_string()}});
+    return false;
+  }
+  metrics().ban_requested(config.slots().limits[limit]);
+  setup_.request_ban(
+      {decision->source, duration, "limit " + name + " (" + where.to_string() + ")"});
+  return true;
+}
+
+bool Worker::is_own_address(const policy::SocketAddress& destination) const {
+  return std::ranges::any_of(listeners_, [&](const RefPtr<Listener>& listener) {
+    const policy::SocketAddress& own = listener->address();
+    return own == destination || (own.port == destination.port && own.address.is_unspecified() &&
+                                  destination.address.is_loopback());
+  });
+}
+
+}  // namespace sluice::gateway

@@ -1,0 +1,118 @@
+// One thread, one io_context, and all that its connections need; nothing is shared while requests
+// run.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include "gateway/access_log.h"
+#include "gateway/buffer.h"
+#include "gateway/gateway.h"
+#include "gateway/l4_relay.h"
+#include "gateway/listener.h"
+#include "gateway/metrics_counters.h"
+#include "gateway/recycler.h"
+#include "gateway/session.h"
+#include "gateway/timer_wheel.h"
+#include "gateway/upstream/upstream_worker.h"
+#include "gateway/worker_config.h"
+#include "policy/bans.h"
+
+namespace sluice::gateway {
+
+namespace http1 {
+class Connection;
+class Exchange;
+}  // namespace http1
+
+// What a worker is given; all of it outlives the worker.
+struct WorkerSetup {
+  std::uint32_t index = 0;
+  std::uint32_t own_mark = 0;
+  WorkerMetrics* metrics = nullptr;
+  AccessLog* access_log = nullptr;
+  policy::BanTracker* bans = nullptr;
+  std::function<void(BanRequest)> request_ban;                               // any thread
+  std::function<std::shared_ptr<ListenerLoad>(const std::string&)> load_of;  // any thread
+};
+
+class Worker {
+ public:
+  explicit Worker(WorkerSetup setup);
+  ~Worker();  // closes every connection and joins the thread
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // --- any thread ---
+  // Calls `done` on the worker's thread when the policy is in force here.
+  void apply(std::shared_ptr<const PolicyGeneration> generation,
+             std::vector<ListenerSocket> sockets, std::function<void()> done);
+  // Calls `done` on the worker's thread when the last connection has ended.
+  void drain(std::function<void()> done);
+  void abort_all();
+  std::uint32_t open_connections() const { return sessions_open_.load(std::memory_order_relaxed); }
+
+  // --- the worker's thread ---
+  boost::asio::io_context& io() { return io_; }
+  TimerWheel& wheel() { return wheel_; }
+  UpstreamWorker& upstreams() { return *upstreams_; }
+  RelayWorker& relays() { return relays_; }
+  BufferPool& buffers() { return buffers_; }
+  WorkerMetrics& metrics() { return *setup_.metrics; }
+  AccessLog& access_log() { return *setup_.access_log; }
+  AccessRing& access_ring() { return ring_; }
+  const RefPtr<WorkerConfig>& config() const { return config_; }
+  Recycler<http1::Connection>& connections() { return connections_; }
+  Recycler<http1::Exchange>& exchanges() { return exchanges_; }
+  bool draining() const { return draining_; }
+  std::uint64_t random();  // not for secrets
+
+  // Phase accept: what speaks on the connection is decided by the listener's protocol.
+  void accepted(Client client);
+  std::uint64_t next_connection_id();
+  void session_opened(Session& session);
+  void session_closed(Session& session);
+
+  // A refusal by `limit`; true when this makes a ban of `source`, which has been asked for.
+  bool strike(const WorkerConfig& config, std::uint32_t limit, const policy::IpAddress& source);
+
+  // True when connecting to `destination` would lead back to one of our own listeners.
+  bool is_own_address(const policy::SocketAddress& destination) const;
+
+ private:
+  void run();
+  void adopt_sockets(std::vector<ListenerSocket> sockets);
+  void drain_sessions(bool of_gone_listeners_only);
+  void report_if_drained();
+  void stop();
+
+  WorkerSetup setup_;
+  AccessRing& ring_;
+  Recycler<http1::Connection> connections_;
+  Recycler<http1::Exchange> exchanges_;
+  boost::asio::io_context io_;
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
+  TimerWheel wheel_;
+  std::unique_ptr<UpstreamWorker> upstreams_;
+  RelayWorker relays_;
+  BufferPool buffers_;
+  RefPtr<WorkerConfig> config_;
+  std::vector<RefPtr<Listener>> listeners_;
+  SessionList sessions_;
+  std::atomic<std::uint32_t> sessions_open_{0};
+  std::function<void()> drained_;
+  std::uint64_t random_state_;
+  std::uint64_t connections_seen_ = 0;
+  bool draining_ = false;
+  std::thread thread_;
+};
+
+}  // namespace sluice::gateway
