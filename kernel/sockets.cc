@@ -3,10 +3,8 @@
 #include <cerrno>
 #include <cstring>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <set>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include "kernel/message.h"
 #include "kernel/prefix_text.h"
@@ -35,6 +33,14 @@ Address socket_address(const Prefix& host, std::uint16_t port) {
     std::memcpy(&v6.sin6_addr, host.address.data(), 16);
   }
   return address;
+}
+
+void set_port(Address& address, std::uint16_t port) {
+  if (address.ss_family == AF_INET) {
+    reinterpret_cast<sockaddr_in&>(address).sin_port = htons(port);
+  } else {
+    reinterpret_cast<sockaddr_in6&>(address).sin6_port = htons(port);
+  }
 }
 
 std::string endpoint_text(const Prefix& host, std::uint16_t port) {
@@ -95,41 +101,24 @@ Error steered_error(const Listener& listener, WayIn way, const char* what) {
                   std::strerror(errno))};
 }
 
-// 100::/64 is the discard prefix (RFC 6666): no packet to it arrives, so that sk_lookup alone leads
-// here, and a client cannot make the gateway connect to itself.
-Address unreachable_address(int family) {
-  Prefix host{};
-  if (family == AF_INET) {
-    host = host_prefix(
-        {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 0});  // TEST-NET-1, RFC 5737
-  } else {
-    host.address[0] = 0x01;
-    host.address[15] = 0x01;
-    host.length = 128;
-  }
-  return socket_address(host, 0);
-}
-
-Result<OwnedFd> steered_socket(const Listener& listener, WayIn way) {
-  int family = AF_INET6;
-  OwnedFd fd = tcp_socket(family);
-  if (!fd) fd = tcp_socket(family = AF_INET);  // ipv6.disable=1
+// Workers share a port, so that one port is used up by a listener and way, not one by each worker.
+Result<OwnedFd> steered_socket(const Listener& listener, WayIn way, std::uint16_t port) {
+  OwnedFd fd = tcp_socket(AF_INET6);
+  const bool v6 = static_cast<bool>(fd);
+  if (!v6) fd = tcp_socket(AF_INET);  // ipv6.disable=1
   if (!fd) return std::unexpected(steered_error(listener, way, "socket"));
   // One bit for both IP versions; without it the answer's foreign source address is refused.
-  const bool transparent = family == AF_INET6
-                               ? set_option(fd.get(), IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
-                               : set_option(fd.get(), IPPROTO_IP, IP_TRANSPARENT, 1);
+  const bool transparent = v6 ? set_option(fd.get(), IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+                              : set_option(fd.get(), IPPROTO_IP, IP_TRANSPARENT, 1);
   if (!transparent)
     return std::unexpected(steered_error(listener, way, "IP_TRANSPARENT (needs CAP_NET_ADMIN)"));
-  // Binding to an IPv6 address makes a socket IPv6-only, and that cannot be undone once it has a
-  // port: so the address first, then both versions, and the port when it listens.
-  set_option(fd.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-  const Address address = unreachable_address(family);
+  if (v6) set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
+  set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+  Address address{};
+  address.ss_family = v6 ? AF_INET6 : AF_INET;
+  set_port(address, port);
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), length_of(address)) != 0) {
     return std::unexpected(steered_error(listener, way, "bind"));
-  }
-  if (family == AF_INET6 && !set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0)) {
-    return std::unexpected(steered_error(listener, way, "IPV6_V6ONLY"));
   }
   if (::listen(fd.get(), kListenBacklog) != 0)
     return std::unexpected(steered_error(listener, way, "listen"));
@@ -137,6 +126,15 @@ Result<OwnedFd> steered_socket(const Listener& listener, WayIn way) {
 }
 
 }  // namespace
+
+std::uint16_t port_of(int fd) {
+  Address address{};
+  socklen_t length = sizeof(address);
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return 0;
+  return ntohs(address.ss_family == AF_INET
+                   ? reinterpret_cast<const sockaddr_in&>(address).sin_port
+                   : reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
+}
 
 Result<std::vector<OwnedSocket>> open_bind_sockets(const std::vector<Listener>& listeners,
                                                    std::uint32_t workers,
@@ -174,15 +172,15 @@ Result<std::vector<OwnedSocket>> open_steered_sockets(const Plan& plan,
   for (const auto& [index, way] : wanted) {
     const Listener& listener = plan.listeners[index];
     const std::string identity = std::string(to_text(way)) + " " + listener.name;
+    std::uint16_t port = 0;
     for (std::uint32_t worker = 0; worker < plan.workers; worker++) {
       auto fd = find_kept(kept, identity, worker);
       if (!fd) {
-        auto opened = steered_socket(listener, way);
+        auto opened = steered_socket(listener, way, port);
         if (!opened) return std::unexpected(opened.error());
         fd = std::make_shared<const OwnedFd>(std::move(*opened));
       }
-      // Accepted sockets inherit it, so that what they send is known as the gateway's own.
-      set_option(fd->get(), SOL_SOCKET, SO_MARK, static_cast<int>(plan.marks.gateway()));
+      port = port_of(fd->get());
       sockets.push_back({index, way, worker, identity, std::move(fd)});
     }
   }

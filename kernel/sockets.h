@@ -31,10 +31,14 @@ Result<std::vector<OwnedSocket>> open_bind_sockets(const std::vector<Listener>& 
                                                    std::uint32_t workers,
                                                    const std::vector<OwnedSocket>& kept = {});
 
-// The sockets of the steered ways that the plan's intercepts name. They are bound where nobody can
-// reach them (RFC 6666 discard prefix), IP_TRANSPARENT, serve both IP versions, and get their
-// connections from sk_lookup alone. Needs CAP_NET_ADMIN.
+// The sockets of the steered ways that the plan's intercepts name: IP_TRANSPARENT, both IP
+// versions. They listen on the wildcard address and a port of the kernel's choice, by which
+// nftables tells them (`socket wildcard`) from the connections that they accepted; steer.bpf.c
+// refuses who comes to that port directly. Needs CAP_NET_ADMIN.
 Result<std::vector<OwnedSocket>> open_steered_sockets(const Plan& plan,
                                                       const std::vector<OwnedSocket>& kept = {});
+
+// The local port of a socket; 0 when it has none.
+std::uint16_t port_of(int fd);
 
 }  // namespace sluice::kernel

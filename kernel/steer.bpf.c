@@ -93,6 +93,14 @@ struct {
   __type(value, struct sluice_steer_group);
 } steer_groups SEC(".maps");
 
+/* Ports of our own sockets: they are for what is steered to them, nobody comes there directly. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 2 * SLUICE_STEER_MAX_GROUPS);
+  __type(key, __u32);
+  __type(value, __u32);
+} steer_ports SEC(".maps");
+
 struct flow {
   __u32 remote[4]; /* network order */
   __u32 local[4];
@@ -213,7 +221,8 @@ int sluice_steer(struct bpf_sk_lookup* ctx) {
   if (!segment) {
     struct sluice_steer_counters* unclaimed = counters_of(SLUICE_STEER_UNCLAIMED);
     if (unclaimed) unclaimed->lookups++;
-    return SK_PASS;
+    __u32 port = flow.local_port;
+    return bpf_map_lookup_elem(&steer_ports, &port) ? SK_DROP : SK_PASS;
   }
   __u32 group = segment->group;
   struct sluice_steer_counters* counters = counters_of(group);

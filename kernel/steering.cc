@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <optional>
+#include <set>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -43,7 +44,7 @@ Skeleton load_program(const PinDirectory& pins) {
 
 void remove_map_pins(const PinDirectory& pins) {
   for (const char* map : {"steer_sources", "steer_dests", "steer_segments", "steer_state",
-                          "steer_sockets", "steer_counters", "steer_groups"}) {
+                          "steer_sockets", "steer_counters", "steer_groups", "steer_ports"}) {
     pins.remove(map);
   }
 }
@@ -113,6 +114,7 @@ class SteeringImpl final : public Steering {
     active_ = std::move(*prepared_);
     prepared_.reset();
     drop_unused_sockets();
+    release_ports();
     if (active_->plan.intercepts.empty()) detach();
     return {};
   }
@@ -150,6 +152,8 @@ class SteeringImpl final : public Steering {
   Result<void> assign_groups(Compiled& compiled) const;
   Result<void> put_sockets(const Compiled& compiled);
   void drop_unused_sockets();
+  void guard_ports(const Compiled& compiled);
+  void release_ports();
   sluice_steer_counters counters(std::uint32_t group) const;
   void clear_counters(std::uint32_t group);
 
@@ -244,7 +248,32 @@ Result<Compiled> SteeringImpl::compile(const Plan& plan, const std::vector<Owned
   return compiled;
 }
 
+// Both plans' ports while the sockets of both are open.
+void SteeringImpl::guard_ports(const Compiled& compiled) {
+  const __u32 guarded = 1;
+  for (const auto& socket : compiled.sockets) {
+    const __u32 port = port_of(socket.fd->get());
+    if (socket.way != WayIn::bind)
+      bpf_map_update_elem(fd(skeleton_->maps.steer_ports), &port, &guarded, BPF_ANY);
+  }
+}
+
+void SteeringImpl::release_ports() {
+  std::set<__u32> used, gone;
+  for (const auto& socket : active_->sockets) {
+    if (socket.way != WayIn::bind) used.insert(port_of(socket.fd->get()));
+  }
+  const int map = fd(skeleton_->maps.steer_ports);
+  __u32 port = 0;
+  for (const __u32* from = nullptr; bpf_map_get_next_key(map, from, &port) == 0; from = &port) {
+    if (!used.contains(port)) gone.insert(port);
+  }
+  for (const __u32 key : gone)
+    bpf_map_delete_elem(map, &key);
+}
+
 Result<void> SteeringImpl::put_sockets(const Compiled& compiled) {
+  guard_ports(compiled);
   const SteerGroups known = SteerGroups::read(fd(skeleton_->maps.steer_groups));
   for (const auto& socket : compiled.sockets) {
     if (socket.way == WayIn::bind) continue;
@@ -317,7 +346,8 @@ std::vector<Sample> SteeringImpl::samples() const {
                          help});
     };
     add("sluice_steer_assigned_total", counted.assigned,
-        "Connections that sk_lookup gave to a listener's socket.");
+        "Lookups that gave a listener's socket: new connections, and what nftables asks about "
+        "packets that bypass.");
     add("sluice_steer_no_socket_total", counted.no_socket,
         "Connections claimed while no socket could take them.");
     add("sluice_steer_taken_total", counted.taken,

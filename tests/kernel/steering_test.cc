@@ -44,7 +44,8 @@ struct Steered {
   }
   std::string report() const {
     std::string text;
-    for (const auto& sample : steering->samples()) text += "\n" + sample.name + " " + std::to_string(sample.value);
+    for (const auto& sample : steering->samples())
+      text += "\n" + sample.name + " " + std::to_string(sample.value);
     return text;
   }
   double sample(const std::string& name) const {
@@ -70,7 +71,8 @@ TEST(Steering, AnyIpRangeBothVersions) {
          {"10.9.0.7", "10.9.0.250", "2001:db8:9::7", "2001:db8:9:0:1:2:3:4"}) {
       for (const std::uint16_t port : {80, 8000, 8999}) {
         Fd client = connect_to(address, port);
-        ASSERT_TRUE(client) << address << " " << port << " " << std::strerror(errno) << steered.report();
+        ASSERT_TRUE(client) << address << " " << port << " " << std::strerror(errno)
+                            << steered.report();
         Fd server = accept_from(steered.socket(0));
         ASSERT_TRUE(server);
         EXPECT_EQ(local_name(server.get()), peer_name(client.get())) << "the original destination";
@@ -120,6 +122,20 @@ TEST(Steering, NobodyElsesPortIsTaken) {
     ASSERT_TRUE(client);
     EXPECT_TRUE(accept_from(host.get()));
     EXPECT_FALSE(connect_to("127.0.0.1", 444));
+  });
+}
+
+TEST(Steering, NobodyComesToAListenersPortDirectly) {
+  in_sandbox([] {
+    add_anyip();
+    Plan plan = plan_with({"web"});
+    plan.intercepts = {entry(WayIn::local, {"10.9.0.0/24"}, {}, 0)};
+    Steered steered(plan);
+    const std::uint16_t port = port_of(steered.socket(0));
+    EXPECT_FALSE(connect_to("127.0.0.1", port));
+    EXPECT_EQ(errno, ECONNREFUSED);
+    EXPECT_FALSE(connect_to("::1", port));
+    EXPECT_TRUE(connect_to("10.9.0.1", port)) << "a steered address has that port as well";
   });
 }
 

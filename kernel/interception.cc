@@ -1,0 +1,230 @@
+#include "kernel/interception.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include "kernel/message.h"
+#include "kernel/nft_batch.h"
+#include "kernel/nft_table.h"
+#include "kernel/policy_routing.h"
+#include "kernel/prefix_text.h"
+
+namespace sluice::kernel {
+namespace {
+
+Error nft_error(const NftBatch::Failure& failure) {
+  const char* hint = "";
+  if (failure.error == EPERM) hint = "; CAP_NET_ADMIN is needed";
+  if (failure.error == ENOENT || failure.error == EOPNOTSUPP) {
+    hint = "; does the kernel have nf_tables with nft_socket, nft_fib_inet and nft_ct?";
+  }
+  return {message("nftables refuses {}: {}{}", failure.what, std::strerror(failure.error), hint)};
+}
+
+Result<void> check_local_destinations(const Plan& plan) {
+  for (const auto& intercept : plan.intercepts) {
+    if (intercept.way != WayIn::local) continue;
+    for (const auto& prefix : intercept.to) {
+      if (own_length(prefix) > 0) continue;
+      return std::unexpected(Error{message(
+          "{}: intercept.local to {} would make every address this node's; name the addresses",
+          intercept.where, to_text(prefix))});
+    }
+  }
+  return {};
+}
+
+class InterceptionImpl final : public Interception {
+ public:
+  Result<void> prepare(const Plan& plan, const std::vector<Prefix>& own_addresses) override {
+    if (!plan.intercepts.empty()) {
+      if (auto ok = check_marks_free(plan.marks); !ok) return ok;
+      if (auto ok = check_local_destinations(plan); !ok) return ok;
+      if (auto ok = check_same_marks(plan.marks); !ok) return ok;
+    }
+    prepared_ =
+        InForce{.plan = plan, .own_addresses = own_addresses, .cgroups = find_cgroups(plan)};
+    prepared_->plan.guard = {};
+    return {};
+  }
+
+  Result<void> commit() override {
+    if (!prepared_) return std::unexpected(Error{"interception: nothing is prepared"});
+    InForce next = std::move(*prepared_);
+    prepared_.reset();
+    // Routes before the marks that need them, and after the marks that needed the old ones.
+    Routing wanted = routing_for(next.plan, next.own_addresses);
+    Routing during = wanted;
+    if (active_) during.merge_with(routing_for(active_->plan, active_->own_addresses));
+    if (auto applied = apply_routing(during); !applied) return std::unexpected(applied.error());
+    judge_syns_ = true;
+    if (auto ok = write_table(next, true); !ok) {
+      if (active_) apply_routing(routing_for(active_->plan, active_->own_addresses));
+      return ok;
+    }
+    active_ = std::move(next);
+    if (auto applied = apply_routing(wanted); !applied) return std::unexpected(applied.error());
+    return {};
+  }
+
+  void abandon() override { prepared_.reset(); }
+  Result<void> tick(bool gateway_alive, const std::vector<Prefix>& own_addresses) override;
+  void stop_intercepting() override;
+
+  void remove() override {
+    remove_interception();
+    active_.reset();
+  }
+
+  std::vector<Sample> samples() const override;
+
+ private:
+  struct InForce {
+    Plan plan;
+    std::vector<Prefix> own_addresses;
+    CgroupIds cgroups;
+    int rules = 0;  // in the table; 0: no table
+  };
+
+  Result<void> check_same_marks(const Marks& marks) const {
+    if (!active_ || active_->plan.intercepts.empty()) return {};
+    const Marks& now = active_->plan.marks;
+    const bool same = now.mark == marks.mark && now.mask == marks.mask &&
+                      now.table == marks.table && now.priority == marks.priority;
+    if (same) return {};
+    return std::unexpected(
+        Error{"intercept.marks: cannot change while connections carry the old marks; stop sluice "
+              "and start it again"});
+  }
+
+  Result<void> write_table(InForce& state, bool gateway_serves);
+  Result<void> renew_leases();
+  Result<void> repair_routing();
+
+  std::optional<InForce> active_;
+  std::optional<InForce> prepared_;
+  bool judge_syns_ = true;
+  bool lease_held_ = false;
+  std::uint64_t table_repairs_ = 0, routing_repairs_ = 0, renewals_ = 0;
+};
+
+Result<void> InterceptionImpl::write_table(InForce& state, bool gateway_serves) {
+  NftBatch batch;
+  state.rules = 0;
+  if (state.plan.intercepts.empty()) {
+    write_nft_removal(batch);
+  } else {
+    state.rules = write_nft_table(batch, state.plan, {judge_syns_, gateway_serves, state.cgroups});
+  }
+  if (const auto failure = batch.commit(); failure.error != 0)
+    return std::unexpected(nft_error(failure));
+  lease_held_ = gateway_serves && state.rules > 0;
+  return {};
+}
+
+Result<void> InterceptionImpl::renew_leases() {
+  const auto leases = leases_of(active_->plan);
+  if (leases.empty()) return {};
+  NftBatch batch;
+  for (const auto lease : leases)
+    batch.renew_timeout_element(lease_set(lease), lease);
+  if (const auto failure = batch.commit(); failure.error != 0)
+    return std::unexpected(nft_error(failure));
+  renewals_++;
+  lease_held_ = true;
+  return {};
+}
+
+Result<void> InterceptionImpl::repair_routing() {
+  auto added = apply_routing(routing_for(active_->plan, active_->own_addresses));
+  if (!added) return std::unexpected(added.error());
+  routing_repairs_ += *added;
+  return {};
+}
+
+Result<void> InterceptionImpl::tick(bool gateway_alive, const std::vector<Prefix>& own_addresses) {
+  if (!active_ || active_->plan.intercepts.empty()) return {};
+  if (active_->own_addresses != own_addresses) {
+    active_->own_addresses = own_addresses;
+    // Not a repair: routes follow the addresses.
+    if (auto applied = apply_routing(routing_for(active_->plan, own_addresses)); !applied) {
+      return std::unexpected(applied.error());
+    }
+  }
+  if (auto ok = repair_routing(); !ok) return ok;
+
+  const bool flushed = count_nft_rules() != active_->rules;
+  CgroupIds cgroups = find_cgroups(active_->plan);
+  if (flushed || cgroups != active_->cgroups) {
+    active_->cgroups = std::move(cgroups);
+    if (auto ok = write_table(*active_, gateway_alive && judge_syns_); !ok) return ok;
+    if (flushed) table_repairs_++;
+    return {};
+  }
+  lease_held_ = lease_held_ && gateway_alive;
+  if (gateway_alive && judge_syns_) return renew_leases();
+  return {};
+}
+
+void InterceptionImpl::stop_intercepting() {
+  judge_syns_ = false;
+  if (active_ && !active_->plan.intercepts.empty()) write_table(*active_, false);
+}
+
+std::vector<Sample> InterceptionImpl::samples() const {
+  if (!active_ || active_->plan.intercepts.empty()) return {};
+  std::set<std::string> named;
+  for (const auto& intercept : active_->plan.intercepts)
+    named.insert(intercept.cgroups.begin(), intercept.cgroups.end());
+  const auto count = [](auto value) { return static_cast<double>(value); };
+  const char* repairs = "Times that tables, rules or routes which others removed were put back.";
+  return {
+      {"sluice_interception_repairs_total",
+       {{"part", "nftables"}},
+       count(table_repairs_),
+       true,
+       repairs},
+      {"sluice_interception_repairs_total",
+       {{"part", "routing"}},
+       count(routing_repairs_),
+       true,
+       repairs},
+      {"sluice_interception_lease_renewals_total",
+       {},
+       count(renewals_),
+       true,
+       "Renewals of the fail-open leases."},
+      {"sluice_interception_lease_held",
+       {},
+       lease_held_ ? 1.0 : 0.0,
+       false,
+       "1 while new connections are intercepted, 0 while each entry's on_exit applies."},
+      {"sluice_interception_cgroups_missing",
+       {},
+       count(named.size() - active_->cgroups.size()),
+       false,
+       "Control groups that the policy names and that do not exist."},
+  };
+}
+
+}  // namespace
+
+std::unique_ptr<Interception> Interception::create() {
+  return std::make_unique<InterceptionImpl>();
+}
+
+std::vector<std::string> remove_interception() {
+  std::vector<std::string> removed;
+  if (count_nft_rules() >= 0) {
+    NftBatch batch;
+    write_nft_removal(batch);
+    if (batch.commit().error == 0) removed.emplace_back("nftables table inet sluice");
+  }
+  for (auto& line : remove_routing())
+    removed.push_back(std::move(line));
+  return removed;
+}
+
+}  // namespace sluice::kernel

@@ -1,0 +1,45 @@
+// The table `inet sluice`, written whole from a plan.
+//
+// The SYN decides: rules judge only a connection's first packet. What follows is known by its
+// socket (forward, and upstream connections with the client's address) or by its conntrack mark
+// (output), so that a connection which was open before the start, or made during a bypass, is never
+// touched. When entries overlap, the first one in the policy says what happens without a gateway;
+// which listener gets the connection is sk_lookup's business.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "kernel/keeper.h"
+#include "kernel/nft_batch.h"
+#include "kernel/plan.h"
+
+namespace sluice::kernel {
+
+// cgroup path as in the policy ─► the id that nftables compares; a cgroup that does not exist has
+// none.
+using CgroupIds = std::map<std::string, std::uint64_t>;
+
+struct NftTableOptions {
+  bool judge_syns = true;      // false: only what is already proxied goes on
+  bool gateway_serves = true;  // leases begin held
+  CgroupIds cgroups;
+};
+
+// Appends to the batch: create or replace. Returns the number of rules.
+int write_nft_table(NftBatch& batch, const Plan& plan, const NftTableOptions& options);
+
+// Removes the table, if it is there.
+void write_nft_removal(NftBatch& batch);
+
+// The distinct leases of a plan's forward and output entries, and the name of each one's set.
+std::set<std::chrono::milliseconds> leases_of(const Plan& plan);
+std::string lease_set(std::chrono::milliseconds lease);
+
+// Ids of the cgroups that a plan names, below the cgroup2 mount.
+CgroupIds find_cgroups(const Plan& plan);
+
+}  // namespace sluice::kernel
