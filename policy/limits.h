@@ -50,6 +50,8 @@ struct LimitTableStats {
 // Only entries whose TAT has passed are reused (they hold no information). When all entries that a
 // new key may use are live, the key shares an overflow cell with its network (overflow_key): a
 // flood of sources is limited together, and cannot push out those who were there.
+// Within its own entry a key never gets more than burst + rate * t in any time t; one that moves
+// between the shared cell and an entry of its own, in such a flood, may get what both allow.
 class LimitTable {
  public:
   static constexpr std::size_t kDefaultEntries = 65536;

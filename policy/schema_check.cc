@@ -319,7 +319,7 @@ class Checker {
   void value(const Node& node, const Field& field, const std::string& path) {
     if (field.type == Type::object) return object(node, field, path);
     if (node.kind != Node::Kind::scalar) {
-      reporter_.error(node.at,
+      reporter_.error(node.kind == Node::Kind::null ? node.where() : node.at,
                       node.kind == Node::Kind::null
                           ? path + " has no value"
                           : path + " is a single value, not a " + kind_name(node),
@@ -415,6 +415,13 @@ class Checker {
                           ? "did you mean `[" + printable(node.text) + "]`?"
                           : "such as " + std::string(field.example));
       return;
+    }
+    // An empty list would quietly mean any.
+    if (node.children.empty() &&
+        (field.required || (field.type != Type::object && field.fallback.empty()))) {
+      reporter_.error(
+          node.at, path + " is an empty list",
+          field.required ? "such as " + std::string(field.example) : "leave it out to mean any");
     }
     Field element = field;
     if (field.type != Type::word) element.words = {};

@@ -1,0 +1,495 @@
+// Every way to get a policy wrong: the exact place, what is wrong, what would be right.
+#include <gmock/gmock.h>
+
+#include "parsing.h"
+
+namespace sluice::policy {
+namespace {
+
+using testing::ElementsAre;
+using testing::ElementsAreArray;
+using testing::IsEmpty;
+
+struct Wrong {
+  const char* name;
+  const char* text;
+  std::vector<std::string> errors;
+};
+
+void PrintTo(const Wrong& wrong, std::ostream* out) {
+  *out << wrong.name;
+}
+
+class Errors : public testing::TestWithParam<Wrong> {};
+
+TEST_P(Errors, AreLocatedAndSayWhatWouldBeRight) {
+  const ParseResult result = parse_text(GetParam().text);
+  EXPECT_THAT(shown(result.diagnostics), ElementsAreArray(GetParam().errors));
+  EXPECT_FALSE(result.config.has_value());
+}
+
+const Wrong kSyntax[] = {
+    {"Empty", "", {"p.yaml: error: the policy needs `version` (such as `version: 1`)"}},
+    {"NoVersion",
+     "workers: 2\n",
+     {"p.yaml:1:1: error: the policy needs `version` (such as `version: 1`)"}},
+    {"OtherVersion",
+     "version: 2\n",
+     {"p.yaml:1:10: error: version: `2` is out of range (it must be 1)"}},
+    {"List", "- 1\n", {"p.yaml:1:1: error: a policy is a map of keys, such as `version: 1`"}},
+    {"NotYaml",
+     "version: 1\nlisteners: { web: \n",
+     {"p.yaml:3:1: error: not YAML: end of map flow not found"}},
+    {"Alias",
+     "version: 1\nprotect: { host_ports: &p [22] }\nlogs: *p\n",
+     {"p.yaml:3:7: error: aliases (`*name`) are not part of a policy (write the value out)"}},
+    {"Tag",
+     "version: !!int 1\n",
+     {"p.yaml:1:10: error: tags (`!name`) are not part of a policy (remove the tag)"}},
+    {"SecondDocument",
+     "version: 1\n---\nversion: 1\n",
+     {"p.yaml:2:1: error: a policy file holds one YAML document (make what follows `---` a file of "
+      "its own)"}},
+    {"MapAsKey", "version: 1\n{ a: b }: c\n", {"p.yaml:2:1: error: a key must be plain text"}},
+};
+
+const Wrong kSchema[] = {
+    {"UnknownKeyNear",
+     "version: 1\nlisteners: { web: { bnid: \"127.0.0.1:80\" } }\n",
+     {"p.yaml:2:21: error: unknown key `bnid` in listeners.web (did you mean `bind`?)"}},
+    {"UnknownKeyFar",
+     "version: 1\nlogs: { zzzzzz: 1 }\n",
+     {"p.yaml:2:9: error: unknown key `zzzzzz` in logs (known: access)"}},
+    {"LaterIssuesFieldIsUnknown",
+     "version: 1\ntrusted_proxies: [10.0.0.0/8]\n",
+     {"p.yaml:2:1: error: unknown key `trusted_proxies` in the policy (known: version, state_dir, "
+      "workers, "
+      "protect, metrics, logs, intercept, listeners, upstreams, routes, default_route, limits, "
+      "…)"}},
+    {"DuplicateKey",
+     "version: 1\nworkers: 1\nworkers: 2\n",
+     {"p.yaml:3:1: error: `workers` is set twice in the policy (first at p.yaml:2:1)"}},
+    {"DuplicateEntry",
+     "version: 1\nlisteners:\n  web: {}\n  web: {}\n",
+     {"p.yaml:4:3: error: `web` is set twice in listeners (first at p.yaml:3:3)"}},
+    {"MisspeltRequiredIsOneError",
+     "version: 1\nlimits: { a: { raet: 1/s } }\n",
+     {"p.yaml:2:16: error: unknown key `raet` in limits.a (did you mean `rate`?)"}},
+    {"MissingRequired",
+     "version: 1\nlimits: { a: { burst: 3 } }\n",
+     {"p.yaml:2:11: error: limits.a needs `rate` (such as `rate: 100/s`)"}},
+    {"ScalarForMap",
+     "version: 1\nlisteners: { web: http }\n",
+     {"p.yaml:2:19: error: listeners.web is a map of keys, not a single value (known: bind, "
+      "protocol, "
+      "max_connections, timeouts)"}},
+    {"ScalarForList",
+     "version: 1\nprotect: { host_ports: 22 }\n",
+     {"p.yaml:2:24: error: protect.host_ports is a list, not a single value (did you mean "
+      "`[22]`?)"}},
+    {"ListForMapOfNames",
+     "version: 1\nlisteners: [web]\n",
+     {"p.yaml:2:12: error: listeners is a map of names, not a list (such as { web: { bind: "
+      "\"127.0.0.1:8080\" } })"}},
+    {"MapForValue",
+     "version: 1\nworkers: { a: 1 }\n",
+     {"p.yaml:2:10: error: workers is a single value, not a map (such as 2)"}},
+    {"NoValue", "version: 1\nworkers:\n", {"p.yaml:2:1: error: workers has no value (such as 2)"}},
+    {"BadName",
+     "version: 1\nlisteners: { \"we b\": {} }\n",
+     {"p.yaml:2:14: error: listeners: `we b` is not a name (letters, digits, `.`, `_` and `-`, at "
+      "most 63, "
+      "beginning with a letter or digit)"}},
+    {"DurationWithoutUnit",
+     "version: 1\nlisteners: { web: { timeouts: { detect: 200, idle: 60 } } }\n",
+     {"p.yaml:2:41: error: listeners.web.timeouts.detect: `200` has no unit (did you mean `200ms`? "
+      "Units: us, "
+      "ms, s, m, h)",
+      "p.yaml:2:52: error: listeners.web.timeouts.idle: `60` has no unit (did you mean `60s`? "
+      "Units: us, ms, s, "
+      "m, h)"}},
+    {"DurationOddUnit",
+     "version: 1\nlisteners: { web: { timeouts: { idle: 60 sec } } }\n",
+     {"p.yaml:2:39: error: listeners.web.timeouts.idle: `60 sec` is not a duration (a whole number "
+      "and us, ms, s, "
+      "m or h, such as 90s)"}},
+    {"DurationOverflow",
+     "version: 1\nlisteners: { web: { timeouts: { idle: 9223372036854775807h } } }\n",
+     {"p.yaml:2:39: error: listeners.web.timeouts.idle: `9223372036854775807h` is not a duration "
+      "(a whole number "
+      "and us, ms, s, m or h, such as 90s)"}},
+    {"DurationRange",
+     "version: 1\nlisteners: { web: { timeouts: { idle: 1ms } } }\n",
+     {"p.yaml:2:39: error: listeners.web.timeouts.idle: `1ms` is out of range (100ms to 24h)"}},
+    {"RateWithoutUnit",
+     "version: 1\nlimits: { a: { rate: 100 } }\n",
+     {"p.yaml:2:22: error: limits.a.rate: `100` has no unit (did you mean `100/s`? Units: /s, /m, "
+      "/h)"}},
+    {"RateZero",
+     "version: 1\nlimits: { a: { rate: 0/s } }\n",
+     {"p.yaml:2:22: error: limits.a.rate: `0/s` is not a rate (a whole number above 0 and /s, /m "
+      "or /h, such as "
+      "100/s)"}},
+    {"RateTooHigh",
+     "version: 1\nlimits: { a: { rate: 2000000/s } }\n",
+     {"p.yaml:2:22: error: limits.a.rate: `2000000/s` is out of range (at most 1000000/s)"}},
+    {"NotANumber",
+     "version: 1\nlisteners: { web: { max_connections: many } }\n",
+     {"p.yaml:2:38: error: listeners.web.max_connections: `many` is not a whole number (such as "
+      "1000)"}},
+    {"Octal",
+     "version: 1\nlisteners: { web: { max_connections: 0777 } }\n",
+     {"p.yaml:2:38: error: listeners.web.max_connections: `0777` is not a whole number (such as "
+      "1000)"}},
+    {"Negative",
+     "version: 1\nworkers: -1\n",
+     {"p.yaml:2:10: error: workers: `-1` is not a whole number (such as 2)"}},
+    {"YesIsNoBoolean",
+     "version: 1\nlisteners: { w: {} }\nintercept: { local: [{ to: [10.0.0.0/8], ports: [1], "
+     "take_over: yes }] }\n",
+     {"p.yaml:3:65: error: intercept.local[0].take_over: `yes` is not true or false (did you mean "
+      "`true`?)"}},
+    {"UnknownWord",
+     "version: 1\nlisteners: { web: { protocol: htpt } }\n",
+     {"p.yaml:2:31: error: listeners.web.protocol: `htpt` is not known (did you mean `http`?)"}},
+    {"HostBits",
+     "version: 1\nmetrics: { bind: \"127.0.0.1:1\", allow: [10.0.0.1/8] }\n",
+     {"p.yaml:2:41: error: metrics.allow[0]: `10.0.0.1/8` has bits set after its prefix (did you "
+      "mean "
+      "`10.0.0.0/8`?)"}},
+    {"NotAPrefix",
+     "version: 1\nmetrics: { bind: \"127.0.0.1:1\", allow: [10.0.0/8] }\n",
+     {"p.yaml:2:41: error: metrics.allow[0]: `10.0.0/8` is not an address or prefix (such as "
+      "10.0.0.0/8, "
+      "2001:db8::/32 or 192.0.2.7)"}},
+    {"NoPort",
+     "version: 1\nupstreams: { a: { endpoints: [1.2.3.4, \"::1\"] } }\n",
+     {"p.yaml:2:31: error: upstreams.a.endpoints[0]: `1.2.3.4` has no port (such as 1.2.3.4:8080)",
+      "p.yaml:2:40: error: upstreams.a.endpoints[1]: `::1` has no port (such as [::1]:8080)"}},
+    {"PortZero",
+     "version: 1\nmetrics: { bind: \"127.0.0.1:0\" }\n",
+     {"p.yaml:2:18: error: metrics.bind: `127.0.0.1:0` has port 0 (1 to 65535)"}},
+    {"HostName",
+     "version: 1\nmetrics: { bind: \"localhost:80\" }\n",
+     {"p.yaml:2:18: error: metrics.bind: `localhost:80` is not an address with a port (such as "
+      "192.0.2.10:8080 or "
+      "\"[2001:db8::10]:8080\"; names are not resolved)"}},
+    {"Percent",
+     "version: 1\nupstreams: { a: { endpoints: [\"1.2.3.4:80\"], retry: { budget: 20 } } }\n",
+     {"p.yaml:2:63: error: upstreams.a.retry.budget: `20` is not a percentage (0% to 100%, such as "
+      "20%)"}},
+    {"ControlCharactersAreNotShown",
+     "version: 1\nworkers: \"a\\nb\\e[2J\"\n",
+     {"p.yaml:2:10: error: workers: `a?b?[2J` is not a whole number (such as 2)"}},
+};
+
+const Wrong kReferences[] = {
+    {"UnknownListener",
+     "version: 1\nlisteners: { web: {} }\nupstreams: { api: { endpoints: [\"1.2.3.4:80\"] } }\n"
+     "routes: [{ listener: wbe, upstream: api }]\n",
+     {"p.yaml:4:22: error: routes[0].listener: there is no listener `wbe` (did you mean `web`?)"}},
+    {"UnknownUpstreamInList",
+     "version: 1\nlisteners: { web: {} }\nupstreams: { api: { endpoints: [\"1.2.3.4:80\"] } }\n"
+     "routes: [{ upstreams: [{ name: apj, weight: 2 }] }]\n",
+     {"p.yaml:4:32: error: routes[0].upstreams[0].name: there is no upstream `apj` (did you mean "
+      "`api`?)"}},
+    {"UnknownLimit",
+     "version: 1\nlisteners: { web: {} }\nupstreams: { api: { endpoints: [\"1.2.3.4:80\"] } }\n"
+     "routes: [{ upstream: api, limits: [x] }]\n",
+     {"p.yaml:4:36: error: routes[0].limits[0]: there is no limit `x` (the policy has no limits)"}},
+    {"UnknownLimitOfBan",
+     "version: 1\nlimits: { client: { rate: 1/s } }\nbans: { rules: [{ when: { limit: cleint } }] "
+     "}\n",
+     {"p.yaml:3:34: error: bans.rules[0].when.limit: there is no limit `cleint` (did you mean "
+      "`client`?)"}},
+    {"UnknownDefault",
+     "version: 1\ndefault_route: { local: nowhere }\n",
+     {"p.yaml:2:25: error: default_route.local: there is no upstream `nowhere` (the policy has no "
+      "upstreams)"}},
+    {"StatusOutOfRange",
+     "version: 1\ndefault_route: { local: 99 }\n",
+     {"p.yaml:2:25: error: default_route.local: `99` is not an HTTP status (200 to 599, or the "
+      "name of an "
+      "upstream)"}},
+    {"ListenerNeeded",
+     "version: 1\nlisteners: { a: {}, b: {} }\nupstreams: { api: { endpoints: [\"1.2.3.4:80\"] } "
+     "}\n"
+     "routes: [{ upstream: api }]\n",
+     {"p.yaml:4:10: error: route ` * *` needs `listener` (known: a, b)"}},
+};
+
+const Wrong kRoutes[] = {
+    {"Duplicate",
+     "version: 1\nlisteners: { web: {} }\nupstreams: { api: { endpoints: [\"1.2.3.4:80\"] } "
+     "}\nroutes:\n"
+     "  - { host: A.example, path: /v1, upstream: api }\n  - { host: a.example, path: /v1/, "
+     "upstream: api }\n",
+     {"p.yaml:6:5: error: route `web a.example /v1/` never matches (the route at p.yaml:5:5 has "
+      "the same "
+      "listener, host and path)"}},
+    {"SameName",
+     "version: 1\nlisteners: { web: {} }\nupstreams: { api: { endpoints: [\"1.2.3.4:80\"] } "
+     "}\nroutes:\n"
+     "  - { name: x, path: /a, upstream: api }\n  - { name: x, path: /b, upstream: api }\n",
+     {"p.yaml:6:5: error: two routes are named `x` (the other at p.yaml:5:5)"}},
+    {"NoUpstream",
+     "version: 1\nlisteners: { web: {} }\nroutes: [{ path: /a }]\n",
+     {"p.yaml:3:10: error: route `web * /a` has no upstream (such as `upstream: api`)"}},
+    {"AllWeightsZero",
+     "version: 1\nlisteners: { web: {} }\nupstreams: { api: { endpoints: [\"1.2.3.4:80\"] } }\n"
+     "routes: [{ upstreams: [{ name: api, weight: 0 }] }]\n",
+     {"p.yaml:4:10: error: every upstream of route `web * *` has weight 0"}},
+    {"UpstreamTwice",
+     "version: 1\nlisteners: { web: {} }\nupstreams: { api: { endpoints: [\"1.2.3.4:80\"] } }\n"
+     "routes: [{ upstreams: [api, api] }]\n",
+     {"p.yaml:4:10: error: route `web * *` names upstream `api` twice (give it one weight)"}},
+    {"HostOnTcp",
+     "version: 1\nlisteners: { web: { protocol: tcp } }\nupstreams: { api: { endpoints: "
+     "[\"1.2.3.4:80\"] } }\n"
+     "routes: [{ host: a.example, upstream: api }]\n",
+     {"p.yaml:4:10: error: route `web a.example *` matches by host or path, but listener `web` "
+      "speaks plain TCP "
+      "(leave host and path out, or set `protocol: http` or `auto`)"}},
+    {"Loop",
+     "version: 1\nlisteners: { web: { bind: \"127.0.0.1:80\" } }\nroutes: [{ upstream: "
+     "original_destination }]\n",
+     {"p.yaml:3:10: error: route `web * *` sends to the original destination, which on listener "
+      "`web` is the "
+      "listener itself (only what intercept.forward or intercept.output catches has another one)"}},
+    {"LocalLoop",
+     "version: 1\ndefault_route: { local: original_destination }\n",
+     {"p.yaml:2:1: error: default_route.local: the original destination of a local connection is "
+      "the listener "
+      "itself (a status, or an upstream with endpoints)"}},
+    {"BadHostAndPaths",
+     "version: 1\nlisteners: { web: {} }\nupstreams: { api: { endpoints: [\"1.2.3.4:80\"] } }\n"
+     "routes: [{ host: \"a.example:80\", path: v1, upstream: api }, { path: /a/../b, upstream: api "
+     "}, { path: "
+     "\"/a?b\", upstream: api }]\n",
+     {"p.yaml:4:18: error: routes[0].host: `a.example:80` is not a host (such as api.example.com, "
+      "*.example.com or "
+      "192.0.2.7; without a port)",
+      "p.yaml:4:40: error: routes[0].path: `v1` is not a path (it begins with `/`)",
+      "p.yaml:4:69: error: routes[1].path: `/a/../b` is not normalised (paths are matched without "
+      "empty, `.` and "
+      "`..` segments)",
+      "p.yaml:4:103: error: routes[2].path: `/a?b` holds a query or fragment (routes match the "
+      "path alone)"}},
+};
+
+const Wrong kOther[] = {
+    {"BothBind",
+     "version: 1\nlisteners:\n  a: { bind: \"127.0.0.1:80\" }\n  b: { bind: \"127.0.0.1:80\" }\n",
+     {"p.yaml:4:3: error: listeners `a` and `b` both bind 127.0.0.1:80 (the other at p.yaml:3:3)"}},
+    {"EndpointTwice",
+     "version: 1\nupstreams: { a: { endpoints: [\"1.2.3.4:80\", { address: \"1.2.3.4:80\" }] } }\n",
+     {"p.yaml:2:45: error: upstream `a` names 1.2.3.4:80 twice (use `weight` for a larger share)"}},
+    {"NoEndpoints",
+     "version: 1\nupstreams: { a: { endpoints: [] } }\n",
+     {"p.yaml:2:30: error: upstreams.a.endpoints is an empty list (such as "
+      "[\"192.0.2.10:8080\"])"}},
+    {"ReservedName",
+     "version: 1\nupstreams: { original_destination: { endpoints: [\"1.2.3.4:80\"] } }\n",
+     {"p.yaml:2:14: error: the name `original_destination` is taken (it stands for where the "
+      "client wanted to go; "
+      "choose another name)"}},
+    {"HealthCheckOfNothing",
+     "version: 1\nupstreams: { a: { endpoints: original_destination, health_check: {} } }\n",
+     {"p.yaml:2:14: error: upstream `a` has no endpoints to check (remove health_check)"}},
+    {"BurstOfAYear",
+     "version: 1\nlimits: { a: { rate: 1/h, burst: 10000 } }\n",
+     {"p.yaml:2:11: error: limit `a`: a burst of 10000 takes more than a year to come back at this "
+      "rate (lower the "
+      "burst or raise the rate)"}},
+    {"BanShorterThanItself",
+     "version: 1\nlimits: { a: { rate: 1/s } }\nbans: { rules: [{ when: { limit: a }, for: 2h, "
+     "up_to: 60m }] }\n",
+     {"p.yaml:3:17: error: `up_to` (1h) is shorter than `for` (2h) (`up_to` is the longest ban)"}},
+};
+
+const Wrong kKernel[] = {
+    {"MaskWithHole",
+     "version: 1\nintercept:\n  marks: { mask: 0x500000 }\n",
+     {"p.yaml:3:3: error: intercept.marks: `mask` needs at least two adjoining bits and no others "
+      "(such as "
+      "0x300000)"}},
+    {"MaskOfOneBit",
+     "version: 1\nintercept:\n  marks: { mask: 0x100000 }\n",
+     {"p.yaml:3:3: error: intercept.marks: `mask` needs at least two adjoining bits and no others "
+      "(such as "
+      "0x300000)"}},
+    {"MarkNotLowest",
+     "version: 1\nintercept:\n  marks: { mark: 0x200000 }\n",
+     {"p.yaml:3:3: error: intercept.marks: `mark` is not the lowest bit of `mask` (did you mean "
+      "`mark: "
+      "0x100000`?)"}},
+    {"SystemTable",
+     "version: 1\nintercept:\n  marks: { table: 254 }\n",
+     {"p.yaml:3:3: error: intercept.marks: routing table 254 is the system's own (any other "
+      "number, such as "
+      "5177)"}},
+    {"Ambiguous",
+     "version: 1\nlisteners: { a: {}, b: {} }\nintercept:\n  forward:\n"
+     "    - { from: [10.0.0.0/8], ports: [400-500], listener: a }\n"
+     "    - { from: [10.1.0.0/16], ports: [443], listener: b }\n",
+     {"p.yaml:6:7: error: intercept.forward: the entry at p.yaml:5:7 claims some of the same "
+      "traffic for listener "
+      "`a`, this one for `b` (make from, to or ports disjoint)"}},
+    {"AmbiguousCgroups",
+     "version: 1\nlisteners: { a: {}, b: {} }\nintercept:\n  output:\n"
+     "    - { cgroups: [/system.slice], ports: [443], listener: a }\n"
+     "    - { cgroups: [/system.slice/x.service], ports: [443], listener: b }\n",
+     {"p.yaml:6:7: error: intercept.output: the entry at p.yaml:5:7 claims some of the same "
+      "traffic for listener "
+      "`a`, this one for `b` (make from, to or ports disjoint)"}},
+    {"SameLocal",
+     "version: 1\nlisteners: { a: {}, b: {} }\nintercept:\n  local:\n"
+     "    - { to: [10.0.0.0/8], ports: [80], listener: a }\n    - { to: [10.0.0.0/8], ports: [80], "
+     "listener: b }\n",
+     {"p.yaml:6:7: error: intercept.local: 10.0.0.0/8 goes to listener `a` already (the other "
+      "entry is at "
+      "p.yaml:5:7)"}},
+    {"HostPort",
+     "version: 1\nlisteners: { a: {} }\nintercept: { local: [{ to: [10.0.0.0/8], ports: [20-30] }] "
+     "}\n",
+     {"p.yaml:3:22: error: intercept.local would take port 22, which protect.host_ports keeps for "
+      "the host (leave "
+      "it out of `ports`, or say `take_over: true`)"}},
+    {"MixedVersions",
+     "version: 1\nlisteners: { a: {} }\nintercept: { forward: [{ from: [10.0.0.0/8], to: "
+     "[\"::/0\"], ports: [80] }] "
+     "}\n",
+     {"p.yaml:3:24: error: intercept.forward never matches: `from` and `to` have no IP version in "
+      "common"}},
+    {"GuardDropsAll",
+     "version: 1\nguard: { rules: [{ name: all, action: drop }] }\n",
+     {"p.yaml:2:18: error: guard rule `all` would drop every packet (name from, to, ports or a "
+      "protocol; `action: "
+      "count` to watch)"}},
+    {"GuardSameName",
+     "version: 1\nguard: { rules: [{ name: x, to_ports: [1] }, { name: x, to_ports: [2] }] }\n",
+     {"p.yaml:2:46: error: two guard rules are named `x` (the other at p.yaml:2:18)"}},
+    {"GuardMixedVersions",
+     "version: 1\nguard: { rules: [{ name: x, from: [10.0.0.0/8], to: [\"::1\"] }] }\n",
+     {"p.yaml:2:18: error: guard rule `x` never matches: `from` and `to` have no IP version in "
+      "common"}},
+    {"GuardIcmpPorts",
+     "version: 1\nguard: { rules: [{ name: x, protocol: icmp, to_ports: [1] }] }\n",
+     {"p.yaml:2:18: error: guard rule `x` never matches: its protocol has no ports (remove the "
+      "ports, or use tcp, "
+      "udp or sctp)"}},
+    {"GuardIcmpV6",
+     "version: 1\nguard: { rules: [{ name: x, protocol: icmp, from: [\"::1\"] }] }\n",
+     {"p.yaml:2:18: error: guard rule `x` never matches: the protocol belongs to the other IP "
+      "version (icmpv6 goes "
+      "with IPv6)"}},
+    {"GuardEmptyListIsNotAny",
+     "version: 1\nguard: { rules: [{ name: x, from: [], to_ports: [23] }] }\n",
+     {"p.yaml:2:35: error: guard.rules[0].from is an empty list (leave it out to mean any)"}},
+};
+
+std::string name_of(const testing::TestParamInfo<Wrong>& info) {
+  return info.param.name;
+}
+INSTANTIATE_TEST_SUITE_P(Syntax, Errors, testing::ValuesIn(kSyntax), name_of);
+INSTANTIATE_TEST_SUITE_P(Schema, Errors, testing::ValuesIn(kSchema), name_of);
+INSTANTIATE_TEST_SUITE_P(References, Errors, testing::ValuesIn(kReferences), name_of);
+INSTANTIATE_TEST_SUITE_P(Routes, Errors, testing::ValuesIn(kRoutes), name_of);
+INSTANTIATE_TEST_SUITE_P(Other, Errors, testing::ValuesIn(kOther), name_of);
+INSTANTIATE_TEST_SUITE_P(Kernel, Errors, testing::ValuesIn(kKernel), name_of);
+
+TEST(Warnings, AProtectedSourceInADropRuleIsOnlyAWarning) {
+  const ParseResult result = parse_text(
+      "version: 1\nprotect: { from: [{ cidr: 10.9.0.0/24 }] }\n"
+      "guard: { rules: [{ name: x, from: [10.0.0.0/8] }] }\n");
+  EXPECT_TRUE(result.config.has_value());
+  EXPECT_THAT(shown(result.diagnostics),
+              ElementsAre("p.yaml:3:18: warning: guard rule `x` names 10.9.0.0/24, which is "
+                          "protected: protect wins (protected at p.yaml:2:19)"));
+}
+
+TEST(Warnings, TakeOverAllowsAHostPort) {
+  const ParseResult result = parse_text(
+      "version: 1\nlisteners: { a: {} }\n"
+      "intercept: { local: [{ to: [10.0.0.0/8], ports: [22], take_over: true }] }\n");
+  EXPECT_THAT(shown(result.diagnostics), IsEmpty());
+}
+
+TEST(Files, MergeAndKeepTheirNames) {
+  const PolicyFile files[] = {
+      {"a.yaml",
+       "version: 1\nlisteners: { web: {} }\nupstreams: { x: { endpoints: [\"1.2.3.4:80\"] } }\n"
+       "routes: [{ upstream: x }]\nprotect: { host_ports: [22] }\n"},
+      {"b.yaml",
+       "version: 1\nupstreams: { y: { endpoints: [\"1.2.3.5:80\"] } }\n"
+       "routes: [{ path: /y, upstream: y }]\nprotect: { host_ports: [6443] }\n"},
+      {"empty.yaml", ""}};
+  const ParseResult result = parse(files);
+  EXPECT_THAT(shown(result.diagnostics), IsEmpty());
+  ASSERT_TRUE(result.config);
+  EXPECT_EQ(result.config->upstreams.size(), 2u);
+  EXPECT_EQ(result.config->routes.size(), 2u);
+  EXPECT_THAT(result.config->protect.host_ports, ElementsAre(22, 6443));
+  EXPECT_EQ(result.config->routes[1].where.to_string(), "b.yaml:3:10");
+}
+
+TEST(Files, TheSameKeyInTwoIsAnError) {
+  const PolicyFile files[] = {{"a.yaml", "version: 1\nworkers: 2\nlisteners: { web: {} }\n"},
+                              {"b.yaml", "workers: 2\nlisteners: { web: {} }\n"}};
+  EXPECT_THAT(
+      shown(parse(files).diagnostics),
+      ElementsAre("b.yaml:1:1: error: `workers` is set twice in the policy (first at a.yaml:2:1)",
+                  "b.yaml:2:14: error: `web` is set twice in listeners (first at a.yaml:3:14)"));
+}
+
+TEST(Files, NoneIsAnError) {
+  EXPECT_THAT(
+      shown(parse({}).diagnostics),
+      ElementsAre("default: error: the policy is empty (a directory needs at least one file)"));
+}
+
+TEST(Hostile, TooLarge) {
+  EXPECT_THAT(shown(parse_text(std::string(kMaxPolicyBytes + 1, '#')).diagnostics),
+              ElementsAre("p.yaml: error: the policy is too large (at most 8 MiB in all files)"));
+}
+
+TEST(Hostile, TooDeepTooManyAndGarbageAreRefused) {
+  std::string blocks;
+  for (int i = 0; i < 200; ++i)
+    blocks += std::string(static_cast<std::size_t>(i), ' ') + "- \n";
+  const std::string texts[] = {std::string(3'000'000, '['),
+                               std::string(100'000, '['),
+                               std::string(100'000, '{'),
+                               "a:\n" + blocks,
+                               std::string(100'000, '?'),
+                               std::string(100'000, ':'),
+                               std::string(100'000, '\0'),
+                               std::string(100'000, '\xff'),
+                               std::string(100'000, '\t'),
+                               std::string(100'000, '!'),
+                               std::string(100'000, '&'),
+                               std::string(100'000, '*'),
+                               std::string(100'000, '"'),
+                               std::string(100'000, '%'),
+                               "\xef\xbb\xbf",
+                               "\xff\xfe\0\0",
+                               "- - - -",
+                               "<<: {}"};
+  for (const std::string& text : texts) {
+    const ParseResult result = parse_text(text);
+    EXPECT_TRUE(has_errors(result.diagnostics)) << text.substr(0, 8);
+    EXPECT_FALSE(result.config);
+  }
+}
+
+TEST(Hostile, ErrorsAreBounded) {
+  std::string text = "version: 1\n";
+  for (int i = 0; i < 10'000; ++i)
+    text += "k" + std::to_string(i) + ": 1\n";
+  const ParseResult result = parse_text(text);
+  EXPECT_LE(result.diagnostics.size(), 201u);
+  EXPECT_FALSE(result.config);
+}
+
+}  // namespace
+}  // namespace sluice::policy

@@ -1,0 +1,178 @@
+// Holds the schema's table, the binder and the fingerprint together: a field cannot be in one and
+// not in the others.
+#include "policy/schema.h"
+
+#include <gmock/gmock.h>
+#include <map>
+
+#include "parsing.h"
+#include "policy/snapshot.h"
+
+namespace sluice::policy {
+namespace {
+
+// What the examples refer to. A file of its own, so that the cases' maps are merged with these.
+constexpr const char* kBase =
+    "version: 1\n"
+    "listeners: { web: {} }\n"
+    "upstreams: { api: { endpoints: [\"192.0.2.77:80\"] } }\n"
+    "limits: { per-client: { rate: 7/s } }\n";
+
+// Where the fields of an object stand, and what must stand beside them.
+struct Context {
+  std::string open;
+  std::map<std::string, std::string> beside;
+  std::string close;
+};
+
+const std::map<std::string, Context>& contexts() {
+  const std::map<std::string, std::string> local{{"to", "[10.0.0.0/8]"}, {"ports", "[80]"}};
+  const std::map<std::string, std::string> ports{{"ports", "[80]"}};
+  const std::map<std::string, std::string> endpoints{{"endpoints", "[\"192.0.2.78:80\"]"}};
+  const std::string upstream = "upstreams: { new: { endpoints: [\"192.0.2.78:80\"], ";
+  static const std::map<std::string, Context> all{
+      {"", {"", {}, ""}},
+      {".protect", {"protect: { ", {}, " }"}},
+      {".protect.from", {"protect: { from: [{ ", {{"cidr", "10.0.0.0/8"}}, " }] }"}},
+      {".metrics", {"metrics: { ", {{"bind", "127.0.0.1:1"}}, " }"}},
+      {".logs", {"logs: { ", {}, " }"}},
+      {".logs.access", {"logs: { access: { ", {}, " } }"}},
+      {".intercept", {"intercept: { ", {}, " }"}},
+      {".intercept.marks", {"intercept: { marks: { ", {}, " } }"}},
+      {".intercept.local", {"intercept: { local: [{ ", local, " }] }"}},
+      {".intercept.local.except",
+       {"intercept: { local: [{ to: [10.0.0.0/8], ports: [80], except: { ", {}, " } }] }"}},
+      {".intercept.forward", {"intercept: { forward: [{ ", ports, " }] }"}},
+      {".intercept.forward.except",
+       {"intercept: { forward: [{ ports: [80], except: { ", {}, " } }] }"}},
+      {".intercept.output", {"intercept: { output: [{ ", ports, " }] }"}},
+      {".intercept.output.except",
+       {"intercept: { output: [{ ports: [80], except: { ", {}, " } }] }"}},
+      {".listeners", {"listeners: { new: { ", {}, " } }"}},
+      {".listeners.timeouts", {"listeners: { new: { timeouts: { ", {}, " } } }"}},
+      {".upstreams", {"upstreams: { new: { ", endpoints, " } }"}},
+      {".upstreams.endpoints",
+       {"upstreams: { new: { endpoints: [{ ", {{"address", "192.0.2.1:1"}}, " }] } }"}},
+      {".upstreams.health_check", {upstream + "health_check: { ", {}, " } } }"}},
+      {".upstreams.outlier_detection", {upstream + "outlier_detection: { ", {}, " } } }"}},
+      {".upstreams.circuit_breakers", {upstream + "circuit_breakers: { ", {}, " } } }"}},
+      {".upstreams.timeouts", {upstream + "timeouts: { ", {}, " } } }"}},
+      {".upstreams.retry", {upstream + "retry: { ", {}, " } } }"}},
+      {".routes", {"routes: [{ ", {{"upstream", "api"}}, " }]"}},
+      {".routes.path", {"routes: [{ upstream: api, path: { ", {}, " } }]"}},
+      {".routes.upstreams", {"routes: [{ upstreams: [{ ", {{"name", "api"}}, " }] }]"}},
+      {".default_route", {"default_route: { ", {}, " }"}},
+      {".limits", {"limits: { new: { ", {{"rate", "9/s"}}, " } }"}},
+      {".bans", {"bans: { ", {}, " }"}},
+      {".bans.rules", {"bans: { rules: [{ ", {{"when", "{ limit: per-client }"}}, " }] }"}},
+      {".bans.rules.when", {"bans: { rules: [{ when: { ", {{"limit", "per-client"}}, " } }] }"}},
+      {".guard", {"guard: { ", {}, " }"}},
+      {".guard.rules", {"guard: { rules: [{ ", {{"to_ports", "[9]"}}, " }] }"}},
+      {".guard.rules.except", {"guard: { rules: [{ to_ports: [9], except: { ", {}, " } }] }"}},
+  };
+  return all;
+}
+
+// Fields whose examples need another neighbour than the rest.
+const std::map<std::string, std::map<std::string, std::string>>& own_neighbours() {
+  static const std::map<std::string, std::map<std::string, std::string>> all{
+      {".intercept.marks.mark", {{"mask", "0xc00000"}}},
+      {".routes.upstreams", {}},
+      {".bans.rules.up_to", {{"when", "{ limit: per-client }"}, {"for", "1m"}}},
+  };
+  return all;
+}
+
+struct Case {
+  std::string path;
+  const Field* field;
+  Context context;
+
+  std::string text(const std::string& value) const {
+    std::string entries;
+    for (const auto& [name, other] : context.beside) {
+      if (name != field->name) entries += name + ": " + other + ", ";
+    }
+    if (!value.empty()) entries += std::string(field->name) + ": " + value;
+    return context.open + entries + context.close + "\n";
+  }
+};
+
+void collect(const Field& object, const std::string& path, std::vector<Case>& cases) {
+  const auto context = contexts().find(path);
+  ASSERT_NE(context, contexts().end()) << "no context for the fields of " << path;
+  for (const Field& field : object.children) {
+    Case one{path + "." + std::string(field.name), &field, context->second};
+    const auto own = own_neighbours().find(one.path);
+    if (own != own_neighbours().end()) one.context.beside = own->second;
+    cases.push_back(one);
+    if (field.type == Type::object) collect(field, one.path, cases);
+  }
+}
+
+std::vector<Case> all_cases() {
+  std::vector<Case> cases;
+  collect(schema(), "", cases);
+  std::erase_if(cases, [](const Case& one) { return one.path == ".version"; });
+  return cases;
+}
+
+ParseResult parse_case(const Case& one, const std::string& text) {
+  // Examples of whole maps bring the base's names themselves.
+  const std::string base = one.field->shape == Shape::map ? "version: 1\n" : kBase;
+  const PolicyFile files[] = {{"base.yaml", base}, {"case.yaml", text}};
+  return parse(files);
+}
+
+TEST(Schema, EveryExampleParsesAndChangesTheConfiguration) {
+  int changed = 0;
+  for (const Case& one : all_cases()) {
+    if (one.field->example.empty()) continue;
+    const std::string text = one.text(std::string(one.field->example));
+    SCOPED_TRACE(text);
+    const ParseResult with = parse_case(one, text);
+    ASSERT_THAT(shown(with.diagnostics), testing::IsEmpty());
+    const ParseResult without = parse_case(one, one.text(""));
+    if (!without.config) continue;  // a required field
+    // The only listener is the listener anyhow.
+    if (one.field->refers == "listeners") continue;
+    EXPECT_NE(fingerprint(*with.config), fingerprint(*without.config));
+    ++changed;
+  }
+  EXPECT_GT(changed, 90);
+}
+
+TEST(Schema, EveryFallbackMeansTheSameAsLeavingItOut) {
+  int same = 0;
+  for (const Case& one : all_cases()) {
+    if (one.field->fallback.empty()) continue;
+    // Asking for it by name makes the implicit upstream, which is otherwise made where it can be
+    // reached.
+    if (one.path.starts_with(".default_route.") && one.field->fallback == kOriginalDestination)
+      continue;
+    const std::string text = one.text(std::string(one.field->fallback));
+    SCOPED_TRACE(text);
+    const ParseResult with = parse_case(one, text);
+    const ParseResult without = parse_case(one, one.text(""));
+    if (one.path == ".intercept.marks.mark")
+      continue;  // its example's neighbour is not the default's
+    ASSERT_THAT(shown(with.diagnostics), testing::IsEmpty());
+    ASSERT_TRUE(without.config);
+    EXPECT_EQ(fingerprint(*with.config), fingerprint(*without.config));
+    ++same;
+  }
+  EXPECT_GT(same, 45);
+}
+
+TEST(Schema, EveryFieldIsDocumented) {
+  for (const Case& one : all_cases()) {
+    SCOPED_TRACE(one.path);
+    EXPECT_TRUE(one.field->doc.ends_with('.') || one.field->doc.ends_with("…"));
+    // Only a word without an alternative has no example but its fallback.
+    EXPECT_TRUE(!one.field->example.empty() || one.field->words.size() == 1);
+    EXPECT_NE(one.field->example, one.field->fallback);
+  }
+}
+
+}  // namespace
+}  // namespace sluice::policy
