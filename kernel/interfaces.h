@@ -21,7 +21,7 @@ struct Interface {
 };
 
 struct DefaultRoute {
-  unsigned interface_index = 0;  // 0: a route of several next hops lists each on its own, so never
+  unsigned interface_index = 0;  // a route of several next hops is listed once for each
   bool has_gateway = false;
   Prefix gateway;  // a host
   bool operator==(const DefaultRoute&) const = default;

@@ -1,0 +1,155 @@
+#include "kernel/guard_counters.h"
+
+#include <algorithm>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <cerrno>
+#include <cstring>
+#include <unordered_map>
+
+#include "kernel/message.h"
+
+namespace sluice::kernel {
+namespace {
+
+constexpr std::uint16_t kNotInForce = 65535;
+
+std::uint64_t fnv1a(const std::string& text) {
+  std::uint64_t hash = 0xcbf29ce484222325ULL;
+  for (const unsigned char byte : text)
+    hash = (hash ^ byte) * 0x100000001b3ULL;
+  return hash;
+}
+
+std::size_t possible_cpus() {
+  static const int cpus = libbpf_num_possible_cpus();
+  return cpus > 0 ? static_cast<std::size_t>(cpus) : 1;
+}
+
+}  // namespace
+
+sluice_guard_count read_count(int map, std::uint32_t index) {
+  std::vector<sluice_guard_count> per_cpu(possible_cpus());
+  sluice_guard_count sum{};
+  if (bpf_map_lookup_elem(map, &index, per_cpu.data()) != 0) return sum;
+  for (const auto& one : per_cpu) {
+    sum.packets += one.packets;
+    sum.bytes += one.bytes;
+  }
+  return sum;
+}
+
+GuardCounters::GuardCounters(int names_map, int counters_map)
+    : names_map_(names_map), counters_map_(counters_map), used_(SLUICE_GUARD_COUNTERS) {
+  std::vector<std::pair<std::uint16_t, Owner>> found;
+  for (std::uint32_t index = 0; index < SLUICE_GUARD_COUNTERS; ++index) {
+    sluice_guard_name name{};
+    if (bpf_map_lookup_elem(names_map_, &index, &name) != 0 || name.used == 0) continue;
+    const auto counter = static_cast<std::uint16_t>(index);
+    if (name.order == kNotInForce) {  // prepared by a keeper that died before it committed
+      release(counter);
+      continue;
+    }
+    used_[index] = true;
+    name.text[sizeof(name.text) - 1] = 0;
+    found.emplace_back(name.order,
+                       Owner{name.text, name.hash, static_cast<GuardAction>(name.action), counter});
+  }
+  std::ranges::sort(found, {}, [](const auto& entry) { return entry.first; });
+  for (auto& [order, owner] : found)
+    in_force_.push_back(std::move(owner));
+}
+
+Result<void> GuardCounters::write(const Owner& owner, std::uint16_t order) const {
+  sluice_guard_name name{};
+  name.hash = owner.hash;
+  name.used = 1;
+  name.action = static_cast<std::uint8_t>(owner.action);
+  name.order = order;
+  owner.name.copy(name.text, sizeof(name.text) - 1);
+  const std::uint32_t index = owner.counter;
+  if (bpf_map_update_elem(names_map_, &index, &name, BPF_ANY) == 0) return {};
+  return std::unexpected(
+      Error{message("cannot name the counter of rule {}: {}", owner.name, std::strerror(errno))});
+}
+
+void GuardCounters::release(std::uint16_t counter) {
+  const sluice_guard_name free{};
+  const std::uint32_t index = counter;
+  bpf_map_update_elem(names_map_, &index, &free, BPF_ANY);
+  used_[counter] = false;
+}
+
+Result<std::vector<std::uint16_t>> GuardCounters::prepare(const std::vector<GuardRule>& rules) {
+  abandon();
+  std::unordered_map<std::uint64_t, std::uint16_t> kept;
+  for (const Owner& owner : in_force_)
+    kept.emplace(owner.hash, owner.counter);
+  const std::vector<sluice_guard_count> zeros(possible_cpus());
+  std::vector<std::uint16_t> out;
+  std::size_t next = 0;
+  for (const GuardRule& rule : rules) {
+    Owner owner{rule.name, fnv1a(rule.name), rule.action, 0};
+    if (const auto same = kept.find(owner.hash); same != kept.end()) {
+      owner.counter = same->second;
+    } else {
+      while (next < used_.size() && used_[next])
+        ++next;
+      if (next == used_.size()) {
+        abandon();
+        return std::unexpected(Error{"no counter is free for rule " + rule.name});
+      }
+      used_[next] = true;
+      owner.counter = static_cast<std::uint16_t>(next);
+      const std::uint32_t index = owner.counter;
+      bpf_map_update_elem(counters_map_, &index, zeros.data(), BPF_ANY);
+      if (auto ok = write(owner, kNotInForce); !ok) {
+        used_[next] = false;
+        abandon();
+        return std::unexpected(ok.error());
+      }
+    }
+    out.push_back(owner.counter);
+    prepared_.push_back(std::move(owner));
+  }
+  return out;
+}
+
+void GuardCounters::commit() {
+  std::vector<bool> wanted(SLUICE_GUARD_COUNTERS);
+  for (std::size_t order = 0; order < prepared_.size(); ++order) {
+    wanted[prepared_[order].counter] = true;
+    // It was written at prepare() or before, so writing it again cannot fail.
+    (void)write(prepared_[order], static_cast<std::uint16_t>(order));
+  }
+  for (const Owner& owner : in_force_) {
+    if (!wanted[owner.counter]) release(owner.counter);
+  }
+  in_force_ = std::move(prepared_);
+  prepared_.clear();
+}
+
+void GuardCounters::abandon() {
+  for (const Owner& owner : prepared_) {
+    const bool kept = std::ranges::any_of(
+        in_force_, [&](const Owner& old) { return old.counter == owner.counter; });
+    if (!kept) release(owner.counter);
+  }
+  prepared_.clear();
+}
+
+std::vector<RuleCounter> GuardCounters::read() const {
+  std::vector<RuleCounter> out;
+  for (const Owner& owner : in_force_) {
+    const sluice_guard_count count = read_count(counters_map_, owner.counter);
+    out.push_back({owner.name, owner.action, count.packets, count.bytes});
+  }
+  return out;
+}
+
+std::string GuardCounters::name_of(std::uint16_t counter) const {
+  const auto found = std::ranges::find(in_force_, counter, &Owner::counter);
+  return found == in_force_.end() ? std::string() : found->name;
+}
+
+}  // namespace sluice::kernel

@@ -1,0 +1,50 @@
+// Whose counter is whose: a slot per rule name, kept over reloads and restarts, freed when the rule
+// has gone.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernel/abi_guard.h"
+#include "kernel/keeper.h"
+#include "kernel/plan.h"
+
+namespace sluice::kernel {
+
+// Sums a per-CPU counter. `map`: guard_counters or guard_tallies.
+sluice_guard_count read_count(int map, std::uint32_t index);
+
+class GuardCounters {
+ public:
+  // Reads what is in force from the maps (which outlive the object).
+  GuardCounters(int names_map, int counters_map);
+
+  // One counter per rule, in their order. A rule that is in force keeps its own; the others begin
+  // at 0.
+  Result<std::vector<std::uint16_t>> prepare(const std::vector<GuardRule>& rules);
+  void commit();  // the prepared rules are in force; counters of others are free
+  void abandon();
+
+  std::vector<RuleCounter> read() const;
+  std::string name_of(std::uint16_t counter) const;  // of a rule in force; "" when unknown
+
+ private:
+  struct Owner {
+    std::string name;
+    std::uint64_t hash = 0;
+    GuardAction action = GuardAction::drop;
+    std::uint16_t counter = 0;
+  };
+  Result<void> write(const Owner& owner, std::uint16_t order) const;
+  void release(std::uint16_t counter);
+
+  int names_map_;
+  int counters_map_;
+  std::vector<bool> used_;
+  std::vector<Owner> in_force_;  // in the order of the policy
+  std::vector<Owner> prepared_;
+};
+
+}  // namespace sluice::kernel

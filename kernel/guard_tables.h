@@ -1,0 +1,41 @@
+// Rules compiled into what the program looks up: pure, no system call.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernel/abi_guard.h"
+#include "kernel/keeper.h"
+#include "kernel/plan.h"
+
+namespace sluice::kernel {
+
+struct GuardTables {
+  using Trie4 = std::vector<std::pair<sluice_guard_key4, std::uint64_t>>;
+  using Trie6 = std::vector<std::pair<sluice_guard_key6, std::uint64_t>>;
+  // Protect entries that hold on some interfaces only.
+  struct InterfaceGroups {
+    std::vector<std::string> patterns;  // names and globs
+    std::uint64_t groups = 0;
+  };
+
+  sluice_guard_slot slot{};
+  std::vector<sluice_guard_class> classes;
+  std::vector<sluice_guard_port> ports;          // SLUICE_GUARD_PORTS of them
+  std::array<Trie4, SLUICE_GUARD_TRIES> tries4;  // by sluice_guard_trie
+  std::array<Trie6, SLUICE_GUARD_TRIES> tries6;
+  std::vector<InterfaceGroups> interfaces;
+};
+
+// `counters`: one per rule, in the rules' order. Errors: too many rules, or too many kinds of
+// protect entries.
+Result<GuardTables> compile_guard(const std::vector<GuardRule>& rules,
+                                  std::span<const std::uint16_t> counters,
+                                  const std::vector<Protect>& protect,
+                                  const std::vector<std::uint16_t>& host_ports);
+
+}  // namespace sluice::kernel

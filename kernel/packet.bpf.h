@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* A frame, looked through to addresses, protocol and ports. Reads by helper, relative to the
+ * network header: the same for interfaces with and without a link layer, for linear and paged
+ * buffers, and no pointer arithmetic to prove. Nothing here decides. */
+#ifndef SLUICE_KERNEL_PACKET_BPF_H
+#define SLUICE_KERNEL_PACKET_BPF_H
+
+// clang-format off: the kernel's types come before the helpers that use them
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+// clang-format on
+
+#include "kernel/abi_guard.h"
+
+#define PACKET_MAX_VLAN_TAGS 2
+#define PACKET_IP_OFFSET 0x1fff
+#define PACKET_IP_MORE_FRAGMENTS 0x2000
+
+#define PROTOCOL_HOPOPTS 0
+#define PROTOCOL_ROUTING 43
+#define PROTOCOL_FRAGMENT 44
+#define PROTOCOL_AH 51
+#define PROTOCOL_ICMPV6 58
+#define PROTOCOL_DSTOPTS 60
+#define PROTOCOL_DCCP 33
+#define PROTOCOL_SCTP 132
+#define PROTOCOL_MOBILITY 135
+#define PROTOCOL_UDPLITE 136
+#define PROTOCOL_HIP 139
+#define PROTOCOL_SHIM6 140
+
+enum packet_parts {
+  PACKET_HAS_PORTS = 1 << 0,
+  PACKET_HAS_ICMP_TYPE = 1 << 1,
+  PACKET_LATER_FRAGMENT = 1 << 2,
+  PACKET_TOO_MANY_EXTENSIONS = 1 << 3,
+  PACKET_TRUNCATED = 1 << 4,
+};
+
+struct packet {
+  __be64 from[2]; /* IPv4 as ::ffff:a.b.c.d */
+  __be64 to[2];
+  __u32 segments;
+  __u32 bytes;
+  __u16 from_port; /* host order */
+  __u16 to_port;
+  __u16 protocol; /* or SLUICE_GUARD_NO_PROTOCOL */
+  __u8 version;   /* 4 or 6 */
+  __u8 parts;
+  __u8 icmp_type;
+};
+
+enum packet_verdict { PACKET_OK = 0, PACKET_NOT_IP = 1, PACKET_MALFORMED = 2 };
+
+/* The stretch of the packet that its own length field owns; padding behind it is not the packet. */
+struct packet_cursor {
+  __u32 offset; /* from the network header */
+  __u32 left;   /* bytes from there to the end that the header states */
+};
+
+static __always_inline int packet_load(struct __sk_buff* skb, __u32 offset, void* to,
+                                       __u32 length) {
+  if (bpf_skb_load_bytes_relative(skb, offset, to, length, BPF_HDR_START_NET) == 0) return 0;
+  /* Either the packet ends before, or these bytes lie in a page: bring them in, and ask again. */
+  __u32 all = skb->len;
+  if (offset + length > all) return -1;
+  __u32 want = offset + length + ETH_HLEN;
+  if (bpf_skb_pull_data(skb, want < all ? want : all)) return -1;
+  return bpf_skb_load_bytes_relative(skb, offset, to, length, BPF_HDR_START_NET) ? -1 : 0;
+}
+
+static __always_inline bool packet_is_vlan(__be16 type) {
+  return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
+}
+
+/* One tag may be in the buffer's metadata (offload, or the stack took it out), others in the frame.
+ */
+static __always_inline __be16 packet_network_type(struct __sk_buff* skb, __u32* offset) {
+  __be16 type = (__be16)skb->protocol;
+  int tags = skb->vlan_present ? 1 : 0;
+  for (int i = 0; i < PACKET_MAX_VLAN_TAGS; i++) {
+    struct {
+      __be16 control;
+      __be16 type;
+    } tag;
+    if (!packet_is_vlan(type) || tags >= PACKET_MAX_VLAN_TAGS) break;
+    if (packet_load(skb, *offset, &tag, sizeof(tag))) return 0;
+    *offset += sizeof(tag);
+    type = tag.type;
+    tags++;
+  }
+  return type;
+}
+
+static __always_inline bool packet_protocol_has_ports(__u16 protocol) {
+  return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == PROTOCOL_SCTP ||
+         protocol == PROTOCOL_DCCP || protocol == PROTOCOL_UDPLITE;
+}
+
+/* `early`: the four bytes at the cursor, where they are at hand already. */
+static __always_inline void packet_transport(struct __sk_buff* skb, struct packet* p,
+                                             const struct packet_cursor* at, const __be16* early) {
+  __be16 ports[2];
+  if (packet_protocol_has_ports(p->protocol)) {
+    if (at->left < sizeof(ports)) {
+      p->parts |= PACKET_TRUNCATED;
+      return;
+    }
+    if (early) {
+      ports[0] = early[0];
+      ports[1] = early[1];
+    } else if (packet_load(skb, at->offset, ports, sizeof(ports))) {
+      p->parts |= PACKET_TRUNCATED;
+      return;
+    }
+    p->from_port = bpf_ntohs(ports[0]);
+    p->to_port = bpf_ntohs(ports[1]);
+    p->parts |= PACKET_HAS_PORTS;
+  } else if (p->protocol == (p->version == 4 ? IPPROTO_ICMP : PROTOCOL_ICMPV6)) {
+    if (at->left < 1 || packet_load(skb, at->offset, &p->icmp_type, 1))
+      p->parts |= PACKET_TRUNCATED;
+    else
+      p->parts |= PACKET_HAS_ICMP_TYPE;
+  }
+}
+
+static __always_inline int packet_parse_v4(struct __sk_buff* skb, __u32 offset, struct packet* p) {
+  struct {
+    struct iphdr ip;
+    __be16 ports[2];
+  } head;
+  bool early =
+      bpf_skb_load_bytes_relative(skb, offset, &head, sizeof(head), BPF_HDR_START_NET) == 0;
+  if (!early && packet_load(skb, offset, &head.ip, sizeof(head.ip))) return PACKET_MALFORMED;
+  if (head.ip.version != 4 || head.ip.ihl < 5) return PACKET_MALFORMED;
+  __u32 total = bpf_ntohs(head.ip.tot_len);
+  if (total == 0 && skb->gso_segs > 1)
+    total = 0xffffffff; /* BIG TCP: longer than the field can say */
+  if (total < sizeof(head.ip)) return PACKET_MALFORMED;
+
+  /* ::ffff:a.b.c.d by 32-bit stores: the second half of the key is one word of the header each. */
+  p->version = 4;
+  p->from[0] = 0;
+  p->from[1] = bpf_cpu_to_be64(0x0000ffff00000000ULL | bpf_ntohl(head.ip.saddr));
+  p->to[0] = 0;
+  p->to[1] = bpf_cpu_to_be64(0x0000ffff00000000ULL | bpf_ntohl(head.ip.daddr));
+  p->protocol = head.ip.protocol;
+  if (head.ip.frag_off & bpf_htons(PACKET_IP_OFFSET)) {
+    p->parts |= PACKET_LATER_FRAGMENT;
+    return PACKET_OK;
+  }
+  __u32 length = head.ip.ihl * 4;
+  struct packet_cursor at = {.offset = offset + length,
+                             .left = total > length ? total - length : 0};
+  packet_transport(skb, p, &at, early && length == sizeof(head.ip) ? head.ports : 0);
+  return PACKET_OK;
+}
+
+static __always_inline bool packet_is_extension(__u8 next) {
+  return next == PROTOCOL_HOPOPTS || next == PROTOCOL_ROUTING || next == PROTOCOL_FRAGMENT ||
+         next == PROTOCOL_DSTOPTS || next == PROTOCOL_AH || next == PROTOCOL_MOBILITY ||
+         next == PROTOCOL_HIP || next == PROTOCOL_SHIM6;
+}
+
+/* Steps over one extension header. Returns false when the walk ends: truncated, or a later
+ * fragment. */
+static __always_inline bool packet_step(struct __sk_buff* skb, struct packet* p,
+                                        struct packet_cursor* at, __u8* next) {
+  struct {
+    __u8 next;
+    __u8 length;
+    __be16 fragment;
+  } head;
+  __u32 size = sizeof(head);
+  if (at->left < 8 || packet_load(skb, at->offset, &head, size)) {
+    p->parts |= PACKET_TRUNCATED;
+    return false;
+  }
+  if (*next == PROTOCOL_FRAGMENT) {
+    size = 8;
+    if (head.fragment & bpf_htons(0xfff8)) {
+      p->parts |= PACKET_LATER_FRAGMENT;
+      p->protocol = head.next;
+      return false;
+    }
+  } else if (*next == PROTOCOL_AH) {
+    size = (head.length + 2) * 4; /* RFC 4302: in words, less two */
+  } else {
+    size = (head.length + 1) * 8;
+  }
+  if (size > at->left) {
+    p->parts |= PACKET_TRUNCATED;
+    return false;
+  }
+  at->offset += size;
+  at->left -= size;
+  *next = head.next;
+  return true;
+}
+
+static __always_inline int packet_parse_v6(struct __sk_buff* skb, __u32 offset, struct packet* p) {
+  struct {
+    struct ipv6hdr ip;
+    __be16 ports[2];
+  } head;
+  bool early =
+      bpf_skb_load_bytes_relative(skb, offset, &head, sizeof(head), BPF_HDR_START_NET) == 0;
+  if (!early && packet_load(skb, offset, &head.ip, sizeof(head.ip))) return PACKET_MALFORMED;
+  if (head.ip.version != 6) return PACKET_MALFORMED;
+  p->version = 6;
+  __builtin_memcpy(p->from, &head.ip.saddr, 16);
+  __builtin_memcpy(p->to, &head.ip.daddr, 16);
+
+  __u8 next = head.ip.nexthdr;
+  struct packet_cursor at = {.offset = offset + sizeof(head.ip),
+                             .left = bpf_ntohs(head.ip.payload_len)};
+  /* RFC 2675: a jumbogram says 0 here, and its length in a hop-by-hop option; BIG TCP says 0 too.
+   */
+  if (at.left == 0 && (next == PROTOCOL_HOPOPTS || skb->gso_segs > 1)) at.left = 0xffff0000;
+  const __be16* ports = early ? head.ports : 0;
+  for (int i = 0; i < SLUICE_GUARD_MAX_EXTENSIONS; i++) {
+    if (!packet_is_extension(next)) break;
+    ports = 0;
+    if (!packet_step(skb, p, &at, &next)) return PACKET_OK;
+  }
+  if (packet_is_extension(next)) {
+    p->parts |= PACKET_TOO_MANY_EXTENSIONS;
+    return PACKET_OK;
+  }
+  p->protocol = next;
+  packet_transport(skb, p, &at, ports);
+  return PACKET_OK;
+}
+
+/* Global: the verifier proves it once and on its own, whatever calls it. So with the other
+ * functions that are not inlined. */
+__attribute__((noinline)) int packet_parse(struct __sk_buff* skb, struct packet* p) {
+  if (!p) return PACKET_NOT_IP;
+  __u32 offset = 0;
+  __be16 type = packet_network_type(skb, &offset);
+  p->protocol = SLUICE_GUARD_NO_PROTOCOL;
+  if (type == bpf_htons(ETH_P_IP)) return packet_parse_v4(skb, offset, p);
+  if (type == bpf_htons(ETH_P_IPV6)) return packet_parse_v6(skb, offset, p);
+  return PACKET_NOT_IP;
+}
+
+#endif
