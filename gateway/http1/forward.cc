@@ -125,7 +125,9 @@ class RequestForwarder {
       put_field("host", host, out_);
       drop.add(KnownField::host);
     }
-    if (!options_.keep_expect) drop.add(KnownField::expect);
+    // HTTP/1.0 has no 100 to wait for (RFC 9110 section 10.1.1), but as 1.1 the origin would send
+    // one.
+    if (!options_.keep_expect || head_.minor_version_ == 0) drop.add(KnownField::expect);
     put_kept_fields(head_.base_, head_.fields_, head_.size_, drop, out_);
     connection_fields();
     put_extras(options_.add, out_);

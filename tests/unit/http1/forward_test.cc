@@ -138,6 +138,11 @@ TEST(ForwardRequest, Expect) {
   const std::string in =
       "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n";
   EXPECT_EQ(Forwarded(in, {.keep_expect = true}).text, in);
+  EXPECT_EQ(
+      Forwarded("POST / HTTP/1.0\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n",
+                {.keep_expect = true})
+          .text,
+      "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n");
 }
 
 TEST(ForwardRequest, FragmentedHeadsFitOrAreRefused) {
