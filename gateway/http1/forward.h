@@ -57,7 +57,8 @@ struct RequestForwarding {
   std::string_view host{};
   std::span<const ExtraField> add{};  // behind the client's fields, in this order
   KnownFieldSet remove{};             // besides hop-by-hop: for what `add` replaces
-  bool keep_expect = false;  // pass Expect: 100-continue on (the caller then relays the 100)
+  bool keep_expect =
+      false;  // pass Expect on, from HTTP/1.1 clients only; the caller relays the 100
 };
 
 // Transfer-Encoding is re-made as "chunked" where the body is. Upgrade and its Connection are
