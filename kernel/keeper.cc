@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernel/guard.h"
 #include "kernel/interception.h"
 #include "kernel/message.h"
 #include "kernel/node_addresses.h"
@@ -27,6 +28,9 @@ class KeeperImpl final : public Keeper {
   }
 
   Result<void> start() {
+    auto guard = Guard::open(pins_);
+    if (!guard) return std::unexpected(guard.error());
+    guard_ = std::move(*guard);
     auto steering = Steering::open(pins_);
     if (!steering) return std::unexpected(steering.error());
     steering_ = std::move(*steering);
@@ -43,6 +47,7 @@ class KeeperImpl final : public Keeper {
   Result<void> commit() override;
 
   void abandon() override {
+    guard_->abandon();
     steering_->abandon();
     interception_->abandon();
     prepared_.reset();
@@ -59,10 +64,12 @@ class KeeperImpl final : public Keeper {
   void tick(bool gateway_alive) override;
 
   Result<void> ban(const Prefix& source, std::chrono::seconds duration,
-                   const std::string& reason) override;
-  Result<bool> unban(const Prefix& source) override;
-  std::vector<Ban> bans() const override;
-  std::vector<RuleCounter> rule_counters() const override;
+                   const std::string& reason) override {
+    return guard_->ban(source, duration, reason);
+  }
+  Result<bool> unban(const Prefix& source) override { return guard_->unban(source); }
+  std::vector<Ban> bans() const override { return guard_->bans(); }
+  std::vector<RuleCounter> rule_counters() const override { return guard_->rule_counters(); }
   std::vector<Sample> samples() const override;
   std::uint64_t generation() const override { return generation_; }
 
@@ -80,6 +87,7 @@ class KeeperImpl final : public Keeper {
   Result<void> prepare_parts(const Plan& plan);
 
   PinDirectory pins_;
+  std::unique_ptr<Guard> guard_;
   std::unique_ptr<Steering> steering_;
   std::unique_ptr<Interception> interception_;
   std::vector<OwnedSocket> sockets_;
@@ -98,6 +106,7 @@ Result<void> KeeperImpl::prepare_parts(const Plan& plan) {
   if (!steered) return std::unexpected(steered.error());
   std::move(steered->begin(), steered->end(), std::back_inserter(*sockets));
   if (auto ok = interception_->prepare(plan, *own); !ok) return ok;
+  if (auto ok = guard_->prepare(plan.guard, plan.protect, plan.host_ports); !ok) return ok;
   if (auto ok = steering_->prepare(plan, *sockets, *own); !ok) return ok;
   prepared_ = Prepared{plan.generation, std::move(*sockets)};
   return {};
@@ -105,6 +114,7 @@ Result<void> KeeperImpl::prepare_parts(const Plan& plan) {
 
 Result<void> KeeperImpl::commit() {
   if (!prepared_) return std::unexpected(Error{"nothing is prepared"});
+  if (auto ok = guard_->commit(prepared_->generation); !ok) return ok;
   if (auto ok = steering_->commit(); !ok) return ok;
   if (auto ok = interception_->commit(); !ok) return ok;
   // Sockets that no plan uses any more close here; the gateway's duplicates drain what they hold.
@@ -123,26 +133,16 @@ void KeeperImpl::tick(bool gateway_alive) {
     good = steering_->follow_addresses(*own).has_value() && good;
     good = interception_->tick(gateway_alive, *own).has_value() && good;
   }
+  good = guard_->tick().has_value() && good;
   if (!good) failed_ticks_++;
-}
-
-Result<void> KeeperImpl::ban(const Prefix&, std::chrono::seconds, const std::string&) {
-  return {};
-}
-Result<bool> KeeperImpl::unban(const Prefix&) {
-  return false;
-}
-std::vector<Ban> KeeperImpl::bans() const {
-  return {};
-}
-std::vector<RuleCounter> KeeperImpl::rule_counters() const {
-  return {};
 }
 
 std::vector<Sample> KeeperImpl::samples() const {
   auto samples = steering_->samples();
-  auto more = interception_->samples();
-  std::move(more.begin(), more.end(), std::back_inserter(samples));
+  for (auto& sample : interception_->samples())
+    samples.push_back(std::move(sample));
+  for (auto& sample : guard_->samples())
+    samples.push_back(std::move(sample));
   samples.push_back({"sluice_keeper_failed_ticks_total",
                      {},
                      static_cast<double>(failed_ticks_),
@@ -164,6 +164,8 @@ Result<std::unique_ptr<Keeper>> Keeper::open(const KeeperOptions& options) {
 
 Result<std::vector<std::string>> cleanup(const KeeperOptions& options) {
   std::vector<std::string> removed = remove_interception();
+  for (auto& line : Guard::cleanup(options.pin_root))
+    removed.push_back(std::move(line));
   for (auto& line : remove_pins(options.pin_root, ""))
     removed.push_back(std::move(line));
   return removed;

@@ -60,13 +60,13 @@ Plan forward_plan(OnExit on_exit = OnExit::closed) {
   plan.intercepts = {
       entry(WayIn::forward, {"10.2.0.0/16", "fd02::/16"}, {{80, 80}, {8000, 8999}}, 0)};
   plan.intercepts[0].on_exit = on_exit;
-  plan.intercepts[0].lease = std::chrono::milliseconds(400);
+  plan.intercepts[0].lease = std::chrono::milliseconds(1500);
   return plan;
 }
 
 void wait_until_lease_is_gone() {
   for (int i = 0; i < 100; i++) {
-    if (shell("nft list set inet sluice lease_400ms").find("tcp") == std::string::npos) return;
+    if (shell("nft list set inet sluice lease_1500ms").find("tcp") == std::string::npos) return;
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
   FAIL() << "the lease never ran out";
@@ -338,7 +338,7 @@ TEST(Output, BypassAfterTheLease) {
     Plan plan = plan_with({"out"});
     plan.intercepts = {entry(WayIn::output, {"10.2.0.0/16"}, {{80, 80}}, 0)};
     plan.intercepts[0].on_exit = OnExit::bypass;
-    plan.intercepts[0].lease = std::chrono::milliseconds(400);
+    plan.intercepts[0].lease = std::chrono::milliseconds(1500);
     put_in_force(*keeper, plan);
     wait_until_lease_is_gone();
     Fd client = connect_to("10.2.0.2", 80);
@@ -379,6 +379,32 @@ TEST(KeeperTest, CleanStopAndCleanupLeaveNothing) {
     EXPECT_EQ(traces(), before) << "and it does not come back";
     keeper.reset();
     EXPECT_EQ(cleanup({.pin_root = kPinRoot})->size(), 0U) << "twice is fine";
+  });
+}
+
+TEST(KeeperTest, DropRulesStayInForceAfterTheEndUntilCleanup) {
+  in_sandbox([] {
+    Topology net;
+    Fd origin = net.listen_at_origin("10.2.0.2", 80);
+    Plan plan = forward_plan();
+    plan.guard.enabled = true;
+    plan.guard.interfaces = {"toclient"};
+    GuardRule rule;
+    rule.name = "client";
+    rule.match.from = prefixes({"10.1.0.2"});
+    rule.protocol = 6;
+    plan.guard.rules = {rule};
+    auto keeper = open_keeper();
+    put_in_force(*keeper, plan);
+    EXPECT_FALSE(net.connect_from_client("10.2.0.2", 80, 1)) << "dropped before it is intercepted";
+    EXPECT_TRUE(net.connect_from_client("fd02::2", 80)) << "the other version is caught as before";
+    EXPECT_GT(keeper->rule_counters().at(0).packets, 0U);
+    keeper->stop_intercepting();
+    keeper.reset();
+    EXPECT_FALSE(net.connect_from_client("10.2.0.2", 80, 1)) << "still dropped, with nobody alive";
+    EXPECT_TRUE(cleanup({.pin_root = kPinRoot}));
+    EXPECT_TRUE(net.connect_from_client("10.2.0.2", 80));
+    EXPECT_TRUE(accept_from(origin.get()));
   });
 }
 
