@@ -1,0 +1,132 @@
+#include "gateway/main/admin_commands.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gateway/main/kernel_plan.h"
+
+namespace sluice::control {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::int64_t kMaxBanSeconds = 365LL * 86400;
+
+std::string text_of(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+}
+
+std::optional<kernel::Prefix> address_of(const json::object& request) {
+  const auto prefix = policy::Prefix::parse(text_of(request, "address"));
+  if (!prefix) return std::nullopt;
+  return to_kernel(*prefix);
+}
+
+json::object bad_address(const json::object& request) {
+  return admin_error("'" + text_of(request, "address") +
+                     "' is not an address or prefix; write 192.0.2.1, 192.0.2.0/24 or "
+                     "2001:db8::/64 (host bits zero)");
+}
+
+}  // namespace
+
+json::object admin_error(const std::string& message) {
+  return {{"ok", false}, {"error", message}};
+}
+
+void AdminCommands::handle(const json::object& request, const Respond& respond) const {
+  const std::string name = text_of(request, "command");
+  const auto it = commands_.find(name);
+  if (it == commands_.end()) return respond(admin_error("unknown command '" + name + "'"));
+  it->second(request, respond);
+}
+
+json::object status_head(const std::string& mode, const PolicyReloader& reloader,
+                         std::chrono::steady_clock::time_point started) {
+  const auto uptime = std::chrono::steady_clock::now() - started;
+  return {{"ok", true},
+          {"version", SLUICE_VERSION},
+          {"mode", mode},
+          {"pid", ::getpid()},
+          {"uptime_seconds", std::chrono::duration_cast<std::chrono::seconds>(uptime).count()},
+          {"generation", reloader.generation()},
+          {"network_namespace", network_namespace()},
+          {"policy",
+           json::object{{"path", reloader.path()}, {"last_reload", reloader.last().to_json()}}}};
+}
+
+void merge_gateway_status(json::object& status, const std::string& gateway_json) {
+  boost::system::error_code error;
+  const json::value parsed = json::parse(gateway_json, error);
+  if (error || !parsed.is_object()) return;
+  for (const auto& [key, value] : parsed.as_object()) {
+    if (!status.contains(key)) status.emplace(key, value);
+  }
+}
+
+void handle_reload(PolicyReloader& reloader, const AdminCommands::Respond& respond) {
+  reloader.reload([respond](const ReloadOutcome& outcome) { respond(outcome.to_json()); });
+}
+
+json::object handle_ban(kernel::Keeper& keeper, const json::object& request) {
+  const auto source = address_of(request);
+  if (!source) return bad_address(request);
+  const json::value* seconds = request.if_contains("seconds");
+  if (seconds == nullptr || !seconds->is_int64() || seconds->as_int64() < 1 ||
+      seconds->as_int64() > kMaxBanSeconds)
+    return admin_error("a ban lasts 1 second to 365 days");
+  std::string reason = text_of(request, "reason");
+  if (reason.empty()) reason = "by hand";
+  if (auto banned = keeper.ban(*source, std::chrono::seconds(seconds->as_int64()), reason); !banned)
+    return admin_error(banned.error().message);
+  return {{"ok", true},
+          {"address", from_kernel(*source).to_string()},
+          {"seconds", seconds->as_int64()}};
+}
+
+json::object handle_unban(kernel::Keeper& keeper, const json::object& request) {
+  const auto source = address_of(request);
+  if (!source) return bad_address(request);
+  const auto removed = keeper.unban(*source);
+  if (!removed) return admin_error(removed.error().message);
+  return {{"ok", true}, {"address", from_kernel(*source).to_string()}, {"was_banned", *removed}};
+}
+
+json::object handle_bans(const kernel::Keeper& keeper) {
+  json::array bans;
+  for (const auto& ban : keeper.bans())
+    bans.push_back(json::object{{"address", from_kernel(ban.source).to_string()},
+                                {"seconds_left", ban.left.count()},
+                                {"packets", ban.packets},
+                                {"bytes", ban.bytes},
+                                {"reason", ban.reason}});
+  return {{"ok", true}, {"bans", std::move(bans)}};
+}
+
+json::object handle_drops(const kernel::Keeper& keeper) {
+  json::array rules;
+  for (const auto& counter : keeper.rule_counters())
+    rules.push_back(
+        json::object{{"rule", counter.rule},
+                     {"action", counter.action == kernel::GuardAction::drop ? "drop" : "count"},
+                     {"packets", counter.packets},
+                     {"bytes", counter.bytes}});
+  std::uint64_t packets = 0;
+  std::uint64_t bytes = 0;
+  const auto bans = keeper.bans();
+  for (const auto& ban : bans) {
+    packets += ban.packets;
+    bytes += ban.bytes;
+  }
+  return {{"ok", true},
+          {"rules", std::move(rules)},
+          {"bans", json::object{{"entries", bans.size()}, {"packets", packets}, {"bytes", bytes}}}};
+}
+
+std::uint64_t network_namespace() {
+  struct stat status{};
+  return ::stat("/proc/self/ns/net", &status) == 0 ? status.st_ino : 0;
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,41 @@
+// One entry of the command line's table.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "gateway/main/arguments.h"
+
+namespace sluice::control {
+
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailed = 1;
+inline constexpr int kExitUsage = 2;
+
+struct Command {
+  std::string_view name;
+  std::string_view words;    // of the usage line: "ADDRESS"
+  std::string_view summary;  // one line
+  std::string_view details;  // the rest of its --help
+  std::span<const OptionSpec> options;
+  std::size_t min_words = 0;
+  std::size_t max_words = 0;
+  int (*run)(const Arguments& arguments) = nullptr;
+};
+
+extern const Command kRunCommand;
+extern const Command kCheckCommand;
+extern const Command kStatusCommand;
+extern const Command kDropsCommand;
+extern const Command kBanCommand;
+extern const Command kUnbanCommand;
+extern const Command kBansCommand;
+extern const Command kReloadCommand;
+extern const Command kDrainCommand;
+extern const Command kCleanupCommand;
+extern const Command kVersionCommand;
+
+// Not for people: what the keeper starts.
+int run_gateway_process(int channel);
+
+}  // namespace sluice::control

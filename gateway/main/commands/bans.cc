@@ -1,0 +1,150 @@
+#include <array>
+#include <iostream>
+
+#include "gateway/main/admin_commands.h"
+#include "gateway/main/command.h"
+#include "gateway/main/commands/ask.h"
+#include "gateway/main/table.h"
+#include "policy/address.h"
+
+namespace sluice::control {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::array kBanOptions{
+    OptionSpec{"for", "DURATION", "10s, 10m, 2h, 1d; default 10m"},
+    OptionSpec{"reason", "TEXT", "for people; shown by `sluice bans`"},
+    kSocketOption,
+    kOutputOption,
+    kPinRootOption,
+};
+constexpr std::array kOptions{kSocketOption, kOutputOption, kPinRootOption};
+
+bool is_prefix(const std::string& text) {
+  if (policy::Prefix::parse(text)) return true;
+  std::cerr << "sluice: '" << text
+            << "' is not an address or prefix; write 192.0.2.1, 192.0.2.0/24 or 2001:db8::/64\n";
+  return false;
+}
+
+int ban(const Arguments& arguments) {
+  const std::string& address = arguments.words()[0];
+  if (!is_prefix(address)) return kExitUsage;
+  const auto seconds = parse_seconds(arguments.get("for", "10m"));
+  if (!seconds) {
+    std::cerr << "sluice: --for is a duration of whole seconds: 30s, 10m, 2h or 1d\n";
+    return kExitUsage;
+  }
+  const json::object request{{"command", "ban"},
+                             {"address", address},
+                             {"seconds", *seconds},
+                             {"reason", arguments.get("reason")}};
+  return ask_or_open_pins(
+      arguments, request, [&](kernel::Keeper& keeper) { return handle_ban(keeper, request); },
+      [&](const json::object&) {
+        std::cout << "banned " << address << " for " << human_seconds(*seconds) << '\n';
+      });
+}
+
+int unban(const Arguments& arguments) {
+  const std::string& address = arguments.words()[0];
+  if (!is_prefix(address)) return kExitUsage;
+  const json::object request{{"command", "unban"}, {"address", address}};
+  return ask_or_open_pins(
+      arguments, request, [&](kernel::Keeper& keeper) { return handle_unban(keeper, request); },
+      [&](const json::object& answer) {
+        const bool was = text_at(answer, "was_banned") == "true";
+        std::cout << address << (was ? " is no longer banned\n" : " was not banned\n");
+      });
+}
+
+void show_bans(const json::object& answer) {
+  Table table({"ADDRESS", "LEFT", "PACKETS", "BYTES", "REASON"});
+  for (const auto& value : array_at(answer, "bans")) {
+    const json::object& ban = value.as_object();
+    table.add(
+        {text_at(ban, "address"), human_seconds(static_cast<long>(number_at(ban, "seconds_left"))),
+         count_at(ban, "packets"), human_bytes(number_at(ban, "bytes")), text_at(ban, "reason")});
+  }
+  if (table.empty()) {
+    std::cout << "nobody is banned\n";
+  } else {
+    table.print();
+  }
+}
+
+int bans(const Arguments& arguments) {
+  return ask_or_open_pins(
+      arguments, {{"command", "bans"}}, [](kernel::Keeper& keeper) { return handle_bans(keeper); },
+      show_bans);
+}
+
+void show_drops(const json::object& answer) {
+  Table table({"RULE", "ACTION", "PACKETS", "BYTES"});
+  for (const auto& value : array_at(answer, "rules")) {
+    const json::object& rule = value.as_object();
+    table.add({text_at(rule, "rule"), text_at(rule, "action"), count_at(rule, "packets"),
+               human_bytes(number_at(rule, "bytes"))});
+  }
+  const json::object& all = object_at(answer, "bans");
+  table.add({"(bans: " + count_at(all, "entries") + ")", "drop", count_at(all, "packets"),
+             human_bytes(number_at(all, "bytes"))});
+  table.print();
+}
+
+int drops(const Arguments& arguments) {
+  return ask_or_open_pins(
+      arguments, {{"command", "drops"}},
+      [](kernel::Keeper& keeper) { return handle_drops(keeper); }, show_drops);
+}
+
+constexpr std::string_view kWithoutProcess =
+    "Works without a running sluice too: as root, in the same network namespace, on what the last "
+    "one left pinned.";
+
+}  // namespace
+
+const Command kBanCommand{
+    .name = "ban",
+    .words = "ADDRESS",
+    .summary = "Drop every packet of an address or prefix in the kernel, for a while.",
+    .details =
+        "What the policy protects is never banned. A second ban replaces the first.\n"
+        "Works without a running sluice too: as root, on what the last one left pinned.",
+    .options = kBanOptions,
+    .min_words = 1,
+    .max_words = 1,
+    .run = ban,
+};
+
+const Command kUnbanCommand{
+    .name = "unban",
+    .words = "ADDRESS",
+    .summary = "End a ban, given as `sluice bans` shows it.",
+    .details = kWithoutProcess,
+    .options = kOptions,
+    .min_words = 1,
+    .max_words = 1,
+    .run = unban,
+};
+
+const Command kBansCommand{
+    .name = "bans",
+    .words = "",
+    .summary = "Who is banned, for how long still, and what was dropped of theirs.",
+    .details = kWithoutProcess,
+    .options = kOptions,
+    .run = bans,
+};
+
+const Command kDropsCommand{
+    .name = "drops",
+    .words = "",
+    .summary = "What the guard dropped and counted, by rule.",
+    .details = kWithoutProcess,
+    .options = kOptions,
+    .run = drops,
+};
+
+}  // namespace sluice::control

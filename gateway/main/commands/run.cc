@@ -1,0 +1,102 @@
+#include <array>
+#include <cstdio>
+#include <iostream>
+#include <unistd.h>
+
+#include "gateway/control/admin_server.h"
+#include "gateway/log.h"
+#include "gateway/main/command.h"
+#include "gateway/main/commands/ask.h"
+#include "gateway/main/first_policy.h"
+#include "gateway/main/keeper_process.h"
+#include "gateway/main/machine_limits.h"
+#include "gateway/main/plain_process.h"
+
+namespace sluice::control {
+namespace {
+
+using gateway::log_info;
+using gateway::log_warn;
+
+constexpr std::array kOptions{
+    OptionSpec{"policy", "PATH", "a file or a directory of *.yaml, default /etc/sluice"},
+    kSocketOption,
+    kPinRootOption,
+    OptionSpec{"log-level", "LEVEL", "debug, info (default), warn or error"},
+};
+
+bool set_level(const std::string& name) {
+  constexpr std::array<std::pair<std::string_view, gateway::LogLevel>, 4> kLevels{{
+      {"debug", gateway::LogLevel::debug},
+      {"info", gateway::LogLevel::info},
+      {"warn", gateway::LogLevel::warn},
+      {"error", gateway::LogLevel::error},
+  }};
+  for (const auto& [text, level] : kLevels) {
+    if (text != name) continue;
+    gateway::set_log_level(level);
+    return true;
+  }
+  return false;
+}
+
+void say_limits(const policy::Config& config) {
+  const DescriptorLimit limit = raise_descriptor_limit();
+  const std::uint64_t allowed = connections_allowed(limit.allowed);
+  log_info(
+      "control", "open descriptors",
+      {{"found", limit.found}, {"limit", limit.allowed}, {"allows_proxied_connections", allowed}});
+  for (const auto& listener : config.listeners) {
+    if (listener.max_connections > allowed)
+      log_warn("control", "max_connections is more than the descriptors allow",
+               {{"listener", listener.name},
+                {"max_connections", listener.max_connections},
+                {"allowed", allowed}});
+  }
+}
+
+int run(const Arguments& arguments) {
+  if (!set_level(arguments.get("log-level", "info"))) {
+    std::cerr << "sluice: --log-level is debug, info, warn or error\n";
+    return kExitUsage;
+  }
+  RunOptions options;
+  options.policy_path = arguments.get("policy", options.policy_path);
+  options.pin_root = arguments.get("pin-root", options.pin_root);
+  options.socket_path = gateway::admin_socket_path(arguments.get("socket"));
+
+  auto first = load_first_policy(options.policy_path);
+  if (!first) {
+    std::cerr << first.error()
+              << "\nsluice: the policy is broken, and there is no last good one to run instead\n";
+    return kExitFailed;
+  }
+  if (!first->problem.empty()) std::cerr << first->problem << '\n';
+  for (const auto& warning : first->policy.warnings)
+    log_warn("policy", warning.to_string());
+  say_limits(first->policy.config());
+  if (first->policy.config().needs_kernel()) return run_keeper_process(options, std::move(*first));
+  return run_plain_process(options, std::move(*first));
+}
+
+}  // namespace
+
+const Command kRunCommand{
+    .name = "run",
+    .words = "",
+    .summary =
+        "Run in the foreground, log to standard error, say `ready` when every listener serves.",
+    .details =
+        "With a policy that only has `bind` listeners this is one process and needs no privilege. "
+        "With intercept,\n"
+        "guard or bans it needs root: a keeper holds what is in the kernel, and a gateway process "
+        "without\n"
+        "capabilities moves the bytes.\n\n"
+        "The policy is read again when it changes on disk, on SIGHUP and on `sluice reload`. "
+        "SIGTERM and SIGINT\n"
+        "drain and end with 0; a second one ends at once.",
+    .options = kOptions,
+    .run = run,
+};
+
+}  // namespace sluice::control

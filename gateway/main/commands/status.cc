@@ -1,0 +1,104 @@
+#include <array>
+#include <iostream>
+
+#include "gateway/main/command.h"
+#include "gateway/main/commands/ask.h"
+#include "gateway/main/table.h"
+
+namespace sluice::control {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::array kOptions{kSocketOption, kOutputOption};
+
+void show_head(const json::object& status) {
+  std::cout << "sluice " << text_at(status, "version") << ", " << text_at(status, "mode")
+            << " mode, pid " << text_at(status, "pid") << ", up "
+            << human_seconds(static_cast<long>(number_at(status, "uptime_seconds"))) << '\n';
+  const json::object& policy = object_at(status, "policy");
+  const json::object& last = object_at(policy, "last_reload");
+  std::cout << "policy " << text_at(policy, "path") << ", generation "
+            << count_at(status, "generation");
+  if (const std::string at = text_at(last, "at"); !at.empty())
+    std::cout << "; last reload " << at << ": " << text_at(last, "result");
+  std::cout << '\n';
+  if (const std::string error = text_at(last, "error"); !error.empty())
+    std::cout << (colours() ? "\x1b[31m" : "")
+              << "THE POLICY ON DISK IS REFUSED, the old one stays:\n"
+              << error << (colours() ? "\x1b[0m\n" : "\n");
+  const json::object& process = object_at(status, "gateway");
+  if (!process.empty())
+    std::cout << "gateway pid " << text_at(process, "pid") << ", "
+              << (text_at(process, "alive") == "true" ? "serving" : "NOT SERVING") << ", restarts "
+              << count_at(process, "restarts") << '\n';
+  if (const std::string error = text_at(status, "gateway_error"); !error.empty())
+    std::cout << error << '\n';
+}
+
+// A table of whatever scalars the objects of an array have: what the gateway tells can grow without
+// a change here.
+void show_objects(const std::string& title, const json::array& objects, const std::string& nested) {
+  if (objects.empty() || !objects.front().is_object()) return;
+  std::vector<std::string> keys;
+  std::vector<std::string> heads;
+  for (const auto& [key, value] : objects.front().as_object()) {
+    if (value.is_structured() || key == nested) continue;
+    keys.emplace_back(key);
+    std::string head(key);
+    for (char& c : head)
+      c = c == '_' ? ' ' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    heads.push_back(std::move(head));
+  }
+  if (keys.empty()) return;
+  Table table(std::move(heads));
+  for (const auto& value : objects) {
+    if (!value.is_object()) continue;
+    std::vector<std::string> row;
+    for (const auto& key : keys)
+      row.push_back(text_at(value.as_object(), key));
+    table.add(std::move(row));
+  }
+  std::cout << '\n' << title << '\n';
+  table.print();
+}
+
+// Endpoints as rows of their own, with the upstream's name before them.
+json::array endpoints_of(const json::array& upstreams) {
+  json::array out;
+  for (const auto& value : upstreams) {
+    if (!value.is_object()) continue;
+    for (const auto& endpoint : array_at(value.as_object(), "endpoints")) {
+      if (!endpoint.is_object()) continue;
+      json::object row{{"upstream", text_at(value.as_object(), "name")}};
+      for (const auto& [key, field] : endpoint.as_object())
+        row[key] = field;
+      out.push_back(std::move(row));
+    }
+  }
+  return out;
+}
+
+void show(const json::object& status) {
+  show_head(status);
+  show_objects("listeners", array_at(status, "listeners"), "");
+  show_objects("upstreams", array_at(status, "upstreams"), "endpoints");
+  show_objects("endpoints", endpoints_of(array_at(status, "upstreams")), "");
+}
+
+int status(const Arguments& arguments) {
+  return ask_and_show(arguments, {{"command", "status"}}, show);
+}
+
+}  // namespace
+
+const Command kStatusCommand{
+    .name = "status",
+    .words = "",
+    .summary = "What serves: listeners, upstreams and their health, generation, last reload.",
+    .details = "",
+    .options = kOptions,
+    .run = status,
+};
+
+}  // namespace sluice::control

@@ -1,0 +1,23 @@
+// The policy of a start: the one on disk, or the last good one where that is broken.
+#pragma once
+
+#include <expected>
+#include <string>
+
+#include "gateway/main/compiled_policy.h"
+
+namespace sluice::control {
+
+struct FirstPolicy {
+  CompiledPolicy policy;
+  std::string problem;  // why this is not the policy on disk; empty: it is
+};
+
+// The error is everything that is wrong with the policy on disk, a line each.
+std::expected<FirstPolicy, std::string> load_first_policy(const std::string& path);
+
+// Keeps `policy` for later starts. Says so, once per reason, where it cannot; nothing else depends
+// on it.
+void keep_as_last_good(const CompiledPolicy& policy);
+
+}  // namespace sluice::control

@@ -1,0 +1,103 @@
+#include "gateway/main/gateway_child.h"
+
+#include <cerrno>
+#include <cstring>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "gateway/log.h"
+
+namespace sluice::control {
+namespace {
+
+namespace protocol = kernel::protocol;
+
+constexpr int kChannelFd = 3;  // in the child, after standard error
+
+// posix_spawn's attributes, given back whatever happens.
+struct SpawnSetup {
+  posix_spawn_file_actions_t actions{};
+  posix_spawnattr_t attributes{};
+  SpawnSetup() {
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+  }
+  ~SpawnSetup() {
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+  }
+  SpawnSetup(const SpawnSetup&) = delete;
+  SpawnSetup& operator=(const SpawnSetup&) = delete;
+};
+
+std::expected<pid_t, std::string> start_process(int channel) {
+  SpawnSetup setup;
+  posix_spawn_file_actions_adddup2(&setup.actions, channel, kChannelFd);
+  sigset_t none;
+  sigemptyset(&none);
+  sigset_t all;
+  sigfillset(&all);
+  posix_spawnattr_setsigmask(&setup.attributes, &none);
+  posix_spawnattr_setsigdefault(&setup.attributes, &all);
+  posix_spawnattr_setflags(&setup.attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+
+  char name[] = "sluice";
+  char command[] = "gateway-process";
+  char fd[] = "3";
+  char* arguments[] = {name, command, fd, nullptr};
+  pid_t pid = -1;
+  const int error =
+      ::posix_spawn(&pid, "/proc/self/exe", &setup.actions, &setup.attributes, arguments, environ);
+  if (error != 0)
+    return std::unexpected(std::string("starting the gateway process: ") + std::strerror(error));
+  return pid;
+}
+
+}  // namespace
+
+std::expected<std::unique_ptr<GatewayChild>, std::string> GatewayChild::spawn(
+    boost::asio::io_context& io, std::function<void(protocol::Received)> message) {
+  auto ends = protocol::make_channel();
+  if (!ends) return std::unexpected(ends.error().message);
+  auto pid = start_process(ends->second.get());
+  if (!pid) return std::unexpected(pid.error());
+  // A gateway whose channel is gone or that breaks the protocol is of no use: ended here, noticed
+  // by SIGCHLD.
+  auto closed = [pid = *pid](const std::string& reason) {
+    gateway::log_warn("keeper", "lost touch with the gateway", {{"pid", pid}, {"reason", reason}});
+    siginfo_t ended{};
+    // Still our child (the pid has not been given to anybody else) and running: end it.
+    if (::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+        ended.si_pid == 0)
+      ::kill(pid, SIGKILL);
+  };
+  auto channel = Channel::open(io, std::move(ends->first),
+                               {.message = std::move(message), .closed = std::move(closed)});
+  return std::unique_ptr<GatewayChild>(new GatewayChild(*pid, std::move(channel)));
+}
+
+GatewayChild::~GatewayChild() {
+  channel_->close();
+  if (reaped_) return;
+  ::kill(pid_, SIGKILL);
+  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+void GatewayChild::kill() {
+  if (!reaped_) ::kill(pid_, SIGKILL);
+}
+
+std::string GatewayChild::reap() {
+  int status = 0;
+  if (reaped_ || ::waitpid(pid_, &status, WNOHANG) != pid_) return {};
+  reaped_ = true;
+  if (WIFSIGNALED(status))
+    return "by signal " + std::to_string(WTERMSIG(status)) + " (" + ::strsignal(WTERMSIG(status)) +
+           ")";
+  return "with exit code " + std::to_string(WEXITSTATUS(status));
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,253 @@
+// The gateway child: takes policy and sockets from the keeper, moves bytes, holds no capability but
+// CAP_NET_RAW.
+#include <chrono>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "gateway/access_log.h"
+#include "gateway/control/last_good.h"
+#include "gateway/control/metrics_server.h"
+#include "gateway/control/policy_source.h"
+#include "gateway/gateway.h"
+#include "gateway/log.h"
+#include "gateway/main/channel.h"
+#include "gateway/main/command.h"
+#include "gateway/main/compiled_policy.h"
+#include "gateway/main/kernel_plan.h"
+#include "gateway/main/sandbox.h"
+#include "gateway/metrics.h"
+
+namespace sluice::control {
+namespace {
+
+namespace protocol = kernel::protocol;
+using gateway::log_error;
+using gateway::log_info;
+using gateway::log_warn;
+using namespace std::chrono_literals;
+
+// The keeper gives up leases after 3 s without a word.
+constexpr auto kHeartbeat = 1s;
+
+std::expected<std::vector<policy::PolicyFile>, std::string> read_bundle(int fd) {
+  struct stat status{};
+  if (::fstat(fd, &status) != 0)
+    return std::unexpected(std::string("policy: ") + std::strerror(errno));
+  std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
+  std::size_t at = 0;
+  while (at < bytes.size()) {
+    const ssize_t size = ::pread(fd, bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
+    if (size <= 0) return std::unexpected("policy: cannot be read");
+    at += static_cast<std::size_t>(size);
+  }
+  auto files = gateway::unbundle_policy(bytes);
+  if (!files) return std::unexpected("policy: not a bundle of files");
+  return std::move(*files);
+}
+
+class GatewayProcess {
+ public:
+  explicit GatewayProcess(protocol::OwnedFd channel)
+      : heartbeat_(io_),
+        metrics_server_(io_,
+                        {.metrics = [this] { return gateway_ ? gateway_->metrics_text() : ""; },
+                         .ready = [this] { return ready_ && !draining_; }}) {
+    channel_ = Channel::open(
+        io_, std::move(channel),
+        {.message = [this](protocol::Received received) { handle(std::move(received)); },
+         .closed = [this](const std::string& reason) { keeper_gone(reason); }});
+  }
+
+  int run() {
+    io_.run();
+    return exit_code_;
+  }
+
+ private:
+  struct Pending {
+    std::uint64_t generation = 0;
+    std::expected<CompiledPolicy, std::string> policy = std::unexpected("no policy");
+    std::vector<gateway::ListenerSocket> sockets;
+    std::vector<protocol::OwnedFd> owned;  // of `sockets`, until they are handed over
+  };
+
+  void handle(protocol::Received received) {
+    std::visit([&](auto& message) { on(message, received.descriptors); }, received.message);
+  }
+
+  template <typename Other>
+  void on(const Other&, const std::vector<protocol::OwnedFd>&) {
+    fail("the keeper sent what only a gateway may send");
+  }
+  void on(const protocol::Hello& message, std::vector<protocol::OwnedFd>&);
+  void on(const protocol::Policy& message, std::vector<protocol::OwnedFd>& fds);
+  void on(const protocol::Sockets& message, std::vector<protocol::OwnedFd>& fds);
+  void on(const protocol::Commit& message, std::vector<protocol::OwnedFd>&);
+  void on(const protocol::Abandon& message, std::vector<protocol::OwnedFd>&) {
+    if (pending_ && pending_->generation == message.generation) pending_.reset();
+  }
+  void on(const protocol::Drain& message, std::vector<protocol::OwnedFd>&);
+  void on(const protocol::Request& message, std::vector<protocol::OwnedFd>&);
+  void on(protocol::KernelSamples& message, std::vector<protocol::OwnedFd>&);
+  void on(const protocol::ReloadEnded& message, std::vector<protocol::OwnedFd>&) {
+    if (gateway_) gateway_->metrics().reload_ended(message.ok);
+  }
+  void on(const protocol::InForce& message, std::vector<protocol::OwnedFd>&) {
+    if (gateway_) gateway_->metrics().set_policy_generation("kernel", message.generation);
+  }
+
+  void request_ban(const gateway::BanRequest& request) {
+    channel_->send(protocol::Ban{.source = to_kernel(request.source),
+                                 .seconds = static_cast<std::uint32_t>(request.duration.count()),
+                                 .reason = request.reason.substr(0, 256)});
+  }
+  void beat();
+  void fail(const std::string& why) {
+    log_error("gateway", why);
+    exit_code_ = kExitFailed;
+    io_.stop();
+  }
+  // What the keeper held is gone with it: interception closes or bypasses as its rules say. A
+  // gateway that went on would be one whose rules nobody keeps; the next keeper brings its own.
+  [[noreturn]] void keeper_gone(const std::string& reason) {
+    log_warn("gateway", "the keeper is gone; ending", {{"reason", reason}});
+    ::_exit(draining_ ? kExitOk : kExitFailed);
+  }
+
+  boost::asio::io_context io_{1};
+  boost::asio::steady_timer heartbeat_;
+  std::unique_ptr<gateway::Gateway> gateway_;
+  gateway::MetricsServer metrics_server_;
+  std::shared_ptr<Channel> channel_;
+  std::optional<Pending> pending_;
+  std::vector<gateway::MetricSample> kernel_samples_;
+  std::vector<gateway::MetricSample> incoming_samples_;
+  bool ready_ = false;
+  bool draining_ = false;
+  int exit_code_ = kExitOk;
+};
+
+void GatewayProcess::on(const protocol::Hello& message, std::vector<protocol::OwnedFd>&) {
+  if (gateway_) return fail("the keeper said hello twice");
+  gateway_ = gateway::Gateway::create(
+      {.workers = message.workers,
+       .own_mark = message.own_mark,
+       .on_ban = [this](const gateway::BanRequest& request) { request_ban(request); },
+       .control = &io_});
+  gateway_->metrics().add_source([this] { return kernel_samples_; });
+  beat();
+}
+
+void GatewayProcess::on(const protocol::Policy& message, std::vector<protocol::OwnedFd>& fds) {
+  pending_.emplace();
+  pending_->generation = message.generation;
+  auto files = read_bundle(fds.front().get());
+  if (!files) {
+    pending_->policy = std::unexpected(files.error());
+    return;
+  }
+  auto compiled = compile_policy(std::move(*files));
+  if (compiled) {
+    pending_->policy = std::move(*compiled);
+  } else {
+    pending_->policy = std::unexpected(to_text(compiled.error()));
+  }
+}
+
+void GatewayProcess::on(const protocol::Sockets& message, std::vector<protocol::OwnedFd>& fds) {
+  if (!pending_) return;
+  for (std::size_t i = 0; i < fds.size(); ++i) {
+    const auto& entry = message.entries[i];
+    pending_->sockets.push_back({.listener = entry.listener,
+                                 .way = static_cast<gateway::WayIn>(entry.way),
+                                 .worker = entry.worker,
+                                 .fd = fds[i].get()});
+    pending_->owned.push_back(std::move(fds[i]));
+  }
+  if (!message.last) return;
+  protocol::Prepared prepared{
+      .generation = pending_->generation, .ok = pending_->policy.has_value(), .message = {}};
+  if (!prepared.ok) prepared.message = pending_->policy.error().substr(0, protocol::kMaxText);
+  channel_->send(prepared);
+  if (!prepared.ok) pending_.reset();
+}
+
+void GatewayProcess::on(const protocol::Commit& message, std::vector<protocol::OwnedFd>&) {
+  if (!gateway_ || !pending_ || pending_->generation != message.generation) return;
+  Pending taken = std::move(*pending_);
+  pending_.reset();
+  if (const auto served = metrics_server_.configure(taken.policy->config().metrics); !served)
+    log_error("metrics", "the metrics page is not served", {{"reason", served.error()}});
+  for (auto& fd : taken.owned)
+    (void)fd.release();  // the gateway closes them
+  gateway_->apply(taken.policy->snapshot, std::move(taken.sockets));
+  gateway_->metrics().set_policy_generation("gateway", message.generation);
+  channel_->send(protocol::Committed{.generation = message.generation});
+  if (ready_) return;
+  ready_ = true;
+  channel_->send(protocol::Ready{.generation = message.generation});
+}
+
+void GatewayProcess::on(const protocol::Drain& message, std::vector<protocol::OwnedFd>&) {
+  if (!gateway_ || draining_) return;
+  draining_ = true;
+  gateway_->drain(std::chrono::milliseconds(message.deadline_ms), [this] {
+    channel_->send(protocol::Drained{});
+    // The keeper ends us; should it not, its end of the channel closing does.
+  });
+}
+
+void GatewayProcess::on(const protocol::Request& message, std::vector<protocol::OwnedFd>&) {
+  std::string text;
+  if (message.command == "status" && gateway_) text = gateway_->status_json();
+  if (message.command == "reopen-logs" && gateway_ && gateway_->access_log() != nullptr)
+    gateway_->access_log()->reopen();
+  for (const auto& piece : protocol::in_pieces(message.id, text))
+    channel_->send(piece);
+}
+
+void GatewayProcess::on(protocol::KernelSamples& message, std::vector<protocol::OwnedFd>&) {
+  if (message.first) incoming_samples_.clear();
+  for (auto& sample : message.samples)
+    incoming_samples_.push_back(
+        {.name = std::move(sample.name),
+         .help = std::move(sample.help),
+         .type = sample.counter ? gateway::SampleType::counter : gateway::SampleType::gauge,
+         .labels = std::move(sample.labels),
+         .value = sample.value});
+  if (message.last) kernel_samples_ = std::exchange(incoming_samples_, {});
+}
+
+void GatewayProcess::beat() {
+  channel_->send(protocol::WantKernelSamples{});
+  heartbeat_.expires_after(kHeartbeat);
+  heartbeat_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) beat();
+  });
+}
+
+}  // namespace
+
+int run_gateway_process(int channel) {
+  // Signals of the terminal and the service manager reach the whole group; the keeper tells us what
+  // to do about them.
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE})
+    ::signal(signal, SIG_IGN);
+  ::prctl(PR_SET_NAME, "sluice-gateway", 0, 0, 0);
+  if (auto sandbox = enter_gateway_sandbox(); !sandbox) {
+    log_error("gateway", "cannot give up privileges", {{"reason", sandbox.error()}});
+    return kExitFailed;
+  }
+  GatewayProcess process{protocol::OwnedFd(channel)};
+  return process.run();
+}
+
+}  // namespace sluice::control

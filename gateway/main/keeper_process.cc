@@ -1,0 +1,339 @@
+#include "gateway/main/keeper_process.h"
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <signal.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "gateway/control/admin_server.h"
+#include "gateway/log.h"
+#include "gateway/main/admin_commands.h"
+#include "gateway/main/ban_bridge.h"
+#include "gateway/main/command.h"
+#include "gateway/main/drain_deadline.h"
+#include "gateway/main/gateway_supervisor.h"
+#include "gateway/main/kernel_plan.h"
+#include "gateway/main/machine_limits.h"
+#include "gateway/main/policy_reloader.h"
+#include "gateway/main/sandbox.h"
+#include "gateway/main/service_manager.h"
+#include "kernel/keeper.h"
+
+namespace sluice::control {
+namespace {
+
+namespace json = boost::json;
+namespace protocol = kernel::protocol;
+using gateway::log_error;
+using gateway::log_info;
+using gateway::log_warn;
+using namespace std::chrono_literals;
+
+constexpr auto kTick = 1s;
+
+class KeeperProcess {
+ public:
+  KeeperProcess(const RunOptions& options, FirstPolicy first,
+                std::unique_ptr<kernel::Keeper> keeper)
+      : options_(options),
+        workers_(worker_count(first.policy.config().workers)),
+        keeper_(std::move(keeper)),
+        reloader_(io_, options.policy_path, std::move(first), keeper_->generation() + 1,
+                  {.apply =
+                       [this](const CompiledPolicy& candidate, std::uint64_t generation,
+                              GatewaySupervisor::Done done) {
+                         apply(candidate, generation, std::move(done));
+                       },
+                   .ended =
+                       [this](const ReloadOutcome& outcome) {
+                         supervisor_.tell(protocol::ReloadEnded{.ok = outcome.ok()});
+                       }}),
+        supervisor_(
+            io_, {.workers = workers_, .own_mark = own_mark(reloader_.current().config())},
+            {.current = [this] { return offer(reloader_.current(), reloader_.generation()); },
+             .ready = [this] { gateway_ready(); },
+             .died = [this] { gateway_died(); },
+             .ban =
+                 [this](const protocol::Ban& ban) {
+                   bans_.pass_on(*keeper_, ban, std::chrono::steady_clock::now());
+                 },
+             .samples = [this] { return samples(); }}),
+        stop_signals_(io_, SIGTERM, SIGINT),
+        other_signals_(io_, SIGHUP, SIGCHLD),
+        tick_timer_(io_) {}
+
+  int run();
+
+ private:
+  GatewayOffer offer(const CompiledPolicy& policy, std::uint64_t generation) const;
+  void gateway_ready();
+  void gateway_died();
+  void apply(const CompiledPolicy& candidate, std::uint64_t generation,
+             GatewaySupervisor::Done done);
+  void commit(std::uint64_t generation, const GatewaySupervisor::Done& done);
+  std::vector<protocol::KernelSample> samples() const;
+  void add_admin_commands();
+  void status(const AdminCommands::Respond& respond);
+  void wait_for_stop();
+  void wait_for_other_signals();
+  void tick();
+  void stop();
+  void end(int code) {
+    exit_code_ = code;
+    io_.stop();
+  }
+
+  RunOptions options_;
+  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+  boost::asio::io_context io_{1};
+  std::uint32_t workers_;
+  std::unique_ptr<kernel::Keeper> keeper_;
+  PolicyReloader reloader_;
+  GatewaySupervisor supervisor_;
+  BanBridge bans_;
+  AdminCommands admin_commands_;
+  std::unique_ptr<gateway::AdminServer> admin_;
+  boost::asio::signal_set stop_signals_;
+  boost::asio::signal_set other_signals_;
+  boost::asio::steady_timer tick_timer_;
+  bool kernel_prepared_ = false;  // a plan waits in the inactive slots
+  bool in_force_ = false;         // the first plan has been committed
+  bool stopping_ = false;
+  int exit_code_ = kExitOk;
+};
+
+int KeeperProcess::run() {
+  add_admin_commands();
+  auto admin = gateway::AdminServer::listen(
+      io_, options_.socket_path,
+      [this](const json::object& request, const AdminCommands::Respond& respond) {
+        admin_commands_.handle(request, respond);
+      });
+  if (!admin) {
+    log_error("keeper", admin.error());
+    return kExitFailed;
+  }
+  admin_ = std::move(*admin);
+
+  const auto& config = reloader_.current().config();
+  if (auto prepared = keeper_->prepare(make_kernel_plan(config, reloader_.generation(), workers_));
+      !prepared) {
+    log_error("keeper", prepared.error().message);
+    return kExitFailed;
+  }
+  kernel_prepared_ = true;
+  wait_for_stop();
+  wait_for_other_signals();
+  supervisor_.start();
+  io_.run();
+  return exit_code_;
+}
+
+// --- the gateway ---------------------------------------------------------------------------------
+
+GatewayOffer KeeperProcess::offer(const CompiledPolicy& policy, std::uint64_t generation) const {
+  GatewayOffer out{
+      .generation = generation, .files = policy.files, .entries = {}, .descriptors = {}};
+  for (const auto& socket : keeper_->sockets()) {
+    out.entries.push_back({.listener = policy.config().listeners.at(socket.listener).name,
+                           .way = socket.way,
+                           .worker = socket.worker});
+    out.descriptors.push_back(socket.fd);
+  }
+  return out;
+}
+
+// Interception begins when there is somebody to serve what it catches.
+void KeeperProcess::gateway_ready() {
+  if (!in_force_) {
+    if (auto committed = keeper_->commit(); !committed) {
+      log_error("keeper", committed.error().message);
+      return end(kExitFailed);
+    }
+    kernel_prepared_ = false;
+    in_force_ = true;
+    tick();
+    reloader_.watch();
+    if (reloader_.last().ok()) keep_as_last_good(reloader_.current());
+    log_info("keeper", "ready", {{"generation", reloader_.generation()}, {"workers", workers_}});
+    tell_service_manager("READY=1\nSTATUS=policy generation " +
+                         std::to_string(reloader_.generation()));
+  }
+  supervisor_.tell(protocol::InForce{.generation = reloader_.generation()});
+  if (!reloader_.last().ok()) supervisor_.tell(protocol::ReloadEnded{.ok = false});
+}
+
+void KeeperProcess::gateway_died() {
+  if (in_force_) keeper_->tick(false);
+}
+
+// --- reload --------------------------------------------------------------------------------------
+
+// The kernel's inactive slots first (it can fail for many reasons), then the gateway, then both
+// commit.
+void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generation,
+                          GatewaySupervisor::Done done) {
+  if (stopping_ || !supervisor_.ready())
+    return done(std::unexpected("the gateway is not ready; try again"));
+  if (worker_count(candidate.config().workers) != workers_)
+    log_warn("policy", "`workers` is read at the start only", {{"workers", workers_}});
+  if (own_mark(candidate.config()) != own_mark(reloader_.current().config()))
+    return done(
+        std::unexpected("the gateway's mark (intercept.marks, or the first and last intercept "
+                        "rule) cannot change while it runs; restart sluice"));
+  if (auto prepared = keeper_->prepare(make_kernel_plan(candidate.config(), generation, workers_));
+      !prepared)
+    return done(std::unexpected(prepared.error().message));
+  kernel_prepared_ = true;
+  supervisor_.prepare(offer(candidate, generation), [this, generation, done = std::move(done)](
+                                                        std::expected<void, std::string> prepared) {
+    if (prepared) return commit(generation, done);
+    keeper_->abandon();
+    kernel_prepared_ = false;
+    supervisor_.abandon(generation);
+    done(std::move(prepared));
+  });
+}
+
+void KeeperProcess::commit(std::uint64_t generation, const GatewaySupervisor::Done& done) {
+  kernel_prepared_ = false;
+  if (auto committed = keeper_->commit(); !committed) {
+    keeper_->abandon();
+    supervisor_.abandon(generation);
+    return done(std::unexpected(committed.error().message));
+  }
+  supervisor_.commit(generation, [this, generation, done] {
+    supervisor_.tell(protocol::InForce{.generation = generation});
+    done({});
+  });
+}
+
+// --- the rest ------------------------------------------------------------------------------------
+
+std::vector<protocol::KernelSample> KeeperProcess::samples() const {
+  std::vector<protocol::KernelSample> out;
+  for (auto& sample : keeper_->samples())
+    out.push_back({.name = std::move(sample.name),
+                   .labels = std::move(sample.labels),
+                   .value = sample.value,
+                   .counter = sample.counter,
+                   .help = std::move(sample.help)});
+  out.push_back({.name = "sluice_gateway_restarts_total",
+                 .labels = {},
+                 .value = static_cast<double>(supervisor_.restarts()),
+                 .counter = true,
+                 .help = "Gateway processes that ended and were replaced."});
+  out.push_back({.name = "sluice_keeper_refused_bans_total",
+                 .labels = {},
+                 .value = static_cast<double>(bans_.refused()),
+                 .counter = true,
+                 .help = "Bans that the gateway asked for and did not get."});
+  return out;
+}
+
+void KeeperProcess::add_admin_commands() {
+  using Respond = AdminCommands::Respond;
+  admin_commands_.add("status",
+                      [this](const json::object&, const Respond& respond) { status(respond); });
+  admin_commands_.add("reload", [this](const json::object&, const Respond& respond) {
+    handle_reload(reloader_, respond);
+  });
+  admin_commands_.add("ban", [this](const json::object& request, const Respond& respond) {
+    respond(handle_ban(*keeper_, request));
+  });
+  admin_commands_.add("unban", [this](const json::object& request, const Respond& respond) {
+    respond(handle_unban(*keeper_, request));
+  });
+  admin_commands_.add("bans", [this](const json::object&, const Respond& respond) {
+    respond(handle_bans(*keeper_));
+  });
+  admin_commands_.add("drops", [this](const json::object&, const Respond& respond) {
+    respond(handle_drops(*keeper_));
+  });
+  admin_commands_.add("drain", [this](const json::object&, const Respond& respond) {
+    respond({{"ok", true}, {"deadline_ms", drain_deadline(reloader_.current().config()).count()}});
+    stop();
+  });
+}
+
+void KeeperProcess::status(const AdminCommands::Respond& respond) {
+  json::object head = status_head("keeper", reloader_, started_);
+  head["kernel_generation"] = keeper_->generation();
+  head["gateway"] = supervisor_.status();
+  supervisor_.ask("status", [respond, head = std::move(head)](
+                                const std::expected<std::string, std::string>& answer) mutable {
+    if (answer) {
+      merge_gateway_status(head, *answer);
+    } else {
+      head["gateway_error"] = answer.error();
+    }
+    respond(std::move(head));
+  });
+}
+
+void KeeperProcess::tick() {
+  keeper_->tick(supervisor_.alive());
+  tick_timer_.expires_after(kTick);
+  tick_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error && !stopping_) tick();
+  });
+}
+
+void KeeperProcess::wait_for_stop() {
+  stop_signals_.async_wait([this](const boost::system::error_code& error, int) {
+    if (error) return;
+    if (stopping_) {
+      log_warn("keeper", "told twice; ending at once");
+      return end(kExitOk);
+    }
+    stop();
+    wait_for_stop();
+  });
+}
+
+void KeeperProcess::wait_for_other_signals() {
+  other_signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+    if (error) return;
+    if (signal == SIGCHLD) supervisor_.child_signal();
+    if (signal == SIGHUP) {
+      supervisor_.ask("reopen-logs", [](const auto&) {});
+      reloader_.reload({});
+    }
+    wait_for_other_signals();
+  });
+}
+
+// New connections flow straight from here on; those that were caught are finished.
+void KeeperProcess::stop() {
+  if (stopping_) return;
+  stopping_ = true;
+  tick_timer_.cancel();
+  const auto deadline = drain_deadline(reloader_.current().config());
+  log_info("keeper", "stopping: interception ends, open connections may finish",
+           {{"deadline_ms", deadline.count()}});
+  tell_service_manager("STOPPING=1");
+  keeper_->stop_intercepting();
+  supervisor_.drain(deadline, [this] {
+    log_info("keeper", "drained");
+    end(kExitOk);
+  });
+}
+
+}  // namespace
+
+int run_keeper_process(const RunOptions& options, FirstPolicy first) {
+  forbid_core_dumps();
+  auto keeper = kernel::Keeper::open({.pin_root = options.pin_root});
+  if (!keeper) {
+    log_error("keeper", keeper.error().message);
+    return kExitFailed;
+  }
+  KeeperProcess process(options, std::move(first), std::move(*keeper));
+  return process.run();
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,168 @@
+#include "gateway/main/kernel_plan.h"
+
+#include <algorithm>
+
+#include "gateway/gateway.h"
+
+namespace sluice::control {
+namespace {
+
+static_assert(static_cast<int>(gateway::WayIn::bind) == static_cast<int>(kernel::WayIn::bind));
+static_assert(static_cast<int>(gateway::WayIn::local) == static_cast<int>(kernel::WayIn::local));
+static_assert(static_cast<int>(gateway::WayIn::forward) ==
+              static_cast<int>(kernel::WayIn::forward));
+static_assert(static_cast<int>(gateway::WayIn::output) == static_cast<int>(kernel::WayIn::output));
+
+constexpr std::uint8_t kV4Bits = 96;  // of ::ffff:0:0/96
+
+std::vector<kernel::Prefix> to_kernel(const std::vector<policy::Prefix>& prefixes) {
+  std::vector<kernel::Prefix> out;
+  out.reserve(prefixes.size());
+  for (const auto& prefix : prefixes)
+    out.push_back(control::to_kernel(prefix));
+  return out;
+}
+
+std::vector<kernel::PortRange> to_kernel(const std::vector<policy::PortRange>& ranges) {
+  std::vector<kernel::PortRange> out;
+  out.reserve(ranges.size());
+  for (const auto& range : ranges)
+    out.push_back({range.first, range.last});
+  return out;
+}
+
+kernel::Prefix host(const policy::IpAddress& address) {
+  return {.address = address.bytes(), .length = 128, .v4 = address.is_v4()};
+}
+
+kernel::GuardMatch to_kernel(const policy::GuardMatch& match) {
+  return {.from = to_kernel(match.from),
+          .to = to_kernel(match.to),
+          .from_ports = to_kernel(match.from_ports),
+          .to_ports = to_kernel(match.to_ports)};
+}
+
+std::uint32_t listener_index(const policy::Config& config, const std::string& name) {
+  const auto it = std::ranges::find(config.listeners, name, &policy::Listener::name);
+  return static_cast<std::uint32_t>(it - config.listeners.begin());
+}
+
+kernel::Intercept to_kernel(const policy::Config& config, const policy::Intercept& intercept,
+                            kernel::WayIn way) {
+  return {.way = way,
+          .from = to_kernel(intercept.from),
+          .to = to_kernel(intercept.to),
+          .except_from = to_kernel(intercept.except.from),
+          .except_to = to_kernel(intercept.except.to),
+          .ports = to_kernel(intercept.ports),
+          .cgroups = intercept.cgroups,
+          .listener = listener_index(config, intercept.listener),
+          .on_exit = intercept.on_exit == policy::OnExit::bypass ? kernel::OnExit::bypass
+                                                                 : kernel::OnExit::closed,
+          .lease = std::chrono::duration_cast<std::chrono::milliseconds>(intercept.lease),
+          .where = intercept.where.to_string()};
+}
+
+std::vector<kernel::Intercept> intercepts_of(const policy::Config& config) {
+  std::vector<kernel::Intercept> out;
+  for (const auto& rule : config.intercept.local)
+    out.push_back(to_kernel(config, rule, kernel::WayIn::local));
+  for (const auto& rule : config.intercept.forward)
+    out.push_back(to_kernel(config, rule, kernel::WayIn::forward));
+  for (const auto& rule : config.intercept.output)
+    out.push_back(to_kernel(config, rule, kernel::WayIn::output));
+  return out;
+}
+
+std::vector<kernel::Listener> listeners_of(const policy::Config& config) {
+  std::vector<kernel::Listener> out;
+  for (const auto& listener : config.listeners) {
+    kernel::Listener made{.name = listener.name, .bind_address = std::nullopt, .bind_port = 0};
+    if (listener.bind) {
+      made.bind_address = host(listener.bind->address);
+      made.bind_port = listener.bind->port;
+    }
+    out.push_back(std::move(made));
+  }
+  return out;
+}
+
+// The operator's own, then the policy's upstreams: an origin that answers with garbage must not be
+// locked out.
+std::vector<kernel::Protect> protect_of(const policy::Config& config) {
+  std::vector<kernel::Protect> out;
+  for (const auto& from : config.protect.from)
+    out.push_back({.peer = control::to_kernel(from.cidr),
+                   .to_ports = to_kernel(from.to_ports),
+                   .interfaces = from.interfaces,
+                   .upstream = false});
+  std::vector<kernel::Prefix> seen;
+  for (const auto& upstream : config.upstreams) {
+    for (const auto& endpoint : upstream.endpoints) {
+      const kernel::Prefix peer = host(endpoint.address.address);
+      if (std::ranges::find(seen, peer) != seen.end()) continue;
+      seen.push_back(peer);
+      out.push_back({.peer = peer, .to_ports = {}, .interfaces = {}, .upstream = true});
+    }
+  }
+  return out;
+}
+
+kernel::GuardPlan guard_of(const policy::Config& config) {
+  kernel::GuardPlan guard;
+  guard.max_bans = config.bans.max;
+  guard.enabled = config.guard.has_value() || !config.bans.rules.empty();
+  if (!config.guard) return guard;
+  guard.interfaces = config.guard->interfaces;
+  guard.first = config.guard->first;
+  for (const auto& rule : config.guard->rules) {
+    guard.rules.push_back({.name = rule.name,
+                           .match = to_kernel(rule.match),
+                           .except = to_kernel(rule.except),
+                           .protocol = rule.protocol,
+                           .action = rule.action == policy::GuardAction::count
+                                         ? kernel::GuardAction::count
+                                         : kernel::GuardAction::drop});
+  }
+  return guard;
+}
+
+kernel::Marks marks_of(const policy::Config& config) {
+  const auto& marks = config.intercept.marks;
+  return {.mark = marks.mark, .mask = marks.mask, .table = marks.table, .priority = marks.priority};
+}
+
+}  // namespace
+
+kernel::Prefix to_kernel(const policy::Prefix& prefix) {
+  const bool v4 = prefix.is_v4();
+  return {.address = prefix.address.bytes(),
+          .length = static_cast<std::uint8_t>(prefix.length + (v4 ? kV4Bits : 0)),
+          .v4 = v4};
+}
+
+policy::Prefix from_kernel(const kernel::Prefix& prefix) {
+  return {.address = policy::IpAddress(prefix.address),
+          .length = static_cast<std::uint8_t>(prefix.length - (prefix.v4 ? kV4Bits : 0))};
+}
+
+std::uint32_t own_mark(const policy::Config& config) {
+  const auto& intercept = config.intercept;
+  const bool any =
+      !intercept.local.empty() || !intercept.forward.empty() || !intercept.output.empty();
+  return any ? marks_of(config).gateway() : 0;
+}
+
+kernel::Plan make_kernel_plan(const policy::Config& config, std::uint64_t generation,
+                              std::uint32_t workers) {
+  return {.generation = generation,
+          .workers = workers,
+          .listeners = listeners_of(config),
+          .intercepts = intercepts_of(config),
+          .marks = marks_of(config),
+          .protect = protect_of(config),
+          .host_ports = config.protect.host_ports,
+          .guard = guard_of(config)};
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,223 @@
+#include "gateway/main/plain_process.h"
+
+#include <chrono>
+#include <fcntl.h>
+#include <memory>
+#include <signal.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+
+#include "gateway/access_log.h"
+#include "gateway/control/admin_server.h"
+#include "gateway/control/metrics_server.h"
+#include "gateway/gateway.h"
+#include "gateway/log.h"
+#include "gateway/main/admin_commands.h"
+#include "gateway/main/command.h"
+#include "gateway/main/drain_deadline.h"
+#include "gateway/main/kernel_plan.h"
+#include "gateway/main/machine_limits.h"
+#include "gateway/main/policy_reloader.h"
+#include "gateway/main/sandbox.h"
+#include "gateway/main/service_manager.h"
+#include "gateway/metrics.h"
+#include "kernel/sockets.h"
+
+namespace sluice::control {
+namespace {
+
+namespace json = boost::json;
+using gateway::log_error;
+using gateway::log_info;
+using gateway::log_warn;
+
+class PlainProcess {
+ public:
+  PlainProcess(const RunOptions& options, FirstPolicy first)
+      : options_(options),
+        workers_(worker_count(first.policy.config().workers)),
+        reloader_(io_, options.policy_path, std::move(first), 1,
+                  {.apply =
+                       [this](const CompiledPolicy& candidate, std::uint64_t generation,
+                              const std::function<void(std::expected<void, std::string>)>& done) {
+                         done(apply(candidate, generation));
+                       },
+                   .ended =
+                       [this](const ReloadOutcome& outcome) {
+                         gateway_->metrics().reload_ended(outcome.ok());
+                       }}),
+        gateway_(gateway::Gateway::create(
+            {.workers = workers_, .own_mark = 0, .on_ban = {}, .control = &io_})),
+        metrics_server_(io_, {.metrics = [this] { return gateway_->metrics_text(); },
+                              .ready = [this] { return !stopping_; }}),
+        stop_signals_(io_, SIGTERM, SIGINT),
+        reload_signal_(io_, SIGHUP) {}
+
+  int run();
+
+ private:
+  std::expected<void, std::string> apply(const CompiledPolicy& candidate, std::uint64_t generation);
+  std::expected<std::vector<gateway::ListenerSocket>, std::string> duplicates(
+      const std::vector<kernel::Listener>& listeners,
+      const std::vector<kernel::OwnedSocket>& sockets) const;
+  void add_admin_commands();
+  void wait_for_stop();
+  void wait_for_reload();
+  void stop();
+
+  RunOptions options_;
+  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+  boost::asio::io_context io_{1};
+  std::uint32_t workers_;
+  std::vector<kernel::OwnedSocket> sockets_;
+  PolicyReloader reloader_;
+  std::unique_ptr<gateway::Gateway> gateway_;
+  gateway::MetricsServer metrics_server_;
+  AdminCommands admin_commands_;
+  std::unique_ptr<gateway::AdminServer> admin_;
+  boost::asio::signal_set stop_signals_;
+  boost::asio::signal_set reload_signal_;
+  bool stopping_ = false;
+};
+
+int PlainProcess::run() {
+  add_admin_commands();
+  auto admin = gateway::AdminServer::listen(
+      io_, options_.socket_path,
+      [this](const json::object& request, const AdminCommands::Respond& respond) {
+        admin_commands_.handle(request, respond);
+      });
+  if (!admin) {
+    log_error("control", admin.error());
+    return kExitFailed;
+  }
+  admin_ = std::move(*admin);
+  if (auto applied = apply(reloader_.current(), reloader_.generation()); !applied) {
+    log_error("control", applied.error());
+    return kExitFailed;
+  }
+  if (!reloader_.last().ok()) gateway_->metrics().reload_ended(false);
+  wait_for_stop();
+  wait_for_reload();
+  reloader_.watch();
+  if (reloader_.last().ok()) keep_as_last_good(reloader_.current());
+  log_info("control", "ready", {{"generation", reloader_.generation()}, {"workers", workers_}});
+  tell_service_manager("READY=1\nSTATUS=policy generation " +
+                       std::to_string(reloader_.generation()));
+  io_.run();
+  return kExitOk;
+}
+
+// Everything that can fail comes before the first change.
+std::expected<void, std::string> PlainProcess::apply(const CompiledPolicy& candidate,
+                                                     std::uint64_t generation) {
+  if (candidate.config().needs_kernel())
+    return std::unexpected(
+        "this policy needs the kernel (intercept, guard or bans) and sluice was started without; "
+        "restart it as root");
+  if (worker_count(candidate.config().workers) != workers_)
+    log_warn("policy", "`workers` is read at the start only", {{"workers", workers_}});
+  const kernel::Plan plan = make_kernel_plan(candidate.config(), generation, workers_);
+  auto opened = kernel::open_bind_sockets(plan.listeners, workers_, sockets_);
+  if (!opened) return std::unexpected(opened.error().message);
+  auto handed = duplicates(plan.listeners, *opened);
+  if (!handed) return std::unexpected(handed.error());
+  if (auto served = metrics_server_.configure(candidate.config().metrics); !served) {
+    for (const auto& socket : *handed)
+      kernel::protocol::OwnedFd(socket.fd).reset();
+    return std::unexpected(served.error());
+  }
+  gateway_->apply(candidate.snapshot, std::move(*handed));
+  gateway_->metrics().set_policy_generation("gateway", generation);
+  sockets_ = std::move(*opened);
+  return {};
+}
+
+std::expected<std::vector<gateway::ListenerSocket>, std::string> PlainProcess::duplicates(
+    const std::vector<kernel::Listener>& listeners,
+    const std::vector<kernel::OwnedSocket>& sockets) const {
+  std::vector<kernel::protocol::OwnedFd> owned;
+  std::vector<gateway::ListenerSocket> out;
+  for (const auto& socket : sockets) {
+    owned.emplace_back(::fcntl(socket.fd->get(), F_DUPFD_CLOEXEC, 0));
+    if (!owned.back()) return std::unexpected("out of file descriptors");
+    out.push_back({.listener = listeners.at(socket.listener).name,
+                   .way = gateway::WayIn::bind,
+                   .worker = socket.worker,
+                   .fd = owned.back().get()});
+  }
+  for (auto& fd : owned)
+    (void)fd.release();  // the gateway's to close
+  return out;
+}
+
+void PlainProcess::add_admin_commands() {
+  using Respond = AdminCommands::Respond;
+  admin_commands_.add("status", [this](const json::object&, const Respond& respond) {
+    json::object status = status_head("plain", reloader_, started_);
+    merge_gateway_status(status, gateway_->status_json());
+    respond(std::move(status));
+  });
+  admin_commands_.add("reload", [this](const json::object&, const Respond& respond) {
+    handle_reload(reloader_, respond);
+  });
+  admin_commands_.add("drain", [this](const json::object&, const Respond& respond) {
+    respond({{"ok", true}, {"deadline_ms", drain_deadline(reloader_.current().config()).count()}});
+    stop();
+  });
+  for (const char* name : {"ban", "unban", "bans", "drops"}) {
+    admin_commands_.add(name, [](const json::object&, const Respond& respond) {
+      respond(
+          admin_error("this policy uses nothing of the kernel (intercept, guard, bans), so nothing "
+                      "is dropped there"));
+    });
+  }
+}
+
+void PlainProcess::wait_for_stop() {
+  stop_signals_.async_wait([this](const boost::system::error_code& error, int) {
+    if (error) return;
+    if (stopping_) {
+      log_warn("control", "told twice; ending at once");
+      return io_.stop();
+    }
+    stop();
+    wait_for_stop();
+  });
+}
+
+void PlainProcess::wait_for_reload() {
+  reload_signal_.async_wait([this](const boost::system::error_code& error, int) {
+    if (error) return;
+    if (gateway_->access_log() != nullptr) {
+      if (auto reopened = gateway_->access_log()->reopen(); !reopened)
+        log_error("control", "access log", {{"reason", reopened.error()}});
+    }
+    reloader_.reload({});
+    wait_for_reload();
+  });
+}
+
+void PlainProcess::stop() {
+  if (stopping_) return;
+  stopping_ = true;
+  const auto deadline = drain_deadline(reloader_.current().config());
+  log_info("control", "stopping: open connections may finish", {{"deadline_ms", deadline.count()}});
+  tell_service_manager("STOPPING=1");
+  sockets_.clear();  // so that new connections are refused and go elsewhere
+  gateway_->drain(deadline, [this] {
+    log_info("control", "drained");
+    io_.stop();
+  });
+}
+
+}  // namespace
+
+int run_plain_process(const RunOptions& options, FirstPolicy first) {
+  forbid_core_dumps();
+  PlainProcess process(options, std::move(first));
+  return process.run();
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,89 @@
+// From "something changed" to "it is in force" or "it is refused, and the old one stays". Both
+// modes of `run` use it; what putting in force means is theirs.
+#pragma once
+
+#include <cstdint>
+#include <ctime>
+#include <deque>
+#include <expected>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/json.hpp>
+
+#include "gateway/control/policy_watcher.h"
+#include "gateway/main/compiled_policy.h"
+#include "gateway/main/first_policy.h"
+
+namespace sluice::control {
+
+struct ReloadOutcome {
+  enum class Result { none, applied, unchanged, refused };
+  Result result = Result::none;
+  std::uint64_t generation = 0;  // in force afterwards
+  std::string error;             // refused: what and why, a line each
+  policy::Diagnostics diagnostics;
+  std::time_t at = 0;
+
+  bool ok() const { return result != Result::refused; }
+  boost::json::object to_json() const;
+};
+
+// One thread.
+class PolicyReloader {
+ public:
+  using Done = std::function<void(const ReloadOutcome&)>;
+  struct Hooks {
+    // Puts `candidate` in force as `generation`, all of it or nothing, and calls `done` exactly
+    // once.
+    std::function<void(const CompiledPolicy& candidate, std::uint64_t generation,
+                       std::function<void(std::expected<void, std::string>)> done)>
+        apply;
+    std::function<void(const ReloadOutcome&)>
+        ended;  // after each reload that did anything; may be empty
+  };
+
+  PolicyReloader(boost::asio::io_context& io, std::string path, FirstPolicy first,
+                 std::uint64_t generation, Hooks hooks);
+
+  // Follows the files from now on; reads them once, for what changed since the start.
+  void watch();
+  // One at a time; those that come meanwhile wait.
+  void reload(Done done);
+
+  const CompiledPolicy& current() const { return current_; }
+  std::uint64_t generation() const { return generation_; }
+  const ReloadOutcome& last() const { return last_; }
+  const std::string& path() const { return path_; }
+
+ private:
+  void files_changed();
+  void begin();
+  void finish(ReloadOutcome::Result result, std::string error = {},
+              policy::Diagnostics diagnostics = {});
+  void refuse(std::string error, policy::Diagnostics diagnostics = {});
+
+  boost::asio::io_context& io_;
+  std::string path_;
+  CompiledPolicy current_;
+  std::vector<policy::PolicyFile> tried_;  // the files of the last attempt, good or not
+  std::uint64_t generation_;
+  std::uint64_t next_generation_;
+  Hooks hooks_;
+  ReloadOutcome last_;
+  std::deque<Done> waiting_;
+  std::vector<Done> running_;
+  bool busy_ = false;
+  std::unique_ptr<gateway::PolicyWatcher> watcher_;
+};
+
+// {"severity", "file", "line", "column", "message", "hint"} each.
+boost::json::array to_json(const policy::Diagnostics& diagnostics);
+
+// RFC 3339, UTC, whole seconds.
+std::string time_text(std::time_t time);
+
+}  // namespace sluice::control

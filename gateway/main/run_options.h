@@ -1,0 +1,14 @@
+// What `sluice run` was told.
+#pragma once
+
+#include <string>
+
+namespace sluice::control {
+
+struct RunOptions {
+  std::string policy_path = "/etc/sluice";
+  std::string socket_path;  // of the admin socket
+  std::string pin_root = "/sys/fs/bpf/sluice";
+};
+
+}  // namespace sluice::control
