@@ -91,8 +91,8 @@ class Exchange final : public ConnectHandler, public UpstreamUser {
   void tunnel();
   void use_upstream(std::uint32_t index);
   // retries
-  bool replayable() const;              // the whole request can be sent again
-  void upstream_failed(bool by_error);  // before a byte of the answer
+  bool replayable() const;  // the whole request can be sent again
+  void upstream_failed();   // before a byte of the answer
   bool try_again(std::uint32_t condition, Outcome outcome);
   void end_attempt(Outcome outcome, int status = 0);
   void drop_upstream();

@@ -3,7 +3,6 @@
 #include <span>
 
 #include "gateway/http1/exchange.h"
-#include "gateway/tcp_progress.h"
 #include "gateway/upstream_choice.h"
 #include "gateway/worker.h"
 
@@ -78,20 +77,19 @@ bool Exchange::replayable() const {
          (state_ == State::connecting || request_complete());
 }
 
-// The connection ended before a byte of the answer.
-void Exchange::upstream_failed(bool by_error) {
+// The connection ended before a byte of the answer. A POST that was written may have been acted
+// upon (TCP's acknowledgements say nothing: they are delayed), so it is not sent again.
+void Exchange::upstream_failed() {
   const bool idempotent = is_idempotent(request_.method());
   if (upstream_->reused() && !fresh_only_ && replayable() &&
-      (idempotent || bytes_to_upstream_ == 0 ||
-       (by_error &&
-        nothing_acknowledged(upstream_->socket().native_handle(), bytes_to_upstream_)))) {
+      (idempotent || bytes_to_upstream_ == 0)) {
     // The origin closed a connection that it had kept open: no fault of the request's.
     fresh_only_ = true;
     drop_upstream();
     end_attempt(Outcome::neutral);
     return pick();
   }
-  if (idempotent && try_again(policy::kRetryReset, Outcome::reset)) return;
+  if (try_again(policy::kRetryReset, Outcome::reset)) return;
   drop_upstream();
   end_attempt(Outcome::reset);
   refuse(502, "upstream closed the connection without an answer");
@@ -133,7 +131,10 @@ void Exchange::drop_upstream() {
   timer_.cancel();
   if (side_ != nullptr) side_->detach();
   side_ = nullptr;
-  if (upstream_) upstream_->close();
+  if (upstream_) {
+    upstream_->set_reader(nullptr);
+    upstream_->close();
+  }
   upstream_.reset();
   to_upstream_.clear();
   received_begin_ = received_end_ = 0;

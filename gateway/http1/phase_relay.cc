@@ -33,17 +33,17 @@ void Exchange::relay() {
         continue;
       case ReadResult::again:
         if (received_begin_ == received_end_) worker_.buffers().give_back(std::move(received_));
-        side_->want_read(upstream_);
+        upstream_->want_read();
         return rearm();
       case ReadResult::full:
         return bad_response("upstream's trailers too large");
       case ReadResult::eof:
-        if (!answer_begun_) return upstream_failed(false);
+        if (!answer_begun_) return upstream_failed();
         upstream_ended();
         if (state_ != State::exchanging) return;
         continue;
       case ReadResult::failed:
-        if (!answer_begun_) return upstream_failed(true);
+        if (!answer_begun_) return upstream_failed();
         if (head_forwarded_) return cut_short("upstream reset in the body");
         return bad_response("upstream reset in the head");
     }
@@ -228,6 +228,7 @@ void Exchange::tunnel() {
                                 received_end_ - received_begin_);
   }
   side_->detach();
+  upstream_->set_reader(nullptr);
   side_ = nullptr;
   upstream_.reset();
   tunnel.client = connection_->take_client();

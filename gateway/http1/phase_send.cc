@@ -9,6 +9,7 @@ void Exchange::send() {
   picked_ = Clock::now();
   side_ = &UpstreamSide::of(*upstream_);
   side_->attach(*this);
+  upstream_->set_reader(this);
   response_parser_.reset();
   bytes_to_upstream_ = 0;
   // A second try begins with the first byte of the body again; none was dropped.
@@ -49,7 +50,7 @@ void Exchange::pump_request() {
         break;
       case Flush::blocked:
         side_->want_write(upstream_);
-        side_->want_read(upstream_);  // an early answer
+        upstream_->want_read();  // an early answer
         return rearm();
       case Flush::failed:
         send_broken_ = true;
@@ -99,7 +100,7 @@ bool Exchange::read_request_body() {
       return true;
     case ReadResult::again:
       connection_->want_read();
-      side_->want_read(upstream_);
+      upstream_->want_read();
       rearm();
       return false;
     case ReadResult::full:  // an incomplete trailer line of this size is refused by its decoder
@@ -113,7 +114,7 @@ bool Exchange::read_request_body() {
 
 void Exchange::request_sent() {
   sent_ = Clock::now();
-  side_->want_read(upstream_);
+  upstream_->want_read();
   watch_client();
   rearm();
 }

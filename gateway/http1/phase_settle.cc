@@ -13,6 +13,7 @@ void Exchange::settle() {
     metrics.upstream_first_byte(endpoint_slot_, first_byte_ - picked_);
     if (reusable) {
       side_->detach();
+      upstream_->set_reader(nullptr);
       side_ = nullptr;
       worker_.upstreams().give_back(std::move(upstream_));
       upstream_ = {};

@@ -10,18 +10,6 @@ UpstreamSide& UpstreamSide::of(UpstreamConnection& connection) {
   return static_cast<UpstreamSide&>(*attachment);
 }
 
-void UpstreamSide::want_read(const UpstreamConnectionPtr& connection) {
-  if (reading_) return;
-  reading_ = true;
-  connection->socket().async_wait(
-      UpstreamConnection::Socket::wait_read,
-      boost::asio::bind_allocator(HandlerAllocator<std::byte>(read_memory_),
-                                  [this, connection](boost::system::error_code error) {
-                                    reading_ = false;
-                                    if (user_ != nullptr && !error) user_->on_upstream_readable();
-                                  }));
-}
-
 void UpstreamSide::want_write(const UpstreamConnectionPtr& connection) {
   if (writing_) return;
   writing_ = true;

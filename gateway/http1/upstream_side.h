@@ -1,5 +1,5 @@
-// The waits on an upstream connection: they belong to the connection, not to the exchange that uses
-// it, so that one that is still under way outlives the exchange safely.
+// The wait for room to write on an upstream connection: it belongs to the connection, not to the
+// exchange that uses it, so that one that is still under way outlives the exchange safely.
 #pragma once
 
 #include "gateway/upstream/connection.h"
@@ -7,9 +7,8 @@
 
 namespace sluice::gateway::http1 {
 
-class UpstreamUser {
+class UpstreamUser : public ReadableHandler {
  public:
-  virtual void on_upstream_readable() = 0;
   virtual void on_upstream_writable() = 0;
 
  protected:
@@ -24,14 +23,11 @@ class UpstreamSide final : public ConnectionAttachment {
   void attach(UpstreamUser& user) { user_ = &user; }
   void detach() { user_ = nullptr; }
 
-  void want_read(const UpstreamConnectionPtr& connection);
   void want_write(const UpstreamConnectionPtr& connection);
 
  private:
   UpstreamUser* user_ = nullptr;
-  bool reading_ = false;
   bool writing_ = false;
-  HandlerMemory read_memory_;
   HandlerMemory write_memory_;
 };
 

@@ -30,6 +30,7 @@ void UpstreamConnection::close() {
   if (state_ == State::idle) leave_pool();
   state_ = State::closed;
   handler_ = nullptr;
+  reader_ = nullptr;
   timer_.cancel();
   error_code ignored;
   socket_.close(ignored);
@@ -93,24 +94,22 @@ void UpstreamConnection::established() {
   pool_->count_established();
 }
 
-// An idle peer has nothing to say: whatever ends this read ends the connection. Peeking by a read
-// and not by async_wait(), which would cost an epoll_ctl(2) each time.
 void UpstreamConnection::watch() {
   if (watching_) return;
   watching_ = true;
-  socket_.async_receive(
-      boost::asio::buffer(&peeked_, 1), MSG_PEEK,
-      boost::asio::bind_allocator(HandlerAllocator<std::byte>(memory_),
-                                  [self = RefPtr(this)](const error_code& error, std::size_t) {
-                                    self->watch_ended(error);
-                                  }));
+  socket_.async_wait(Socket::wait_read,
+                     boost::asio::bind_allocator(HandlerAllocator<std::byte>(memory_),
+                                                 [self = RefPtr(this)](const error_code& error) {
+                                                   self->watch_ended(error);
+                                                 }));
 }
 
+// An idle peer has nothing to say: whatever ends this wait ends the connection.
 void UpstreamConnection::watch_ended(const error_code& error) {
   watching_ = false;
-  if (state_ != State::idle) return;
-  if (error == boost::asio::error::operation_aborted) return watch();  // taken, and back already
-  close();
+  if (state_ == State::idle)
+    return error == boost::asio::error::operation_aborted ? watch() : close();
+  if (state_ == State::in_use && reader_ != nullptr && !error) reader_->on_upstream_readable();
 }
 
 void UpstreamConnection::leave_pool() {

@@ -32,6 +32,15 @@ class ConnectHandler {
   virtual ~ConnectHandler() = default;
 };
 
+// Who waits for bytes from the endpoint.
+class ReadableHandler {
+ public:
+  virtual void on_upstream_readable() = 0;
+
+ protected:
+  ~ReadableHandler() = default;
+};
+
 // What the connection's user wants to find again at the next request on it (a parser, a buffer).
 class ConnectionAttachment {
  public:
@@ -60,6 +69,12 @@ class UpstreamConnection : public RefCounted<UpstreamConnection> {
   std::chrono::nanoseconds connect_time() const { return connect_time_; }
 
   std::unique_ptr<ConnectionAttachment>& attachment() { return attachment_; }
+
+  // Calls `reader` once when the socket is readable or has ended. The wait that a pooled connection
+  // is under goes on for its next user, so that an exchange costs one epoll_ctl(2). Spurious calls
+  // are possible. Null: nobody is called.
+  void set_reader(ReadableHandler* reader) { reader_ = reader; }
+  void want_read() { watch(); }
 
   // For a user that takes the socket away (a tunnel): the connection keeps being counted until
   // close() or the last reference, so hold this object as long as the tunnel lives.
@@ -97,6 +112,7 @@ class UpstreamConnection : public RefCounted<UpstreamConnection> {
   RefPtr<EndpointPool> pool_;
   RefPtr<UpstreamConnection> kept_;  // itself, while idle: nobody else holds it
   ConnectHandler* handler_ = nullptr;
+  ReadableHandler* reader_ = nullptr;
   std::unique_ptr<ConnectionAttachment> attachment_;
   std::uint64_t requests_ = 0;
   std::chrono::steady_clock::time_point began_{};
@@ -104,8 +120,7 @@ class UpstreamConnection : public RefCounted<UpstreamConnection> {
   State state_ = State::closed;
   bool counted_ = false;  // holds a place below the connection limit
   bool watching_ =
-      false;  // a read is under way that ends when the idle peer says or sends anything
-  char peeked_ = 0;
+      false;              // a read is under way that ends when the idle peer says or sends anything
   HandlerMemory memory_;  // for that read
 };
 

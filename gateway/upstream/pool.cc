@@ -40,8 +40,6 @@ UpstreamConnectionPtr EndpointPool::take() {
   connection.state_ = UpstreamConnection::State::in_use;
   ++connection.requests_;
   endpoint_->reused_.fetch_add(1, std::memory_order_relaxed);
-  error_code ignored;
-  if (connection.watching_) connection.socket_.cancel(ignored);
   return std::move(connection.kept_);
 }
 
