@@ -1,5 +1,6 @@
-// Everything that Sluice holds in the kernel, behind one object: sockets, steering, interception, guard.
-// One thread (the keeper's). No call waits for the network; prepare() may take 100 ms (grace periods).
+// Everything that Sluice holds in the kernel, behind one object: sockets, steering, interception,
+// guard. One thread (the keeper's). No call waits for the network; prepare() may take 100 ms (grace
+// periods).
 #pragma once
 
 #include <chrono>
@@ -54,7 +55,8 @@ struct Sample {
 };
 
 struct KeeperOptions {
-  std::string pin_root = "/sys/fs/bpf/sluice";  // below it, a directory per ABI version and network namespace
+  std::string pin_root =
+      "/sys/fs/bpf/sluice";  // below it, a directory per ABI version and network namespace
 };
 
 class Keeper {
@@ -63,7 +65,8 @@ class Keeper {
   static Result<std::unique_ptr<Keeper>> open(const KeeperOptions& options);
   virtual ~Keeper() = default;
 
-  // Fills the inactive slots and creates missing sockets. Nothing that runs changes. A failed prepare leaves no trace.
+  // Fills the inactive slots and creates missing sockets. Nothing that runs changes. A failed
+  // prepare leaves no trace.
   virtual Result<void> prepare(const Plan& plan) = 0;
   // Makes the prepared plan the one in force: guard, steering, then interception.
   virtual Result<void> commit() = 0;
@@ -72,12 +75,14 @@ class Keeper {
   // Sockets of the prepared plan, or of the one in force when nothing is prepared.
   virtual std::vector<ListeningSocket> sockets() const = 0;
 
-  // Call about once a second while a gateway serves: renews the fail-open leases, follows interfaces and addresses,
-  // sweeps bans that ran out, notices and repairs what others flushed.
+  // Call about once a second while a gateway serves: renews the fail-open leases, follows
+  // interfaces and addresses, sweeps bans that ran out, notices and repairs what others flushed.
   virtual void tick(bool gateway_alive) = 0;
 
-  // `source` shorter than a host is fine. A protected source is refused; a full table is an error, and counted.
-  virtual Result<void> ban(const Prefix& source, std::chrono::seconds duration, const std::string& reason) = 0;
+  // `source` shorter than a host is fine. A protected source is refused; a full table is an error,
+  // and counted.
+  virtual Result<void> ban(const Prefix& source, std::chrono::seconds duration,
+                           const std::string& reason) = 0;
   virtual Result<bool> unban(const Prefix& source) = 0;  // false: was not banned
   virtual std::vector<Ban> bans() const = 0;
 
@@ -85,12 +90,13 @@ class Keeper {
   virtual std::vector<Sample> samples() const = 0;  // for the metrics page
   virtual std::uint64_t generation() const = 0;     // of the plan in force; 0: none
 
-  // Takes interception away (new connections flow straight; those proxied go on until the process ends).
+  // Takes interception away (new connections flow straight; those proxied go on until the process
+  // ends).
   virtual void stop_intercepting() = 0;
 };
 
-// `sluice cleanup`: removes every trace (rules, routes, pins, links), whether or not a keeper lives.
-// Each line says what was removed.
+// `sluice cleanup`: removes every trace (rules, routes, pins, links), whether or not a keeper
+// lives. Each line says what was removed.
 Result<std::vector<std::string>> cleanup(const KeeperOptions& options);
 
 }  // namespace sluice::kernel
