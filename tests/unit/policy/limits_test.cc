@@ -161,24 +161,28 @@ TEST(LimitTable, HoldsForManyThreadsWhileEntriesChangeHands) {
   }
 }
 
-TEST(LimitTable, ManyThreadsOnOneKeyGetExactlyTheBurst) {
-  for (int round = 0; round < 200; ++round) {
-    LimitTable table = table_of(1, 10, 28);
-    std::atomic<int> allowed{0};
-    std::atomic<bool> go{false};
-    std::vector<std::jthread> threads;
-    for (int t = 0; t < 4; ++t) {
-      threads.emplace_back([&] {
-        while (!go)
-          std::this_thread::yield();
-        for (int i = 0; i < 10; ++i)
-          allowed += table.admit(99, 0, kSecond).allowed;
-      });
+// Two threads meet before each key and then bring it for the first time together: it must not get
+// two entries.
+TEST(LimitTable, ANewKeySeenByTwoThreadsAtOnceIsOneKey) {
+  constexpr std::uint64_t kKeys = 50'000;
+  LimitTable table = table_of(1, 1, 4 * kKeys);
+  std::vector<std::atomic<int>> arrived(kKeys);
+  std::vector<std::atomic<int>> allowed(kKeys);
+  const auto run = [&] {
+    for (std::uint64_t i = 0; i < kKeys; ++i) {
+      ++arrived[i];
+      for (int spins = 0; arrived[i] < 2; ++spins) {
+        if (spins > 1000) std::this_thread::yield();
+      }
+      allowed[i] += table.admit((i + 1) * 0x9e3779b97f4a7c15, 0, kSecond).allowed;
     }
-    go = true;
-    threads.clear();
-    ASSERT_EQ(allowed, 10);
-  }
+  };
+  std::jthread other(run);
+  run();
+  other.join();
+  ASSERT_EQ(table.stats(kSecond).overflow, 0u);
+  for (std::uint64_t i = 0; i < kKeys; ++i)
+    ASSERT_EQ(allowed[i], 1) << i;
 }
 
 const HashKey kKey{1, 2};
