@@ -7,6 +7,7 @@
 
 #include "gateway/control/admin_client.h"
 #include "gateway/control/admin_server.h"
+#include "gateway/main/admin_commands.h"
 #include "gateway/main/command.h"
 
 namespace sluice::control {
@@ -27,10 +28,16 @@ int show_answer(const Arguments& arguments, const json::object& answer,
   return good ? kExitOk : kExitFailed;
 }
 
+// Pins of this network namespace, of any ABI version: without them there is nothing to open, and
+// opening would make them.
 bool has_pins(const std::string& root) {
+  namespace fs = std::filesystem;
+  const std::string here = std::to_string(network_namespace());
   std::error_code error;
-  const bool any = std::filesystem::exists(root, error) && !std::filesystem::is_empty(root, error);
-  return any && !error;
+  for (fs::directory_iterator it(root, error), end; !error && it != end; it.increment(error)) {
+    if (fs::is_directory(it->path() / here, error)) return true;
+  }
+  return false;
 }
 
 }  // namespace

@@ -47,7 +47,9 @@ void say_limits(const policy::Config& config) {
       "control", "open descriptors",
       {{"found", limit.found}, {"limit", limit.allowed}, {"allows_proxied_connections", allowed}});
   for (const auto& listener : config.listeners) {
-    if (listener.max_connections > allowed)
+    // The default is meant as "plenty"; a number that somebody wrote down is worth a word.
+    const bool asked_for = listener.max_connections != policy::Listener{}.max_connections;
+    if (asked_for && listener.max_connections > allowed)
       log_warn("control", "max_connections is more than the descriptors allow",
                {{"listener", listener.name},
                 {"max_connections", listener.max_connections},
