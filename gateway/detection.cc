@@ -86,12 +86,12 @@ void Detection::on_timer() {
 void Detection::decide(Detected what) {
   const RefPtr<Detection> guard = std::move(self_);
   timer_.cancel();
-  worker_.session_closed(*this);
   if (what == Detected::http) {
     http1::Connection::start(worker_, std::move(client_));
   } else {
     TcpSession::start(worker_, std::move(client_));
   }
+  worker_.session_closed(*this);  // last, so that a drain does not end between the two
 }
 
 void Detection::abort() {

@@ -31,6 +31,7 @@ void TcpSession::start(Worker& worker, Tunnel tunnel) {
   session->upstream_index_ = tunnel.upstream_index;
   session->cluster_ = &session->attempt_.cluster();
   session->endpoint_ = session->attempt_.endpoint().address();
+  session->tunnel_ = true;
   worker.session_opened(*session);
   session->relay(std::move(tunnel.from_client), std::move(tunnel.from_upstream));
 }
@@ -66,11 +67,14 @@ void TcpSession::pick() {
       *cluster_, {.exclude = std::span(tried_.data(), std::min<std::size_t>(tries_, kMaxTries)),
                   .original_destination = destination_});
   if (!attempt) {
+    worker_.metrics().no_endpoint(config_->slots().upstreams[upstream_index_]);
     return end(attempt.error() == PickError::no_endpoints ? "no endpoint"
                                                           : "no original destination, or a loop");
   }
   attempt_ = std::move(*attempt);
   endpoint_ = attempt_.endpoint().address();
+  endpoint_slot_ = endpoint_slot(*config_, upstream_index_, attempt_.endpoint());
+  worker_.metrics().upstream_request_begun(endpoint_slot_);
   connect();
 }
 
@@ -104,9 +108,8 @@ void TcpSession::connect_failed(const ConnectFailure& failure) {
   const Outcome outcome = !blames_endpoint(failure.reason)            ? Outcome::neutral
                           : failure.reason == ConnectError::timed_out ? Outcome::connect_timeout
                                                                       : Outcome::connect_failure;
-  attempt_.finish(outcome, std::chrono::steady_clock::now());
-  attempt_ = {};
-  if (std::exchange(retrying_, false)) cluster_->state().retries().retry_ended();
+  worker_.metrics().upstream_connect_failed(endpoint_slot_);
+  end_attempt(outcome);
   if (!blames_endpoint(failure.reason) || !may_retry() ||
       !cluster_->state().retries().try_begin_retry(cluster_->config().retry.budget_percent)) {
     return end(to_string(failure.reason));
@@ -117,6 +120,7 @@ void TcpSession::connect_failed(const ConnectFailure& failure) {
 }
 
 void TcpSession::relay(std::string from_client, std::string from_upstream) {
+  if (!tunnel_) worker_.metrics().upstream_connected(endpoint_slot_, upstream_->connect_time());
   log(AccessRecord::Kind::open, {}, {});
   RelayOptions options;
   options.idle = listener_->policy().timeouts.idle;
@@ -131,27 +135,36 @@ void TcpSession::settle(const RelayResult& result) {
   if (!self_) return;
   worker_.metrics().client_bytes(listener_->slot(), result.bytes.from_client,
                                  result.bytes.from_upstream);
-  attempt_.finish(result.end == RelayEnd::upstream_reset && result.bytes.from_upstream == 0
-                      ? Outcome::reset
-                      : Outcome::success,
-                  std::chrono::steady_clock::now());
+  const bool refused = result.end == RelayEnd::upstream_reset && result.bytes.from_upstream == 0;
+  if (!tunnel_) {
+    worker_.metrics().upstream_bytes(endpoint_slot_, result.bytes.from_client,
+                                     result.bytes.from_upstream);
+  }
+  end_attempt(refused ? Outcome::reset : Outcome::success);
   log(AccessRecord::Kind::close, to_string(result.end), result.bytes);
   const RefPtr<TcpSession> guard = std::move(self_);
-  if (std::exchange(retrying_, false)) cluster_->state().retries().retry_ended();
-  attempt_ = {};
   upstream_.reset();
   client_.ticket.release();
   worker_.session_closed(*this);
+}
+
+// Harmless when there is none.
+void TcpSession::end_attempt(Outcome outcome) {
+  if (attempt_) {
+    if (!tunnel_) worker_.metrics().upstream_request_ended(endpoint_slot_, 0);
+    attempt_.finish(outcome, std::chrono::steady_clock::now());
+  }
+  attempt_ = {};
+  if (std::exchange(retrying_, false)) cluster_->state().retries().retry_ended();
 }
 
 void TcpSession::end(std::string_view reason) {
   if (!self_) return;
   log(AccessRecord::Kind::close, reason, {});
   const RefPtr<TcpSession> guard = std::move(self_);
-  if (std::exchange(retrying_, false)) cluster_->state().retries().retry_ended();
   if (upstream_) upstream_->close();
   upstream_.reset();
-  attempt_ = {};
+  end_attempt(Outcome::neutral);
   boost::system::error_code ignored;
   client_.socket.close(ignored);
   client_.ticket.release();

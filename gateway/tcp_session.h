@@ -50,6 +50,7 @@ class TcpSession final : public Session, public RefCounted<TcpSession>, public C
   bool may_retry() const;
   void relay(std::string from_client, std::string from_upstream);
   void settle(const RelayResult& result);
+  void end_attempt(Outcome outcome);
   void end(std::string_view reason);
   void log(AccessRecord::Kind kind, std::string_view reason, const RelayBytes& bytes);
 
@@ -60,11 +61,13 @@ class TcpSession final : public Session, public RefCounted<TcpSession>, public C
   std::uint32_t upstream_index_ = 0;
   const Cluster* cluster_ = nullptr;
   Attempt attempt_;
+  EndpointSlot endpoint_slot_{};
   UpstreamConnectionPtr upstream_;
   std::shared_ptr<L4Relay> relay_;
   std::array<const Endpoint*, kMaxTries> tried_{};
   std::uint32_t tries_ = 0;
   bool retrying_ = false;
+  bool tunnel_ = false;  // its request was counted by http1
   std::optional<policy::SocketAddress> destination_;
   std::string route_name_;
   policy::SocketAddress endpoint_;

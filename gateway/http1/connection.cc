@@ -153,8 +153,10 @@ void Connection::wait_idle() {
 void Connection::exchange_ended(After after, std::size_t used) {
   worker_.exchanges().give_back(std::move(exchange_));
   if (after == After::gone) {
-    self_.reset();  // take_client() has left nothing else; the caller holds a reference
-    return;
+    // take_client() has left nothing else; the caller holds a reference, and has started the next
+    // session, so that a drain does not end between the two.
+    self_.reset();
+    return worker_.session_closed(*this);
   }
   if (after == After::reset) return close(true);
   if (after == After::close) return close(false);
@@ -169,7 +171,6 @@ void Connection::exchange_ended(After after, std::size_t used) {
 
 Client Connection::take_client() {
   timer_.cancel();
-  worker_.session_closed(*this);
   worker_.buffers().give_back(std::move(buffer_));
   Client client = std::move(*client_);
   client_.reset();
@@ -206,8 +207,12 @@ void Connection::on_timer() {
   close(false);
 }
 
+// A request that is here already is still answered; closing over it would lose it.
 void Connection::drain() {
-  if (!exchange_ && !lingering_) close(false);
+  if (exchange_ || lingering_) return;
+  const RefPtr<Connection> guard(this);
+  if (read() == ReadResult::data) return proceed();
+  close(false);
 }
 
 void Connection::abort() {

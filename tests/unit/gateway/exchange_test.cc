@@ -277,6 +277,64 @@ TEST_F(GatewayTest, ReloadMovesTheNextRequestAndDrainLetsTheRunningOneFinish) {
   EXPECT_TRUE(client.at_end());
 }
 
+TEST_F(GatewayTest, DrainAnswersARequestThatHasArrivedAndClosesIdleConnections) {
+  apply();
+  Wire idle = client();
+  idle.send(kGet);
+  Wire origin = origin_.accept();
+  origin.read_until("\r\n\r\n");
+  origin.send(kOk);
+  EXPECT_THAT(idle.read_response(), EndsWith("ok"));
+  std::latch drained(1);
+  gateway_->drain(std::chrono::seconds(10), [&] { drained.count_down(); });
+  EXPECT_TRUE(idle.at_end());
+  drained.wait();
+}
+
+TEST_F(GatewayTest, TheDeadlineEndsWhatDoesNotFinish) {
+  apply();
+  Wire stuck = client();
+  stuck.send(kGet);
+  Wire origin = origin_.accept();
+  origin.read_until("\r\n\r\n");
+  std::latch drained(1);
+  gateway_->drain(std::chrono::milliseconds(50), [&] { drained.count_down(); });
+  drained.wait();
+  EXPECT_TRUE(stuck.at_end());
+  EXPECT_TRUE(origin.at_end());
+}
+
+TEST_F(GatewayTest, ADeadEndpointIsPassedOverUnnoticed) {
+  std::string dead;
+  {
+    const Origin gone;
+    dead = gone.address();
+  }
+  endpoints_ = "\"" + dead + "\", \"" + origin_.address() + "\"";
+  apply();
+  for (int i = 0; i < 4; ++i) {
+    Wire client = this->client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+    Wire origin = origin_.accept();
+    EXPECT_THAT(origin.read_until("hi"), StartsWith("POST / "));
+    origin.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    EXPECT_THAT(client.read_response(), StartsWith("HTTP/1.1 200 "));
+  }
+}
+
+TEST_F(GatewayTest, StatusAndMetricsNameWhatServes) {
+  apply();
+  Wire client = this->client();
+  client.send(kGet);
+  Wire origin = origin_.accept();
+  origin.read_until("\r\n\r\n");
+  EXPECT_THAT(gateway_->status_json(), HasSubstr("\"ways\":[\"bind\"],\"connections\":1"));
+  EXPECT_THAT(gateway_->status_json(), HasSubstr("\"active_requests\":1"));
+  origin.send(kOk);
+  client.read_response();
+  EXPECT_THAT(gateway_->metrics_text(), HasSubstr("sluice_"));
+}
+
 TEST_F(GatewayTest, AutoTellsHttpFromTheRest) {
   apply(", protocol: auto, timeouts: { detect: 50ms }");
   Wire http = client();

@@ -41,12 +41,14 @@ class GatewayTest : public ::testing::Test {
   // `listener`, `upstream`: further keys, `route` too; `rest`: whole sections.
   void apply(const std::string& listener = "", const std::string& upstream = "",
              const std::string& route = "", const std::string& rest = "") {
-    policy::PolicyFile file{
-        "test.yaml",
-        "version: 1\nlogs: { access: { format: none } }\nlisteners: { web: { bind: \"127.0.0.1:" +
-            std::to_string(port_) + "\"" + listener + " } }\nupstreams: { api: { endpoints: [\"" +
-            origin_.address() + "\"]" + upstream + " } }\nroutes: [{ listener: web, upstream: api" +
-            route + " }]\n" + rest};
+    const std::string endpoints = endpoints_.empty() ? "\"" + origin_.address() + "\"" : endpoints_;
+    policy::PolicyFile file{"test.yaml",
+                            "version: 1\nlogs: { access: { format: none } }\n"
+                            "listeners: { web: { bind: \"127.0.0.1:" +
+                                std::to_string(port_) + "\"" + listener +
+                                " } }\nupstreams: { api: { endpoints: [" + endpoints + "]" +
+                                upstream + " } }\nroutes: [{ listener: web, upstream: api" + route +
+                                " }]\n" + rest};
     auto parsed = policy::parse(std::span(&file, 1));
     for (const auto& diagnostic : parsed.diagnostics)
       ADD_FAILURE() << diagnostic.to_string();
@@ -58,6 +60,7 @@ class GatewayTest : public ::testing::Test {
   Wire client() { return Wire::connect(port_); }
 
   Origin origin_;
+  std::string endpoints_;  // quoted, with commas; empty: the origin alone
   int listening_ = -1;
   std::uint16_t port_ = 0;
   std::unique_ptr<Gateway> gateway_;
