@@ -73,6 +73,10 @@ inline constexpr std::array<std::string_view, 3> kLbPolicyWords{"round_robin", "
 inline constexpr std::array<std::string_view, 5> kRetryOnWords{"connect_failure", "reset", "502",
                                                                "503", "504"};  // bits 0 to 4
 inline constexpr std::array<std::string_view, 2> kLimitKeyWords{"client_ip", "route"};
+inline constexpr std::array<std::string_view, 1> kLimitUnitWords{"requests"};
+inline constexpr std::array<std::string_view, 1> kLimitActionWords{"reject"};
+inline constexpr std::array<std::string_view, 1> kLimitScopeWords{"per_node"};
+inline constexpr std::array<std::string_view, 1> kBanActionWords{"drop"};
 inline constexpr std::array<std::string_view, 2> kBanModeWords{"enforce", "audit"};
 inline constexpr std::array<std::string_view, 2> kGuardActionWords{"drop", "count"};
 inline constexpr std::array<std::string_view, 1> kGuardAttachWords{"tc"};
