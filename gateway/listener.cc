@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 
 #include <boost/asio/bind_allocator.hpp>
 
@@ -104,6 +105,10 @@ void Listener::connection_opened() {
 void Listener::connection_closed() {
   load_->open.fetch_sub(1, std::memory_order_relaxed);
   worker_.metrics().connection_closed(slot_, way_);
+  if (std::exchange(full_, false)) {  // a place is free: no need to wait for the clock
+    pause_.cancel();
+    wait();
+  }
 }
 
 void Listener::wait() {
@@ -133,10 +138,12 @@ void Listener::on_acceptable() {
 bool Listener::accept_one() {
   if (load_->open.load(std::memory_order_relaxed) >= policy_->max_connections) {
     // The backlog holds the rest; a client waits rather than being turned away.
-    worker_.metrics().connection_refused(slot_);
-    pause(kPauseAtLimit);
+    if (!full_) worker_.metrics().connection_refused(slot_);
+    full_ = true;
+    pause(kPauseAtLimit);  // the place may become free on another worker
     return false;
   }
+  full_ = false;
   sockaddr_storage address{};
   socklen_t size = sizeof address;
   const int fd = ::accept4(acceptor_.native_handle(), reinterpret_cast<sockaddr*>(&address), &size,

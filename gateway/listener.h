@@ -79,6 +79,7 @@ class Listener : public RefCounted<Listener> {
   bool gone_ = false;
   bool waiting_ = false;
   bool accepting_ = false;
+  bool full_ = false;  // at max_connections when it last looked
   WheelTimer pause_ = WheelTimer::calling<&Listener::on_pause_over>(this);
   HandlerMemory memory_;
 };

@@ -322,6 +322,23 @@ TEST_F(GatewayTest, ADeadEndpointIsPassedOverUnnoticed) {
   }
 }
 
+TEST_F(GatewayTest, AtMaxConnectionsTheNextClientWaitsForAPlace) {
+  apply(", max_connections: 1");
+  Wire first = client();
+  first.send(kGet);
+  Wire origin = origin_.accept();
+  origin.read_until("\r\n\r\n");
+  Wire second = client();  // in the backlog
+  second.send(kGet);
+  origin.send(kOk);
+  EXPECT_THAT(first.read_response(), EndsWith("ok"));
+  EXPECT_FALSE(origin_.has_connection());
+  first.close();
+  origin.read_until("\r\n\r\n");  // the second client's request, on the pooled connection
+  origin.send(kOk);
+  EXPECT_THAT(second.read_response(), EndsWith("ok"));
+}
+
 TEST_F(GatewayTest, StatusAndMetricsNameWhatServes) {
   apply();
   Wire client = this->client();
