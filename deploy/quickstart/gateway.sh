@@ -16,7 +16,7 @@ write_policy() {  # [sed expression…], written beside and moved over, as edito
 start_sluice() {
   local ready_before
   ready_before=$(count_ready)
-  in_node "$sluice" run --policy "$policy" --socket "$socket" >>"$work/sluice.log" 2>&1 &
+  nsenter --net="/run/netns/$node" "$sluice" run --policy "$policy" --socket "$socket" >>"$work/sluice.log" 2>&1 &
   main_pid=$!
   eventually 20 more_ready "$ready_before" || fail "sluice did not become ready"
 }

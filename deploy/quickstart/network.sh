@@ -56,6 +56,7 @@ start_origin() {  # 1 | 2
   mkdir -p "$dir"
   [ -e "$dir/big.bin" ] || head -c 16M /dev/urandom >"$dir/big.bin"
   cat >"$dir/nginx.conf" <<EOF
+user root;
 pid $dir/nginx.pid;
 error_log $dir/error.log;
 worker_processes 1;

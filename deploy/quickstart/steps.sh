@@ -106,7 +106,7 @@ step_rules() {
   local saved generation
   start_load rules http://203.0.113.7/
   sleep 0.3
-  write_policy 's/^#DROP/    /'
+  write_policy 's/^#DROP//'
   explain "policy.yaml gained: - { name: operator-drop, from: [10.71.0.3/32], action: drop }"
   saved=$(date +%s%N)
   eventually 5 mallory_cut && ok "in force: 10.71.0.3 is cut off ($((($(date +%s%N) - saved) / 1000000)) ms after saving, 400 of them curl's patience)" ||
@@ -115,7 +115,7 @@ step_rules() {
   expect "the rule has a counter" 'operator-drop'
   generation=$(ctl status --output json | grep -o '"generation": *[0-9]*' | head -n 1)
   explain "A broken file is refused, and nothing changes:"
-  write_policy 's/^#DROP/    /' 's/lb_policy: round_robin/lb_polcy: round_robin/' 's/burst: 10/burst: lots/'
+  write_policy 's/^#DROP//' 's/lb_policy: round_robin/lb_polcy: round_robin/' 's/burst: 10/burst: lots/'
   show sluice reload
   expect "every error with file:line:column and what would be right" 'policy\.yaml:[0-9]+:[0-9]+:.*lb_policy'
   expect "all of them at once" 'policy\.yaml:[0-9]+:[0-9]+:.*burst'
@@ -144,7 +144,7 @@ step_crash() {
     fail "$(load_refused crash) connections were refused"
 
   explain "Now both processes, with a drop rule for 10.71.0.3 in force:"
-  write_policy 's/^#DROP/    /'
+  write_policy 's/^#DROP//'
   eventually 5 mallory_cut || fail "the drop rule is not in force"
   old=$(gateway_pid)
   kill -9 "$main_pid" "$old" 2>/dev/null || true
@@ -188,7 +188,7 @@ step_untouched() {
   local sum pid
   stop_sluice
   explain "Sluice is stopped. A download of 16 MiB from origin-1 starts, straight across the node …"
-  in_client curl -sS --max-time 60 -o "$work/big.bin" http://10.72.1.2:8080/big.bin &
+  in_client curl -fsS --max-time 60 -o "$work/big.bin" http://10.72.1.2:8080/big.bin &
   pid=$!
   sleep 1
   start_sluice; explain "… Sluice started"
@@ -213,6 +213,7 @@ step_metrics() {
   in_node curl -sS http://127.0.0.1:9464/metrics >"$work/metrics.txt" || fail "no metrics page"
   promtool check metrics <"$work/metrics.txt" && ok "promtool check metrics accepts all $(grep -vc '^#' "$work/metrics.txt") series" ||
     fail "promtool refuses the page"
-  out=$(grep -E '^sluice_(requests_total|guard|policy_generation|steer_assigned)' "$work/metrics.txt" | head -n 12)
+  explain "Some of them:"
+  out=$(grep -E '^sluice_(requests_total|connections_total|guard_rule|policy_generation|steer_assigned)' "$work/metrics.txt" | grep -v ' 0$' | head -n 12)
   printf '%s\n' "$out" | sed 's/^/     /'
 }

@@ -124,7 +124,7 @@ def test_a_limit_answers_429_with_retry_after(scratch):
     origin = Nginx(scratch)
     port = free_port()
     start(scratch, policy(port, [origin.port], extra_route=", limits: [few]",
-                          extra="limits: {{ few: {{ key: [client_ip], unit: requests, rate: 1/m, burst: 3 }} }}"))
+                          extra="limits: {{ few: {{ key: [client_ip], rate: 1/m, burst: 3 }} }}"))
     heads = [curl(f"http://127.0.0.1:{port}/")[2] for _ in range(5)]
     assert [head.split()[1] for head in heads] == ["200", "200", "200", "429", "429"]
     retry = [line for line in heads[-1].lower().splitlines() if line.startswith("retry-after:")]
