@@ -27,7 +27,7 @@ struct sluice_guard_state {
   __u64 ban_lengths4; /* prefix lengths of bans, of the 128 bits, a byte each, the first zero byte
                          ends them */
   __u64 ban_lengths6;
-  __u64 events_until; /* CLOCK_BOOTTIME ns: drops are sampled until then */
+  __u64 events_until; /* CLOCK_MONOTONIC ns: drops are sampled until then */
   __u64 refused_bans; /* written by user space alone: survives it */
   __u64 reserved[2];
 };
@@ -121,7 +121,7 @@ SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_ban_key) == 24, "sluice_guard_ban_k
 
 #define SLUICE_GUARD_REASON_TEXT 64
 struct sluice_guard_ban {
-  __u64 expires; /* CLOCK_BOOTTIME ns */
+  __u64 expires; /* CLOCK_MONOTONIC ns */
   __u64 packets;
   __u64 bytes;
   char reason[SLUICE_GUARD_REASON_TEXT]; /* ends with a zero */
@@ -167,7 +167,7 @@ enum sluice_guard_note {
 #define SLUICE_GUARD_NO_RULE 65535
 #define SLUICE_GUARD_NO_PORT 0xffffffffU
 struct sluice_guard_event {
-  __u64 when; /* CLOCK_BOOTTIME ns */
+  __u64 when; /* CLOCK_MONOTONIC ns */
   __u8 from[16];
   __u8 to[16];
   __u32 from_port; /* or SLUICE_GUARD_NO_PORT */

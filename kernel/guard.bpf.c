@@ -37,7 +37,7 @@ static __always_inline struct sluice_guard_ban* find_ban(const struct packet* p,
               : length > 64 ? bpf_cpu_to_be64(low & ~(~0ULL >> (length & 63)))
                             : 0;
     struct sluice_guard_ban* ban = bpf_map_lookup_elem(bans, &key);
-    if (ban && ban->expires > bpf_ktime_get_boot_ns()) return ban;
+    if (ban && ban->expires > bpf_ktime_get_coarse_ns()) return ban;
   }
   return 0;
 }

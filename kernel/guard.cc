@@ -375,7 +375,7 @@ void PinnedGuard::poll_events(const std::function<void(const DropEvent&)>& recei
     if (!events_) return;
   }
   std::atomic_ref(maps_.state()->events_until)
-      .store(boottime_ns() + kEventsFor, std::memory_order_relaxed);
+      .store(monotonic_ns() + kEventsFor, std::memory_order_relaxed);
   receive_ = &receive;
   ring_buffer__consume(events_.get());
   receive_ = nullptr;

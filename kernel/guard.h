@@ -25,7 +25,7 @@ enum class GuardAttach : std::uint8_t {
 
 // One dropped packet, sampled (at most about 100 a second and CPU while somebody reads them).
 struct DropEvent {
-  std::chrono::nanoseconds when{};  // CLOCK_BOOTTIME
+  std::chrono::nanoseconds when{};  // CLOCK_MONOTONIC
   std::string reason;               // "rule", "ban"
   std::string rule;                 // of reason "rule": the first matching drop rule of the file
   Prefix from;                      // hosts

@@ -59,9 +59,9 @@ Error failed(const std::string& what) {
 
 }  // namespace
 
-std::uint64_t boottime_ns() {
+std::uint64_t monotonic_ns() {
   timespec now{};
-  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000ULL +
          static_cast<std::uint64_t>(now.tv_nsec);
 }
@@ -197,7 +197,7 @@ Result<void> GuardBans::add(const Prefix& source, std::chrono::nanoseconds durat
   const sluice_guard_ban_key key = key_of(source);
   sluice_guard_ban ban{};
   bpf_map_lookup_elem(table_.get(), &key, &ban);  // keeps the counters of a ban that is renewed
-  ban.expires = boottime_ns() + static_cast<std::uint64_t>(duration.count());
+  ban.expires = monotonic_ns() + static_cast<std::uint64_t>(duration.count());
   std::memset(ban.reason, 0, sizeof(ban.reason));
   reason.copy(ban.reason, sizeof(ban.reason) - 1);
   if (bpf_map_update_elem(table_.get(), &key, &ban, BPF_ANY) != 0) {
@@ -222,7 +222,7 @@ Result<bool> GuardBans::remove(const Prefix& source) {
 }
 
 void GuardBans::sweep() {
-  const std::uint64_t now = boottime_ns();
+  const std::uint64_t now = monotonic_ns();
   bool any = false;
   while (!by_expiry_.empty() && by_expiry_.begin()->first <= now) {
     const Prefix source = by_expiry_.begin()->second;
@@ -236,7 +236,7 @@ void GuardBans::sweep() {
 
 std::vector<Ban> GuardBans::list() const {
   std::vector<Ban> out;
-  const std::uint64_t now = boottime_ns();
+  const std::uint64_t now = monotonic_ns();
   for (const auto& [source, expires] : expiry_) {
     const sluice_guard_ban_key key = key_of(source);
     sluice_guard_ban ban{};

@@ -57,7 +57,7 @@ class GuardBans {
   std::map<std::pair<bool, std::uint8_t>, std::uint32_t> lengths_;  // (IPv4, length): how many
 };
 
-// CLOCK_BOOTTIME, as bpf_ktime_get_boot_ns.
-std::uint64_t boottime_ns();
+// CLOCK_MONOTONIC. The program reads the same clock to a tick (4 ms at 250 Hz).
+std::uint64_t monotonic_ns();
 
 }  // namespace sluice::kernel

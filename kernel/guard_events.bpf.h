@@ -35,7 +35,7 @@ static __always_inline void guard_report(const struct packet* p,
                                          const struct sluice_guard_state* state, __u32 reason,
                                          __u32 counter, __u32 interface_index) {
   if (!state->events_until) return;
-  __u64 now = bpf_ktime_get_boot_ns();
+  __u64 now = bpf_ktime_get_ns();
   if (now >= state->events_until || !guard_may_report(now)) return;
   struct sluice_guard_event* event = bpf_ringbuf_reserve(&guard_events, sizeof(*event), 0);
   if (!event) return;

@@ -55,10 +55,13 @@ __attribute__((noinline)) int guard_is_protected(const struct packet* p, __u32 s
     }
   }
   if (!groups) return false;
-  struct sluice_guard_interface_key key = {.index = interface_index, .slot = slot};
-  __u64* named = bpf_map_lookup_elem(&guard_ifaces, &key);
-  groups &= config->protect_any_interface | (named ? *named : 0);
-  if (!groups) return false;
+  __u64 limited = groups & ~config->protect_any_interface;
+  if (limited) {
+    struct sluice_guard_interface_key key = {.index = interface_index, .slot = slot};
+    __u64* named = bpf_map_lookup_elem(&guard_ifaces, &key);
+    groups &= config->protect_any_interface | (named ? *named : 0);
+    if (!groups) return false;
+  }
   __u64* peer = guard_trie_lookup(&guard_tries4, &guard_tries6, slot, SLUICE_GUARD_TRIE_PROTECT,
                                   p->version, p->from);
   return peer && (*peer & groups);
