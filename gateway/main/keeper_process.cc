@@ -327,6 +327,13 @@ void KeeperProcess::stop() {
 
 int run_keeper_process(const RunOptions& options, FirstPolicy first) {
   forbid_core_dumps();
+  if (const std::string missing = missing_keeper_capabilities(); !missing.empty()) {
+    log_error("keeper",
+              "this policy needs the kernel (intercept, guard or bans): run as root, or with the "
+              "capabilities",
+              {{"missing", missing}});
+    return kExitFailed;
+  }
   auto keeper = kernel::Keeper::open({.pin_root = options.pin_root});
   if (!keeper) {
     log_error("keeper", keeper.error().message);

@@ -25,6 +25,26 @@ void forbid_core_dumps() {
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
+std::string missing_keeper_capabilities() {
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct data[2] = {};
+  if (::syscall(SYS_capget, &header, data) != 0) return {};
+  const auto has = [&](int capability) {
+    return (data[capability / 32].effective & (1U << (capability % 32))) != 0;
+  };
+  std::string missing;
+  const auto need = [&missing](bool there, const char* name) {
+    if (there) return;
+    if (!missing.empty()) missing += ", ";
+    missing += name;
+  };
+  need(has(CAP_NET_ADMIN), "CAP_NET_ADMIN");
+  // Before Linux 5.8, and as the older name since, CAP_SYS_ADMIN stands for both.
+  need(has(CAP_BPF) || has(CAP_SYS_ADMIN), "CAP_BPF");
+  need(has(CAP_PERFMON) || has(CAP_SYS_ADMIN), "CAP_PERFMON");
+  return missing;
+}
+
 std::expected<void, std::string> enter_gateway_sandbox() {
   forbid_core_dumps();
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return failure("PR_SET_NO_NEW_PRIVS");

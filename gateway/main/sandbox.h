@@ -11,6 +11,9 @@ namespace sluice::control {
 // started: capabilities are per thread.
 std::expected<void, std::string> enter_gateway_sandbox();
 
+// What the keeper needs and this process lacks ("CAP_NET_ADMIN, CAP_BPF"); empty: nothing.
+std::string missing_keeper_capabilities();
+
 // No core dumps, no ptrace by the same user.
 void forbid_core_dumps();
 
