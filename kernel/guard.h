@@ -1,7 +1,7 @@
 // The guard: a packet classifier on TC ingress that drops and counts, and the bans.
 // Keeper's thread only. What it enforces stays pinned and in force when the process ends, until
 // remove() or cleanup. prepare() and the first ban of a new prefix length never disturb packets;
-// grace periods make prepare() take about 30 ms, 300 ms on a busy machine.
+// grace periods make prepare() take about 50 ms, 300 ms on a busy machine.
 #pragma once
 
 #include <chrono>
