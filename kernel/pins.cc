@@ -52,6 +52,23 @@ Result<void> need_bpffs(const fs::path& root) {
                     kBpffs, std::strerror(errno), kBpffs)});
 }
 
+// bpffs may be writable for everyone: whoever owns a directory above the pins could swap them.
+Result<void> need_ours(const fs::path& directory, const fs::path& root) {
+  for (fs::path path = directory; path.string().size() >= root.string().size();
+       path = path.parent_path()) {
+    struct stat info{};
+    const bool known = ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+    if (known && (info.st_uid == 0 || info.st_uid == ::geteuid()) &&
+        ((info.st_mode & S_IWOTH) == 0 || (info.st_mode & S_ISVTX) != 0))
+      continue;
+    return std::unexpected(Error{
+        message("{} is not a directory that only root or this user can write to; remove it, so "
+                "that maps and rules cannot be exchanged by somebody else",
+                path.string())});
+  }
+  return {};
+}
+
 std::uint64_t severed_or_inode(const fs::path& link) {
   Descriptor fd(bpf_obj_get(link.c_str()));
   if (!fd) return 1;  // not a link that we can judge: leave it
@@ -85,6 +102,7 @@ Result<PinDirectory> PinDirectory::open(const std::string& pin_root) {
         message("cannot create {}: {} (the user that runs sluice needs write permission there)",
                 directory.path_, error.message())});
   }
+  if (auto ok = need_ours(directory.path_, pin_root); !ok) return std::unexpected(ok.error());
   directory.lock_ = Descriptor(::open(directory.path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory.lock_) {
     return std::unexpected(
