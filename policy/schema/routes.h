@@ -1,0 +1,96 @@
+// The fields of `routes and default_route`.
+#pragma once
+
+#include "policy/schema/common.h"
+
+namespace sluice::policy::fields {
+
+inline constexpr Field kPath[] = {
+    {.name = "prefix",
+     .type = path,
+     .example = "/v1",
+     .doc = "Whole leading segments: /v1 is not a prefix of /v10."},
+    {.name = "exact", .type = path, .example = "/v1", .doc = "The whole path."},
+};
+inline constexpr Field kRouteUpstream[] = {
+    {.name = "name",
+     .type = name,
+     .example = "api",
+     .refers = "upstreams",
+     .required = true,
+     .doc = "An upstream."},
+    {.name = "weight",
+     .type = integer,
+     .fallback = "1",
+     .example = "9",
+     .min = 0,
+     .max = 1'000'000,
+     .doc = "Its share of the route's requests."},
+};
+inline constexpr Field kRoute[] = {
+    {.name = "name",
+     .type = text,
+     .example = "api",
+     .doc = "For logs and metrics; left out: listener, host and path."},
+    {.name = "listener",
+     .type = name,
+     .example = "web",
+     .refers = "listeners",
+     .doc = "May be left out where there is one listener."},
+    {.name = "host",
+     .type = host,
+     .example = "api.example.com",
+     .doc = "Exact, or `*.example.com` for every name below it; left out: any."},
+    {.name = "path",
+     .example = "/v1",
+     .children = kPath,
+     .shorthand = "prefix",
+     .doc = "Left out: any. `path: /v1` is short for `{ prefix: /v1 }`."},
+    {.name = "upstream",
+     .type = name,
+     .example = "api",
+     .refers = "upstreams",
+     .doc = "Short for `upstreams` with one entry."},
+    {.name = "upstreams",
+     .shape = list,
+     .example = "[{ name: api, weight: 9 }]",
+     .children = kRouteUpstream,
+     .shorthand = "name",
+     .doc = "Where matching requests go, by weight."},
+    {.name = "limits",
+     .type = name,
+     .shape = list,
+     .example = "[per-client]",
+     .refers = "limits",
+     .doc = "Every one of these must allow a request."},
+    {.name = "timeout",
+     .type = duration,
+     .fallback = "0s",
+     .example = "30s",
+     .min = 0,
+     .max = kDay,
+     .doc = "For a whole request; 0s: none."},
+};
+
+inline constexpr Field kDefaultRoute[] = {
+    {.name = "local",
+     .type = action,
+     .fallback = "404",
+     .example = "503",
+     .refers = "upstreams",
+     .doc = "Status or upstream for connections to this node."},
+    {.name = "forward",
+     .type = action,
+     .fallback = "original_destination",
+     .example = "403",
+     .refers = "upstreams",
+     .doc = "Status or upstream for connections that pass through."},
+    {.name = "output",
+     .type = action,
+     .fallback = "original_destination",
+     .example = "403",
+     .refers = "upstreams",
+     .doc = "Status or upstream for connections of this node's processes."},
+};
+
+}  // namespace sluice::policy::fields
