@@ -7,7 +7,7 @@
 set -euo pipefail
 
 build=(ca-certificates clang-14 cmake g++ make ninja-build pkg-config bpftool
-  libboost1.81-dev libbpf-dev libelf-dev libmnl-dev libnftnl-dev libssl-dev libyaml-cpp-dev
+  libboost1.81-dev libbpf-dev libelf-dev libmnl-dev libnftnl-dev libre2-dev libssl-dev libyaml-cpp-dev
   libcap-dev prometheus-cpp-dev zlib1g-dev)
 demo=(curl iproute2 iputils-ping nftables nginx-light procps util-linux prometheus)
 tests=(libgtest-dev libgmock-dev libclang-rt-14-dev python3 python3-pytest git)

@@ -1,0 +1,50 @@
+// From the tree to `intercept`.
+#include "policy/binding/read.h"
+#include "policy/binding/sections.h"
+#include "policy/schema.h"
+
+namespace sluice::policy::binding {
+
+namespace {
+
+void caught(const Node& node, const Reporter& reporter, Intercept& out) {
+  optional(node, "from", out.from);
+  optional(node, "to", out.to);
+  if (const Node* except = node.find("except")) {
+    optional(*except, "from", out.except.from);
+    optional(*except, "to", out.except.to);
+  }
+  optional(node, "ports", out.ports);
+  optional(node, "cgroups", out.cgroups);
+  optional(node, "listener", out.listener);
+  optional_word(node, "on_exit", kOnExitWords, out.on_exit);
+  optional(node, "lease", out.lease);
+  optional(node, "take_over", out.take_over);
+  out.where = reporter.locate(node.where());
+}
+
+void passing(const Node& node, const Reporter& reporter, Intercept& out) {
+  out.to = {{IpAddress::v4(0), 0}, {IpAddress(), 0}};
+  caught(node, reporter, out);
+}
+
+}  // namespace
+
+void intercept(const Node& node, const Reporter& reporter, InterceptConfig& out) {
+  if (const Node* marks = node.find("marks")) {
+    out.marks.where = reporter.locate(marks->where());
+    optional(*marks, "mark", out.marks.mark);
+    optional(*marks, "mask", out.marks.mask);
+    optional(*marks, "table", out.marks.table);
+    optional(*marks, "priority", out.marks.priority);
+  }
+  each(node, "local", [&](const Node& e) { caught(e, reporter, out.local.emplace_back()); });
+  each(node, "forward", [&](const Node& e) { passing(e, reporter, out.forward.emplace_back()); });
+  each(node, "output", [&](const Node& e) {
+    Intercept& entry = out.output.emplace_back();
+    entry.on_exit = OnExit::bypass;
+    passing(e, reporter, entry);
+  });
+}
+
+}  // namespace sluice::policy::binding

@@ -1,0 +1,23 @@
+// From the tree to `listeners`.
+#include "policy/binding/read.h"
+#include "policy/binding/sections.h"
+#include "policy/schema.h"
+
+namespace sluice::policy::binding {
+
+void listener(const Node& node, const Reporter& reporter, Listener& out) {
+  out.name = node.key;
+  out.where = reporter.locate(node.where());
+  optional(node, "bind", out.bind);
+  optional_word(node, "protocol", kListenerProtocolWords, out.protocol);
+  optional(node, "max_connections", out.max_connections);
+  if (const Node* timeouts = node.find("timeouts")) {
+    optional(*timeouts, "detect", out.timeouts.detect);
+    optional(*timeouts, "head", out.timeouts.head);
+    optional(*timeouts, "body_idle", out.timeouts.body_idle);
+    optional(*timeouts, "idle", out.timeouts.idle);
+    optional(*timeouts, "drain", out.timeouts.drain);
+  }
+}
+
+}  // namespace sluice::policy::binding

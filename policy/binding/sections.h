@@ -1,0 +1,22 @@
+// From a checked tree to the typed configuration, one function a section, one file a section.
+// What check() has refused keeps its default.
+#pragma once
+
+#include "policy/config.h"
+#include "policy/yaml_tree.h"
+
+namespace sluice::policy::binding {
+
+void protect(const Node& node, const Reporter& reporter, Protect& out);
+void metrics(const Node& node, MetricsConfig& out);
+void logs(const Node& node, AccessLogConfig& out);
+void intercept(const Node& node, const Reporter& reporter, InterceptConfig& out);
+void listener(const Node& node, const Reporter& reporter, Listener& out);
+void upstream(const Node& node, const Reporter& reporter, Upstream& out);
+void route(const Node& node, const Reporter& reporter, Route& out);
+void default_route(const Node* node, const Reporter& reporter, DefaultRoute& out);
+void limit(const Node& node, const Reporter& reporter, Limit& out);
+void bans(const Node& node, const Reporter& reporter, BansConfig& out);
+void guard(const Node& node, const Reporter& reporter, GuardConfig& out);
+
+}  // namespace sluice::policy::binding

@@ -1,0 +1,49 @@
+// The typed form of `routes` and `default_route`.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "policy/address.h"
+#include "policy/config/common.h"
+#include "policy/diagnostic.h"
+
+namespace sluice::policy {
+
+struct PathMatch {
+  enum class Kind { any, prefix, exact };
+  Kind kind = Kind::any;
+  std::string value;  // prefix: matches whole segments, as the Gateway API's PathPrefix
+};
+
+struct WeightedUpstream {
+  std::string name;
+  std::uint32_t weight = 1;
+};
+
+struct Route {
+  std::string name;  // given, or "listener host path", unique
+  std::string listener;
+  std::string host;  // lower case; "" any; "*.example.com" one or more labels
+  PathMatch path;
+  std::vector<WeightedUpstream> upstreams;
+  std::vector<std::string> limits;
+  Duration timeout = 0s;  // whole request; 0: none
+  Location where;
+};
+
+// What a caught connection gets that no route claims: an HTTP status, or an upstream by name.
+using DefaultAction = std::variant<int, std::string>;
+
+struct DefaultRoute {
+  DefaultAction local = 404;
+  DefaultAction forward =
+      502;  // document.cc makes it an original_destination upstream unless told otherwise
+  DefaultAction output = 502;
+  Location where;
+};
+
+}  // namespace sluice::policy
