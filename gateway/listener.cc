@@ -19,16 +19,13 @@ namespace sluice::gateway {
 namespace {
 
 constexpr std::chrono::milliseconds kPauseAtLimit{100};
+constexpr std::chrono::minutes kShortageSilence{1};
 
 bool same_socket(int a, int b) {
   struct stat first{};
   struct stat second{};
   return ::fstat(a, &first) == 0 && ::fstat(b, &second) == 0 && first.st_dev == second.st_dev &&
          first.st_ino == second.st_ino;
-}
-
-bool out_of_resources(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
 // accept(2): errors of a connection that is gone already; the next one may be fine.
@@ -151,12 +148,7 @@ bool Listener::accept_one() {
   if (fd < 0) {
     if (of_that_connection(errno)) return true;
     if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
-    const int error = errno;
-    worker_.metrics().accept_paused(slot_);
-    if (!out_of_resources(error)) {
-      log_warn("listener", "accept failed", {{"listener", name_}, {"error", std::strerror(error)}});
-    }
-    pause(kPauseAtLimit);
+    accept_failed(errno);
     return false;
   }
   const auto peer = to_socket_address(address);
@@ -166,13 +158,24 @@ bool Listener::accept_one() {
   socket.assign(v6 ? boost::asio::ip::tcp::v6() : boost::asio::ip::tcp::v4(), fd, error);
   if (error) {  // epoll took no more: the same shortage as above
     ::close(fd);
-    worker_.metrics().accept_paused(slot_);
-    pause(kPauseAtLimit);
+    accept_failed(error.value());
     return false;
   }
   worker_.accepted(Client{std::move(socket), ClientTicket(RefPtr(this)),
                           peer.value_or(policy::SocketAddress{}), worker_.next_connection_id()});
   return true;
+}
+
+// A shortage lasts for many pauses: said once a minute, counted each time.
+void Listener::accept_failed(int error) {
+  worker_.metrics().accept_paused(slot_);
+  const auto now = std::chrono::steady_clock::now();
+  if (now - shortage_said_ >= kShortageSilence) {
+    shortage_said_ = now;
+    log_warn("listener", "cannot accept; new connections wait in the backlog",
+             {{"listener", name_}, {"error", std::strerror(error)}});
+  }
+  pause(kPauseAtLimit);
 }
 
 void Listener::pause(std::chrono::milliseconds time) {

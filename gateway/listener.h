@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -63,6 +64,7 @@ class Listener : public RefCounted<Listener> {
   void wait();
   void on_acceptable();
   bool accept_one();  // false: wait, or paused
+  void accept_failed(int error);
   void pause(std::chrono::milliseconds time);
   void on_pause_over();
 
@@ -80,6 +82,7 @@ class Listener : public RefCounted<Listener> {
   bool waiting_ = false;
   bool accepting_ = false;
   bool full_ = false;  // at max_connections when it last looked
+  std::chrono::steady_clock::time_point shortage_said_{};
   WheelTimer pause_ = WheelTimer::calling<&Listener::on_pause_over>(this);
   HandlerMemory memory_;
 };
