@@ -13,12 +13,14 @@
 /* Twice the rules: those in force, and those that are being prepared. */
 #define SLUICE_GUARD_COUNTERS (2 * SLUICE_GUARD_MAX_RULES)
 #define SLUICE_GUARD_PORTS 65536
-#define SLUICE_GUARD_MAX_PROTECT_GROUPS 64
+#define SLUICE_GUARD_MAX_PROTECT_GROUPS 63
 #define SLUICE_GUARD_BAN_LENGTHS 8 /* per IP version */
 #define SLUICE_GUARD_MAX_EXTENSIONS 8
 #define SLUICE_GUARD_MAX_OWN_ADDRESSES 16384
-#define SLUICE_GUARD_MAX_INTERFACES 8192 /* named by protect entries, both slots */
+#define SLUICE_GUARD_MAX_INTERFACES 8192 /* named by protect entries or rules, both slots */
 #define SLUICE_GUARD_EVENT_BYTES (256 * 1024)
+#define SLUICE_GUARD_MAX_SOURCES 65536  /* with a SYN bucket at a time */
+#define SLUICE_GUARD_MAX_SERVICES 16384 /* likewise */
 
 /* Memory-mapped; one cache line, read once per packet. */
 struct sluice_guard_state {
@@ -34,14 +36,18 @@ struct sluice_guard_state {
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_state) == 64, "sluice_guard_state");
 
 enum sluice_guard_flags {
-  SLUICE_GUARD_USES_FROM4 = 1 << 0,
-  SLUICE_GUARD_USES_FROM6 = 1 << 1,
-  SLUICE_GUARD_USES_TO4 = 1 << 2,
-  SLUICE_GUARD_USES_TO6 = 1 << 3,
-  SLUICE_GUARD_USES_FROM_PORTS = 1 << 4,
-  SLUICE_GUARD_USES_TO_PORTS = 1 << 5,
-  SLUICE_GUARD_USES_PROTOCOL = 1 << 6,
+  SLUICE_GUARD_USES_FROM = 1 << 0,
+  SLUICE_GUARD_USES_TO = 1 << 1,
+  SLUICE_GUARD_USES_FROM_PORTS = 1 << 2,
+  SLUICE_GUARD_USES_TO_PORTS = 1 << 3,
+  SLUICE_GUARD_USES_PROTOCOL = 1 << 4,
+  SLUICE_GUARD_USES_PLACE = 1 << 5, /* some rule has interfaces, or a direction besides ingress */
+  SLUICE_GUARD_USES_LIMITS = 1 << 6,
+  SLUICE_GUARD_USES_SOURCE_SYN = 1 << 7,
+  SLUICE_GUARD_USES_SERVICE_SYN = 1 << 8,
+  SLUICE_GUARD_AUDITS_SYN = 1 << 9, /* what the two would drop is counted, and passes */
 };
+enum sluice_guard_direction { SLUICE_GUARD_INGRESS = 0, SLUICE_GUARD_EGRESS = 1 };
 
 /* Bits of rules in the order of the policy file; bit 0 of word 0 is the first rule. */
 struct sluice_guard_class {
@@ -54,45 +60,147 @@ struct sluice_guard_class {
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_class) == 8 + 16 * SLUICE_GUARD_WORDS,
                   "sluice_guard_class");
 
+/* --- prefixes: the class of an address ---------------------------------------------------------
+ * IPv4 is "rank and leaf". A word of `top` stands for a /19: a bit for each /24 that some prefix
+ * longer than /16 touches, and above the bits how many are set in all words before; together the
+ * index of the /24's leaf. What no bit names has its /16's class in `coarse`, if prefixes of at
+ * most /16 exist, or the default.
+ *
+ * IPv6 is hashed. A bitmap of /32s that some longer prefix touches (`gate`), behind it a bitmap of
+ * (prefix, length), and only where that bit is set, a table of whole keys. Lengths are tried from
+ * the longest on, and an entry carries what the shorter ones that cover it say. */
+enum sluice_guard_field { SLUICE_GUARD_FROM = 0, SLUICE_GUARD_TO = 1, SLUICE_GUARD_FIELDS = 2 };
+
+#define SLUICE_GUARD_TOP_WORDS (1 << 19)
+/* A leaf's two highest bits say what it is:
+ *   0  the whole /24 has the class in the low 32 bits
+ *   1  bits 0..23 are three host bytes (repeated if fewer) of class 24..42; others have 43..61
+ *   2  the low 32 bits are the index of a line: a bit for each host byte where another class
+ *      begins, and the index of the first one's class among the runs */
+#define SLUICE_GUARD_LEAF_KIND 62
+#define SLUICE_GUARD_LEAF_WHOLE 0ULL
+#define SLUICE_GUARD_LEAF_HOSTS 1ULL
+#define SLUICE_GUARD_LEAF_RUNS 2ULL
+#define SLUICE_GUARD_LEAF_CLASS_BITS 19
+#define SLUICE_GUARD_MAX_CLASSES (1 << 22) /* 24 bits hold them in a bucket */
+
+/* Arrays of u64, at index (slot * fields + field) * kinds + kind. */
+enum sluice_guard_words_kind {
+  SLUICE_GUARD_LEAVES4 = 0,
+  SLUICE_GUARD_RUNS4 = 1,
+  SLUICE_GUARD_COARSE4 = 2,
+  SLUICE_GUARD_BITS6 = 3, /* the gate, then the bitmap of (prefix, length) */
+  SLUICE_GUARD_WORDS_KINDS = 4,
+};
+/* Arrays of 64-byte lines, likewise. */
+enum sluice_guard_lines_kind {
+  SLUICE_GUARD_STARTS4 = 0,
+  SLUICE_GUARD_BUCKETS6 = 1,
+  SLUICE_GUARD_LINES_KINDS = 2,
+};
+struct sluice_guard_line {
+  union {
+    struct {
+      __u64 starts[4]; /* bit h % 64 of word h / 64; the first bit of all is set */
+      __u64 base;
+    } runs;
+    struct {
+      __u64 high[3]; /* the prefix, host order */
+      __u64 low[3];
+      __u32 tag[3]; /* length | class << 8; 0: free */
+      __u32 more;   /* 1: a key that belongs here is in the next bucket */
+    } bucket;
+  };
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_line) == 64, "sluice_guard_line");
+#define SLUICE_GUARD_MAX_PROBES 8
+
+enum sluice_guard_prefixes_flags {
+  SLUICE_GUARD_HAS_TOP4 = 1 << 0,
+  SLUICE_GUARD_HAS_COARSE4 = 1 << 1,
+};
+struct sluice_guard_prefixes {
+  __u64 seed;
+  __u64 default_live4; /* of the default classes */
+  __u64 default_live6;
+  __u32 default4; /* of what no prefix names */
+  __u32 default6;
+  __u32 flags;
+  __u32 lengths;   /* how many; 0: no IPv6 prefix */
+  __u32 gated;     /* the first so many of them are at least 32 */
+  __u32 gate_mask; /* bits of the gate, less one */
+  __u32 bits_base; /* in words: where the bitmap begins */
+  __u32 bits_mask; /* its bits, less one */
+  __u32 bucket_mask;
+  __u32 reserved;
+  __u8 length[128]; /* longest first */
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_prefixes) == 24 + 40 + 128, "sluice_guard_prefixes");
+
+/* The hash of a prefix, computed alike by both sides. */
+static inline __attribute__((always_inline)) __u64 sluice_guard_hash6(__u64 seed, __u64 high,
+                                                                      __u64 low, __u32 length) {
+  __u64 hash = (high ^ seed) * 0x9e3779b97f4a7c15ULL;
+  hash ^= hash >> 32;
+  hash = (hash ^ low ^ ((__u64)length << 56)) * 0xbf58476d1ce4e5b9ULL;
+  return hash ^ hash >> 31;
+}
+static inline __attribute__((always_inline)) __u32 sluice_guard_gate6(__u64 seed, __u64 high) {
+  __u64 hash = ((high >> 32) ^ (seed & 0xffffffff)) * 0x9e3779b97f4a7c15ULL;
+  return (__u32)(hash >> 32);
+}
+
+/* --- the slot ----------------------------------------------------------------------------------
+ */
+
+struct sluice_guard_rate {
+  __u64 interval; /* ns for one packet; 0: no limit */
+  __u64 burst;    /* packets at once, at least 1 */
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_rate) == 16, "sluice_guard_rate");
+
 #define SLUICE_GUARD_NO_PROTOCOL 256 /* the packet's could not be found */
 struct sluice_guard_slot {
   __u32 flags;
-  /* Classes for a field that the packet does not have, or that no entry of its table matches. */
-  __u32 default_from4;
-  __u32 default_from6;
-  __u32 default_to4;
-  __u32 default_to6;
-  __u32 default_from_port;
-  __u32 default_to_port;
   __u32 rules;
+  __u32 default_from_port; /* classes of packets without ports */
+  __u32 default_to_port;
+  __u16 default_from_port_live;
+  __u16 default_to_port_live;
+  __u32 reserved;
+  struct sluice_guard_prefixes prefixes[SLUICE_GUARD_FIELDS];
   __u64 protect_any_port;        /* groups without to_ports */
   __u64 protect_any_interface;   /* groups without interfaces */
   struct sluice_guard_class all; /* of the rules that there are: for fields that no rule uses */
+  struct sluice_guard_class place[2]; /* by direction, of interfaces without an entry */
   __u64 drop[SLUICE_GUARD_WORDS];
+  __u64 limit[SLUICE_GUARD_WORDS];
+  __u64 audit[SLUICE_GUARD_WORDS]; /* rules that count what they would do */
+  struct sluice_guard_rate source_syn;
+  struct sluice_guard_rate service_syn;
   __u16 counter[SLUICE_GUARD_MAX_RULES];
-  __u32 protocol_class[SLUICE_GUARD_NO_PROTOCOL + 2]; /* the last one is padding */
+  struct {
+    __u32 id;
+    __u32 live;
+  } protocol_class[SLUICE_GUARD_NO_PROTOCOL + 1];
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_slot) ==
-                      48 + 8 + 16 * SLUICE_GUARD_WORDS + 8 * SLUICE_GUARD_WORDS + 2048 + 4 * 258,
+                      24 + 2 * 192 + 16 + 3 * (8 + 16 * SLUICE_GUARD_WORDS) +
+                          3 * 8 * SLUICE_GUARD_WORDS + 32 + 2048 + 8 * 257,
                   "sluice_guard_slot");
 
 /* At index slot * SLUICE_GUARD_PORTS + port; memory-mapped. */
+#define SLUICE_GUARD_HOST_PORT (1ULL << 63) /* of the node's own addresses, it is protected */
 struct sluice_guard_port {
   __u16 from_class;
   __u16 to_class;
-  __u32 host; /* 1: of the node's own addresses, this port is protected */
+  __u16 from_live; /* `live` of these classes */
+  __u16 to_live;
   __u64 protect_groups;
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_port) == 16, "sluice_guard_port");
 
-/* Tries: value u64, the class, or for `protect` the groups. At index slot * SLUICE_GUARD_TRIES +
- * trie. */
-enum sluice_guard_trie {
-  SLUICE_GUARD_TRIE_FROM = 0,
-  SLUICE_GUARD_TRIE_TO = 1,
-  SLUICE_GUARD_TRIE_PROTECT = 2,
-  SLUICE_GUARD_TRIES = 3,
-};
+/* Tries of `protect`: value u64, the groups; by slot. */
 struct sluice_guard_key4 {
   __u32 length; /* 0 to 32 */
   __u8 address[4];
@@ -109,6 +217,27 @@ struct sluice_guard_interface_key {
   __u32 slot;
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_interface_key) == 8, "sluice_guard_interface_key");
+/* Value: a class, the rules that hold on that interface in that direction. */
+struct sluice_guard_place_key {
+  __u32 index;
+  __u16 slot;
+  __u16 direction;
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_place_key) == 8, "sluice_guard_place_key");
+
+/* SYN buckets: value u64, the theoretical arrival time (GCRA), CLOCK_MONOTONIC ns. */
+struct sluice_guard_source_key {
+  __u64 high; /* an IPv6 source by its /64 */
+  __u64 low;
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_source_key) == 16, "sluice_guard_source_key");
+struct sluice_guard_service_key {
+  __u64 high;
+  __u64 low;
+  __u32 port;
+  __u32 reserved;
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_service_key) == 24, "sluice_guard_service_key");
 
 /* IPv4 as ::ffff:a.b.c.d; network order; bits beyond the length are zero. */
 struct sluice_guard_ban_key {
@@ -133,6 +262,13 @@ struct sluice_guard_count {
   __u64 bytes;
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_count) == 16, "sluice_guard_count");
+struct sluice_guard_rule_count {
+  __u64 packets; /* that the rule matched */
+  __u64 bytes;
+  __u64 dropped;    /* packets of them that it dropped */
+  __u64 would_drop; /* or would have, if it did not audit */
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_rule_count) == 32, "sluice_guard_rule_count");
 
 /* Whose a counter is; read by user space alone, so that a successor finds its counters again. */
 #define SLUICE_GUARD_NAME_TEXT 112
@@ -141,7 +277,8 @@ struct sluice_guard_name {
   __u8 used;
   __u8 action; /* GuardAction */
   __u16 order; /* among the rules in force; 65535: not in force */
-  __u32 reserved;
+  __u8 audit;
+  __u8 reserved[3];
   char text[SLUICE_GUARD_NAME_TEXT]; /* cut; ends with a zero */
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_name) == 128, "sluice_guard_name");
@@ -153,14 +290,22 @@ enum sluice_guard_reason {
   SLUICE_GUARD_PASS_NOT_IP,
   SLUICE_GUARD_PASS_MALFORMED, /* too broken to hold both addresses */
   SLUICE_GUARD_DROP_RULE,
+  SLUICE_GUARD_DROP_LIMIT,
   SLUICE_GUARD_DROP_BAN,
+  SLUICE_GUARD_DROP_SOURCE_SYN,
+  SLUICE_GUARD_DROP_SERVICE_SYN,
   SLUICE_GUARD_REASONS,
 };
+#define SLUICE_GUARD_FIRST_DROP SLUICE_GUARD_DROP_RULE
 /* What was odd about packets that were judged nevertheless; counted behind the reasons. */
 enum sluice_guard_note {
   SLUICE_GUARD_NOTE_FRAGMENT = SLUICE_GUARD_REASONS, /* a later fragment: judged without ports */
   SLUICE_GUARD_NOTE_EXTENSIONS, /* more than eight IPv6 headers: judged by addresses alone */
   SLUICE_GUARD_NOTE_TRUNCATED,  /* ends before its ports: judged without */
+  SLUICE_GUARD_NOTE_AUDIT,      /* would have been dropped, but the rule or limit only audits */
+  SLUICE_GUARD_NOTE_UNREPORTED, /* dropped while somebody watched, and not among the sample */
+  SLUICE_GUARD_NOTE_NO_SOURCE,  /* no SYN bucket could be made for its source */
+  SLUICE_GUARD_NOTE_NO_SERVICE, /* or its service */
   SLUICE_GUARD_TALLIES,
 };
 
@@ -174,9 +319,12 @@ struct sluice_guard_event {
   __u32 to_port;
   __u32 interface_index;
   __u16 protocol; /* or SLUICE_GUARD_NO_PROTOCOL */
-  __u16 counter;  /* of the first matching drop rule, or SLUICE_GUARD_NO_RULE */
-  __u32 reason;
-  __u32 version; /* 4 or 6 */
+  __u16 counter;  /* of the rule that decided, or SLUICE_GUARD_NO_RULE */
+  __u8 reason;
+  __u8 version; /* 4 or 6 */
+  __u8 audit;   /* 1: it passed, for that rule or limit only audits */
+  __u8 egress;
+  __u32 bytes;
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_event) == 64, "sluice_guard_event");
 

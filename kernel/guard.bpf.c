@@ -1,24 +1,250 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-// The guard: drops and counts on TC ingress. A packet is parsed once, looked up field by field, and
-// judged: bans first, then rules, and protect above both. Whatever passes goes on to the programs
-// of others.
+// The guard: one classifier, entered from TC ingress, TC egress and XDP. A packet is parsed once,
+// looked up field by field, and judged: bans first, then rules, then SYN rates, and protect above
+// all. Whatever passes goes on to the programs of others.
 
 #include "kernel/abi_guard.h"
 #include "kernel/guard_events.bpf.h"
+#include "kernel/guard_limits.bpf.h"
 #include "kernel/guard_maps.bpf.h"
+#include "kernel/guard_prefix.bpf.h"
 #include "kernel/guard_protect.bpf.h"
 #include "kernel/packet.bpf.h"
 
 #define VERDICT_NEXT (-1) /* TCX_NEXT, TC_ACT_UNSPEC */
 #define VERDICT_DROP 2    /* TCX_DROP, TC_ACT_SHOT */
 
+struct verdict {
+  __u32 reason;
+  __u32 counter;      /* of the rule that decided */
+  __u32 audit_reason; /* what an auditing rule or limit would have done; 0: nothing */
+  __u32 audit_counter;
+};
+
 struct classes {
+  const struct sluice_guard_class* place;
   const struct sluice_guard_class* protocol;
   const struct sluice_guard_class* from_port;
   const struct sluice_guard_class* to_port;
   const struct sluice_guard_class* from;
   const struct sluice_guard_class* to;
 };
+
+/* The classes of a packet by number; those that no field names stay without. */
+struct class_ids {
+  __u32 protocol;
+  __u32 from_port;
+  __u32 to_port;
+  __u32 from;
+  __u32 to;
+};
+
+/* `live` of the port's class. */
+static __always_inline __u64 port_class(const struct packet* p, __u32 slot, __u32 without,
+                                        __u32 without_live, bool to, __u32* id) {
+  *id = without;
+  if (!(p->parts & PACKET_HAS_PORTS)) return without_live;
+  __u32 index = slot * SLUICE_GUARD_PORTS + (to ? p->to_port : p->from_port);
+  struct sluice_guard_port* port = bpf_map_lookup_elem(&guard_ports, &index);
+  if (!port) return 0;
+  *id = to ? port->to_class : port->from_class;
+  return to ? port->to_live : port->from_live;
+}
+
+/* `live` of the address's class, found without a look at the classes for the default one: most
+ * packets have that. */
+static __always_inline __u64 address_class(const struct sluice_guard_prefixes* config,
+                                           const struct packet* p, __u32 slot, __u32 field,
+                                           void* classes, __u32* id) {
+  const __be64* address = field == SLUICE_GUARD_FROM ? p->from : p->to;
+  __u32 without = config->default4;
+  __u64 without_live = config->default_live4;
+  if (p->version == 4) {
+    *id = guard_class4(config, slot, field, (__u32)bpf_be64_to_cpu(address[1]));
+  } else {
+    without = config->default6;
+    without_live = config->default_live6;
+    *id = without;
+    if (config->lengths)
+      *id = guard_class6(slot, field, bpf_be64_to_cpu(address[0]), bpf_be64_to_cpu(address[1]));
+  }
+  if (*id == without) return without_live;
+  struct sluice_guard_class* found = bpf_map_lookup_elem(classes, id);
+  return found ? found->live : 0;
+}
+
+static __always_inline const struct sluice_guard_class* find_place(
+    const struct packet* p, const struct sluice_guard_slot* config, __u32 slot,
+    __u32 interface_index) {
+  if (config->flags & SLUICE_GUARD_USES_PLACE) {
+    struct sluice_guard_place_key key = {
+        .index = interface_index, .slot = slot, .direction = p->egress};
+    struct sluice_guard_class* named = bpf_map_lookup_elem(&guard_places, &key);
+    if (named) return named;
+  }
+  return &config->place[p->egress & 1];
+}
+
+/* False as soon as no rule can match. The cheap fields go first, and classes are read only when
+ * every field has left some word alive. */
+static __always_inline bool classify(const struct packet* p, __u32 slot,
+                                     const struct sluice_guard_slot* config, __u32 interface_index,
+                                     struct classes* c) {
+  void* classes = bpf_map_lookup_elem(&guard_classes, &slot);
+  if (!classes) return false;
+  __u32 flags = config->flags;
+  struct class_ids ids = {};
+  c->place = find_place(p, config, slot, interface_index);
+  __u64 live = c->place->live;
+
+  if (flags & SLUICE_GUARD_USES_PROTOCOL) {
+    __u32 protocol =
+        p->protocol <= SLUICE_GUARD_NO_PROTOCOL ? p->protocol : SLUICE_GUARD_NO_PROTOCOL;
+    ids.protocol = config->protocol_class[protocol].id;
+    if (!(live &= config->protocol_class[protocol].live)) return false;
+  }
+  if (flags & SLUICE_GUARD_USES_TO_PORTS)
+    live &= port_class(p, slot, config->default_to_port, config->default_to_port_live, true,
+                       &ids.to_port);
+  if (flags & SLUICE_GUARD_USES_FROM_PORTS)
+    live &= port_class(p, slot, config->default_from_port, config->default_from_port_live, false,
+                       &ids.from_port);
+  if (!live) return false;
+  if (flags & SLUICE_GUARD_USES_FROM)
+    live &= address_class(&config->prefixes[SLUICE_GUARD_FROM], p, slot, SLUICE_GUARD_FROM, classes,
+                          &ids.from);
+  if (!live) return false;
+  if (flags & SLUICE_GUARD_USES_TO)
+    live &= address_class(&config->prefixes[SLUICE_GUARD_TO], p, slot, SLUICE_GUARD_TO, classes,
+                          &ids.to);
+  if (!live) return false;
+
+  /* A field that no rule uses has class 0, which says nothing against any. One way through here,
+   * whatever the fields: else the verifier walks what follows for each combination. */
+  return (c->protocol = bpf_map_lookup_elem(classes, &ids.protocol)) &&
+         (c->to_port = bpf_map_lookup_elem(classes, &ids.to_port)) &&
+         (c->from_port = bpf_map_lookup_elem(classes, &ids.from_port)) &&
+         (c->from = bpf_map_lookup_elem(classes, &ids.from)) &&
+         (c->to = bpf_map_lookup_elem(classes, &ids.to));
+}
+
+/* The rules of a word that match. No branch: the verifier follows few states. */
+static __always_inline __u64 matching(const struct classes* c, __u32 w) {
+  __u64 excepted = c->place->word[w].except & c->protocol->word[w].except &
+                   c->to_port->word[w].except & c->from_port->word[w].except &
+                   c->from->word[w].except & c->to->word[w].except;
+  return c->place->word[w].match & c->protocol->word[w].match & c->to_port->word[w].match &
+         c->from_port->word[w].match & c->from->word[w].match & c->to->word[w].match & ~excepted;
+}
+
+/* Counts the rules of one word. */
+__attribute__((noinline)) int guard_count_rules(__u32 slot, __u32 word, __u64 bits, __u32 segments,
+                                                __u32 bytes) {
+  struct sluice_guard_slot* config = bpf_map_lookup_elem(&guard_slots, &slot);
+  if (!config) return 0;
+  word &= SLUICE_GUARD_WORDS - 1;
+  __u64 drops = config->drop[word], audits = config->audit[word];
+  for (int i = 0; i < 64 && bits; i++) {
+    __u64 bit = bits & -bits;
+    __u32 rule = word * 64 + lowest_bit(bits);
+    __u32 index = config->counter[rule & (SLUICE_GUARD_MAX_RULES - 1)];
+    struct sluice_guard_rule_count* count = bpf_map_lookup_elem(&guard_counters, &index);
+    if (count) {
+      count->packets += segments;
+      count->bytes += bytes;
+      count->dropped += drops & ~audits & bit ? segments : 0;
+      count->would_drop += drops & audits & bit ? segments : 0;
+    }
+    bits ^= bit;
+  }
+  return 0;
+}
+
+/* A packet on its way through the words of the rules. */
+struct judging {
+  const struct packet* packet;
+  const struct sluice_guard_slot* config;
+  struct classes classes;
+  __u32 slot;
+  __u32 interface_index;
+  __u32 matched; /* some rule did, and protect did not spare the packet */
+  __u32 spared;
+  __u32 drop; /* the first rule that drops, or SLUICE_GUARD_NO_RULE */
+  __u32 audit;
+  struct guard_denied denied;
+};
+
+/* Counts the rules of a word that match; protect is asked once, by the first. 1: it spares. */
+static long judge_word(__u32 w, struct judging* j) {
+  w &= SLUICE_GUARD_WORDS - 1;
+  __u64 bits = matching(&j->classes, w);
+  if (!bits) return 0;
+  if (!j->matched) {
+    if (guard_is_protected(j->packet, j->slot, j->interface_index)) {
+      j->spared = 1;
+      return 1;
+    }
+    j->matched = 1;
+  }
+  guard_count_rules(j->slot, w, bits, j->packet->segments, j->packet->bytes);
+  __u64 drops = bits & j->config->drop[w];
+  __u64 audits = drops & j->config->audit[w];
+  drops &= ~audits;
+  if (drops && j->drop == SLUICE_GUARD_NO_RULE) j->drop = w * 64 + lowest_bit(drops);
+  if (audits && j->audit == SLUICE_GUARD_NO_RULE) j->audit = w * 64 + lowest_bit(audits);
+  return 0;
+}
+
+/* The limits of a word that match, in the order of the policy. 1: one denies. */
+static long judge_limits(__u32 w, struct judging* j) {
+  w &= SLUICE_GUARD_WORDS - 1;
+  __u64 bits = matching(&j->classes, w) & j->config->limit[w];
+  if (bits) guard_limit_rules(j->slot, w, bits, j->packet->segments, &j->denied);
+  return j->denied.rule != SLUICE_GUARD_NO_RULE;
+}
+
+static __always_inline __u32 counter_of(const struct sluice_guard_slot* config, __u32 rule) {
+  return config->counter[rule & (SLUICE_GUARD_MAX_RULES - 1)];
+}
+
+/* Every rule that matches counts; the first that drops, in the order of the policy, is reported. A
+ * packet that a rule drops costs no limit. */
+__attribute__((noinline)) int guard_judge_rules(const struct packet* p, __u32 slot,
+                                                __u32 interface_index, struct verdict* v) {
+  struct sluice_guard_slot* config = bpf_map_lookup_elem(&guard_slots, &slot);
+  if (!p || !v || !config) return 0;
+  struct judging j = {.packet = p,
+                      .config = config,
+                      .slot = slot,
+                      .interface_index = interface_index,
+                      .drop = SLUICE_GUARD_NO_RULE,
+                      .audit = SLUICE_GUARD_NO_RULE,
+                      .denied = {.rule = SLUICE_GUARD_NO_RULE, .audit = SLUICE_GUARD_NO_RULE}};
+  if (!classify(p, slot, config, interface_index, &j.classes)) return 0;
+  __u32 words = (config->rules + 63) / 64;
+  bpf_loop(words, judge_word, &j, 0);
+  if (j.spared) v->reason = SLUICE_GUARD_PASS_PROTECT;
+  if (!j.matched) return 0;
+  if (j.audit != SLUICE_GUARD_NO_RULE) {
+    v->audit_reason = SLUICE_GUARD_DROP_RULE;
+    v->audit_counter = counter_of(config, j.audit);
+  }
+  if (j.drop != SLUICE_GUARD_NO_RULE) {
+    v->reason = SLUICE_GUARD_DROP_RULE;
+    v->counter = counter_of(config, j.drop);
+    return 0;
+  }
+  if (!(config->flags & SLUICE_GUARD_USES_LIMITS)) return 0;
+  bpf_loop(words, judge_limits, &j, 0);
+  if (j.denied.audit != SLUICE_GUARD_NO_RULE && !v->audit_reason) {
+    v->audit_reason = SLUICE_GUARD_DROP_LIMIT;
+    v->audit_counter = counter_of(config, j.denied.audit);
+  }
+  if (j.denied.rule == SLUICE_GUARD_NO_RULE) return 0;
+  v->reason = SLUICE_GUARD_DROP_LIMIT;
+  v->counter = counter_of(config, j.denied.rule);
+  return 0;
+}
 
 static __always_inline struct sluice_guard_ban* find_ban(const struct packet* p,
                                                          const struct sluice_guard_state* state) {
@@ -42,188 +268,145 @@ static __always_inline struct sluice_guard_ban* find_ban(const struct packet* p,
   return 0;
 }
 
-static __always_inline const struct sluice_guard_class* port_class(void* classes,
-                                                                   const struct packet* p,
-                                                                   __u32 slot, __u32 without,
-                                                                   bool to) {
-  __u32 id = without;
-  if (p->parts & PACKET_HAS_PORTS) {
-    __u32 index = slot * SLUICE_GUARD_PORTS + (to ? p->to_port : p->from_port);
-    struct sluice_guard_port* port = bpf_map_lookup_elem(&guard_ports, &index);
-    if (!port) return 0;
-    id = to ? port->to_class : port->from_class;
-  }
-  return bpf_map_lookup_elem(classes, &id);
-}
-
-static __always_inline const struct sluice_guard_class* address_class(void* classes,
-                                                                      const struct packet* p,
-                                                                      __u32 slot, __u32 which,
-                                                                      __u32 without,
-                                                                      const __be64* address) {
-  __u64* found = guard_trie_lookup(&guard_tries4, &guard_tries6, slot, which, p->version, address);
-  __u32 id = found ? *found : without;
-  return bpf_map_lookup_elem(classes, &id);
-}
-
-/* The words in which some rule may still match; 0 as soon as no rule can. The cheap fields go
- * first. */
-static __always_inline __u64 classify(const struct packet* p, __u32 slot,
-                                      const struct sluice_guard_slot* config, struct classes* c) {
-  void* classes = bpf_map_lookup_elem(&guard_classes, &slot);
-  if (!classes) return 0;
-  __u64 live = config->all.live;
-  c->protocol = c->from_port = c->to_port = c->from = c->to = &config->all;
-  __u32 v6 = p->version == 6;
-
-  if (config->flags & SLUICE_GUARD_USES_PROTOCOL) {
-    __u32 protocol =
-        p->protocol <= SLUICE_GUARD_NO_PROTOCOL ? p->protocol : SLUICE_GUARD_NO_PROTOCOL;
-    c->protocol = bpf_map_lookup_elem(classes, &config->protocol_class[protocol]);
-    if (!c->protocol || !(live &= c->protocol->live)) return 0;
-  }
-  if (config->flags & SLUICE_GUARD_USES_TO_PORTS) {
-    c->to_port = port_class(classes, p, slot, config->default_to_port, true);
-    if (!c->to_port || !(live &= c->to_port->live)) return 0;
-  }
-  if (config->flags & SLUICE_GUARD_USES_FROM_PORTS) {
-    c->from_port = port_class(classes, p, slot, config->default_from_port, false);
-    if (!c->from_port || !(live &= c->from_port->live)) return 0;
-  }
-  if (config->flags & (SLUICE_GUARD_USES_FROM4 | SLUICE_GUARD_USES_FROM6)) {
-    c->from = address_class(classes, p, slot, SLUICE_GUARD_TRIE_FROM,
-                            v6 ? config->default_from6 : config->default_from4, p->from);
-    if (!c->from || !(live &= c->from->live)) return 0;
-  }
-  if (config->flags & (SLUICE_GUARD_USES_TO4 | SLUICE_GUARD_USES_TO6)) {
-    c->to = address_class(classes, p, slot, SLUICE_GUARD_TRIE_TO,
-                          v6 ? config->default_to6 : config->default_to4, p->to);
-    if (!c->to || !(live &= c->to->live)) return 0;
-  }
-  return live;
-}
-
-struct matches {
-  __u64 word[SLUICE_GUARD_WORDS];
-};
-
-/* No branch in the loop but its end, so that the verifier follows few states. True: some rule
- * matches. */
-static __always_inline bool intersect(const struct classes* c, __u32 words, struct matches* m) {
-  __u64 any = 0;
-  for (__u32 w = 0; w < SLUICE_GUARD_WORDS; w++) {
-    if (w >= words) break;
-    __u64 excepted = c->protocol->word[w].except & c->to_port->word[w].except &
-                     c->from_port->word[w].except & c->from->word[w].except & c->to->word[w].except;
-    __u64 bits = c->protocol->word[w].match & c->to_port->word[w].match &
-                 c->from_port->word[w].match & c->from->word[w].match & c->to->word[w].match &
-                 ~excepted;
-    m->word[w] = bits;
-    any |= bits;
-  }
-  return any;
-}
-
-/* Counts the ones below it, without a branch: six branches in a loop are a million states to the
- * verifier. */
-static __always_inline __u32 lowest_bit(__u64 bits) {
-  __u64 below = (bits & -bits) - 1;
-  below -= (below >> 1) & 0x5555555555555555ULL;
-  below = (below & 0x3333333333333333ULL) + ((below >> 2) & 0x3333333333333333ULL);
-  below = (below + (below >> 4)) & 0x0f0f0f0f0f0f0f0fULL;
-  return (below * 0x0101010101010101ULL) >> 56;
-}
-
-/* Counts the rules of one word. */
-__attribute__((noinline)) int guard_count_rules(__u32 slot, __u32 word, __u64 bits, __u32 segments,
-                                                __u32 bytes) {
-  struct sluice_guard_slot* config = bpf_map_lookup_elem(&guard_slots, &slot);
-  if (!config) return 0;
-  for (int i = 0; i < 64 && bits; i++) {
-    __u32 rule = (word & (SLUICE_GUARD_WORDS - 1)) * 64 + lowest_bit(bits);
-    __u32 index = config->counter[rule & (SLUICE_GUARD_MAX_RULES - 1)];
-    struct sluice_guard_count* count = bpf_map_lookup_elem(&guard_counters, &index);
-    if (count) {
-      count->packets += segments;
-      count->bytes += bytes;
-    }
-    bits &= bits - 1;
-  }
-  return 0;
-}
-
-/* Counts every rule that matched. Returns the first that drops, by its place in the policy, or
- * SLUICE_GUARD_NO_RULE. */
-__attribute__((noinline)) int guard_settle(const struct packet* p, __u32 slot,
-                                           const struct matches* m) {
-  struct sluice_guard_slot* config = bpf_map_lookup_elem(&guard_slots, &slot);
-  if (!p || !m || !config) return SLUICE_GUARD_NO_RULE;
-  __u32 first = SLUICE_GUARD_NO_RULE;
-  for (__u32 at = SLUICE_GUARD_WORDS; at > 0; at--) {
-    __u32 w = at - 1;
-    __u64 bits = m->word[w];
-    if (!bits) continue;
-    guard_count_rules(slot, w, bits, p->segments, p->bytes);
-    __u64 drops = bits & config->drop[w];
-    if (drops) first = w * 64 + lowest_bit(drops);
-  }
-  return first;
-}
-
-/* `counter`: of the first matching drop rule. */
-__attribute__((noinline)) int guard_judge_rules(const struct packet* p, __u32 slot,
-                                                __u32 interface_index, __u32* counter) {
-  struct sluice_guard_slot* config = bpf_map_lookup_elem(&guard_slots, &slot);
-  if (!p || !counter || !config) return SLUICE_GUARD_PASS;
-  struct classes c;
-  if (!classify(p, slot, config, &c)) return SLUICE_GUARD_PASS;
-  struct matches m = {};
-  if (!intersect(&c, (config->rules + 63) / 64, &m)) return SLUICE_GUARD_PASS;
-  if (guard_is_protected(p, slot, interface_index)) return SLUICE_GUARD_PASS_PROTECT;
-  __u32 rule = guard_settle(p, slot, &m);
-  if (rule >= SLUICE_GUARD_MAX_RULES) return SLUICE_GUARD_PASS;
-  *counter = config->counter[rule];
-  return SLUICE_GUARD_DROP_RULE;
-}
-
-static __always_inline __u32 judge(const struct packet* p, const struct sluice_guard_state* state,
-                                   __u32 slot, const struct sluice_guard_slot* config,
-                                   __u32 interface_index, __u32* counter) {
+/* PASS: not banned. */
+__attribute__((noinline)) int guard_judge_ban(const struct packet* p, __u32 slot,
+                                              __u32 interface_index) {
+  __u32 zero = 0;
+  struct sluice_guard_state* state = bpf_map_lookup_elem(&guard_state, &zero);
+  if (!p || !state) return SLUICE_GUARD_PASS;
   struct sluice_guard_ban* ban = find_ban(p, state);
-  if (!ban)
-    return config->rules ? guard_judge_rules(p, slot, interface_index, counter) : SLUICE_GUARD_PASS;
+  if (!ban) return SLUICE_GUARD_PASS;
   if (guard_is_protected(p, slot, interface_index)) return SLUICE_GUARD_PASS_PROTECT;
   __sync_fetch_and_add(&ban->packets, p->segments);
   __sync_fetch_and_add(&ban->bytes, p->bytes);
   return SLUICE_GUARD_DROP_BAN;
 }
 
-SEC("tc")
-int guard_ingress(struct __sk_buff* skb) {
+/* The buckets of a SYN: its source's, then its service's. Returns the reason to drop, or 0. */
+__attribute__((noinline)) int guard_judge_syn(const struct packet* p, __u32 slot) {
+  struct sluice_guard_slot* config = bpf_map_lookup_elem(&guard_slots, &slot);
   __u32 zero = 0;
+  if (!p || !config) return 0;
+  __u64 now = bpf_ktime_get_ns();
+  bool no_source = false, no_service = false;
+  int reason = 0;
+  if (config->flags & SLUICE_GUARD_USES_SOURCE_SYN) {
+    struct sluice_guard_source_key key = {.high = p->from[0],
+                                          .low = p->version == 4 ? p->from[1] : 0};
+    void* sources = bpf_map_lookup_elem(&guard_source_table, &zero);
+    if (sources && !guard_take_by_key(sources, &key, &config->source_syn, now, &no_source))
+      reason = SLUICE_GUARD_DROP_SOURCE_SYN;
+  }
+  if (!reason && config->flags & SLUICE_GUARD_USES_SERVICE_SYN) {
+    struct sluice_guard_service_key key = {
+        .high = p->to[0], .low = p->to[1], .port = p->to_port, .reserved = 0};
+    void* services = bpf_map_lookup_elem(&guard_service_table, &zero);
+    if (services && !guard_take_by_key(services, &key, &config->service_syn, now, &no_service))
+      reason = SLUICE_GUARD_DROP_SERVICE_SYN;
+  }
+  if (no_source) guard_tally(SLUICE_GUARD_NOTE_NO_SOURCE, p);
+  if (no_service) guard_tally(SLUICE_GUARD_NOTE_NO_SERVICE, p);
+  return reason;
+}
+
+static __always_inline void judge(const struct packet* p, const struct sluice_guard_state* state,
+                                  __u32 slot, const struct sluice_guard_slot* config,
+                                  __u32 interface_index, struct verdict* v) {
+  if (!p->egress && (state->ban_lengths4 | state->ban_lengths6))
+    v->reason = guard_judge_ban(p, slot, interface_index);
+  if (v->reason != SLUICE_GUARD_PASS) return;
+  if (config->rules) guard_judge_rules(p, slot, interface_index, v);
+  if (v->reason != SLUICE_GUARD_PASS || !(p->parts & PACKET_IS_SYN)) return;
+  __u32 reason = guard_judge_syn(p, slot);
+  if (!reason) return;
+  if (guard_is_protected(p, slot, interface_index)) {
+    v->reason = SLUICE_GUARD_PASS_PROTECT;
+  } else if (config->flags & SLUICE_GUARD_AUDITS_SYN) {
+    if (!v->audit_reason) v->audit_reason = reason;
+  } else {
+    v->reason = reason;
+  }
+}
+
+/* What every entry does before it parses. Returns what decides, or 0: nothing does. */
+static __always_inline const struct sluice_guard_slot* guard_begin(
+    const struct sluice_guard_state* state, struct packet* p, __u32* slot) {
+  *slot = *(volatile __u64*)&state->epoch & 1; /* once: everything else follows it */
+  const struct sluice_guard_slot* config = bpf_map_lookup_elem(&guard_slots, slot);
+  if (!config) return 0;
+  __u32 syn = config->flags & (SLUICE_GUARD_USES_SOURCE_SYN | SLUICE_GUARD_USES_SERVICE_SYN);
+  p->wants_syn = syn && !p->egress;
+  return config;
+}
+
+static __always_inline bool guard_has_work(const struct sluice_guard_state* state,
+                                           const struct sluice_guard_slot* config,
+                                           const struct packet* p) {
+  return config->rules || p->wants_syn ||
+         (!p->egress && (state->ban_lengths4 | state->ban_lengths6));
+}
+
+/* True: drop. */
+static __always_inline bool guard_end(const struct packet* p,
+                                      const struct sluice_guard_state* state, __u32 slot,
+                                      const struct sluice_guard_slot* config, int parsed,
+                                      __u32 interface_index) {
+  struct verdict v = {.counter = SLUICE_GUARD_NO_RULE, .audit_counter = SLUICE_GUARD_NO_RULE};
+  if (parsed == PACKET_OK)
+    judge(p, state, slot, config, interface_index, &v);
+  else
+    v.reason = parsed == PACKET_NOT_IP ? SLUICE_GUARD_PASS_NOT_IP : SLUICE_GUARD_PASS_MALFORMED;
+  guard_tally(v.reason, p);
+  if (p->parts & (PACKET_LATER_FRAGMENT | PACKET_TOO_MANY_EXTENSIONS | PACKET_TRUNCATED))
+    guard_notes(p);
+  bool drops = v.reason >= SLUICE_GUARD_FIRST_DROP;
+  if (v.audit_reason && !drops) {
+    guard_tally(SLUICE_GUARD_NOTE_AUDIT, p);
+    guard_report(p, state, v.audit_reason, v.audit_counter, true, interface_index);
+  }
+  if (drops) guard_report(p, state, v.reason, v.counter, false, interface_index);
+  return drops;
+}
+
+static __always_inline int guard_tc(struct __sk_buff* skb, bool egress) {
+  __u32 zero = 0, slot;
   struct sluice_guard_state* state = bpf_map_lookup_elem(&guard_state, &zero);
   if (!state) return VERDICT_NEXT;
-  __u32 slot = *(volatile __u64*)&state->epoch & 1; /* once: everything else follows it */
-  struct sluice_guard_slot* config = bpf_map_lookup_elem(&guard_slots, &slot);
+  struct packet p = {.segments = skb->gso_segs ?: 1, .bytes = skb->len, .egress = egress};
+  const struct sluice_guard_slot* config = guard_begin(state, &p, &slot);
   if (!config) return VERDICT_NEXT;
-
-  struct packet p = {};
-  p.segments = skb->gso_segs ?: 1;
-  p.bytes = skb->len;
-  __u32 reason = SLUICE_GUARD_PASS, counter = SLUICE_GUARD_NO_RULE;
-  if (config->rules | state->ban_lengths4 | state->ban_lengths6) {
-    int parsed = packet_parse(skb, &p);
-    if (parsed == PACKET_OK)
-      reason = judge(&p, state, slot, config, skb->ifindex, &counter);
-    else
-      reason = parsed == PACKET_NOT_IP ? SLUICE_GUARD_PASS_NOT_IP : SLUICE_GUARD_PASS_MALFORMED;
+  if (!guard_has_work(state, config, &p)) {
+    guard_tally(SLUICE_GUARD_PASS, &p);
+    return VERDICT_NEXT;
   }
-  guard_tally(reason, &p);
-  if (p.parts & (PACKET_LATER_FRAGMENT | PACKET_TOO_MANY_EXTENSIONS | PACKET_TRUNCATED))
-    guard_notes(&p);
-  if (reason != SLUICE_GUARD_DROP_RULE && reason != SLUICE_GUARD_DROP_BAN) return VERDICT_NEXT;
-  guard_report(&p, state, reason, counter, skb->ifindex);
-  return VERDICT_DROP;
+  int parsed = packet_parse_tc(skb, &p);
+  return guard_end(&p, state, slot, config, parsed, skb->ifindex) ? VERDICT_DROP : VERDICT_NEXT;
+}
+
+SEC("tc")
+int guard_ingress(struct __sk_buff* skb) {
+  return guard_tc(skb, false);
+}
+
+SEC("tc")
+int guard_egress(struct __sk_buff* skb) {
+  return guard_tc(skb, true);
+}
+
+SEC("xdp.frags")
+int guard_xdp(struct xdp_md* frame) {
+  __u32 zero = 0, slot;
+  struct sluice_guard_state* state = bpf_map_lookup_elem(&guard_state, &zero);
+  if (!state) return XDP_PASS;
+  struct packet p = {.segments = 1, .bytes = bpf_xdp_get_buff_len(frame)};
+  const struct sluice_guard_slot* config = guard_begin(state, &p, &slot);
+  if (!config) return XDP_PASS;
+  if (!guard_has_work(state, config, &p)) {
+    guard_tally(SLUICE_GUARD_PASS, &p);
+    return XDP_PASS;
+  }
+  int parsed = packet_parse_xdp(frame, &p);
+  return guard_end(&p, state, slot, config, parsed, frame->ingress_ifindex) ? XDP_DROP : XDP_PASS;
 }
 
 char LICENSE[] SEC("license") = "GPL and additional rights";

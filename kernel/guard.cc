@@ -16,7 +16,10 @@
 #include "kernel/guard_attach.h"
 #include "kernel/guard_bans.h"
 #include "kernel/guard_counters.h"
+#include "kernel/guard_events.h"
 #include "kernel/guard_maps.h"
+#include "kernel/guard_places.h"
+#include "kernel/guard_samples.h"
 #include "kernel/guard_tables.h"
 #include "kernel/interfaces.h"
 #include "kernel/message.h"
@@ -24,25 +27,6 @@
 
 namespace sluice::kernel {
 namespace {
-
-constexpr std::uint64_t kEventsFor = 5'000'000'000ULL;  // ns after the last poll
-
-struct Tally {
-  std::uint32_t index;
-  const char* verdict;  // "" for notes
-  const char* reason;
-};
-constexpr std::array kTallies{
-    Tally{SLUICE_GUARD_PASS, "pass", "not_named"},
-    Tally{SLUICE_GUARD_PASS_PROTECT, "pass", "protect"},
-    Tally{SLUICE_GUARD_PASS_NOT_IP, "pass", "not_ip"},
-    Tally{SLUICE_GUARD_PASS_MALFORMED, "pass", "malformed"},
-    Tally{SLUICE_GUARD_DROP_RULE, "drop", "rule"},
-    Tally{SLUICE_GUARD_DROP_BAN, "drop", "ban"},
-    Tally{SLUICE_GUARD_NOTE_FRAGMENT, "", "fragment_no_ports"},
-    Tally{SLUICE_GUARD_NOTE_EXTENSIONS, "", "too_many_ext"},
-    Tally{SLUICE_GUARD_NOTE_TRUNCATED, "", "truncated"},
-};
 
 Prefix masked(Prefix prefix) {
   for (int bit = prefix.length; bit < 128; ++bit)
@@ -78,12 +62,15 @@ struct Compiled {
 
 class PinnedGuard final : public Guard {
  public:
-  PinnedGuard(const PinDirectory& pins, GuardMaps maps, GuardBans bans, GuardAttachment attachment,
-              NetworkChanges changes, NodeNetwork network)
+  // `maps` stays where it is, for the others point to it.
+  PinnedGuard(const PinDirectory& pins, std::unique_ptr<GuardMaps> maps, GuardBans bans,
+              GuardAttachment attachment, NetworkChanges changes, NodeNetwork network)
       : pins_(pins),
         maps_(std::move(maps)),
-        counters_(bpf_map__fd(maps_.program().maps.guard_names),
-                  bpf_map__fd(maps_.program().maps.guard_counters)),
+        counters_(bpf_map__fd(maps_->program().maps.guard_names),
+                  bpf_map__fd(maps_->program().maps.guard_counters),
+                  bpf_map__fd(maps_->program().maps.guard_buckets)),
+        events_(bpf_map__fd(maps_->program().maps.guard_events), maps_->state()),
         bans_(std::move(bans)),
         attachment_(std::move(attachment)),
         changes_(std::move(changes)),
@@ -101,9 +88,14 @@ class PinnedGuard final : public Guard {
   std::vector<Ban> bans() const override { return bans_.list(); }
   std::vector<RuleCounter> rule_counters() const override { return counters_.read(); }
   std::vector<Sample> samples() const override;
-  std::uint64_t generation() const override { return maps_.state()->generation; }
+  std::uint64_t generation() const override { return maps_->state()->generation; }
   std::vector<std::string> attached() const override;
-  void poll_events(const std::function<void(const DropEvent&)>& receive) override;
+  void poll_events(const std::function<void(const DropEvent&)>& receive) override {
+    events_.poll([this](std::uint16_t counter) { return counters_.name_of(counter); }, receive);
+  }
+  std::uint64_t unreported_events() const override {
+    return read_tally(tallies_map(), SLUICE_GUARD_NOTE_UNREPORTED).packets;
+  }
   std::vector<std::string> remove() override;
 
   Result<void> publish_addresses();
@@ -113,17 +105,15 @@ class PinnedGuard final : public Guard {
   std::vector<std::pair<unsigned, std::uint64_t>> interface_groups(
       const std::vector<GuardTables::InterfaceGroups>& groups) const;
   Result<void> follow_network();
-  Result<void> attach_to(const GuardPlan& plan);
+  GuardSites sites_of(const GuardPlan& plan) const;
   std::optional<Error> refusal(const Prefix& source) const;
-  static int on_event(void* context, void* data, std::size_t size);
-
-  struct FreeRing {
-    void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
-  };
+  std::string interface_name(unsigned index) const;
+  int tallies_map() const { return bpf_map__fd(maps_->program().maps.guard_tallies); }
 
   const PinDirectory& pins_;
-  GuardMaps maps_;
+  std::unique_ptr<GuardMaps> maps_;
   GuardCounters counters_;
+  GuardEvents events_;
   GuardBans bans_;
   GuardAttachment attachment_;
   NetworkChanges changes_;
@@ -131,8 +121,7 @@ class PinnedGuard final : public Guard {
   std::vector<Prefix> own_addresses_;  // as the program knows them
   std::optional<Compiled> in_force_;   // absent after an adoption, until the first commit
   std::optional<Compiled> prepared_;
-  std::unique_ptr<ring_buffer, FreeRing> events_;
-  const std::function<void(const DropEvent&)>* receive_ = nullptr;  // while poll_events() runs
+  bool release_other_slot_ = false;  // at the next tick: nobody reads it by then
 };
 
 Result<void> PinnedGuard::prepare(const GuardPlan& plan, const std::vector<Protect>& protect,
@@ -148,9 +137,16 @@ Result<void> PinnedGuard::prepare_compiled(Compiled compiled) {
   std::vector<Protect> protect = compiled.protect;
   for (const Prefix& peer : compiled.vital)
     protect.push_back({peer, {}, {}});
-  auto tables = compile_guard(compiled.plan.rules, *counters, protect, compiled.host_ports);
-  Result<void> done = tables ? maps_.fill_other_slot(*tables) : std::unexpected(tables.error());
-  if (done) done = maps_.set_interfaces(maps_.other_slot(), interface_groups(tables->interfaces));
+  const GuardPlan& plan = compiled.plan;
+  const bool egress = std::ranges::any_of(
+      plan.rules, [](const GuardRule& rule) { return rule.direction != GuardDirection::ingress; });
+  auto tables = compile_guard(plan, *counters, protect, compiled.host_ports);
+  Result<void> done = tables ? attachment_.load_for(plan.hook, egress)
+                             : Result<void>(std::unexpected(tables.error()));
+  if (done) done = maps_->fill_other_slot(*tables);
+  const std::uint32_t slot = maps_->other_slot();
+  if (done) done = maps_->set_interfaces(slot, interface_groups(tables->interfaces));
+  if (done) done = maps_->set_places(slot, find_places(plan, network_).entries);
   if (!done) {
     counters_.abandon();
     return done;
@@ -176,10 +172,9 @@ std::vector<std::pair<unsigned, std::uint64_t>> PinnedGuard::interface_groups(
   return out;
 }
 
-Result<void> PinnedGuard::attach_to(const GuardPlan& plan) {
-  const auto wanted =
-      plan.enabled ? select_interfaces(network_, plan.interfaces) : std::vector<Interface>{};
-  return attachment_.attach(wanted, plan.first);
+GuardSites PinnedGuard::sites_of(const GuardPlan& plan) const {
+  GuardPlaces places = find_places(plan, network_);
+  return {std::move(places.ingress), std::move(places.egress), plan.hook, plan.first};
 }
 
 Result<void> PinnedGuard::commit(std::uint64_t generation) {
@@ -187,14 +182,14 @@ Result<void> PinnedGuard::commit(std::uint64_t generation) {
   // What may fail comes before the switch; where it is attached too early, the rules in force hold.
   if (auto ok = bans_.set_capacity(prepared_->plan.max_bans); !ok) return ok;
   if (auto ok = publish_addresses(); !ok) return ok;
-  if (auto ok = attach_to(prepared_->plan); !ok) return ok;
+  const GuardSites sites = sites_of(prepared_->plan);
+  if (auto ok = attachment_.attach(sites, true); !ok) return ok;
   counters_.commit();
-  maps_.switch_slots(generation);
+  maps_->switch_slots(generation);
   in_force_ = std::move(prepared_);
   prepared_.reset();
-  const auto& plan = in_force_->plan;
-  attachment_.detach_others(plan.enabled ? select_interfaces(network_, plan.interfaces)
-                                         : std::vector<Interface>{});
+  attachment_.detach_others(sites);
+  release_other_slot_ = true;
   return {};
 }
 
@@ -205,7 +200,7 @@ void PinnedGuard::abandon() {
 }
 
 Result<void> PinnedGuard::publish_addresses() {
-  const int map = bpf_map__fd(maps_.program().maps.guard_own);
+  const int map = bpf_map__fd(maps_->program().maps.guard_own);
   std::vector<Prefix> now = network_.addresses;
   std::ranges::sort(now);
   std::vector<Prefix> gone;
@@ -229,7 +224,10 @@ Result<void> PinnedGuard::follow_network() {
   network_ = std::move(*network);
   if (auto ok = publish_addresses(); !ok) return ok;
   if (!in_force_) return {};
-  return maps_.set_interfaces(maps_.slot_in_force(), interface_groups(in_force_->interfaces));
+  const std::uint32_t slot = maps_->slot_in_force();
+  if (auto ok = maps_->set_interfaces(slot, interface_groups(in_force_->interfaces)); !ok)
+    return ok;
+  return maps_->set_places(slot, find_places(in_force_->plan, network_).entries);
 }
 
 Result<void> PinnedGuard::tick() {
@@ -239,10 +237,13 @@ Result<void> PinnedGuard::tick() {
   if (changes_.changed()) followed = follow_network();
   attachment_.forget_severed();
   if (!in_force_) return followed;
-  const auto attached = attach_to(in_force_->plan);
-  const auto& plan = in_force_->plan;
-  attachment_.detach_others(plan.enabled ? select_interfaces(network_, plan.interfaces)
-                                         : std::vector<Interface>{});
+  const GuardSites sites = sites_of(in_force_->plan);
+  const auto attached = attachment_.attach(sites, false);
+  attachment_.detach_others(sites);
+  if (release_other_slot_ && !prepared_) {
+    release_other_slot_ = false;
+    if (auto ok = maps_->empty_other_slot(); !ok) return ok;
+  }
   if (followed && !prepared_ && vital_peers(network_) != in_force_->vital) {
     Compiled again = *in_force_;
     again.vital = vital_peers(network_);
@@ -280,115 +281,52 @@ Result<void> PinnedGuard::ban(const Prefix& given, std::chrono::milliseconds dur
                               const std::string& reason) {
   const Prefix source = masked(given);
   if (auto why = refusal(source)) {
-    ++maps_.state()->refused_bans;
+    ++maps_->state()->refused_bans;
     return std::unexpected(*why);
   }
   return bans_.add(source, duration, reason);
 }
 
+std::string PinnedGuard::interface_name(unsigned index) const {
+  const auto found = std::ranges::find(network_.interfaces, index, &Interface::index);
+  return found == network_.interfaces.end() ? message("#{}", index) : found->name;
+}
+
 std::vector<std::string> PinnedGuard::attached() const {
   std::vector<std::string> out;
-  for (const auto& [index, link] : attachment_.links()) {
-    const auto found = std::ranges::find(network_.interfaces, index, &Interface::index);
-    out.push_back(found == network_.interfaces.end() ? message("#{}", index) : found->name);
+  for (const auto& [index, entry] : attachment_.list()) {
+    std::string name = interface_name(index);
+    if (std::ranges::find(out, name) == out.end()) out.push_back(std::move(name));
   }
   return out;
 }
 
 std::vector<Sample> PinnedGuard::samples() const {
-  std::vector<Sample> out;
-  const auto add = [&](std::string name, std::vector<std::pair<std::string, std::string>> labels,
-                       double value, bool counter, const char* help) {
-    out.push_back({std::move(name), std::move(labels), value, counter, help});
-  };
-  const int tallies = bpf_map__fd(maps_.program().maps.guard_tallies);
-  for (const Tally& tally : kTallies) {
-    const sluice_guard_count count = read_count(tallies, tally.index);
-    const auto packets = static_cast<double>(count.packets);
-    if (*tally.verdict == 0) {
-      add("sluice_guard_notes_total", {{"note", tally.reason}}, packets, true,
-          "Packets (segments) that were judged without ports or protocol, by what was odd about "
-          "them");
-      continue;
-    }
-    add("sluice_guard_packets_total", {{"verdict", tally.verdict}, {"reason", tally.reason}},
-        packets, true, "Packets (segments) that the guard has judged");
-    add("sluice_guard_bytes_total", {{"verdict", tally.verdict}, {"reason", tally.reason}},
-        static_cast<double>(count.bytes), true,
-        "Bytes that the guard has judged, with link headers, before segmentation");
-  }
-  for (const RuleCounter& rule : rule_counters()) {
-    const char* action = rule.action == GuardAction::drop ? "drop" : "count";
-    add("sluice_guard_rule_packets_total", {{"rule", rule.rule}, {"action", action}},
-        static_cast<double>(rule.packets), true,
-        "Packets (segments) that the rule has matched and protect did not spare");
-    add("sluice_guard_rule_bytes_total", {{"rule", rule.rule}, {"action", action}},
-        static_cast<double>(rule.bytes), true,
-        "Bytes that the rule has matched and protect did not spare");
-  }
-  add("sluice_guard_bans", {}, static_cast<double>(bans_.size()), false,
-      "Bans in the kernel's table");
-  add("sluice_guard_bans_capacity", {}, bans_.capacity(), false,
-      "Bans that the policy allows (bans.max)");
-  add("sluice_guard_bans_refused_total", {}, static_cast<double>(maps_.state()->refused_bans), true,
-      "Bans refused: the source is protected, the table full, or a ninth prefix length");
-  add("sluice_guard_generation", {}, static_cast<double>(generation()), false,
-      "Generation of the rules in force");
-  for (const std::string& name : attached()) {
-    add("sluice_guard_attached", {{"interface", name}}, 1, false,
-        "Interfaces that the guard hangs on");
-  }
-  return out;
-}
-
-int PinnedGuard::on_event(void* context, void* data, std::size_t size) {
-  if (size < sizeof(sluice_guard_event)) return 0;
-  const auto* self = static_cast<const PinnedGuard*>(context);
-  sluice_guard_event event{};
-  std::memcpy(&event, data, sizeof(event));
-  const auto address = [&](const __u8* bytes) {
-    Prefix prefix{{}, 128, event.version == 4};
-    std::memcpy(prefix.address.data(), bytes, 16);
-    return prefix;
-  };
-  const auto port = [](std::uint32_t number) {
-    return number == SLUICE_GUARD_NO_PORT ? -1 : static_cast<int>(number);
-  };
-  DropEvent out;
-  out.when = std::chrono::nanoseconds(event.when);
-  out.reason = event.reason == SLUICE_GUARD_DROP_BAN ? "ban" : "rule";
-  if (event.counter != SLUICE_GUARD_NO_RULE) out.rule = self->counters_.name_of(event.counter);
-  out.from = address(event.from);
-  out.to = address(event.to);
-  out.protocol = event.protocol == SLUICE_GUARD_NO_PROTOCOL ? -1 : event.protocol;
-  out.from_port = port(event.from_port);
-  out.to_port = port(event.to_port);
-  out.interface_index = event.interface_index;
-  (*self->receive_)(out);
-  return 0;
-}
-
-void PinnedGuard::poll_events(const std::function<void(const DropEvent&)>& receive) {
-  if (!events_) {
-    events_.reset(
-        ring_buffer__new(bpf_map__fd(maps_.program().maps.guard_events), on_event, this, nullptr));
-    if (!events_) return;
-  }
-  std::atomic_ref(maps_.state()->events_until)
-      .store(monotonic_ns() + kEventsFor, std::memory_order_relaxed);
-  receive_ = &receive;
-  ring_buffer__consume(events_.get());
-  receive_ = nullptr;
+  GuardNumbers numbers{.tallies_map = tallies_map(),
+                       .rules = rule_counters(),
+                       .maps = maps_->use(),
+                       .bans = bans_.size(),
+                       .bans_capacity = static_cast<double>(bans_.capacity()),
+                       .bans_refused = static_cast<double>(maps_->state()->refused_bans),
+                       .bans_not_inserted = static_cast<double>(bans_.not_inserted()),
+                       .sockets_closed = 0,
+                       .generation = generation(),
+                       .attached = {}};
+  for (const auto& [index, entry] : attachment_.list())
+    numbers.attached.emplace_back(interface_name(index), GuardAttachment::entry_name(entry));
+  return guard_samples(numbers);
 }
 
 std::vector<std::string> PinnedGuard::remove() {
   std::vector<std::string> removed = attachment_.remove();
   bpf_map* map = nullptr;
-  bpf_object__for_each_map(map, maps_.program().obj) {
+  bpf_object__for_each_map(map, maps_->program().obj) {
     if (pins_.remove(bpf_map__name(map)))
       removed.push_back("pin " + pins_.path(bpf_map__name(map)));
   }
-  if (pins_.remove("guard_bans")) removed.push_back("pin " + pins_.path("guard_bans"));
+  for (const char* table : {"guard_bans", "guard_sources", "guard_services"}) {
+    if (pins_.remove(table)) removed.push_back("pin " + pins_.path(table));
+  }
   return removed;
 }
 
@@ -399,16 +337,17 @@ Result<std::unique_ptr<Guard>> Guard::open(const PinDirectory& pins, GuardAttach
   if (!changes) return std::unexpected(changes.error());
   auto network = read_node_network();
   if (!network) return std::unexpected(network.error());
-  auto maps = GuardMaps::open(pins);
-  if (!maps) return std::unexpected(maps.error());
+  auto opened = GuardMaps::open(pins);
+  if (!opened) return std::unexpected(opened.error());
+  auto maps = std::make_unique<GuardMaps>(std::move(*opened));
   auto bans =
       GuardBans::open(pins, bpf_map__fd(maps->program().maps.guard_ban_table), maps->state());
   if (!bans) return std::unexpected(bans.error());
-  auto attachment = GuardAttachment::open(pins, attach, maps->program_fd());
+  auto attachment = GuardAttachment::open(pins, attach, *maps);
   if (!attachment) return std::unexpected(attachment.error());
-  auto guard = std::make_unique<PinnedGuard>(pins, std::move(*maps), std::move(*bans),
-                                             std::move(*attachment), std::move(*changes),
-                                             std::move(*network));
+  auto guard =
+      std::make_unique<PinnedGuard>(pins, std::move(maps), std::move(*bans), std::move(*attachment),
+                                    std::move(*changes), std::move(*network));
   if (auto ok = guard->publish_addresses(); !ok) return std::unexpected(ok.error());
   return guard;
 }

@@ -1,4 +1,5 @@
-// The guard: a packet classifier on TC ingress that drops and counts, and the bans.
+// The guard: a packet classifier on TC ingress, TC egress or XDP that drops, limits and counts, and
+// the bans.
 // Keeper's thread only. What it enforces stays pinned and in force when the process ends, until
 // remove() or cleanup. prepare() and the first ban of a new prefix length never disturb packets;
 // grace periods make prepare() take about 50 ms, 300 ms on a busy machine.
@@ -23,17 +24,21 @@ enum class GuardAttach : std::uint8_t {
   clsact,
 };
 
-// One dropped packet, sampled (at most about 100 a second and CPU while somebody reads them).
+// One dropped packet, or one that an auditing rule would have dropped; sampled (at most about 100 a
+// second and CPU while somebody reads them).
 struct DropEvent {
   std::chrono::nanoseconds when{};  // CLOCK_MONOTONIC
-  std::string reason;               // "rule", "ban"
-  std::string rule;                 // of reason "rule": the first matching drop rule of the file
+  std::string reason;               // "rule", "limit", "ban", "source_syn", "service_syn"
+  std::string rule;                 // the first that decided, of reasons "rule" and "limit"
   Prefix from;                      // hosts
   Prefix to;
   int protocol = -1;   // -1: not known
   int from_port = -1;  // -1: the packet has none
   int to_port = -1;
   unsigned interface_index = 0;
+  bool egress = false;
+  bool audit = false;  // it passed
+  std::uint32_t bytes = 0;
 };
 
 class Guard {
@@ -48,7 +53,7 @@ class Guard {
 
   // Compiles the rules into the slot that no packet reads. `protect`: the operator's entries and
   // the policy's upstreams; the default gateways and the resolvers of /etc/resolv.conf are added
-  // here. Nothing that runs changes; a failed prepare leaves no trace. At most 1,024 rules and 64
+  // here. Nothing that runs changes; a failed prepare leaves no trace. At most 1,024 rules and 63
   // different (to_ports, interfaces) among `protect`.
   virtual Result<void> prepare(const GuardPlan& plan, const std::vector<Protect>& protect,
                                const std::vector<std::uint16_t>& host_ports) = 0;
@@ -76,11 +81,12 @@ class Guard {
   virtual std::vector<Sample> samples()
       const = 0;  // for the metrics page; names begin with sluice_guard_
   virtual std::uint64_t generation() const = 0;           // in force; 0: none
-  virtual std::vector<std::string> attached() const = 0;  // interface names
+  virtual std::vector<std::string> attached() const = 0;  // interface names, each once
 
   // Drops since the last call. The first call switches the sampling on; it ends five seconds after
   // the last.
   virtual void poll_events(const std::function<void(const DropEvent&)>& receive) = 0;
+  virtual std::uint64_t unreported_events() const = 0;  // packets that the sample left out, so far
 
   // Detaches everywhere and removes the pins; drop rules and bans end. Each line says what was
   // removed.

@@ -7,11 +7,12 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <linux/bpf.h>
 #include <net/if.h>
-#include <optional>
 #include <unistd.h>
 
+#include "kernel/guard_clsact.h"
+#include "kernel/guard_tcx.h"
+#include "kernel/guard_xdp.h"
 #include "kernel/message.h"
 
 namespace sluice::kernel {
@@ -19,23 +20,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Newer than the headers that this is built with (Linux 6.6, include/uapi/linux/bpf.h).
-constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);
-constexpr std::uint32_t kLinkTypeTcx = 11;
-constexpr std::uint32_t kBefore = 1U << 3;
-
 constexpr const char* kLinkPrefix = "guard_link_";
-constexpr const char* kProgramPin = "guard_program";
-// Of our clsact filters. What else is found there is somebody else's, and stays.
-constexpr std::uint32_t kHandle = 0x51c;
-constexpr std::uint32_t kPriority = 0x51c;
 
-std::string pin_name(unsigned index) {
-  return kLinkPrefix + std::to_string(index);
-}
-
-Error failed(const std::string& what) {
-  return Error{message("{}: {}", what, std::strerror(errno))};
+std::string pin_name(unsigned index, GuardEntry entry) {
+  return message("{}{}_{}", kLinkPrefix, GuardAttachment::entry_name(entry), index);
 }
 
 std::string name_of(unsigned index) {
@@ -44,241 +32,313 @@ std::string name_of(unsigned index) {
                                                          : message("interface {}", index);
 }
 
-// The interface that a tcx link hangs on; 0: none any more.
-unsigned interface_of(int link) {
-  bpf_link_info info{};
-  __u32 length = sizeof(info);
-  if (bpf_obj_get_info_by_fd(link, &info, &length) != 0 || info.type != kLinkTypeTcx) return 0;
-  return info.xdp.ifindex;  // tcx has the index at the same place, the first of the union
+unsigned interface_of(int link, GuardEntry entry) {
+  return entry == GuardEntry::xdp ? xdp_interface(link) : tcx_interface(link);
 }
 
-std::uint32_t program_id(int program) {
-  bpf_prog_info info{};
-  __u32 length = sizeof(info);
-  return bpf_obj_get_info_by_fd(program, &info, &length) == 0 ? info.id : 0;
-}
-
-bpf_tc_hook hook_of(unsigned index) {
-  bpf_tc_hook hook{};
-  hook.sz = sizeof(hook);
-  hook.ifindex = static_cast<int>(index);
-  hook.attach_point = BPF_TC_INGRESS;
-  return hook;
-}
-
-// The program at our handle and priority; 0: none.
-std::uint32_t filter_program(unsigned index) {
-  const bpf_tc_hook hook = hook_of(index);
-  LIBBPF_OPTS(bpf_tc_opts, options, .handle = kHandle, .priority = kPriority);
-  return bpf_tc_query(&hook, &options) == 0 ? options.prog_id : 0;
-}
-
-bool remove_filter(unsigned index) {
-  const bpf_tc_hook hook = hook_of(index);
-  LIBBPF_OPTS(bpf_tc_opts, options, .handle = kHandle, .priority = kPriority);
-  return bpf_tc_detach(&hook, &options) == 0;
-}
-
-// A clsact qdisc says so on the way: absent ones are the rule here, not news.
-class QuietLibbpf {
- public:
-  QuietLibbpf() : former_(libbpf_set_print(nullptr)) {}
-  ~QuietLibbpf() { libbpf_set_print(former_); }
-  QuietLibbpf(const QuietLibbpf&) = delete;
-  QuietLibbpf& operator=(const QuietLibbpf&) = delete;
-
- private:
-  libbpf_print_fn_t former_;
+struct PinnedLink {
+  fs::path path;
+  GuardEntry entry;
 };
 
-std::vector<fs::path> pinned_links(const std::string& directory) {
-  std::vector<fs::path> out;
+std::vector<PinnedLink> pinned_links(const std::string& directory) {
+  std::vector<PinnedLink> out;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(directory, error)) {
-    if (entry.path().filename().string().starts_with(kLinkPrefix)) out.push_back(entry.path());
+  for (const auto& file : fs::directory_iterator(directory, error)) {
+    const std::string name = file.path().filename().string();
+    for (const GuardEntry entry : kGuardEntries) {
+      if (name.starts_with(std::string(kLinkPrefix) + GuardAttachment::entry_name(entry) + "_"))
+        out.push_back({file.path(), entry});
+    }
   }
   return out;
 }
 
+AttachError plain(const Error& error) {
+  return {0, error};
+}
+
 }  // namespace
 
+const char* GuardAttachment::entry_name(GuardEntry entry) {
+  switch (entry) {
+    case GuardEntry::tc_egress:
+      return "egress";
+    case GuardEntry::xdp:
+      return "xdp";
+    case GuardEntry::tc_ingress:
+      break;
+  }
+  return "ingress";
+}
+
 Result<GuardAttachment> GuardAttachment::open(const PinDirectory& pins, GuardAttach how,
-                                              int program) {
-  GuardAttachment attachment(pins, how, program);
-  attachment.program_id_ = program_id(program);
-  if (const Descriptor former = pins.get(kProgramPin))
-    attachment.former_program_id_ = program_id(former.get());
-  attachment.adopt_links();
+                                              const GuardMaps& maps) {
+  GuardAttachment attachment(pins, how, maps);
+  if (auto ok = attachment.adopt_links(); !ok) return std::unexpected(ok.error());
   if (auto ok = attachment.adopt_filters(); !ok) return std::unexpected(ok.error());
-  // Pinned so that the next keeper, and `cleanup`, know our filters from others'.
-  if (auto ok = pins.pin(program, kProgramPin); !ok) return std::unexpected(ok.error());
-  attachment.former_program_id_ = attachment.program_id_;
+  // A kernel that refuses the program says so here, not at the first policy.
+  if (auto program = attachment.programs_.get(GuardEntry::tc_ingress); !program)
+    return std::unexpected(program.error());
   return attachment;
 }
 
-void GuardAttachment::adopt_links() {
-  for (const fs::path& path : pinned_links(pins_->path())) {
-    Descriptor link(bpf_obj_get(path.c_str()));
-    const unsigned index = link ? interface_of(link.get()) : 0;
-    const bool ours = index != 0 && path.filename().string() == pin_name(index);
-    if (ours && bpf_link_update(link.get(), program_, nullptr) == 0) {
-      links_[index] = std::move(link);
-    } else {
-      ::unlink(path.c_str());  // a shell: the interface is gone
-    }
+Result<void> GuardAttachment::load_for(GuardHook hook, bool egress) {
+  if (hook != GuardHook::tc) {
+    if (auto program = programs_.get(GuardEntry::xdp); !program)
+      return std::unexpected(program.error());
   }
+  if (!egress) return {};
+  if (auto program = programs_.get(GuardEntry::tc_egress); !program)
+    return std::unexpected(program.error());
+  return {};
+}
+
+Result<void> GuardAttachment::adopt_links() {
+  for (const auto& [path, entry] : pinned_links(pins_->path())) {
+    Descriptor link(bpf_obj_get(path.c_str()));
+    const unsigned index = link ? interface_of(link.get(), entry) : 0;
+    if (index == 0 || path.filename().string() != pin_name(index, entry)) {
+      ::unlink(path.c_str());  // a shell: the interface is gone
+      continue;
+    }
+    auto program = programs_.get(entry);
+    if (!program) return std::unexpected(program.error());
+    if (bpf_link_update(link.get(), *program, nullptr) != 0) {
+      ::unlink(path.c_str());
+      continue;
+    }
+    Attached found;
+    if (entry == GuardEntry::xdp) {
+      found.generic = xdp_is_generic(index);
+    } else {
+      found.first = tcx_position(link.get(), index, entry);
+    }
+    found.link = std::move(link);
+    attached_[{index, entry}] = std::move(found);
+  }
+  return {};
 }
 
 Result<void> GuardAttachment::adopt_filters() {
-  if (former_program_id_ == 0) return {};
-  const QuietLibbpf quiet;
   auto network = read_node_network();
   if (!network) return std::unexpected(network.error());
   for (const Interface& where : network->interfaces) {
-    if (links_.contains(where.index) || filter_program(where.index) != former_program_id_) continue;
-    const bpf_tc_hook hook = hook_of(where.index);
-    LIBBPF_OPTS(bpf_tc_opts, options, .prog_fd = program_, .flags = BPF_TC_F_REPLACE,
-                .handle = kHandle, .priority = kPriority);
-    if (bpf_tc_attach(&hook, &options) == 0) links_[where.index] = Descriptor();
-  }
-  return {};
-}
-
-Result<Descriptor> GuardAttachment::attach_tcx(const Interface& where, bool first) {
-  LIBBPF_OPTS(bpf_link_create_opts, options, .flags = first ? kBefore : 0U);
-  Descriptor link(bpf_link_create(program_, static_cast<int>(where.index), kTcxIngress, &options));
-  last_errno_ = link ? 0 : errno;
-  if (!link)
-    return std::unexpected(failed(message("cannot attach the guard to {} by tcx", where.name)));
-  if (auto ok = pins_->pin(link.get(), pin_name(where.index)); !ok)
-    return std::unexpected(ok.error());
-  return link;
-}
-
-Result<void> GuardAttachment::attach_clsact(const Interface& where) {
-  const QuietLibbpf quiet;
-  bpf_tc_hook hook = hook_of(where.index);
-  const int created = bpf_tc_hook_create(&hook);
-  if (created != 0 && created != -EEXIST) {
-    last_errno_ = errno = -created;
-    return std::unexpected(failed(message("cannot add a clsact qdisc to {}", where.name)));
-  }
-  const std::uint32_t there = filter_program(where.index);
-  if (there != 0 && there != program_id_ && there != former_program_id_) {
-    return std::unexpected(
-        Error{message("{}: another TC filter (program {}) has handle {} and priority {}, "
-                      "which the guard uses; remove that one (tc "
-                      "filter del dev {} ingress pref {})",
-                      where.name, there, kHandle, kPriority, where.name, kPriority)});
-  }
-  LIBBPF_OPTS(bpf_tc_opts, options, .prog_fd = program_,
-              .flags = there != 0 ? std::uint32_t{BPF_TC_F_REPLACE} : 0U, .handle = kHandle,
-              .priority = kPriority);
-  const int attached = bpf_tc_attach(&hook, &options);
-  if (attached == 0) return {};
-  last_errno_ = errno = -attached;
-  return std::unexpected(failed(message("cannot attach the guard to {} by clsact", where.name)));
-}
-
-Result<Descriptor> GuardAttachment::attach_one(const Interface& where, bool first) {
-  if (how_ != GuardAttach::clsact) {
-    auto link = attach_tcx(where, first);
-    // EINVAL is the answer of a kernel before 6.6, which does not know the attach type.
-    if (link || how_ == GuardAttach::tcx || last_errno_ != EINVAL) return link;
-  }
-  if (auto ok = attach_clsact(where); !ok) return std::unexpected(ok.error());
-  return Descriptor();
-}
-
-Result<void> GuardAttachment::attach(const std::vector<Interface>& wanted, bool first) {
-  std::vector<unsigned> added;
-  for (const Interface& where : wanted) {
-    if (links_.contains(where.index)) continue;
-    auto link = attach_one(where, first);
-    if (!link) {
-      // An interface that went between the dump and here is no error.
-      if (last_errno_ == ENODEV) continue;
-      for (const unsigned index : added)
-        detach_one(index);
-      return std::unexpected(link.error());
+    for (const GuardEntry entry : {GuardEntry::tc_ingress, GuardEntry::tc_egress}) {
+      for (const bool first : {true, false}) {
+        const ClsactPlace place{where.index, entry, first};
+        if (attached_.contains({where.index, entry}) ||
+            !programs_.is_ours(entry, clsact_program(place)))
+          continue;
+        auto program = programs_.get(entry);
+        if (!program) return std::unexpected(program.error());
+        if (attach_clsact(*program, where, place, true))
+          attached_[{where.index, entry}] = {Descriptor(), first, false};
+      }
     }
-    links_[where.index] = std::move(*link);
-    added.push_back(where.index);
   }
   return {};
 }
 
-void GuardAttachment::detach_one(unsigned index) {
-  const auto at = links_.find(index);
-  if (at == links_.end()) return;
-  if (at->second) {
-    bpf_link_detach(at->second.get());
-    pins_->remove(pin_name(index));
-  } else {
-    const QuietLibbpf quiet;
-    const std::uint32_t there = filter_program(index);
-    if (there != 0 && (there == program_id_ || there == former_program_id_)) remove_filter(index);
+std::expected<GuardAttachment::Attached, AttachError> GuardAttachment::attach_tc(
+    int program, const Interface& where, GuardEntry entry, bool first) {
+  if (how_ != GuardAttach::clsact) {
+    auto link = attach_tcx(program, where, entry, first);
+    if (link) return Attached{std::move(*link), first, false};
+    if (how_ == GuardAttach::tcx || link.error().code != EINVAL)
+      return std::unexpected(link.error());
   }
-  links_.erase(at);
+  const ClsactPlace place{where.index, entry, first};
+  auto filter =
+      attach_clsact(program, where, place, programs_.is_ours(entry, clsact_program(place)));
+  if (!filter) return std::unexpected(filter.error());
+  return Attached{Descriptor(), first, false};
 }
 
-void GuardAttachment::detach_others(const std::vector<Interface>& wanted) {
-  std::vector<unsigned> others;
-  for (const auto& [index, link] : links_) {
-    if (std::ranges::find(wanted, index, &Interface::index) == wanted.end())
-      others.push_back(index);
+std::expected<GuardAttachment::Attached, AttachError> GuardAttachment::attach_one(
+    const Interface& where, GuardEntry entry, const GuardSites& sites) {
+  const auto program = programs_.get(entry);
+  if (!program) return std::unexpected(plain(program.error()));
+  std::expected<Attached, AttachError> made;
+  if (entry == GuardEntry::xdp) {
+    const bool generic = sites.hook == GuardHook::xdp_generic;
+    auto link = attach_xdp(*program, where, generic);
+    if (!link) return std::unexpected(link.error());
+    made = Attached{std::move(*link), std::nullopt, generic};
+  } else {
+    made = attach_tc(*program, where, entry, sites.first);
   }
-  for (const unsigned index : others)
-    detach_one(index);
+  if (!made || !made->link) return made;
+  if (auto ok = pins_->pin(made->link.get(), pin_name(where.index, entry)); !ok)
+    return std::unexpected(plain(ok.error()));
+  return made;
+}
+
+bool GuardAttachment::fits(const Attached& attached, GuardEntry entry,
+                           const GuardSites& sites) const {
+  if (entry == GuardEntry::xdp) return attached.generic == (sites.hook == GuardHook::xdp_generic);
+  return !attached.first || *attached.first == sites.first;
+}
+
+// TC: another instance of the program goes to the new place before the one at the old place ends.
+// XDP: one interface has one mode at a time, so for some microseconds it has none; when the new one
+// is refused, the old one comes back.
+std::expected<GuardAttachment::Attached, AttachError> GuardAttachment::replace(
+    const Interface& where, GuardEntry entry, const GuardSites& sites) {
+  Attached& old = attached_.at({where.index, entry});
+  if (entry == GuardEntry::xdp) {
+    GuardSites before = sites;
+    before.hook = old.generic ? GuardHook::xdp_generic : GuardHook::xdp;
+    detach({where.index, entry}, old);
+    auto made = attach_one(where, entry, sites);
+    if (!made) {
+      if (auto back = attach_one(where, entry, before)) old = std::move(*back);
+    }
+    return made;
+  }
+  auto program = programs_.another(entry);
+  if (!program) return std::unexpected(plain(program.error()));
+  // A filter is known as ours by its program, so it must be the one that is pinned.
+  const auto pinned = programs_.get(entry);
+  if (!pinned) return std::unexpected(plain(pinned.error()));
+  auto made = attach_tc(old.link ? program->get() : *pinned, where, entry, sites.first);
+  if (!made) return made;
+  if (made->link) {
+    if (auto ok = pins_->pin(made->link.get(), pin_name(where.index, entry)); !ok)
+      return std::unexpected(plain(ok.error()));
+    bpf_link_detach(old.link.get());
+  } else {
+    remove_clsact({where.index, entry, !sites.first});
+  }
+  return made;
+}
+
+Result<void> GuardAttachment::attach(const GuardSites& sites, bool all_or_none) {
+  std::vector<Key> added;
+  Result<void> outcome;
+  const auto all = [&](const std::vector<Interface>& interfaces, GuardEntry entry) {
+    for (const Interface& where : interfaces) {
+      const Key key{where.index, entry};
+      const auto there = attached_.find(key);
+      if (there != attached_.end() && fits(there->second, entry, sites)) continue;
+      const bool fresh = there == attached_.end();
+      auto made = fresh ? attach_one(where, entry, sites) : replace(where, entry, sites);
+      if (made) {
+        attached_[key] = std::move(*made);
+        if (fresh) added.push_back(key);
+        continue;
+      }
+      // An interface that went between the dump and here is no error.
+      if (made.error().code == ENODEV) continue;
+      if (outcome) outcome = std::unexpected(made.error().error);
+      if (all_or_none) return;
+    }
+  };
+  all(sites.ingress, sites.hook == GuardHook::tc ? GuardEntry::tc_ingress : GuardEntry::xdp);
+  if (outcome || !all_or_none) all(sites.egress, GuardEntry::tc_egress);
+  if (!outcome && all_or_none) {
+    for (const Key& key : added)
+      forget(key);
+  }
+  return outcome;
+}
+
+void GuardAttachment::detach(const Key& key, Attached& attached) const {
+  const auto [index, entry] = key;
+  if (attached.link) {
+    bpf_link_detach(attached.link.get());
+    attached.link = Descriptor();
+    pins_->remove(pin_name(index, entry));
+    return;
+  }
+  const ClsactPlace place{index, entry, attached.first.value_or(true)};
+  if (programs_.is_ours(entry, clsact_program(place))) remove_clsact(place);
+}
+
+void GuardAttachment::forget(const Key& key) {
+  const auto at = attached_.find(key);
+  if (at == attached_.end()) return;
+  detach(key, at->second);
+  attached_.erase(at);
+}
+
+void GuardAttachment::detach_others(const GuardSites& sites) {
+  const auto wanted = [&](const Key& key) {
+    const bool egress = key.second == GuardEntry::tc_egress;
+    const bool xdp = key.second == GuardEntry::xdp;
+    if (!egress && xdp == (sites.hook == GuardHook::tc)) return false;
+    const auto& named = egress ? sites.egress : sites.ingress;
+    return std::ranges::find(named, key.first, &Interface::index) != named.end();
+  };
+  std::vector<Key> others;
+  for (const auto& [key, attached] : attached_) {
+    if (!wanted(key)) others.push_back(key);
+  }
+  for (const Key& key : others)
+    forget(key);
+}
+
+bool GuardAttachment::hangs(const Key& key, const Attached& attached) const {
+  const auto& [index, entry] = key;
+  if (attached.link) return interface_of(attached.link.get(), entry) == index;
+  return programs_.is_current(entry, clsact_program({index, entry, attached.first.value_or(true)}));
 }
 
 void GuardAttachment::forget_severed() {
-  const QuietLibbpf quiet;
-  for (auto at = links_.begin(); at != links_.end();) {
-    const bool hangs = at->second ? interface_of(at->second.get()) == at->first
-                                  : filter_program(at->first) == program_id_;
-    if (hangs) {
+  for (auto at = attached_.begin(); at != attached_.end();) {
+    if (hangs(at->first, at->second)) {
       ++at;
       continue;
     }
-    pins_->remove(pin_name(at->first));
-    at = links_.erase(at);
+    pins_->remove(pin_name(at->first.first, at->first.second));
+    at = attached_.erase(at);
   }
 }
 
 std::vector<std::string> GuardAttachment::remove() {
   std::vector<std::string> removed;
-  while (!links_.empty()) {
-    const unsigned index = links_.begin()->first;
-    removed.push_back("guard of " + name_of(index));
-    detach_one(index);
+  while (!attached_.empty()) {
+    const Key key = attached_.begin()->first;
+    removed.push_back("guard of " + name_of(key.first));
+    forget(key);
   }
-  pins_->remove(kProgramPin);
+  programs_.remove_pins();
   return removed;
+}
+
+std::vector<std::pair<unsigned, GuardEntry>> GuardAttachment::list() const {
+  std::vector<Key> out;
+  for (const auto& [key, attached] : attached_)
+    out.push_back(key);
+  return out;
 }
 
 std::vector<std::string> detach_pinned_guard(const std::string& pin_directory) {
   std::vector<std::string> removed;
-  for (const fs::path& path : pinned_links(pin_directory)) {
+  for (const auto& [path, entry] : pinned_links(pin_directory)) {
     const Descriptor link(bpf_obj_get(path.c_str()));
-    if (const unsigned index = link ? interface_of(link.get()) : 0; index != 0) {
+    if (const unsigned index = link ? interface_of(link.get(), entry) : 0; index != 0) {
       bpf_link_detach(link.get());
       removed.push_back("guard of " + name_of(index));
     }
     ::unlink(path.c_str());
   }
-  const std::string pinned = pin_directory + "/" + kProgramPin;
-  const Descriptor program(bpf_obj_get(pinned.c_str()));
-  const std::uint32_t id = program ? program_id(program.get()) : 0;
   auto network = read_node_network();
-  if (id != 0 && network) {
-    const QuietLibbpf quiet;
-    for (const Interface& where : network->interfaces) {
-      if (filter_program(where.index) == id && remove_filter(where.index))
-        removed.push_back("guard of " + where.name);
+  for (const GuardEntry entry : kGuardEntries) {
+    const std::string pinned = pin_directory + "/" + GuardPrograms::pin_name(entry);
+    const Descriptor program(bpf_obj_get(pinned.c_str()));
+    const std::uint32_t id = program ? program_id(program.get()) : 0;
+    for (const Interface& where : network&& id != 0 && entry != GuardEntry::xdp
+                                      ? network->interfaces
+                                      : std::vector<Interface>{}) {
+      for (const bool first : {true, false}) {
+        const ClsactPlace place{where.index, entry, first};
+        if (clsact_program(place) == id && remove_clsact(place))
+          removed.push_back("guard of " + where.name);
+      }
     }
+    ::unlink(pinned.c_str());
   }
-  ::unlink(pinned.c_str());
   return removed;
 }
 

@@ -192,6 +192,7 @@ Result<void> GuardBans::add(const Prefix& source, std::chrono::nanoseconds durat
   sweep();
   if (auto ok = check_room(source); !ok) {
     ++state_->refused_bans;
+    ++not_inserted_;
     return ok;
   }
   const sluice_guard_ban_key key = key_of(source);
@@ -202,6 +203,7 @@ Result<void> GuardBans::add(const Prefix& source, std::chrono::nanoseconds durat
   reason.copy(ban.reason, sizeof(ban.reason) - 1);
   if (bpf_map_update_elem(table_.get(), &key, &ban, BPF_ANY) != 0) {
     ++state_->refused_bans;
+    ++not_inserted_;
     return std::unexpected(failed("cannot ban " + to_text(source)));
   }
   remember(source, ban.expires);

@@ -35,6 +35,7 @@ class GuardBans {
 
   std::size_t size() const { return expiry_.size(); }
   std::uint32_t capacity() const { return capacity_; }
+  std::uint64_t not_inserted() const { return not_inserted_; }  // the table was full
 
  private:
   GuardBans(const PinDirectory& pins, int outer_map, sluice_guard_state* state)
@@ -49,6 +50,7 @@ class GuardBans {
   const PinDirectory* pins_;
   int outer_map_;
   sluice_guard_state* state_;
+  std::uint64_t not_inserted_ = 0;
   Descriptor table_;
   std::uint32_t table_size_ = 0;  // entries that the kernel's map takes
   std::uint32_t capacity_ = 0;    // that the policy allows

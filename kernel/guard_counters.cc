@@ -26,21 +26,39 @@ std::size_t possible_cpus() {
   return cpus > 0 ? static_cast<std::size_t>(cpus) : 1;
 }
 
-}  // namespace
-
-sluice_guard_count read_count(int map, std::uint32_t index) {
-  std::vector<sluice_guard_count> per_cpu(possible_cpus());
-  sluice_guard_count sum{};
-  if (bpf_map_lookup_elem(map, &index, per_cpu.data()) != 0) return sum;
-  for (const auto& one : per_cpu) {
-    sum.packets += one.packets;
-    sum.bytes += one.bytes;
-  }
-  return sum;
+template <typename Count, typename Add>
+Count sum(int map, std::uint32_t index, Add add) {
+  std::vector<Count> per_cpu(possible_cpus());
+  Count out{};
+  if (bpf_map_lookup_elem(map, &index, per_cpu.data()) != 0) return out;
+  for (const Count& one : per_cpu)
+    add(out, one);
+  return out;
 }
 
-GuardCounters::GuardCounters(int names_map, int counters_map)
-    : names_map_(names_map), counters_map_(counters_map), used_(SLUICE_GUARD_COUNTERS) {
+sluice_guard_rule_count read_rule(int map, std::uint32_t index) {
+  return sum<sluice_guard_rule_count>(map, index, [](auto& out, const auto& one) {
+    out.packets += one.packets;
+    out.bytes += one.bytes;
+    out.dropped += one.dropped;
+    out.would_drop += one.would_drop;
+  });
+}
+
+}  // namespace
+
+sluice_guard_count read_tally(int map, std::uint32_t index) {
+  return sum<sluice_guard_count>(map, index, [](auto& out, const auto& one) {
+    out.packets += one.packets;
+    out.bytes += one.bytes;
+  });
+}
+
+GuardCounters::GuardCounters(int names_map, int counters_map, int buckets_map)
+    : names_map_(names_map),
+      counters_map_(counters_map),
+      buckets_map_(buckets_map),
+      used_(SLUICE_GUARD_COUNTERS) {
   std::vector<std::pair<std::uint16_t, Owner>> found;
   for (std::uint32_t index = 0; index < SLUICE_GUARD_COUNTERS; ++index) {
     sluice_guard_name name{};
@@ -53,7 +71,8 @@ GuardCounters::GuardCounters(int names_map, int counters_map)
     used_[index] = true;
     name.text[sizeof(name.text) - 1] = 0;
     found.emplace_back(name.order,
-                       Owner{name.text, name.hash, static_cast<GuardAction>(name.action), counter});
+                       Owner{name.text, name.hash, static_cast<GuardAction>(name.action),
+                             name.audit != 0, counter});
   }
   std::ranges::sort(found, {}, [](const auto& entry) { return entry.first; });
   for (auto& [order, owner] : found)
@@ -66,11 +85,21 @@ Result<void> GuardCounters::write(const Owner& owner, std::uint16_t order) const
   name.used = 1;
   name.action = static_cast<std::uint8_t>(owner.action);
   name.order = order;
+  name.audit = owner.audit ? 1 : 0;
   owner.name.copy(name.text, sizeof(name.text) - 1);
   const std::uint32_t index = owner.counter;
   if (bpf_map_update_elem(names_map_, &index, &name, BPF_ANY) == 0) return {};
   return std::unexpected(
       Error{message("cannot name the counter of rule {}: {}", owner.name, std::strerror(errno))});
+}
+
+// A new owner begins at 0, with a full bucket.
+void GuardCounters::clear(std::uint16_t counter) const {
+  const std::vector<sluice_guard_rule_count> zeros(possible_cpus());
+  const std::uint64_t full = 0;
+  const std::uint32_t index = counter;
+  bpf_map_update_elem(counters_map_, &index, zeros.data(), BPF_ANY);
+  bpf_map_update_elem(buckets_map_, &index, &full, BPF_ANY);
 }
 
 void GuardCounters::release(std::uint16_t counter) {
@@ -85,11 +114,10 @@ Result<std::vector<std::uint16_t>> GuardCounters::prepare(const std::vector<Guar
   std::unordered_map<std::uint64_t, std::uint16_t> kept;
   for (const Owner& owner : in_force_)
     kept.emplace(owner.hash, owner.counter);
-  const std::vector<sluice_guard_count> zeros(possible_cpus());
   std::vector<std::uint16_t> out;
   std::size_t next = 0;
   for (const GuardRule& rule : rules) {
-    Owner owner{rule.name, fnv1a(rule.name), rule.action, 0};
+    Owner owner{rule.name, fnv1a(rule.name), rule.action, rule.audit, 0};
     if (const auto same = kept.find(owner.hash); same != kept.end()) {
       owner.counter = same->second;
     } else {
@@ -101,8 +129,7 @@ Result<std::vector<std::uint16_t>> GuardCounters::prepare(const std::vector<Guar
       }
       used_[next] = true;
       owner.counter = static_cast<std::uint16_t>(next);
-      const std::uint32_t index = owner.counter;
-      bpf_map_update_elem(counters_map_, &index, zeros.data(), BPF_ANY);
+      clear(owner.counter);
       if (auto ok = write(owner, kNotInForce); !ok) {
         used_[next] = false;
         abandon();
@@ -141,8 +168,9 @@ void GuardCounters::abandon() {
 std::vector<RuleCounter> GuardCounters::read() const {
   std::vector<RuleCounter> out;
   for (const Owner& owner : in_force_) {
-    const sluice_guard_count count = read_count(counters_map_, owner.counter);
-    out.push_back({owner.name, owner.action, count.packets, count.bytes});
+    const sluice_guard_rule_count count = read_rule(counters_map_, owner.counter);
+    out.push_back({owner.name, owner.action, owner.audit, count.packets, count.bytes, count.dropped,
+                   count.would_drop});
   }
   return out;
 }

@@ -13,13 +13,12 @@
 
 namespace sluice::kernel {
 
-// Sums a per-CPU counter. `map`: guard_counters or guard_tallies.
-sluice_guard_count read_count(int map, std::uint32_t index);
+sluice_guard_count read_tally(int tallies_map, std::uint32_t index);  // the sum of all CPUs
 
 class GuardCounters {
  public:
   // Reads what is in force from the maps (which outlive the object).
-  GuardCounters(int names_map, int counters_map);
+  GuardCounters(int names_map, int counters_map, int buckets_map);
 
   // One counter per rule, in their order. A rule that is in force keeps its own; the others begin
   // at 0.
@@ -35,13 +34,16 @@ class GuardCounters {
     std::string name;
     std::uint64_t hash = 0;
     GuardAction action = GuardAction::drop;
+    bool audit = false;
     std::uint16_t counter = 0;
   };
+  void clear(std::uint16_t counter) const;
   Result<void> write(const Owner& owner, std::uint16_t order) const;
   void release(std::uint16_t counter);
 
   int names_map_;
   int counters_map_;
+  int buckets_map_;
   std::vector<bool> used_;
   std::vector<Owner> in_force_;  // in the order of the policy
   std::vector<Owner> prepared_;

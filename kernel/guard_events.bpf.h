@@ -31,14 +31,19 @@ static __always_inline bool guard_may_report(__u64 now) {
   return budget->used++ < SLUICE_GUARD_EVENTS_PER_WINDOW;
 }
 
+/* `reason` of what was dropped, or, with `audit`, would have been. */
 static __always_inline void guard_report(const struct packet* p,
                                          const struct sluice_guard_state* state, __u32 reason,
-                                         __u32 counter, __u32 interface_index) {
+                                         __u32 counter, bool audit, __u32 interface_index) {
   if (!state->events_until) return;
   __u64 now = bpf_ktime_get_ns();
-  if (now >= state->events_until || !guard_may_report(now)) return;
-  struct sluice_guard_event* event = bpf_ringbuf_reserve(&guard_events, sizeof(*event), 0);
-  if (!event) return;
+  if (now >= state->events_until) return;
+  struct sluice_guard_event* event = 0;
+  if (guard_may_report(now)) event = bpf_ringbuf_reserve(&guard_events, sizeof(*event), 0);
+  if (!event) {
+    guard_tally(SLUICE_GUARD_NOTE_UNREPORTED, p);
+    return;
+  }
   event->when = now;
   __builtin_memcpy(event->from, p->from, 16);
   __builtin_memcpy(event->to, p->to, 16);
@@ -50,6 +55,9 @@ static __always_inline void guard_report(const struct packet* p,
   event->counter = counter;
   event->reason = reason;
   event->version = p->version;
+  event->audit = audit;
+  event->egress = p->egress;
+  event->bytes = p->bytes;
   bpf_ringbuf_submit(event, 0);
 }
 

@@ -7,14 +7,30 @@
 #include <bpf/libbpf.h>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <guard.skel.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <vector>
+#include <unordered_set>
 
 #include "kernel/message.h"
 
 namespace sluice::kernel {
+
+template <typename T>
+bool MappedMap<T>::map(int fd, std::size_t bytes) {
+  void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED) return false;
+  data_ = static_cast<T*>(at);
+  bytes_ = bytes;
+  return true;
+}
+
+template <typename T>
+void MappedMap<T>::unmap() {
+  if (data_ != nullptr) ::munmap(data_, bytes_);
+}
+
 namespace {
 
 Error failed(const std::string& what) {
@@ -52,22 +68,76 @@ Result<Descriptor> make_trie(const char* name,
   return trie;
 }
 
-// All tries of one slot and IP version in one batch: one grace period.
 template <typename Key>
-Result<void> place_tries(
-    int outer, std::uint32_t slot, const char* name,
-    const std::array<std::vector<std::pair<Key, std::uint64_t>>, SLUICE_GUARD_TRIES>& tries) {
-  std::array<Descriptor, SLUICE_GUARD_TRIES> made;
-  std::vector<std::uint32_t> indexes;
-  std::vector<int> fds;
-  for (std::uint32_t which = 0; which < SLUICE_GUARD_TRIES; ++which) {
-    auto trie = make_trie(name, tries[which]);
-    if (!trie) return std::unexpected(trie.error());
-    made[which] = std::move(*trie);
-    indexes.push_back(slot * SLUICE_GUARD_TRIES + which);
-    fds.push_back(made[which].get());
+Result<void> place_trie(int outer, std::uint32_t slot, const char* name,
+                        const std::vector<std::pair<Key, std::uint64_t>>& entries) {
+  auto trie = make_trie(name, entries);
+  if (!trie) return std::unexpected(trie.error());
+  const int fd = trie->get();
+  if (bpf_map_update_elem(outer, &slot, &fd, BPF_ANY) == 0) return {};
+  return std::unexpected(failed("cannot put the prefixes of protect in place"));
+}
+
+// An array filled by plain stores. `values` empty: one zero element.
+template <typename Value>
+Result<Descriptor> make_array(const char* name, std::uint32_t flags,
+                              const std::vector<Value>& values) {
+  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE | flags);
+  const std::size_t size = std::max<std::size_t>(values.size(), 1);
+  // The top of IPv4 is one value.
+  const bool one = (flags & SLUICE_F_INNER_MAP) == 0;
+  Descriptor map(
+      bpf_map_create(BPF_MAP_TYPE_ARRAY, name, sizeof(std::uint32_t),
+                     static_cast<std::uint32_t>(one ? size * sizeof(Value) : sizeof(Value)),
+                     static_cast<std::uint32_t>(one ? 1 : size), &options));
+  if (!map)
+    return std::unexpected(
+        failed(message("cannot create a table of {} MiB", size * sizeof(Value) / 1048576 + 1)));
+  if (values.empty()) return map;
+  MappedMap<Value> mapped;
+  if (!mapped.map(map.get(), size * sizeof(Value)))
+    return std::unexpected(failed("cannot map a table of the guard"));
+  std::ranges::copy(values, mapped.get());
+  return map;
+}
+
+// The arrays of one outer map, put in place in one batch: one grace period.
+class Placing {
+ public:
+  template <typename Value>
+  Result<void> add(std::uint32_t index, const char* name, const std::vector<Value>& values) {
+    auto map = make_array(name, SLUICE_F_INNER_MAP, values);
+    if (!map) return std::unexpected(map.error());
+    indexes_.push_back(index);
+    fds_.push_back(map->get());
+    made_.push_back(std::move(*map));
+    return {};
   }
-  return fill(outer, indexes, fds);
+  Result<void> place(int outer) { return fill(outer, indexes_, fds_); }
+
+ private:
+  std::vector<Descriptor> made_;
+  std::vector<std::uint32_t> indexes_;
+  std::vector<int> fds_;
+};
+
+std::uint32_t words_index(std::uint32_t slot, std::uint32_t field, std::uint32_t kind) {
+  return (slot * SLUICE_GUARD_FIELDS + field) * SLUICE_GUARD_WORDS_KINDS + kind;
+}
+std::uint32_t lines_index(std::uint32_t slot, std::uint32_t field, std::uint32_t kind) {
+  return (slot * SLUICE_GUARD_FIELDS + field) * SLUICE_GUARD_LINES_KINDS + kind;
+}
+
+Result<void> place_top(int outer, std::uint32_t index, const std::vector<std::uint64_t>& top) {
+  if (top.empty()) {
+    if (bpf_map_delete_elem(outer, &index) == 0 || errno == ENOENT) return {};
+    return std::unexpected(failed("cannot free a table of IPv4 prefixes"));
+  }
+  auto map = make_array("guard_top4", 0, top);
+  if (!map) return std::unexpected(map.error());
+  const int fd = map->get();
+  if (bpf_map_update_elem(outer, &index, &fd, BPF_ANY) == 0) return {};
+  return std::unexpected(failed("cannot put the IPv4 prefixes in place"));
 }
 
 Result<void> place_classes(int outer, std::uint32_t slot, std::vector<sluice_guard_class> classes) {
@@ -86,6 +156,67 @@ Result<void> place_classes(int outer, std::uint32_t slot, std::vector<sluice_gua
   return std::unexpected(failed("cannot put the classes in place"));
 }
 
+constexpr const char* kSourcesPin = "guard_sources";
+constexpr const char* kServicesPin = "guard_services";
+
+// Entries of `slot` become `entries`; those that stay are never missing.
+template <typename Key, typename Value>
+Result<void> replace(int map, std::uint32_t slot, const std::vector<std::pair<Key, Value>>& entries,
+                     const char* what) {
+  const auto bytes = [](const Key& key) {
+    return std::string_view(reinterpret_cast<const char*>(&key), sizeof(key));
+  };
+  std::unordered_set<std::string_view> kept;
+  for (const auto& entry : entries)
+    kept.insert(bytes(entry.first));
+  std::vector<Key> stale;
+  Key key{};
+  for (const void* at = nullptr; bpf_map_get_next_key(map, at, &key) == 0; at = &key) {
+    if (key.slot == slot && !kept.contains(bytes(key))) stale.push_back(key);
+  }
+  for (const Key& gone : stale)
+    bpf_map_delete_elem(map, &gone);
+  for (const auto& [added, value] : entries) {
+    if (bpf_map_update_elem(map, &added, &value, BPF_ANY) != 0)
+      return std::unexpected(failed(message("cannot note {}", what)));
+  }
+  return {};
+}
+
+// The kernel has no call for it: the keys are walked, in batches where it can.
+double count_entries(int map, std::size_t key_size) {
+  constexpr std::uint32_t kBatch = 4096;
+  std::vector<char> keys(kBatch * key_size);
+  std::vector<char> values(kBatch * sizeof(sluice_guard_class));
+  std::uint64_t cursor = 0;
+  double out = 0;
+  for (bool first = true;; first = false) {
+    std::uint32_t count = kBatch;
+    LIBBPF_OPTS(bpf_map_batch_opts, options);
+    const int error = bpf_map_lookup_batch(map, first ? nullptr : &cursor, &cursor, keys.data(),
+                                           values.data(), &count, &options);
+    if (error != 0 && errno != ENOENT) return out;
+    out += count;
+    if (error != 0) return out;
+  }
+}
+
+std::vector<MapUse> use_of(const GuardTables& tables) {
+  const auto sum = [&](auto member) {
+    double out = 0;
+    for (const PrefixTables& prefixes : tables.prefixes)
+      out += static_cast<double>(member(prefixes));
+    return out;
+  };
+  return {
+      {"guard_rules", static_cast<double>(tables.slot.rules), SLUICE_GUARD_MAX_RULES},
+      {"guard_classes", static_cast<double>(tables.classes.size()), SLUICE_GUARD_MAX_CLASSES},
+      {"guard_prefixes4", sum([](const PrefixTables& p) { return p.prefixes4; }), 0},
+      {"guard_prefixes6", sum([](const PrefixTables& p) { return p.prefixes6; }),
+       sum([](const PrefixTables& p) { return p.buckets.size() * 3; })},
+  };
+}
+
 Error load_error(int error) {
   std::string hint;
   if (error == EPERM) hint = "; CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed";
@@ -94,22 +225,10 @@ Error load_error(int error) {
 
 }  // namespace
 
-template <typename T>
-bool MappedMap<T>::map(int fd, std::size_t bytes) {
-  void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (at == MAP_FAILED) return false;
-  data_ = static_cast<T*>(at);
-  bytes_ = bytes;
-  return true;
-}
-
-template <typename T>
-void MappedMap<T>::unmap() {
-  if (data_ != nullptr) ::munmap(data_, bytes_);
-}
-
 template class MappedMap<sluice_guard_state>;
 template class MappedMap<sluice_guard_port>;
+template class MappedMap<std::uint64_t>;
+template class MappedMap<sluice_guard_line>;
 
 void GuardMaps::CloseSkeleton::operator()(guard_bpf* skeleton) const {
   guard_bpf__destroy(skeleton);
@@ -117,17 +236,36 @@ void GuardMaps::CloseSkeleton::operator()(guard_bpf* skeleton) const {
 GuardMaps::GuardMaps(GuardMaps&&) noexcept = default;
 GuardMaps::~GuardMaps() = default;
 
-int GuardMaps::program_fd() const {
-  return bpf_program__fd(skeleton_->progs.guard_ingress);
+Result<Descriptor> GuardMaps::load(GuardEntry entry) const {
+  const std::unique_ptr<guard_bpf, CloseSkeleton> again(guard_bpf__open());
+  if (!again) return std::unexpected(load_error(errno));
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, again->obj) {
+    if (bpf_map__is_internal(map)) continue;  // constants, which each program may have of its own
+    const bpf_map* ours = bpf_object__find_map_by_name(skeleton_->obj, bpf_map__name(map));
+    if (bpf_map__reuse_fd(map, bpf_map__fd(ours)) != 0)
+      return std::unexpected(failed("cannot share the guard's maps"));
+  }
+  const std::array<bpf_program*, 3> programs{again->progs.guard_ingress, again->progs.guard_egress,
+                                             again->progs.guard_xdp};
+  for (bpf_program* program : programs)
+    bpf_program__set_autoload(program, program == programs[static_cast<std::size_t>(entry)]);
+  if (const int error = guard_bpf__load(again.get()); error != 0)
+    return std::unexpected(load_error(-error));
+  Descriptor out(
+      ::fcntl(bpf_program__fd(programs[static_cast<std::size_t>(entry)]), F_DUPFD_CLOEXEC, 3));
+  if (!out) return std::unexpected(failed("cannot keep the guard's program"));
+  return out;
 }
 
 Result<GuardMaps> GuardMaps::open(const PinDirectory& pins) {
-  GuardMaps maps;
+  GuardMaps maps(pins);
   maps.skeleton_.reset(guard_bpf__open());
   if (!maps.skeleton_) return std::unexpected(load_error(errno));
   std::vector<bpf_map*> fresh;
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, maps.skeleton_->obj) {
+    if (bpf_map__is_internal(map)) continue;
     const Descriptor pinned = pins.get(bpf_map__name(map));
     if (!pinned) {
       fresh.push_back(map);
@@ -135,12 +273,18 @@ Result<GuardMaps> GuardMaps::open(const PinDirectory& pins) {
       return std::unexpected(failed("cannot take over " + pins.path(bpf_map__name(map))));
     }
   }
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, maps.skeleton_->obj) {
+    bpf_program__set_autoload(program, false);
+  }
   if (const int error = guard_bpf__load(maps.skeleton_.get()); error != 0)
     return std::unexpected(load_error(-error));
   for (bpf_map* made : fresh) {
     if (auto ok = pins.pin(bpf_map__fd(made), bpf_map__name(made)); !ok)
       return std::unexpected(ok.error());
   }
+  maps.sources_ = pins.get(kSourcesPin);
+  maps.services_ = pins.get(kServicesPin);
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   constexpr std::size_t kPortBytes = SLUICE_SLOTS * SLUICE_GUARD_PORTS * sizeof(sluice_guard_port);
   if (!maps.state_.map(bpf_map__fd(maps.skeleton_->maps.guard_state), page) ||
@@ -154,34 +298,97 @@ std::uint32_t GuardMaps::slot_in_force() const {
   return std::atomic_ref(state_.get()->epoch).load(std::memory_order_acquire) & 1U;
 }
 
-// An update of an outer map returns when no program runs that began before it. Afterwards, nobody
+Result<void> GuardMaps::place_prefixes(std::uint32_t slot, const GuardTables& tables) {
+  Placing words;
+  Placing lines;
+  const auto& maps = skeleton_->maps;
+  for (std::uint32_t field = 0; field < SLUICE_GUARD_FIELDS; ++field) {
+    const PrefixTables& prefixes = tables.prefixes[field];
+    for (const auto& [kind, values] : {std::pair{SLUICE_GUARD_LEAVES4, &prefixes.leaves},
+                                       std::pair{SLUICE_GUARD_RUNS4, &prefixes.runs},
+                                       std::pair{SLUICE_GUARD_COARSE4, &prefixes.coarse},
+                                       std::pair{SLUICE_GUARD_BITS6, &prefixes.bits}}) {
+      if (auto ok = words.add(words_index(slot, field, kind), "guard_words", *values); !ok)
+        return ok;
+    }
+    for (const auto& [kind, values] : {std::pair{SLUICE_GUARD_STARTS4, &prefixes.starts},
+                                       std::pair{SLUICE_GUARD_BUCKETS6, &prefixes.buckets}}) {
+      if (auto ok = lines.add(lines_index(slot, field, kind), "guard_lines", *values); !ok)
+        return ok;
+    }
+    if (auto ok = place_top(bpf_map__fd(maps.guard_top4), slot * SLUICE_GUARD_FIELDS + field,
+                            prefixes.top);
+        !ok)
+      return ok;
+  }
+  if (auto ok = words.place(bpf_map__fd(maps.guard_words)); !ok) return ok;
+  return lines.place(bpf_map__fd(maps.guard_lines));
+}
+
+// An update of an outer map returns when no program runs that began before it. So afterwards nobody
 // reads the slot that the last switch left.
-Result<void> GuardMaps::wait_for_packets() const {
-  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = SLUICE_F_INNER_MAP);
-  const Descriptor empty(bpf_map_create(BPF_MAP_TYPE_ARRAY, "guard_classes", sizeof(std::uint32_t),
-                                        sizeof(sluice_guard_class), 1, &options));
+Result<void> GuardMaps::empty_other_slot() {
+  if (other_is_empty_) return {};
   const std::uint32_t slot = other_slot();
-  const int fd = empty.get();
-  if (empty &&
-      bpf_map_update_elem(bpf_map__fd(skeleton_->maps.guard_classes), &slot, &fd, BPF_ANY) == 0)
-    return {};
-  return std::unexpected(failed("cannot empty the guard's other slot"));
+  slot_use_[slot].clear();
+  if (auto ok = place_prefixes(slot, {}); !ok) return ok;
+  if (auto ok = place_classes(bpf_map__fd(skeleton_->maps.guard_classes), slot, {}); !ok) return ok;
+  other_is_empty_ = true;
+  return {};
+}
+
+Result<void> GuardMaps::make_syn_tables(std::uint32_t flags) {
+  const auto& maps = skeleton_->maps;
+  const auto make = [&](std::uint32_t flag, Descriptor& table, const char* pin, int outer,
+                        std::uint32_t key_size, std::uint32_t size) -> Result<void> {
+    if ((flags & flag) == 0) return {};
+    if (!table) {
+      table = Descriptor(bpf_map_create(BPF_MAP_TYPE_LRU_HASH, pin, key_size, sizeof(std::uint64_t),
+                                        size, nullptr));
+      if (!table)
+        return std::unexpected(failed(message("cannot create a table of {} SYN buckets", size)));
+      if (auto ok = pins_->pin(table.get(), pin); !ok) return ok;
+    }
+    const std::uint32_t zero = 0;
+    const int fd = table.get();
+    if (bpf_map_update_elem(outer, &zero, &fd, BPF_ANY) == 0) return {};
+    return std::unexpected(failed("cannot put the SYN buckets in place"));
+  };
+  if (auto ok = make(SLUICE_GUARD_USES_SOURCE_SYN, sources_, kSourcesPin,
+                     bpf_map__fd(maps.guard_source_table), sizeof(sluice_guard_source_key),
+                     SLUICE_GUARD_MAX_SOURCES);
+      !ok)
+    return ok;
+  return make(SLUICE_GUARD_USES_SERVICE_SYN, services_, kServicesPin,
+              bpf_map__fd(maps.guard_service_table), sizeof(sluice_guard_service_key),
+              SLUICE_GUARD_MAX_SERVICES);
 }
 
 Result<void> GuardMaps::fill_other_slot(const GuardTables& tables) {
   const std::uint32_t slot = other_slot();
   const auto& maps = skeleton_->maps;
-  if (auto ok = wait_for_packets(); !ok) return ok;
+  if (auto ok = empty_other_slot(); !ok) return ok;
+  other_is_empty_ = false;
   if (bpf_map_update_elem(bpf_map__fd(maps.guard_slots), &slot, &tables.slot, BPF_ANY) != 0) {
     return std::unexpected(failed("cannot write the guard's slot"));
   }
   std::ranges::copy(tables.ports, ports_.get() + std::size_t{slot} * SLUICE_GUARD_PORTS);
-  if (auto ok = place_tries(bpf_map__fd(maps.guard_tries4), slot, "guard_trie4", tables.tries4);
+  if (!tables.rates.empty()) {
+    std::vector<std::uint32_t> keys(tables.rates.size());
+    for (std::uint32_t i = 0; i < keys.size(); ++i)
+      keys[i] = slot * SLUICE_GUARD_MAX_RULES + i;
+    std::vector<sluice_guard_rate> rates = tables.rates;
+    if (auto ok = fill(bpf_map__fd(maps.guard_rates), keys, rates); !ok) return ok;
+  }
+  if (auto ok = place_trie(bpf_map__fd(maps.guard_tries4), slot, "guard_trie4", tables.protect4);
       !ok)
     return ok;
-  if (auto ok = place_tries(bpf_map__fd(maps.guard_tries6), slot, "guard_trie6", tables.tries6);
+  if (auto ok = place_trie(bpf_map__fd(maps.guard_tries6), slot, "guard_trie6", tables.protect6);
       !ok)
     return ok;
+  if (auto ok = make_syn_tables(tables.slot.flags); !ok) return ok;
+  if (auto ok = place_prefixes(slot, tables); !ok) return ok;
+  slot_use_[slot] = use_of(tables);
   return place_classes(bpf_map__fd(maps.guard_classes), slot, tables.classes);
 }
 
@@ -189,27 +396,43 @@ void GuardMaps::switch_slots(std::uint64_t generation) {
   sluice_guard_state* state = state_.get();
   std::atomic_ref(state->generation).store(generation, std::memory_order_relaxed);
   std::atomic_ref(state->epoch).fetch_add(1, std::memory_order_release);
+  other_is_empty_ = false;
 }
 
 Result<void> GuardMaps::set_interfaces(
     std::uint32_t slot, const std::vector<std::pair<unsigned, std::uint64_t>>& groups) {
-  const int map = bpf_map__fd(skeleton_->maps.guard_ifaces);
-  std::vector<sluice_guard_interface_key> stale;
-  sluice_guard_interface_key key{};
-  for (const void* at = nullptr; bpf_map_get_next_key(map, at, &key) == 0; at = &key) {
-    const bool kept =
-        std::ranges::any_of(groups, [&](const auto& entry) { return entry.first == key.index; });
-    if (key.slot == slot && !kept) stale.push_back(key);
-  }
-  for (const auto& gone : stale)
-    bpf_map_delete_elem(map, &gone);
-  for (const auto& [index, mask] : groups) {
-    const sluice_guard_interface_key added{index, slot};
-    if (bpf_map_update_elem(map, &added, &mask, BPF_ANY) != 0) {
-      return std::unexpected(failed("cannot note the interfaces of protect"));
-    }
-  }
-  return {};
+  std::vector<std::pair<sluice_guard_interface_key, std::uint64_t>> entries;
+  for (const auto& [index, mask] : groups)
+    entries.push_back({{index, slot}, mask});
+  return replace(bpf_map__fd(skeleton_->maps.guard_ifaces), slot, entries,
+                 "the interfaces of protect");
+}
+
+Result<void> GuardMaps::set_places(std::uint32_t slot,
+                                   const std::vector<GuardPlaces::Entry>& given) {
+  std::vector<GuardPlaces::Entry> entries = given;
+  for (auto& [key, value] : entries)
+    key.slot = static_cast<std::uint16_t>(slot);
+  return replace(bpf_map__fd(skeleton_->maps.guard_places), slot, entries,
+                 "the interfaces of rules");
+}
+
+std::vector<MapUse> GuardMaps::use() const {
+  std::vector<MapUse> out = slot_use_[slot_in_force()];
+  const auto& maps = skeleton_->maps;
+  const auto walk = [&](const char* name, int map, std::size_t key_size, double capacity) {
+    if (map >= 0) out.push_back({name, count_entries(map, key_size), capacity});
+  };
+  walk("guard_own_addresses", bpf_map__fd(maps.guard_own), 16, SLUICE_GUARD_MAX_OWN_ADDRESSES);
+  walk("guard_interfaces", bpf_map__fd(maps.guard_ifaces), sizeof(sluice_guard_interface_key),
+       SLUICE_GUARD_MAX_INTERFACES);
+  walk("guard_places", bpf_map__fd(maps.guard_places), sizeof(sluice_guard_place_key),
+       SLUICE_GUARD_MAX_INTERFACES);
+  walk("guard_syn_sources", sources_.get(), sizeof(sluice_guard_source_key),
+       SLUICE_GUARD_MAX_SOURCES);
+  walk("guard_syn_services", services_.get(), sizeof(sluice_guard_service_key),
+       SLUICE_GUARD_MAX_SERVICES);
+  return out;
 }
 
 }  // namespace sluice::kernel

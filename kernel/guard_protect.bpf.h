@@ -6,19 +6,20 @@
 #include "kernel/guard_maps.bpf.h"
 #include "kernel/packet.bpf.h"
 
-static __always_inline void* guard_trie_lookup(void* tries4, void* tries6, __u32 slot, __u32 which,
-                                               __u8 version, const __be64* address) {
-  __u32 index = slot * SLUICE_GUARD_TRIES + which;
+static __always_inline __u64 guard_peer_groups(__u32 slot, __u8 version, const __be64* address) {
+  __u64* groups = 0;
   if (version == 4) {
     struct sluice_guard_key4 key = {.length = 32};
     __builtin_memcpy(key.address, (const __u8*)address + 12, 4);
-    void* trie = bpf_map_lookup_elem(tries4, &index);
-    return trie ? bpf_map_lookup_elem(trie, &key) : 0;
+    void* trie = bpf_map_lookup_elem(&guard_tries4, &slot);
+    groups = trie ? bpf_map_lookup_elem(trie, &key) : 0;
+  } else {
+    struct sluice_guard_key6 key = {.length = 128};
+    __builtin_memcpy(key.address, address, 16);
+    void* trie = bpf_map_lookup_elem(&guard_tries6, &slot);
+    groups = trie ? bpf_map_lookup_elem(trie, &key) : 0;
   }
-  struct sluice_guard_key6 key = {.length = 128};
-  __builtin_memcpy(key.address, address, 16);
-  void* trie = bpf_map_lookup_elem(tries6, &index);
-  return trie ? bpf_map_lookup_elem(trie, &key) : 0;
+  return groups ? *groups : 0;
 }
 
 /* Destination unreachable, time exceeded, parameter problem (RFC 792); for IPv6 the errors (RFC
@@ -45,13 +46,18 @@ __attribute__((noinline)) int guard_is_protected(const struct packet* p, __u32 s
   if (!p || !config) return false;
   if (guard_is_vital_icmp(p) || guard_is_dhcp(p)) return true;
 
+  /* What the node sends is looked at from the other side: the peer is the destination, and the
+   * port is the node's own, the source. So an entry spares a connection both ways. */
+  const __be64* peer = p->egress ? p->to : p->from;
+  const __be64* own = p->egress ? p->from : p->to;
   __u64 groups = config->protect_any_port;
   if (p->parts & PACKET_HAS_PORTS) {
-    __u32 index = slot * SLUICE_GUARD_PORTS + p->to_port;
+    __u32 index = slot * SLUICE_GUARD_PORTS + (p->egress ? p->from_port : p->to_port);
     struct sluice_guard_port* port = bpf_map_lookup_elem(&guard_ports, &index);
     if (port) {
-      if (port->host && bpf_map_lookup_elem(&guard_own, p->to)) return true;
-      groups |= port->protect_groups;
+      if ((port->protect_groups & SLUICE_GUARD_HOST_PORT) && bpf_map_lookup_elem(&guard_own, own))
+        return true;
+      groups |= port->protect_groups & ~SLUICE_GUARD_HOST_PORT;
     }
   }
   if (!groups) return false;
@@ -62,9 +68,7 @@ __attribute__((noinline)) int guard_is_protected(const struct packet* p, __u32 s
     groups &= config->protect_any_interface | (named ? *named : 0);
     if (!groups) return false;
   }
-  __u64* peer = guard_trie_lookup(&guard_tries4, &guard_tries6, slot, SLUICE_GUARD_TRIE_PROTECT,
-                                  p->version, p->from);
-  return peer && (*peer & groups);
+  return (guard_peer_groups(slot, p->version, peer) & groups) != 0;
 }
 
 #endif

@@ -4,89 +4,13 @@
 #include <cstring>
 #include <map>
 #include <tuple>
-#include <unordered_map>
 
+#include "kernel/guard_places.h"
 #include "kernel/message.h"
 #include "kernel/prefix_text.h"
 
 namespace sluice::kernel {
 namespace {
-
-// A bit per rule, twice: the rule's field matches, and the field of its exception matches.
-struct Bits {
-  std::array<std::uint64_t, SLUICE_GUARD_WORDS> match{};
-  std::array<std::uint64_t, SLUICE_GUARD_WORDS> except{};
-
-  static void set(std::array<std::uint64_t, SLUICE_GUARD_WORDS>& words, std::size_t rule,
-                  bool on = true) {
-    const std::uint64_t bit = 1ULL << (rule % 64);
-    if (on) {
-      words[rule / 64] |= bit;
-    } else {
-      words[rule / 64] &= ~bit;
-    }
-  }
-  Bits& operator|=(const Bits& other) {
-    for (std::size_t w = 0; w < match.size(); ++w) {
-      match[w] |= other.match[w];
-      except[w] |= other.except[w];
-    }
-    return *this;
-  }
-  bool operator==(const Bits&) const = default;
-};
-
-struct BitsHash {
-  std::size_t operator()(const Bits& bits) const {
-    std::uint64_t hash = 1469598103934665603ULL;
-    for (const auto* words : {&bits.match, &bits.except}) {
-      for (const std::uint64_t word : *words)
-        hash = (hash ^ word ^ (word >> 32)) * 1099511628211ULL;
-    }
-    return hash;
-  }
-};
-
-sluice_guard_class to_class(const Bits& bits) {
-  sluice_guard_class out{};
-  for (std::size_t w = 0; w < SLUICE_GUARD_WORDS; ++w) {
-    out.word[w].match = bits.match[w];
-    out.word[w].except = bits.except[w];
-    if (bits.match[w] != 0) out.live |= 1ULL << w;
-  }
-  return out;
-}
-
-class Classes {
- public:
-  explicit Classes(std::vector<sluice_guard_class>& out) : out_(out) {}
-  std::uint32_t id_of(const Bits& bits) {
-    const auto [at, added] = ids_.try_emplace(bits, static_cast<std::uint32_t>(out_.size()));
-    if (added) out_.push_back(to_class(bits));
-    return at->second;
-  }
-
- private:
-  std::vector<sluice_guard_class>& out_;
-  std::unordered_map<Bits, std::uint32_t, BitsHash> ids_;
-};
-
-bool has_exception(const GuardRule& rule) {
-  const GuardMatch& except = rule.except;
-  return !except.from.empty() || !except.to.empty() || !except.from_ports.empty() ||
-         !except.to_ports.empty();
-}
-
-// What a packet gets that no element of the field matches: the rules that do not have the field.
-template <typename Field>
-Bits without_field(const std::vector<GuardRule>& rules, Field field) {
-  Bits bits;
-  for (std::size_t i = 0; i < rules.size(); ++i) {
-    if ((rules[i].match.*field).empty()) Bits::set(bits.match, i);
-    if (has_exception(rules[i]) && (rules[i].except.*field).empty()) Bits::set(bits.except, i);
-  }
-  return bits;
-}
 
 // --- addresses
 // -------------------------------------------------------------------------------------
@@ -125,39 +49,6 @@ void cover(const std::map<std::pair<std::array<std::uint8_t, 16>, std::uint8_t>,
 template <typename Value>
 using ByPrefix = std::map<std::pair<std::array<std::uint8_t, 16>, std::uint8_t>, Value>;
 
-struct AddressField {
-  std::vector<Prefix> GuardMatch::* field;
-  sluice_guard_trie trie;
-  std::uint32_t uses4;
-  std::uint32_t uses6;
-  std::uint32_t sluice_guard_slot::* default4;
-  std::uint32_t sluice_guard_slot::* default6;
-};
-
-void compile_addresses(const std::vector<GuardRule>& rules, const AddressField& f, Classes& classes,
-                       GuardTables& out) {
-  const Bits base = without_field(rules, f.field);
-  std::array<ByPrefix<Bits>, 2> own;  // IPv6, IPv4
-  bool used = false;
-  for (std::size_t i = 0; i < rules.size(); ++i) {
-    for (const Prefix& p : rules[i].match.*f.field)
-      Bits::set(own[p.v4][{p.address, p.length}].match, i);
-    for (const Prefix& p : rules[i].except.*f.field)
-      Bits::set(own[p.v4][{p.address, p.length}].except, i);
-    used |= !(rules[i].match.*f.field).empty() || !(rules[i].except.*f.field).empty();
-  }
-  // A field that some rule has must be asked for packets of both versions: the rule is out for the
-  // other one.
-  if (used) out.slot.flags |= f.uses4 | f.uses6;
-  out.slot.*f.default4 = out.slot.*f.default6 = classes.id_of(base);
-  cover(own[1], true, base, [&](const Prefix& p, const Bits& bits) {
-    out.tries4[f.trie].emplace_back(key4(p), classes.id_of(bits));
-  });
-  cover(own[0], false, base, [&](const Prefix& p, const Bits& bits) {
-    out.tries6[f.trie].emplace_back(key6(p), classes.id_of(bits));
-  });
-}
-
 // --- ports
 // -----------------------------------------------------------------------------------------
 
@@ -185,10 +76,12 @@ struct PortField {
   std::vector<PortRange> GuardMatch::* field;
   std::uint32_t uses;
   std::uint32_t sluice_guard_slot::* without;
+  std::uint16_t sluice_guard_slot::* without_live;
   std::uint16_t sluice_guard_port::* class_of;
+  std::uint16_t sluice_guard_port::* live;
 };
 
-void compile_ports(const std::vector<GuardRule>& rules, const PortField& f, Classes& classes,
+void compile_ports(const std::vector<GuardRule>& rules, const PortField& f, GuardClasses& classes,
                    GuardTables& out) {
   std::vector<PortEdge> edges;
   for (std::size_t i = 0; i < rules.size(); ++i) {
@@ -200,52 +93,113 @@ void compile_ports(const std::vector<GuardRule>& rules, const PortField& f, Clas
     }
   }
   if (!edges.empty()) out.slot.flags |= f.uses;
-  Bits bits = without_field(rules, f.field);
+  RuleBits bits = without_field(rules, f.field);
   out.slot.*f.without = classes.id_of(bits);
+  out.slot.*f.without_live = static_cast<std::uint16_t>(classes.live(out.slot.*f.without));
   std::ranges::sort(edges, {}, &PortEdge::port);
   std::size_t next = 0;
   std::uint16_t id = 0;
+  std::uint16_t live = 0;
   for (std::uint32_t port = 0; port < SLUICE_GUARD_PORTS; ++port) {
     if (port == 0 || (next < edges.size() && edges[next].port == port)) {
       for (; next < edges.size() && edges[next].port == port; ++next) {
-        Bits::set(edges[next].except ? bits.except : bits.match, edges[next].rule,
-                  edges[next].begins);
+        RuleBits::set(edges[next].except ? bits.except : bits.match, edges[next].rule,
+                      edges[next].begins);
       }
       id = static_cast<std::uint16_t>(classes.id_of(bits));
+      live = static_cast<std::uint16_t>(classes.live(id));
     }
     out.ports[port].*f.class_of = id;
+    out.ports[port].*f.live = live;
   }
 }
 
 // --- the rest
 // --------------------------------------------------------------------------------------
 
-void compile_protocols(const std::vector<GuardRule>& rules, Classes& classes, GuardTables& out) {
-  Bits base;
-  std::map<std::uint8_t, Bits> own;
+void compile_protocols(const std::vector<GuardRule>& rules, GuardClasses& classes,
+                       GuardTables& out) {
+  RuleBits base;
+  std::map<std::uint8_t, std::vector<std::size_t>> own;
   for (std::size_t i = 0; i < rules.size(); ++i) {
-    if (has_exception(rules[i])) Bits::set(base.except, i);
-    Bits::set(rules[i].protocol ? own[*rules[i].protocol].match : base.match, i);
+    if (has_exception(rules[i])) RuleBits::set(base.except, i);
+    if (rules[i].protocol) {
+      own[*rules[i].protocol].push_back(i);
+    } else {
+      RuleBits::set(base.match, i);
+    }
   }
   if (!own.empty()) out.slot.flags |= SLUICE_GUARD_USES_PROTOCOL;
-  std::ranges::fill(out.slot.protocol_class, classes.id_of(base));
-  for (auto& [protocol, bits] : own) {
-    bits |= base;
-    out.slot.protocol_class[protocol] = classes.id_of(bits);
+  const auto place = [&](auto& entry, const RuleBits& bits) {
+    entry.id = classes.id_of(bits);
+    entry.live = static_cast<std::uint32_t>(classes.live(entry.id));
+  };
+  for (auto& entry : out.slot.protocol_class)
+    place(entry, base);
+  for (const auto& [protocol, named] : own) {
+    RuleBits bits = base;
+    for (const std::size_t rule : named)
+      RuleBits::set(bits.match, rule);
+    place(out.slot.protocol_class[protocol], bits);
   }
 }
 
-void compile_rules(const std::vector<GuardRule>& rules, std::span<const std::uint16_t> counters,
-                   GuardTables& out) {
-  Bits all;
+sluice_guard_rate to_rate(const PacketRate& rate) {
+  const auto packets = std::max<std::uint64_t>(rate.packets, 1);
+  const auto per = static_cast<std::uint64_t>(std::max<std::int64_t>(rate.per.count(), 1));
+  return {std::max<std::uint64_t>(per / packets, 1), std::max<std::uint64_t>(rate.burst, 1)};
+}
+
+void compile_actions(const std::vector<GuardRule>& rules, std::span<const std::uint16_t> counters,
+                     GuardTables& out) {
   for (std::size_t i = 0; i < rules.size(); ++i) {
-    Bits::set(all.match, i);
-    if (has_exception(rules[i])) Bits::set(all.except, i);
-    if (rules[i].action == GuardAction::drop) out.slot.drop[i / 64] |= 1ULL << (i % 64);
+    const GuardRule& rule = rules[i];
+    const std::uint64_t bit = 1ULL << (i % 64);
+    if (rule.action == GuardAction::drop) out.slot.drop[i / 64] |= bit;
+    if (rule.audit) out.slot.audit[i / 64] |= bit;
     out.slot.counter[i] = counters[i];
+    if (rule.action != GuardAction::limit || !rule.rate) continue;
+    out.slot.limit[i / 64] |= bit;
+    out.slot.flags |= SLUICE_GUARD_USES_LIMITS;
+    out.rates.resize(rules.size());
+    out.rates[i] = to_rate(*rule.rate);
+  }
+  out.slot.rules = static_cast<std::uint32_t>(rules.size());
+}
+
+void compile_syn(const GuardPlan& plan, sluice_guard_slot& slot) {
+  if (plan.source_syn) {
+    slot.flags |= SLUICE_GUARD_USES_SOURCE_SYN;
+    slot.source_syn = to_rate(*plan.source_syn);
+  }
+  if (plan.service_syn) {
+    slot.flags |= SLUICE_GUARD_USES_SERVICE_SYN;
+    slot.service_syn = to_rate(*plan.service_syn);
+  }
+  if (plan.audit_syn) slot.flags |= SLUICE_GUARD_AUDITS_SYN;
+}
+
+// Class 0, which every field that no rule uses has.
+void compile_all(const std::vector<GuardRule>& rules, GuardClasses& classes, GuardTables& out) {
+  RuleBits all;
+  for (std::size_t i = 0; i < rules.size(); ++i) {
+    RuleBits::set(all.match, i);
+    if (has_exception(rules[i])) RuleBits::set(all.except, i);
   }
   out.slot.all = to_class(all);
-  out.slot.rules = static_cast<std::uint32_t>(rules.size());
+  (void)classes.id_of(all);
+}
+
+// Elsewhere than on interfaces that have an entry: rules that name none.
+void compile_default_places(const std::vector<GuardRule>& rules, sluice_guard_slot& slot) {
+  for (const bool egress : {false, true}) {
+    slot.place[egress ? 1 : 0] =
+        place_class(rules, egress, [](const GuardRule& rule) { return !rule.interfaces; });
+  }
+  const bool used = std::ranges::any_of(rules, [](const GuardRule& rule) {
+    return rule.interfaces || rule.direction != GuardDirection::ingress;
+  });
+  if (used) slot.flags |= SLUICE_GUARD_USES_PLACE;
 }
 
 Result<void> compile_protect(const std::vector<Protect>& protect, GuardTables& out) {
@@ -277,21 +231,19 @@ Result<void> compile_protect(const std::vector<Protect>& protect, GuardTables& o
     }
   }
   const std::uint64_t none = 0;
-  cover(own[1], true, none, [&](const Prefix& p, std::uint64_t bits) {
-    out.tries4[SLUICE_GUARD_TRIE_PROTECT].emplace_back(key4(p), bits);
-  });
-  cover(own[0], false, none, [&](const Prefix& p, std::uint64_t bits) {
-    out.tries6[SLUICE_GUARD_TRIE_PROTECT].emplace_back(key6(p), bits);
-  });
+  cover(own[1], true, none,
+        [&](const Prefix& p, std::uint64_t bits) { out.protect4.emplace_back(key4(p), bits); });
+  cover(own[0], false, none,
+        [&](const Prefix& p, std::uint64_t bits) { out.protect6.emplace_back(key6(p), bits); });
   return {};
 }
 
 }  // namespace
 
-Result<GuardTables> compile_guard(const std::vector<GuardRule>& rules,
-                                  std::span<const std::uint16_t> counters,
+Result<GuardTables> compile_guard(const GuardPlan& plan, std::span<const std::uint16_t> counters,
                                   const std::vector<Protect>& protect,
                                   const std::vector<std::uint16_t>& host_ports) {
+  const std::vector<GuardRule>& rules = plan.rules;
   if (rules.size() > SLUICE_GUARD_MAX_RULES) {
     return std::unexpected(Error{
         message("guard.rules has {} rules, and {} is the most; a rule takes many prefixes and "
@@ -300,34 +252,50 @@ Result<GuardTables> compile_guard(const std::vector<GuardRule>& rules,
   }
   GuardTables out;
   out.ports.resize(SLUICE_GUARD_PORTS);
-  Classes classes(out.classes);
-  compile_rules(rules, counters, out);
+  GuardClasses classes;
+  compile_all(rules, classes, out);
+  compile_actions(rules, counters, out);
+  compile_syn(plan, out.slot);
+  compile_default_places(rules, out.slot);
   // Ports first: their classes are kept in 16 bits.
   compile_ports(rules,
                 {&GuardMatch::from_ports, SLUICE_GUARD_USES_FROM_PORTS,
-                 &sluice_guard_slot::default_from_port, &sluice_guard_port::from_class},
+                 &sluice_guard_slot::default_from_port, &sluice_guard_slot::default_from_port_live,
+                 &sluice_guard_port::from_class, &sluice_guard_port::from_live},
                 classes, out);
   compile_ports(rules,
                 {&GuardMatch::to_ports, SLUICE_GUARD_USES_TO_PORTS,
-                 &sluice_guard_slot::default_to_port, &sluice_guard_port::to_class},
+                 &sluice_guard_slot::default_to_port, &sluice_guard_slot::default_to_port_live,
+                 &sluice_guard_port::to_class, &sluice_guard_port::to_live},
                 classes, out);
-  if (out.classes.size() > SLUICE_GUARD_PORTS) {
+  if (classes.size() > SLUICE_GUARD_PORTS) {
     return std::unexpected(
         Error{"guard.rules name ports in too many different combinations; join port ranges"});
   }
   compile_protocols(rules, classes, out);
-  compile_addresses(
-      rules,
-      {&GuardMatch::from, SLUICE_GUARD_TRIE_FROM, SLUICE_GUARD_USES_FROM4, SLUICE_GUARD_USES_FROM6,
-       &sluice_guard_slot::default_from4, &sluice_guard_slot::default_from6},
-      classes, out);
-  compile_addresses(
-      rules,
-      {&GuardMatch::to, SLUICE_GUARD_TRIE_TO, SLUICE_GUARD_USES_TO4, SLUICE_GUARD_USES_TO6,
-       &sluice_guard_slot::default_to4, &sluice_guard_slot::default_to6},
-      classes, out);
+  for (const auto& [field, which, flag] :
+       {std::tuple{&GuardMatch::from, SLUICE_GUARD_FROM, SLUICE_GUARD_USES_FROM},
+        std::tuple{&GuardMatch::to, SLUICE_GUARD_TO, SLUICE_GUARD_USES_TO}}) {
+    const auto named = [field](const GuardRule& rule) {
+      return !(rule.match.*field).empty() || !(rule.except.*field).empty();
+    };
+    // A field that some rule has must be asked for packets of both versions: the rule is out for
+    // the other one.
+    if (!std::ranges::any_of(rules, named)) continue;
+    auto tables = compile_prefixes(rules, field, classes);
+    if (!tables) return std::unexpected(tables.error());
+    out.slot.flags |= static_cast<std::uint32_t>(flag);
+    out.slot.prefixes[which] = tables->config;
+    out.prefixes[which] = std::move(*tables);
+  }
+  if (classes.size() > SLUICE_GUARD_MAX_CLASSES) {
+    return std::unexpected(Error{message(
+        "prefixes of guard.rules overlap in {} different ways, more than a table takes; join rules",
+        classes.size())});
+  }
+  out.classes = classes.take();
   for (const std::uint16_t port : host_ports)
-    out.ports[port].host = 1;
+    out.ports[port].protect_groups |= SLUICE_GUARD_HOST_PORT;
   if (auto ok = compile_protect(protect, out); !ok) return std::unexpected(ok.error());
   return out;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernel/abi_guard.h"
+#include "kernel/guard_prefixes.h"
 #include "kernel/keeper.h"
 #include "kernel/plan.h"
 
@@ -25,16 +26,17 @@ struct GuardTables {
 
   sluice_guard_slot slot{};
   std::vector<sluice_guard_class> classes;
-  std::vector<sluice_guard_port> ports;          // SLUICE_GUARD_PORTS of them
-  std::array<Trie4, SLUICE_GUARD_TRIES> tries4;  // by sluice_guard_trie
-  std::array<Trie6, SLUICE_GUARD_TRIES> tries6;
+  std::vector<sluice_guard_port> ports;  // SLUICE_GUARD_PORTS of them
+  std::array<PrefixTables, SLUICE_GUARD_FIELDS> prefixes;
+  std::vector<sluice_guard_rate> rates;  // empty, or one per rule
+  Trie4 protect4;
+  Trie6 protect6;
   std::vector<InterfaceGroups> interfaces;
 };
 
 // `counters`: one per rule, in the rules' order. Errors: too many rules, or too many kinds of
 // protect entries.
-Result<GuardTables> compile_guard(const std::vector<GuardRule>& rules,
-                                  std::span<const std::uint16_t> counters,
+Result<GuardTables> compile_guard(const GuardPlan& plan, std::span<const std::uint16_t> counters,
                                   const std::vector<Protect>& protect,
                                   const std::vector<std::uint16_t>& host_ports);
 

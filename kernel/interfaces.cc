@@ -9,6 +9,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
+#include <linux/if_arp.h>
 #include <linux/rtnetlink.h>
 #include <memory>
 #include <sys/socket.h>
@@ -89,6 +90,7 @@ int on_link(const nlmsghdr* message, void* data) {
   found.index = static_cast<unsigned>(link->ifi_index);
   found.up = (link->ifi_flags & IFF_UP) != 0;
   found.loopback = (link->ifi_flags & IFF_LOOPBACK) != 0;
+  found.ethernet = link->ifi_type == ARPHRD_ETHER;
   each_attribute(message, sizeof(*link), [&](const nlattr* attribute) {
     if (mnl_attr_get_type(attribute) == IFLA_IFNAME) found.name = mnl_attr_get_str(attribute);
   });

@@ -17,6 +17,7 @@ struct Interface {
   std::string name;
   bool up = false;
   bool loopback = false;
+  bool ethernet = false;  // frames begin with an Ethernet header
   bool operator==(const Interface&) const = default;
 };
 

@@ -33,8 +33,11 @@ struct ListeningSocket {
 struct RuleCounter {
   std::string rule;
   GuardAction action = GuardAction::drop;
-  std::uint64_t packets = 0;  // by segments
+  bool audit = false;
+  std::uint64_t packets = 0;  // that it matched and protect did not spare, by segments
   std::uint64_t bytes = 0;
+  std::uint64_t dropped = 0;     // packets of them that it dropped
+  std::uint64_t would_drop = 0;  // or would have, without `audit`
 };
 
 struct Ban {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /* A frame, looked through to addresses, protocol and ports. Reads by helper, relative to the
  * network header: the same for interfaces with and without a link layer, for linear and paged
- * buffers, and no pointer arithmetic to prove. Nothing here decides. */
+ * buffers, and no pointer arithmetic to prove. `xdp` is a constant where it is called: the frame is
+ * an xdp_md, and begins with an Ethernet header. Nothing here decides. */
 #ifndef SLUICE_KERNEL_PACKET_BPF_H
 #define SLUICE_KERNEL_PACKET_BPF_H
 
@@ -12,6 +13,7 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -21,7 +23,9 @@
 
 #define PACKET_MAX_VLAN_TAGS 2
 #define PACKET_IP_OFFSET 0x1fff
-#define PACKET_IP_MORE_FRAGMENTS 0x2000
+#define TCP_FLAGS_OFFSET 13
+#define TCP_SYN 0x02
+#define TCP_ACK 0x10
 
 #define PROTOCOL_HOPOPTS 0
 #define PROTOCOL_ROUTING 43
@@ -42,6 +46,7 @@ enum packet_parts {
   PACKET_LATER_FRAGMENT = 1 << 2,
   PACKET_TOO_MANY_EXTENSIONS = 1 << 3,
   PACKET_TRUNCATED = 1 << 4,
+  PACKET_IS_SYN = 1 << 5, /* TCP, SYN without ACK; looked at only when it is asked for */
 };
 
 struct packet {
@@ -55,6 +60,8 @@ struct packet {
   __u8 version;   /* 4 or 6 */
   __u8 parts;
   __u8 icmp_type;
+  __u8 egress; /* the peer is the destination */
+  __u8 wants_syn;
 };
 
 enum packet_verdict { PACKET_OK = 0, PACKET_NOT_IP = 1, PACKET_MALFORMED = 2 };
@@ -65,8 +72,10 @@ struct packet_cursor {
   __u32 left;   /* bytes from there to the end that the header states */
 };
 
-static __always_inline int packet_load(struct __sk_buff* skb, __u32 offset, void* to,
-                                       __u32 length) {
+static __always_inline int packet_load(void* ctx, const bool xdp, __u32 offset, void* to,
+                                       const __u32 length) {
+  if (xdp) return bpf_xdp_load_bytes(ctx, ETH_HLEN + offset, to, length) ? -1 : 0;
+  struct __sk_buff* skb = ctx;
   if (bpf_skb_load_bytes_relative(skb, offset, to, length, BPF_HDR_START_NET) == 0) return 0;
   /* Either the packet ends before, or these bytes lie in a page: bring them in, and ask again. */
   __u32 all = skb->len;
@@ -76,22 +85,35 @@ static __always_inline int packet_load(struct __sk_buff* skb, __u32 offset, void
   return bpf_skb_load_bytes_relative(skb, offset, to, length, BPF_HDR_START_NET) ? -1 : 0;
 }
 
+/* For what need not be there: no second try. */
+static __always_inline bool packet_load_at_once(void* ctx, const bool xdp, __u32 offset, void* to,
+                                                const __u32 length) {
+  if (xdp) return bpf_xdp_load_bytes(ctx, ETH_HLEN + offset, to, length) == 0;
+  return bpf_skb_load_bytes_relative(ctx, offset, to, length, BPF_HDR_START_NET) == 0;
+}
+
 static __always_inline bool packet_is_vlan(__be16 type) {
   return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
 }
 
 /* One tag may be in the buffer's metadata (offload, or the stack took it out), others in the frame.
  */
-static __always_inline __be16 packet_network_type(struct __sk_buff* skb, __u32* offset) {
-  __be16 type = (__be16)skb->protocol;
-  int tags = skb->vlan_present ? 1 : 0;
+static __always_inline __be16 packet_network_type(void* ctx, const bool xdp, __u32* offset) {
+  __be16 type = 0;
+  int tags = 0;
+  if (xdp) {
+    if (bpf_xdp_load_bytes(ctx, offsetof(struct ethhdr, h_proto), &type, sizeof(type))) return 0;
+  } else {
+    type = (__be16)((struct __sk_buff*)ctx)->protocol;
+    tags = ((struct __sk_buff*)ctx)->vlan_present ? 1 : 0;
+  }
   for (int i = 0; i < PACKET_MAX_VLAN_TAGS; i++) {
     struct {
       __be16 control;
       __be16 type;
     } tag;
     if (!packet_is_vlan(type) || tags >= PACKET_MAX_VLAN_TAGS) break;
-    if (packet_load(skb, *offset, &tag, sizeof(tag))) return 0;
+    if (packet_load(ctx, xdp, *offset, &tag, sizeof(tag))) return 0;
     *offset += sizeof(tag);
     type = tag.type;
     tags++;
@@ -104,8 +126,17 @@ static __always_inline bool packet_protocol_has_ports(__u16 protocol) {
          protocol == PROTOCOL_DCCP || protocol == PROTOCOL_UDPLITE;
 }
 
+static __always_inline void packet_look_for_syn(void* ctx, const bool xdp, struct packet* p,
+                                                const struct packet_cursor* at) {
+  __u8 flags = 0;
+  if (at->left <= TCP_FLAGS_OFFSET ||
+      packet_load(ctx, xdp, at->offset + TCP_FLAGS_OFFSET, &flags, sizeof(flags)))
+    return;
+  if ((flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) p->parts |= PACKET_IS_SYN;
+}
+
 /* `early`: the four bytes at the cursor, where they are at hand already. */
-static __always_inline void packet_transport(struct __sk_buff* skb, struct packet* p,
+static __always_inline void packet_transport(void* ctx, const bool xdp, struct packet* p,
                                              const struct packet_cursor* at, const __be16* early) {
   __be16 ports[2];
   if (packet_protocol_has_ports(p->protocol)) {
@@ -116,32 +147,33 @@ static __always_inline void packet_transport(struct __sk_buff* skb, struct packe
     if (early) {
       ports[0] = early[0];
       ports[1] = early[1];
-    } else if (packet_load(skb, at->offset, ports, sizeof(ports))) {
+    } else if (packet_load(ctx, xdp, at->offset, ports, sizeof(ports))) {
       p->parts |= PACKET_TRUNCATED;
       return;
     }
     p->from_port = bpf_ntohs(ports[0]);
     p->to_port = bpf_ntohs(ports[1]);
     p->parts |= PACKET_HAS_PORTS;
+    if (p->wants_syn && p->protocol == IPPROTO_TCP) packet_look_for_syn(ctx, xdp, p, at);
   } else if (p->protocol == (p->version == 4 ? IPPROTO_ICMP : PROTOCOL_ICMPV6)) {
-    if (at->left < 1 || packet_load(skb, at->offset, &p->icmp_type, 1))
+    if (at->left < 1 || packet_load(ctx, xdp, at->offset, &p->icmp_type, 1))
       p->parts |= PACKET_TRUNCATED;
     else
       p->parts |= PACKET_HAS_ICMP_TYPE;
   }
 }
 
-static __always_inline int packet_parse_v4(struct __sk_buff* skb, __u32 offset, struct packet* p) {
+static __always_inline int packet_parse_v4(void* ctx, const bool xdp, __u32 offset,
+                                           struct packet* p) {
   struct {
     struct iphdr ip;
     __be16 ports[2];
   } head;
-  bool early =
-      bpf_skb_load_bytes_relative(skb, offset, &head, sizeof(head), BPF_HDR_START_NET) == 0;
-  if (!early && packet_load(skb, offset, &head.ip, sizeof(head.ip))) return PACKET_MALFORMED;
+  bool early = packet_load_at_once(ctx, xdp, offset, &head, sizeof(head));
+  if (!early && packet_load(ctx, xdp, offset, &head.ip, sizeof(head.ip))) return PACKET_MALFORMED;
   if (head.ip.version != 4 || head.ip.ihl < 5) return PACKET_MALFORMED;
   __u32 total = bpf_ntohs(head.ip.tot_len);
-  if (total == 0 && skb->gso_segs > 1)
+  if (total == 0 && p->bytes > 0xffff)
     total = 0xffffffff; /* BIG TCP: longer than the field can say */
   if (total < sizeof(head.ip)) return PACKET_MALFORMED;
 
@@ -159,7 +191,7 @@ static __always_inline int packet_parse_v4(struct __sk_buff* skb, __u32 offset, 
   __u32 length = head.ip.ihl * 4;
   struct packet_cursor at = {.offset = offset + length,
                              .left = total > length ? total - length : 0};
-  packet_transport(skb, p, &at, early && length == sizeof(head.ip) ? head.ports : 0);
+  packet_transport(ctx, xdp, p, &at, early && length == sizeof(head.ip) ? head.ports : 0);
   return PACKET_OK;
 }
 
@@ -171,20 +203,19 @@ static __always_inline bool packet_is_extension(__u8 next) {
 
 /* Steps over one extension header. Returns false when the walk ends: truncated, or a later
  * fragment. */
-static __always_inline bool packet_step(struct __sk_buff* skb, struct packet* p,
+static __always_inline bool packet_step(void* ctx, const bool xdp, struct packet* p,
                                         struct packet_cursor* at, __u8* next) {
   struct {
     __u8 next;
     __u8 length;
     __be16 fragment;
   } head;
-  __u32 size = sizeof(head);
-  if (at->left < 8 || packet_load(skb, at->offset, &head, size)) {
+  __u32 size = 8;
+  if (at->left < 8 || packet_load(ctx, xdp, at->offset, &head, sizeof(head))) {
     p->parts |= PACKET_TRUNCATED;
     return false;
   }
   if (*next == PROTOCOL_FRAGMENT) {
-    size = 8;
     if (head.fragment & bpf_htons(0xfff8)) {
       p->parts |= PACKET_LATER_FRAGMENT;
       p->protocol = head.next;
@@ -205,14 +236,14 @@ static __always_inline bool packet_step(struct __sk_buff* skb, struct packet* p,
   return true;
 }
 
-static __always_inline int packet_parse_v6(struct __sk_buff* skb, __u32 offset, struct packet* p) {
+static __always_inline int packet_parse_v6(void* ctx, const bool xdp, __u32 offset,
+                                           struct packet* p) {
   struct {
     struct ipv6hdr ip;
     __be16 ports[2];
   } head;
-  bool early =
-      bpf_skb_load_bytes_relative(skb, offset, &head, sizeof(head), BPF_HDR_START_NET) == 0;
-  if (!early && packet_load(skb, offset, &head.ip, sizeof(head.ip))) return PACKET_MALFORMED;
+  bool early = packet_load_at_once(ctx, xdp, offset, &head, sizeof(head));
+  if (!early && packet_load(ctx, xdp, offset, &head.ip, sizeof(head.ip))) return PACKET_MALFORMED;
   if (head.ip.version != 6) return PACKET_MALFORMED;
   p->version = 6;
   __builtin_memcpy(p->from, &head.ip.saddr, 16);
@@ -223,32 +254,38 @@ static __always_inline int packet_parse_v6(struct __sk_buff* skb, __u32 offset, 
                              .left = bpf_ntohs(head.ip.payload_len)};
   /* RFC 2675: a jumbogram says 0 here, and its length in a hop-by-hop option; BIG TCP says 0 too.
    */
-  if (at.left == 0 && (next == PROTOCOL_HOPOPTS || skb->gso_segs > 1)) at.left = 0xffff0000;
+  if (at.left == 0 && (next == PROTOCOL_HOPOPTS || p->bytes > 0xffff)) at.left = 0xffff0000;
   const __be16* ports = early ? head.ports : 0;
   for (int i = 0; i < SLUICE_GUARD_MAX_EXTENSIONS; i++) {
     if (!packet_is_extension(next)) break;
     ports = 0;
-    if (!packet_step(skb, p, &at, &next)) return PACKET_OK;
+    if (!packet_step(ctx, xdp, p, &at, &next)) return PACKET_OK;
   }
   if (packet_is_extension(next)) {
     p->parts |= PACKET_TOO_MANY_EXTENSIONS;
     return PACKET_OK;
   }
   p->protocol = next;
-  packet_transport(skb, p, &at, ports);
+  packet_transport(ctx, xdp, p, &at, ports);
   return PACKET_OK;
+}
+
+static __always_inline int packet_parse(void* ctx, const bool xdp, struct packet* p) {
+  __u32 offset = 0;
+  __be16 type = packet_network_type(ctx, xdp, &offset);
+  p->protocol = SLUICE_GUARD_NO_PROTOCOL;
+  if (type == bpf_htons(ETH_P_IP)) return packet_parse_v4(ctx, xdp, offset, p);
+  if (type == bpf_htons(ETH_P_IPV6)) return packet_parse_v6(ctx, xdp, offset, p);
+  return PACKET_NOT_IP;
 }
 
 /* Global: the verifier proves it once and on its own, whatever calls it. So with the other
  * functions that are not inlined. */
-__attribute__((noinline)) int packet_parse(struct __sk_buff* skb, struct packet* p) {
-  if (!p) return PACKET_NOT_IP;
-  __u32 offset = 0;
-  __be16 type = packet_network_type(skb, &offset);
-  p->protocol = SLUICE_GUARD_NO_PROTOCOL;
-  if (type == bpf_htons(ETH_P_IP)) return packet_parse_v4(skb, offset, p);
-  if (type == bpf_htons(ETH_P_IPV6)) return packet_parse_v6(skb, offset, p);
-  return PACKET_NOT_IP;
+__attribute__((noinline)) int packet_parse_tc(struct __sk_buff* skb, struct packet* p) {
+  return p ? packet_parse(skb, false, p) : PACKET_NOT_IP;
+}
+__attribute__((noinline)) int packet_parse_xdp(struct xdp_md* frame, struct packet* p) {
+  return p ? packet_parse(frame, true, p) : PACKET_NOT_IP;
 }
 
 #endif

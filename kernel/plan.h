@@ -1,4 +1,5 @@
-// What the composition root asks of the kernel: plain values, compiled from a policy, with no policy type in sight.
+// What the composition root asks of the kernel: plain values, compiled from a policy, with no
+// policy type in sight.
 #pragma once
 
 #include <array>
@@ -11,8 +12,9 @@
 
 namespace sluice::kernel {
 
-// An address in 16 bytes, IPv4 as ::ffff:a.b.c.d, and a length that counts from the first of the 128 bits
-// (so 10.0.0.0/8 has length 104). Host bits are zero. ::/0 is all of IPv6 and only that; ::ffff:0:0/96 all of IPv4.
+// An address in 16 bytes, IPv4 as ::ffff:a.b.c.d, and a length that counts from the first of the
+// 128 bits (so 10.0.0.0/8 has length 104). Host bits are zero. ::/0 is all of IPv6 and only that;
+// ::ffff:0:0/96 all of IPv4.
 struct Prefix {
   std::array<std::uint8_t, 16> address{};
   std::uint8_t length = 0;  // 0 to 128
@@ -27,7 +29,8 @@ struct PortRange {
   auto operator<=>(const PortRange&) const = default;
 };
 
-// The ways by which a connection reaches a listener; each has its own sockets, so that the gateway knows the way.
+// The ways by which a connection reaches a listener; each has its own sockets, so that the gateway
+// knows the way.
 enum class WayIn : std::uint8_t { bind = 0, local = 1, forward = 2, output = 3 };
 inline constexpr int kWays = 4;
 
@@ -61,12 +64,24 @@ struct Marks {
   std::uint32_t priority = 5177;
 
   // Two bits, three values. Each is compared and set under `mask`.
-  std::uint32_t intercepted() const { return mark; }             // forwarded SYNs, replies to transparent sockets
-  std::uint32_t gateway() const { return mark << 1; }            // the gateway's own sockets: never caught
+  std::uint32_t intercepted() const {
+    return mark;
+  }  // forwarded SYNs, replies to transparent sockets
+  std::uint32_t gateway() const { return mark << 1; }  // the gateway's own sockets: never caught
   std::uint32_t intercepted_output() const { return mark | mark << 1; }
 };
 
-enum class GuardAction : std::uint8_t { drop, count };
+enum class GuardAction : std::uint8_t { drop, count, limit };
+enum class GuardDirection : std::uint8_t { ingress, egress, both };
+// Where the guard hangs. XDP sees incoming frames of Ethernet devices only.
+enum class GuardHook : std::uint8_t { tc, xdp, xdp_generic };
+
+// `packets` in each `per`, and up to `burst` (at least 1) at once.
+struct PacketRate {
+  std::uint64_t packets = 0;  // at least 1
+  std::chrono::nanoseconds per{std::chrono::seconds(1)};
+  std::uint64_t burst = 1;
+};
 
 struct GuardMatch {
   std::vector<Prefix> from;
@@ -76,27 +91,37 @@ struct GuardMatch {
 };
 
 struct GuardRule {
-  std::string name;     // unique; counters belong to it and survive a reload
+  std::string name;  // unique; counters belong to it and survive a reload
   GuardMatch match;
-  GuardMatch except;    // all empty: no exception
+  GuardMatch except;  // all empty: no exception
   std::optional<std::uint8_t> protocol;
   GuardAction action = GuardAction::drop;
+  std::optional<PacketRate> rate{};  // of action limit
+  GuardDirection direction = GuardDirection::ingress;
+  // Where the rule holds: names and globs; empty: auto; absent: wherever GuardPlan::interfaces
+  // says.
+  std::optional<std::vector<std::string>> interfaces{};
+  bool audit = false;  // counts what it would drop, and drops nothing
 };
 
 struct Protect {
   Prefix peer;
   std::vector<PortRange> to_ports;      // of the packet's destination; empty: all
   std::vector<std::string> interfaces;  // names; empty: all
-  // One of the policy's own upstreams: never dropped or banned, but a client's connection to it may be intercepted
-  // (that is what a gateway is for), and it may be a client itself.
+  // One of the policy's own upstreams: never dropped or banned, but a client's connection to it may
+  // be intercepted (that is what a gateway is for), and it may be a client itself.
   bool upstream = false;
 };
 
 struct GuardPlan {
   bool enabled = false;                 // attach at all (rules, or bans that drop)
   std::vector<std::string> interfaces;  // empty: auto; names and globs
-  bool first = true;
+  GuardHook hook = GuardHook::tc;
+  bool first = true;  // before other people's TC programs
   std::vector<GuardRule> rules;
+  std::optional<PacketRate> source_syn{};   // TCP SYNs of one IPv4 address, or one IPv6 /64
+  std::optional<PacketRate> service_syn{};  // TCP SYNs to one address and port
+  bool audit_syn = false;
   std::uint32_t max_bans = 100000;
 };
 
@@ -106,8 +131,9 @@ struct Plan {
   std::vector<Listener> listeners;
   std::vector<Intercept> intercepts;
   Marks marks;
-  std::vector<Protect> protect;          // the operator's, and the policy's own upstreams
-  std::vector<std::uint16_t> host_ports; // of the node's own addresses: never intercepted, dropped or banned
+  std::vector<Protect> protect;  // the operator's, and the policy's own upstreams
+  std::vector<std::uint16_t>
+      host_ports;  // of the node's own addresses: never intercepted, dropped or banned
   GuardPlan guard;
 };
 

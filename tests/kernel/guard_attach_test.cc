@@ -286,7 +286,7 @@ TEST(GuardAttach, ALinkThatSomebodyTookAwayComesBack) {
     RunningGuard running;
     running.apply(on({"near0"}, no_peer()));
     const Descriptor link =
-        running.pins.get("guard_link_" + std::to_string(if_nametoindex("near0")));
+        running.pins.get("guard_link_ingress_" + std::to_string(if_nametoindex("near0")));
     ASSERT_EQ(bpf_link_detach(link.get()), 0);
     EXPECT_TRUE(far.answers("10.7.0.2"));
     tick(running);
@@ -325,7 +325,7 @@ TEST(GuardAttach, ClsactRefusesAFilterThatIsNotOurs) {
     const FarEnd far;
     PinDirectory pins = std::move(PinDirectory::open(kPinRoot).value());
     auto guard = std::move(Guard::open(pins, GuardAttach::clsact).value());
-    add_filter(passing_program(), 0x51c, 0x51c);
+    add_filter(passing_program(), 0x51c, 1);
     ASSERT_TRUE(guard->prepare(on({"near0"}, no_peer()), {}, {}));
     const auto refused = guard->commit(1);
     ASSERT_FALSE(refused);

@@ -1,0 +1,150 @@
+// IPv6: two bitmaps and a table of whole keys, all hashed.
+#include <algorithm>
+#include <bit>
+
+#include "kernel/guard_prefixes.h"
+#include "kernel/message.h"
+
+namespace sluice::kernel {
+namespace {
+
+constexpr std::uint64_t kSeed = 0x5bd1e9955bd1e995ULL;
+constexpr std::uint64_t kMaxGateBits = 1ULL << 24;
+constexpr std::uint64_t kMaxBits = 1ULL << 25;
+constexpr std::uint64_t kMaxBuckets = 1ULL << 24;
+constexpr unsigned kGateLength = 32;
+
+struct Entry {
+  std::uint64_t high;
+  std::uint64_t low;
+  std::uint32_t length;
+  std::uint32_t klass;
+};
+
+bool covers(const Entry& outer, const TaggedPrefix6& inner) {
+  const auto same = [](std::uint64_t a, std::uint64_t b, unsigned bits) {
+    return bits == 0 || (a ^ b) >> (64 - bits) == 0;
+  };
+  return same(outer.high, inner.high, std::min(outer.length, 64U)) &&
+         (outer.length <= 64 || same(outer.low, inner.low, outer.length - 64));
+}
+
+// One entry a prefix; it carries what all that cover it say. Prefix ::/0 becomes the default.
+std::vector<Entry> add_up(const std::vector<TaggedPrefix6>& keys, CoveringSets& sets,
+                          std::uint32_t& default_class, std::size_t& different) {
+  struct Open {
+    Entry entry;
+    std::uint32_t set;
+  };
+  std::vector<Open> open;
+  std::vector<Entry> out;
+  std::uint32_t base = CoveringSets::kBase;
+  for (std::size_t at = 0; at < keys.size(); ++different) {
+    const TaggedPrefix6& first = keys[at];
+    while (!open.empty() && !covers(open.back().entry, first))
+      open.pop_back();
+    std::uint32_t set = open.empty() ? base : open.back().set;
+    for (; at < keys.size() && keys[at].high == first.high && keys[at].low == first.low &&
+           keys[at].order >> 16 == first.order >> 16;
+         ++at)
+      set = sets.with(set, static_cast<PrefixTag>(keys[at].order));
+    const std::uint32_t length = first.order >> 16;
+    if (length == 0) {
+      base = set;
+      continue;
+    }
+    const Entry entry{first.high, first.low, length, sets.class_of(set)};
+    open.push_back({entry, set});
+    out.push_back(entry);
+  }
+  default_class = sets.class_of(base);
+  return out;
+}
+
+// False: some key found no bucket within the probes; a larger table will do.
+bool fill_buckets(const std::vector<Entry>& entries, std::vector<sluice_guard_line>& buckets) {
+  const std::uint64_t mask = buckets.size() - 1;
+  for (const Entry& entry : entries) {
+    const std::uint64_t home = sluice_guard_hash6(kSeed, entry.high, entry.low, entry.length) >> 32;
+    bool placed = false;
+    for (std::uint64_t probe = 0; probe < SLUICE_GUARD_MAX_PROBES && !placed; ++probe) {
+      auto& bucket = buckets[(home + probe) & mask].bucket;
+      const auto* free = std::ranges::find(bucket.tag, 0U);
+      if (free == std::end(bucket.tag)) {
+        bucket.more = 1;
+        continue;
+      }
+      const auto i = free - bucket.tag;
+      bucket.high[i] = entry.high;
+      bucket.low[i] = entry.low;
+      bucket.tag[i] = entry.length | entry.klass << 8;
+      placed = true;
+    }
+    if (!placed) return false;
+  }
+  return true;
+}
+
+void set_bit(std::vector<std::uint64_t>& words, std::uint64_t bit) {
+  words[bit >> 6] |= 1ULL << (bit & 63);
+}
+
+void fill_bits(const std::vector<Entry>& entries, PrefixTables& out) {
+  sluice_guard_prefixes& config = out.config;
+  std::size_t gated = 0;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const bool same_gate = i > 0 && entries[i - 1].high >> 32 == entries[i].high >> 32;
+    if (entries[i].length >= kGateLength && !same_gate) ++gated;
+  }
+  const auto size = [](std::size_t wanted, std::uint64_t most) {
+    return std::clamp<std::uint64_t>(std::bit_ceil(wanted), 64, most);
+  };
+  const std::uint64_t gate_bits = size(gated * 64, kMaxGateBits);
+  const std::uint64_t bits = size(entries.size() * 32, kMaxBits);
+  out.bits.assign((gate_bits + bits) / 64, 0);
+  config.gate_mask = static_cast<std::uint32_t>(gate_bits - 1);
+  config.bits_mask = static_cast<std::uint32_t>(bits - 1);
+  config.bits_base = static_cast<std::uint32_t>(gate_bits / 64);
+  for (const Entry& entry : entries) {
+    if (entry.length >= kGateLength)
+      set_bit(out.bits, sluice_guard_gate6(kSeed, entry.high) & config.gate_mask);
+    const std::uint64_t hash = sluice_guard_hash6(kSeed, entry.high, entry.low, entry.length);
+    set_bit(out.bits, gate_bits + (hash & config.bits_mask));
+  }
+}
+
+void note_lengths(const std::vector<Entry>& entries, sluice_guard_prefixes& config) {
+  std::array<bool, 129> used{};
+  for (const Entry& entry : entries)
+    used[entry.length] = true;
+  for (unsigned length = 128; length > 0; --length) {
+    if (!used[length]) continue;
+    config.length[config.lengths++] = static_cast<std::uint8_t>(length);
+    if (length >= kGateLength) ++config.gated;
+  }
+}
+
+}  // namespace
+
+Result<void> compile_prefixes6(std::vector<TaggedPrefix6> keys, CoveringSets& sets,
+                               PrefixTables& out) {
+  std::ranges::sort(keys);
+  const std::vector<Entry> entries = add_up(keys, sets, out.config.default6, out.prefixes6);
+  out.config.seed = kSeed;
+  if (entries.empty()) return {};
+  note_lengths(entries, out.config);
+  fill_bits(entries, out);
+  std::uint64_t size = std::bit_ceil(entries.size() / 2 + 1);
+  for (;; size *= 2) {
+    if (size > kMaxBuckets) {
+      return std::unexpected(Error{
+          message("guard.rules name {} IPv6 prefixes, more than a table takes", entries.size())});
+    }
+    out.buckets.assign(size, {});
+    if (fill_buckets(entries, out.buckets)) break;
+  }
+  out.config.bucket_mask = static_cast<std::uint32_t>(size - 1);
+  return {};
+}
+
+}  // namespace sluice::kernel
