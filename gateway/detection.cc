@@ -3,8 +3,6 @@
 #include <cerrno>
 #include <sys/socket.h>
 
-#include <boost/asio/bind_allocator.hpp>
-
 #include "gateway/http1/connection.h"
 #include "gateway/tcp_session.h"
 #include "gateway/worker.h"
@@ -40,6 +38,7 @@ Detected detect(std::string_view bytes) {
 
 void Detection::start(Worker& worker, Client client) {
   auto detection = make_ref<Detection>(worker, std::move(client));
+  detection->client_.transport->set_user(detection.get());
   detection->self_ = detection;
   worker.session_opened(*detection);
   detection->look();
@@ -54,7 +53,7 @@ Detection::Detection(Worker& worker, Client client)
 void Detection::look() {
   std::array<char, kLongestMethod + 1> first;
   const ssize_t n =
-      ::recv(client_.socket.native_handle(), first.data(), first.size(), MSG_PEEK | MSG_DONTWAIT);
+      ::recv(client_.transport->fd(), first.data(), first.size(), MSG_PEEK | MSG_DONTWAIT);
   if (n > 0) {
     const Detected what = detect({first.data(), static_cast<std::size_t>(n)});
     if (what != Detected::need_more) return decide(what);
@@ -69,12 +68,12 @@ void Detection::look() {
 
 void Detection::wait() {
   worker_.wheel().arm_at(timer_, deadline_);
-  client_.socket.async_wait(
-      ClientSocket::wait_read,
-      boost::asio::bind_allocator(HandlerAllocator<std::byte>(memory_),
-                                  [self = RefPtr(this)](boost::system::error_code error) {
-                                    if (!error && self->self_) self->look();
-                                  }));
+  client_.transport->want_read();
+}
+
+void Detection::on_readable() {
+  const RefPtr<Detection> guard(this);
+  look();
 }
 
 void Detection::on_timer() {
@@ -86,6 +85,7 @@ void Detection::on_timer() {
 void Detection::decide(Detected what) {
   const RefPtr<Detection> guard = std::move(self_);
   timer_.cancel();
+  client_.transport->set_user(nullptr);
   if (what == Detected::http) {
     http1::Connection::start(worker_, std::move(client_));
   } else {
@@ -99,8 +99,7 @@ void Detection::abort() {
   const RefPtr<Detection> guard = std::move(self_);
   timer_.cancel();
   worker_.session_closed(*this);
-  boost::system::error_code ignored;
-  client_.socket.close(ignored);
+  client_.transport->close();
   client_.ticket.release();
 }
 

@@ -9,7 +9,6 @@
 #include "gateway/refcounted.h"
 #include "gateway/session.h"
 #include "gateway/timer_wheel.h"
-#include "gateway/upstream/handler_memory.h"
 
 namespace sluice::gateway {
 
@@ -24,7 +23,7 @@ Detected detect(std::string_view bytes);
 
 // Waits for a client's first bytes without taking them off the socket. A client that is silent for
 // `timeouts.detect` waits for the server to speak: tcp.
-class Detection final : public Session, public RefCounted<Detection> {
+class Detection final : public Session, public RefCounted<Detection>, private TransportUser {
  public:
   static void start(Worker& worker, Client client);
 
@@ -37,6 +36,8 @@ class Detection final : public Session, public RefCounted<Detection> {
  private:
   void look();
   void wait();
+  void on_readable() override;
+  void on_writable() override {}
   void on_timer();
   void decide(Detected what);
 
@@ -46,7 +47,6 @@ class Detection final : public Session, public RefCounted<Detection> {
   SteadyTime deadline_;
   WheelTimer timer_ = WheelTimer::calling<&Detection::on_timer>(this);
   RefPtr<Detection> self_;  // while the connection is here
-  HandlerMemory memory_;
 };
 
 }  // namespace sluice::gateway

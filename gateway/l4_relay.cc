@@ -1,6 +1,8 @@
 #include "gateway/l4_relay.h"
 
 #include <csignal>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <utility>
 
@@ -18,20 +20,20 @@ using Need = RelayFlow::Need;
 
 class Relay final : public L4Relay {
  public:
-  Relay(RelayWorker& worker, Socket client, Socket upstream, RelayOptions options, Done done)
+  Relay(RelayWorker& worker, TransportPtr client, TransportPtr upstream, RelayOptions options,
+        Done done)
       : worker_(worker),
         idle_(options.idle),
-        client_{std::move(client)},
-        upstream_{std::move(upstream)},
-        from_client_(worker, client_.socket.native_handle(), upstream_.socket.native_handle(),
+        client_(*this, std::move(client)),
+        upstream_(*this, std::move(upstream)),
+        from_client_(worker, *client_.transport, *upstream_.transport,
                      std::move(options.from_client)),
-        from_upstream_(worker, upstream_.socket.native_handle(), client_.socket.native_handle(),
+        from_upstream_(worker, *upstream_.transport, *client_.transport,
                        std::move(options.from_upstream)),
         done_(std::move(done)) {}
 
   void run() {
-    prepare(client_.socket);
-    prepare(upstream_.socket);
+    self_ = shared_from_this();
     touch();
     pump(from_client_);
     if (!result_) pump(from_upstream_);
@@ -42,17 +44,26 @@ class Relay final : public L4Relay {
   RelayBytes bytes() const override { return {from_client_.bytes(), from_upstream_.bytes()}; }
 
  private:
-  struct Side {
-    Socket socket;
+  // One of the two connections.
+  struct Side final : public TransportUser {
+    Side(Relay& owner, TransportPtr own) : relay(owner), transport(std::move(own)) {
+      transport->set_user(this);
+      const int one = 1;
+      ::setsockopt(transport->fd(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    }
+    void on_readable() override { relay.resume(relay.flow_from(*this)); }
+    void on_writable() override { relay.resume(relay.flow_to(*this)); }
+    void on_error() override { relay.check_error(*this); }
+
+    Relay& relay;
+    TransportPtr transport;
     bool watched = false;  // a wait for errors is under way
   };
 
-  static void prepare(Socket& socket) {
-    boost::system::error_code ignored;  // a socket that is broken already says so at the first read
-    socket.native_non_blocking(true, ignored);
-    socket.set_option(asio::ip::tcp::no_delay(true), ignored);
+  RelayFlow& flow_from(const Side& side) {
+    return &side == &client_ ? from_client_ : from_upstream_;
   }
-
+  RelayFlow& flow_to(const Side& side) { return &side == &client_ ? from_upstream_ : from_client_; }
   Side& source(const RelayFlow& flow) { return &flow == &from_client_ ? client_ : upstream_; }
   Side& sink(const RelayFlow& flow) { return &flow == &from_client_ ? upstream_ : client_; }
 
@@ -66,10 +77,10 @@ class Relay final : public L4Relay {
     if (flow.bytes() != before) touch();
     switch (need) {
       case Need::read:
-        return wait(source(flow), Socket::wait_read, flow);
+        return source(flow).transport->want_read();
       case Need::write:
         watch(source(flow));
-        return wait(sink(flow), Socket::wait_write, flow);
+        return sink(flow).transport->want_write();
       case Need::nothing:
         return direction_ended(flow);
       case Need::source_failed:
@@ -79,28 +90,24 @@ class Relay final : public L4Relay {
     }
   }
 
-  void wait(Side& side, Socket::wait_type what, RelayFlow& flow) {
-    side.socket.async_wait(
-        what, [this, self = shared_from_this(), &flow](const boost::system::error_code&) {
-          if (!result_) pump(flow);  // an error of the wait shows in the next read or write
-        });
+  // An error of the wait shows in the next read or write.
+  void resume(RelayFlow& flow) {
+    const auto guard = self_;
+    if (!result_ && !flow.ended()) pump(flow);
   }
 
   // While nothing is read from a side, only this tells that its peer has reset the connection.
   void watch(Side& side) {
-    if (std::exchange(side.watched, true)) return;
-    side.socket.async_wait(Socket::wait_error, [this, self = shared_from_this(),
-                                                &side](const boost::system::error_code&) {
-      if (!result_) check_error(side);
-    });
+    if (!std::exchange(side.watched, true)) side.transport->want_error();
   }
 
   // Not watched again when there is none: the condition (urgent data, say) may last, and would make
   // this spin.
   void check_error(Side& side) {
+    const auto guard = self_;
     int number = 0;
     socklen_t size = sizeof number;
-    ::getsockopt(side.socket.native_handle(), SOL_SOCKET, SO_ERROR, &number, &size);
+    ::getsockopt(side.transport->fd(), SOL_SOCKET, SO_ERROR, &number, &size);
     if (number != 0) broken(side, std::error_code(number, std::system_category()));
   }
 
@@ -130,18 +137,16 @@ class Relay final : public L4Relay {
     if (result_) return;
     result_ = RelayResult{end, bytes(), error};
     idle_timer_.cancel();
-    close(client_.socket, reset);
-    close(upstream_.socket, reset);
-    asio::post(client_.socket.get_executor(), [this, self = shared_from_this()] {
+    close(*client_.transport, reset);
+    close(*upstream_.transport, reset);
+    asio::post(worker_.io(), [self = std::move(self_), this] {
       const Done done = std::move(done_);
       done(*result_);
     });
   }
 
-  static void close(Socket& socket, bool reset) {
-    boost::system::error_code ignored;
-    if (reset) socket.set_option(asio::socket_base::linger(true, 0), ignored);
-    socket.close(ignored);
+  static void close(Transport& transport, bool reset) {
+    reset ? transport.close_with_reset() : transport.close();
   }
 
   RelayWorker& worker_;
@@ -154,6 +159,7 @@ class Relay final : public L4Relay {
   WheelTimer idle_timer_ = WheelTimer::calling<&Relay::on_idle>(this);
   std::optional<RelayResult> result_;
   Done done_;
+  std::shared_ptr<L4Relay> self_;  // until it has ended
 };
 
 }  // namespace
@@ -178,12 +184,13 @@ std::string_view to_string(RelayEnd end) {
   return "error";
 }
 
-RelayWorker::RelayWorker(TimerWheel& timers) : timers_(timers) {
+RelayWorker::RelayWorker(boost::asio::io_context& io, TimerWheel& timers)
+    : io_(io), timers_(timers) {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-std::shared_ptr<L4Relay> L4Relay::start(RelayWorker& worker, Socket client, Socket upstream,
-                                        RelayOptions options, Done done) {
+std::shared_ptr<L4Relay> L4Relay::start(RelayWorker& worker, TransportPtr client,
+                                        TransportPtr upstream, RelayOptions options, Done done) {
   auto relay = std::make_shared<Relay>(worker, std::move(client), std::move(upstream),
                                        std::move(options), std::move(done));
   relay->run();

@@ -12,11 +12,8 @@
 #include <string_view>
 #include <system_error>
 
-#include <boost/asio/basic_stream_socket.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-
 #include "gateway/splice_pipe.h"
+#include "gateway/transport.h"
 
 namespace sluice::gateway {
 
@@ -61,21 +58,24 @@ class RelayWorker {
   static constexpr std::size_t kScratchSize = 64 * 1024;
 
   // Has the process ignore SIGPIPE: splice(2) to a socket whose peer is gone has no MSG_NOSIGNAL.
-  explicit RelayWorker(TimerWheel& timers);
+  RelayWorker(boost::asio::io_context& io, TimerWheel& timers);
   RelayWorker(const RelayWorker&) = delete;
   RelayWorker& operator=(const RelayWorker&) = delete;
 
+  boost::asio::io_context& io() { return io_; }
   TimerWheel& timers() { return timers_; }
   SplicePipePool& pipes() { return pipes_; }
   std::array<char, kScratchSize>& scratch() { return scratch_; }
 
  private:
+  boost::asio::io_context& io_;
   TimerWheel& timers_;
   SplicePipePool pipes_;
   std::array<char, kScratchSize> scratch_;  // holds nothing between two handlers
 };
 
-// Runs on the thread of its sockets' io_context only. Keeps itself alive until it has ended.
+// Runs on the thread of its sockets' io_context only; under TLS, all is copied. Keeps itself alive
+// until it has ended.
 //
 // Small messages are copied through the worker's scratch buffer; once a read fills it, the
 // direction moves to splice(2) (zero copy) through a borrowed pipe, and back when reads are small
@@ -83,15 +83,12 @@ class RelayWorker {
 // buffer is held per direction.
 class L4Relay : public std::enable_shared_from_this<L4Relay> {
  public:
-  using Socket = boost::asio::basic_stream_socket<boost::asio::ip::tcp,
-                                                  boost::asio::io_context::executor_type>;
   using Done = std::function<void(const RelayResult&)>;
 
-  // Takes both sockets (connected; made non-blocking here; from a bare descriptor: `Socket(io,
-  // tcp::v4(), fd)`). `done` is called once, after both are closed, never from within start() or
-  // cancel().
-  static std::shared_ptr<L4Relay> start(RelayWorker& worker, Socket client, Socket upstream,
-                                        RelayOptions options, Done done);
+  // Takes both connections. `done` is called once, after both are closed, never from within start()
+  // or cancel().
+  static std::shared_ptr<L4Relay> start(RelayWorker& worker, TransportPtr client,
+                                        TransportPtr upstream, RelayOptions options, Done done);
   virtual ~L4Relay() = default;
 
   // Ends the connection at once, with a reset to both sides; for the deadline of a drain. Harmless

@@ -154,14 +154,12 @@ bool Listener::accept_one() {
   const auto peer = to_socket_address(address);
   const bool v6 = address.ss_family == AF_INET6;
   boost::system::error_code error;
-  ClientSocket socket(worker_.io());
-  socket.assign(v6 ? boost::asio::ip::tcp::v6() : boost::asio::ip::tcp::v4(), fd, error);
-  if (error) {  // epoll took no more: the same shortage as above
-    ::close(fd);
+  TransportPtr transport = Transport::adopt(worker_.io(), fd, v6, error);
+  if (!transport) {  // epoll took no more: the same shortage as above
     accept_failed(error.value());
     return false;
   }
-  worker_.accepted(Client{std::move(socket), ClientTicket(RefPtr(this)),
+  worker_.accepted(Client{std::move(transport), ClientTicket(RefPtr(this)),
                           peer.value_or(policy::SocketAddress{}), worker_.next_connection_id()});
   return true;
 }

@@ -1,6 +1,8 @@
 #include "gateway/outbox.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <sys/socket.h>
 
 namespace sluice::gateway {
@@ -37,8 +39,21 @@ Flush Outbox::flush(int fd, std::uint64_t& sent) {
     // A short write means that the socket's memory is full: the next one would only say so again.
     if (!empty()) return Flush::blocked;
   }
-  clear();
   return Flush::done;
+}
+
+std::span<const char> Outbox::gather(std::span<char> room) const {
+  const iovec& first = slices_[begin_];
+  if (end_ - begin_ == 1 || first.iov_len >= room.size()) {
+    return {static_cast<const char*>(first.iov_base), std::min(first.iov_len, room.size())};
+  }
+  std::size_t filled = 0;
+  for (std::size_t i = begin_; i < end_ && filled < room.size(); ++i) {
+    const std::size_t part = std::min(slices_[i].iov_len, room.size() - filled);
+    std::memcpy(room.data() + filled, slices_[i].iov_base, part);
+    filled += part;
+  }
+  return room.first(filled);
 }
 
 void Outbox::drop(std::size_t bytes) {
@@ -52,6 +67,7 @@ void Outbox::drop(std::size_t bytes) {
     bytes -= slice.iov_len;
     ++begin_;
   }
+  if (empty()) clear();
 }
 
 }  // namespace sluice::gateway

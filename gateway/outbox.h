@@ -30,10 +30,12 @@ class Outbox {
 
   // One sendmsg(2), never blocking. `sent` grows by what the kernel took.
   Flush flush(int fd, std::uint64_t& sent);
+  // The first bytes, copied to `room` unless the first slice alone fills it or is all there is. At
+  // most room.size(); the outbox keeps them until drop().
+  std::span<const char> gather(std::span<char> room) const;
+  void drop(std::size_t bytes);  // they are on their way
 
  private:
-  void drop(std::size_t bytes);
-
   std::array<iovec, kMaxSlices> slices_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;

@@ -2,7 +2,6 @@
 
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/socket.h>
 #include <utility>
 
 #include "gateway/l4_relay.h"
@@ -29,7 +28,7 @@ bool would_block(int number) {
 
 }  // namespace
 
-RelayFlow::RelayFlow(RelayWorker& worker, int source, int sink, std::string first)
+RelayFlow::RelayFlow(RelayWorker& worker, Transport& source, Transport& sink, std::string first)
     : worker_(worker), source_(source), sink_(sink), rest_(std::move(first)) {}
 
 RelayFlow::~RelayFlow() {
@@ -62,7 +61,7 @@ RelayFlow::Need RelayFlow::pump() {
   if (!source_done_) return Need::read;
   if (!ended_) {
     ended_ = true;
-    ::shutdown(sink_, SHUT_WR);  // fails only when the sink is gone, which the other direction sees
+    sink_.shutdown_write();
   }
   return Need::nothing;
 }
@@ -76,13 +75,13 @@ RelayFlow::Step RelayFlow::deliver() {
 }
 
 RelayFlow::Step RelayFlow::deliver_rest() {
-  while (rest_sent_ < rest_.size()) {
-    const ssize_t sent = ::send(sink_, rest_.data() + rest_sent_, rest_.size() - rest_sent_,
-                                MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent < 0) return would_block(errno) ? Step::blocked : failed(errno);
-    rest_sent_ += static_cast<std::size_t>(sent);
-    bytes_ += static_cast<std::size_t>(sent);
-  }
+  Outbox outbox;
+  outbox.add(std::string_view(rest_).substr(rest_sent_));
+  std::uint64_t sent = 0;
+  const Flush flush = sink_.write(outbox, sent);
+  rest_sent_ += sent;
+  bytes_ += sent;
+  if (flush != Flush::done) return flush == Flush::blocked ? Step::blocked : failed(errno);
   rest_ = std::string();  // an idle connection keeps no buffer
   rest_sent_ = 0;
   return Step::done;
@@ -90,7 +89,7 @@ RelayFlow::Step RelayFlow::deliver_rest() {
 
 RelayFlow::Step RelayFlow::deliver_pipe() {
   while (in_pipe_ != 0) {
-    const ssize_t moved = ::splice(pipe_->read_end(), nullptr, sink_, nullptr, in_pipe_,
+    const ssize_t moved = ::splice(pipe_->read_end(), nullptr, sink_.fd(), nullptr, in_pipe_,
                                    SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (moved < 0) return would_block(errno) ? Step::blocked : failed(errno);
     in_pipe_ -= static_cast<std::size_t>(moved);
@@ -107,29 +106,24 @@ RelayFlow::Step RelayFlow::take() {
 
 RelayFlow::Step RelayFlow::take_by_copy() {
   auto& scratch = worker_.scratch();
-  const ssize_t got = ::recv(source_, scratch.data(), scratch.size(), MSG_DONTWAIT);
-  if (got < 0 && would_block(errno)) {
-    drained_ = true;
-    return Step::done;
-  }
-  if (got < 0) return failed(errno);
-  if (got == 0) {
-    source_done_ = true;
-    return Step::done;
-  }
-  const auto size = static_cast<std::size_t>(got);
-  drained_ = size < scratch.size();
-  if (size >= kLargeRead) splicing_ = true;
-  const ssize_t sent = ::send(sink_, scratch.data(), size, MSG_NOSIGNAL | MSG_DONTWAIT);
-  const std::size_t taken = sent < 0 ? 0 : static_cast<std::size_t>(sent);
-  bytes_ += taken;
+  const Received got = source_.read(scratch);
+  drained_ = got.result == ReadResult::again || got.drained;
+  source_done_ = got.result == ReadResult::eof;
+  if (got.result == ReadResult::failed) return failed(errno);
+  if (got.result != ReadResult::data) return Step::done;
+  if (got.bytes >= kLargeRead && source_.plain() && sink_.plain()) splicing_ = true;
+  Outbox outbox;
+  outbox.add({scratch.data(), got.bytes});
+  std::uint64_t sent = 0;
+  sink_.write(outbox, sent);
+  bytes_ += sent;
   // A failure of the sink shows again, with its own name, when the rest is delivered.
-  if (taken < size) rest_.assign(scratch.data() + taken, size - taken);
+  if (sent < got.bytes) rest_.assign(scratch.data() + sent, got.bytes - sent);
   return Step::done;
 }
 
 RelayFlow::Step RelayFlow::take_by_splice() {
-  const ssize_t got = ::splice(source_, nullptr, pipe_->write_end(), nullptr, kSpliceChunk,
+  const ssize_t got = ::splice(source_.fd(), nullptr, pipe_->write_end(), nullptr, kSpliceChunk,
                                SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   if (got < 0 &&
       would_block(errno)) {  // the pipe is empty here, so it is the source that has nothing
@@ -150,7 +144,9 @@ RelayFlow::Step RelayFlow::take_by_splice() {
   return Step::done;
 }
 
+// TLS breaks without an errno too.
 RelayFlow::Step RelayFlow::failed(int number) {
+  if (number == 0) number = ECONNABORTED;
   error_ = std::error_code(number, std::system_category());
   return Step::failed;
 }

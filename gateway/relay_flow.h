@@ -1,5 +1,4 @@
 // One direction of a relay: moves bytes from one socket to the other until one of them would block.
-// Knows nothing of Asio.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +8,7 @@
 #include <system_error>
 
 #include "gateway/splice_pipe.h"
+#include "gateway/transport.h"
 
 namespace sluice::gateway {
 
@@ -24,8 +24,8 @@ class RelayFlow {
     sink_failed,
   };
 
-  // Descriptors are borrowed. `first` is sent before anything that is read.
-  RelayFlow(RelayWorker& worker, int source, int sink, std::string first);
+  // Both must outlive it. `first` is sent before anything that is read.
+  RelayFlow(RelayWorker& worker, Transport& source, Transport& sink, std::string first);
   ~RelayFlow();
   RelayFlow(const RelayFlow&) = delete;
   RelayFlow& operator=(const RelayFlow&) = delete;
@@ -51,8 +51,8 @@ class RelayFlow {
   void drop_pipe();
 
   RelayWorker& worker_;
-  int source_;
-  int sink_;
+  Transport& source_;
+  Transport& sink_;
   std::string rest_;  // copied bytes that the sink did not take
   std::size_t rest_sent_ = 0;
   std::optional<SplicePipe> pipe_;

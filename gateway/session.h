@@ -4,19 +4,14 @@
 #include <cstdint>
 #include <utility>
 
-#include <boost/asio/basic_stream_socket.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/intrusive/list.hpp>
 
 #include "gateway/listener.h"
 #include "gateway/refcounted.h"
+#include "gateway/transport.h"
 #include "policy/address.h"
 
 namespace sluice::gateway {
-
-using ClientSocket =
-    boost::asio::basic_stream_socket<boost::asio::ip::tcp, boost::asio::io_context::executor_type>;
 
 // A connection's share of its listener's max_connections, and its place in the counts.
 class ClientTicket {
@@ -45,7 +40,7 @@ class ClientTicket {
 
 // What phase accept knows, handed from owner to owner.
 struct Client {
-  ClientSocket socket;  // non-blocking
+  TransportPtr transport;
   ClientTicket ticket;
   policy::SocketAddress peer;
   std::uint64_t id = 0;  // of the connection, for the log; unique in this process

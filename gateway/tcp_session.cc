@@ -40,7 +40,7 @@ void TcpSession::route() {
   const policy::Snapshot& snapshot = config_->snapshot();
   const WayIn way = listener_->way();
   if (listener_->gone()) return end("listener removed");
-  destination_ = reachable_destination(worker_, way, client_.socket.native_handle());
+  destination_ = reachable_destination(worker_, way, client_.transport->fd());
   if (const auto index = snapshot.routes(listener_->index()).match_tcp()) {
     const policy::CompiledRoute& route = snapshot.route(*index);
     route_name_ = config_->policy().routes[*index].name;
@@ -126,9 +126,10 @@ void TcpSession::relay(std::string from_client, std::string from_upstream) {
   options.idle = listener_->policy().timeouts.idle;
   options.from_client = std::move(from_client);
   options.from_upstream = std::move(from_upstream);
-  relay_ = L4Relay::start(
-      worker_.relays(), std::move(client_.socket), upstream_->take_socket(), std::move(options),
-      [self = RefPtr(this)](const RelayResult& result) { self->settle(result); });
+  relay_ =
+      L4Relay::start(worker_.relays(), std::move(client_.transport), upstream_->take_transport(),
+                     std::move(options),
+                     [self = RefPtr(this)](const RelayResult& result) { self->settle(result); });
 }
 
 void TcpSession::settle(const RelayResult& result) {
@@ -165,8 +166,7 @@ void TcpSession::end(std::string_view reason) {
   if (upstream_) upstream_->close();
   upstream_.reset();
   end_attempt(Outcome::neutral);
-  boost::system::error_code ignored;
-  client_.socket.close(ignored);
+  client_.transport->close();
   client_.ticket.release();
   worker_.session_closed(*this);
 }

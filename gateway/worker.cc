@@ -38,7 +38,7 @@ Worker::Worker(WorkerSetup setup)
       wheel_(io_),
       upstreams_(std::make_unique<UpstreamWorker>(
           io_, wheel_, UpstreamWorkerOptions{.worker = setup_.index, .own_mark = setup_.own_mark})),
-      relays_(wheel_),
+      relays_(io_, wheel_),
       random_state_(seed()) {
   thread_ = std::thread([this] { run(); });
 }

@@ -1,10 +1,6 @@
 #include "gateway/http1/connection.h"
 
-#include <cerrno>
 #include <cstring>
-#include <sys/socket.h>
-
-#include <boost/asio/bind_allocator.hpp>
 
 #include "gateway/http1/exchange.h"
 #include "gateway/worker.h"
@@ -23,10 +19,11 @@ Connection::~Connection() = default;
 void Connection::start(Worker& worker, Client client) {
   const RefPtr<Connection> connection(worker.connections().take(worker));
   connection->client_.emplace(std::move(client));
+  connection->client_->transport->set_user(connection.get());
   connection->self_ = connection;
   worker.session_opened(*connection);
   // The client's first bytes are often there already.
-  connection->on_readable(false);
+  connection->on_readable();
 }
 
 void Connection::recycle() {
@@ -34,7 +31,7 @@ void Connection::recycle() {
   requests_ = 0;
   filled_ = 0;
   discarded_ = 0;
-  eof_ = lingering_ = proceeding_ = again_ = reading_ = writing_ = false;
+  eof_ = lingering_ = proceeding_ = again_ = false;
   peer_text_.clear();
   worker_.connections().give_back(std::unique_ptr<Connection>(this));
 }
@@ -48,17 +45,10 @@ ReadResult Connection::read() {
   if (eof_) return ReadResult::eof;
   if (!buffer_) buffer_ = worker_.buffers().take();
   if (filled_ == Buffer::kSize) return ReadResult::full;
-  const ssize_t n = ::recv(fd(), buffer_->bytes + filled_, Buffer::kSize - filled_, MSG_DONTWAIT);
-  if (n > 0) {
-    filled_ += static_cast<std::size_t>(n);
-    return ReadResult::data;
-  }
-  if (n == 0) {
-    eof_ = true;
-    return ReadResult::eof;
-  }
-  return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? ReadResult::again
-                                                                   : ReadResult::failed;
+  const Received received = transport().read({buffer_->bytes + filled_, Buffer::kSize - filled_});
+  filled_ += received.bytes;
+  eof_ = received.result == ReadResult::eof;
+  return received.result;
 }
 
 void Connection::drop_input(std::size_t from, std::size_t to) {
@@ -67,40 +57,15 @@ void Connection::drop_input(std::size_t from, std::size_t to) {
 }
 
 void Connection::want_read() {
-  if (reading_ || eof_) return;
-  reading_ = true;
-  client_->socket.async_wait(
-      ClientSocket::wait_read,
-      boost::asio::bind_allocator(HandlerAllocator<std::byte>(read_memory_),
-                                  [self = RefPtr(this)](boost::system::error_code error) {
-                                    self->reading_ = false;
-                                    if (self->self_ &&
-                                        error != boost::asio::error::operation_aborted) {
-                                      self->on_readable(static_cast<bool>(error));
-                                    }
-                                  }));
+  if (!eof_) transport().want_read();
 }
 
 Flush Connection::send(Outbox& outbox, std::uint64_t& sent) {
-  return outbox.flush(fd(), sent);
+  return transport().write(outbox, sent);
 }
 
-void Connection::want_write() {
-  if (writing_) return;
-  writing_ = true;
-  client_->socket.async_wait(
-      ClientSocket::wait_write,
-      boost::asio::bind_allocator(HandlerAllocator<std::byte>(write_memory_),
-                                  [self = RefPtr(this)](boost::system::error_code error) {
-                                    self->writing_ = false;
-                                    if (self->self_ && !error && self->exchange_) {
-                                      self->exchange_->on_client_writable();
-                                    }
-                                  }));
-}
-
-void Connection::on_readable(bool failed) {
-  if (failed) return abort();
+void Connection::on_readable() {
+  const RefPtr<Connection> guard(this);
   if (lingering_) return discard();
   if (exchange_) return exchange_->on_client_readable();
   switch (read()) {
@@ -111,6 +76,11 @@ void Connection::on_readable(bool failed) {
     default:
       return close(false);
   }
+}
+
+void Connection::on_writable() {
+  const RefPtr<Connection> guard(this);
+  if (exchange_) exchange_->on_client_writable();
 }
 
 void Connection::proceed() {
@@ -172,6 +142,7 @@ void Connection::exchange_ended(After after, std::size_t used) {
 Client Connection::take_client() {
   timer_.cancel();
   worker_.buffers().give_back(std::move(buffer_));
+  client_->transport->set_user(nullptr);
   Client client = std::move(*client_);
   client_.reset();
   return client;
@@ -179,7 +150,7 @@ Client Connection::take_client() {
 
 void Connection::linger() {
   if (eof_) return close(false);
-  ::shutdown(fd(), SHUT_WR);
+  transport().shutdown_write();
   lingering_ = true;
   worker_.wheel().arm(timer_, kLinger);
   discard();
@@ -188,16 +159,12 @@ void Connection::linger() {
 void Connection::discard() {
   if (!buffer_) buffer_ = worker_.buffers().take();
   while (discarded_ < kLingerBytes) {
-    const ssize_t n = ::recv(fd(), buffer_->bytes, Buffer::kSize, MSG_DONTWAIT);
-    if (n > 0) {
-      discarded_ += static_cast<std::size_t>(n);
-      continue;
-    }
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
-      worker_.buffers().give_back(std::move(buffer_));
-      return want_read();
-    }
-    break;
+    const Received received = transport().read(buffer_->bytes);
+    discarded_ += received.bytes;
+    if (received.result == ReadResult::data) continue;
+    if (received.result != ReadResult::again) break;
+    worker_.buffers().give_back(std::move(buffer_));
+    return want_read();
   }
   close(false);
 }
@@ -229,11 +196,10 @@ void Connection::close(bool with_reset) {
   worker_.session_closed(*this);
   worker_.buffers().give_back(std::move(buffer_));
   if (with_reset) {
-    const ::linger abortive{1, 0};
-    ::setsockopt(fd(), SOL_SOCKET, SO_LINGER, &abortive, sizeof abortive);
+    transport().close_with_reset();
+  } else {
+    transport().close();
   }
-  boost::system::error_code ignored;
-  client_->socket.close(ignored);
   client_->ticket.release();
 }
 

@@ -12,7 +12,6 @@
 #include "gateway/refcounted.h"
 #include "gateway/session.h"
 #include "gateway/timer_wheel.h"
-#include "gateway/upstream/handler_memory.h"
 
 namespace sluice::gateway {
 class Worker;
@@ -21,14 +20,6 @@ class Worker;
 namespace sluice::gateway::http1 {
 
 class Exchange;
-
-enum class ReadResult : std::uint8_t {
-  data,
-  again,   // nothing there now
-  full,    // no room in the buffer
-  eof,     // the peer sends no more
-  failed,  // the connection is broken
-};
 
 // What becomes of the connection after an exchange.
 enum class After : std::uint8_t {
@@ -39,7 +30,7 @@ enum class After : std::uint8_t {
   gone,    // the socket was taken away
 };
 
-class Connection final : public Session, public RefCounted<Connection> {
+class Connection final : public Session, public RefCounted<Connection>, private TransportUser {
  public:
   static void start(Worker& worker, Client client);
 
@@ -59,7 +50,7 @@ class Connection final : public Session, public RefCounted<Connection> {
   ReadResult read();                                  // appends to input()
   void want_read();
   Flush send(Outbox& outbox, std::uint64_t& sent);
-  void want_write();
+  void want_write() { client_->transport->want_write(); }
   // The last thing that an exchange does; it is gone when this returns. `used`: bytes of input()
   // that belonged to it.
   void exchange_ended(After after, std::size_t used);
@@ -68,13 +59,14 @@ class Connection final : public Session, public RefCounted<Connection> {
   const std::string& peer_text();  // the address without the port
   std::uint64_t id() const { return client_->id; }
   std::uint32_t requests() const { return requests_; }
-  int fd() { return client_->socket.native_handle(); }
+  Transport& transport() { return *client_->transport; }
+  int fd() { return client_->transport->fd(); }
   bool half_closed() const { return eof_; }
   Client take_client();
 
  private:
-  void on_readable(bool failed);
-  void on_writable();
+  void on_readable() override;
+  void on_writable() override;
   void on_timer();
   void proceed();  // the next request, as long as there are bytes of one
   bool begin_exchange();
@@ -90,8 +82,6 @@ class Connection final : public Session, public RefCounted<Connection> {
   std::unique_ptr<Exchange> exchange_;
   std::uint32_t requests_ = 0;
   std::size_t discarded_ = 0;
-  bool reading_ = false;  // a wait is under way
-  bool writing_ = false;
   bool eof_ = false;
   bool lingering_ = false;
   bool proceeding_ = false;
@@ -99,8 +89,6 @@ class Connection final : public Session, public RefCounted<Connection> {
   WheelTimer timer_ = WheelTimer::calling<&Connection::on_timer>(this);
   std::string peer_text_;
   RefPtr<Connection> self_;  // while open
-  HandlerMemory read_memory_;
-  HandlerMemory write_memory_;
 };
 
 }  // namespace sluice::gateway::http1

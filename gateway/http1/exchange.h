@@ -20,7 +20,6 @@
 #include "gateway/http1/connection.h"
 #include "gateway/http1/forward.h"
 #include "gateway/http1/head.h"
-#include "gateway/http1/upstream_side.h"
 #include "gateway/outbox.h"
 #include "gateway/timer_wheel.h"
 #include "gateway/upstream/upstream_worker.h"
@@ -141,7 +140,6 @@ class Exchange final : public ConnectHandler, public UpstreamUser {
   Attempt attempt_;
   EndpointSlot endpoint_slot_{};
   UpstreamConnectionPtr upstream_;
-  UpstreamSide* side_ = nullptr;
   std::array<const Endpoint*, kMaxTries> tried_{};
   std::uint32_t tries_ = 0;   // after the first
   bool fresh_only_ = false;   // the pooled connection was stale: not another of them

@@ -129,10 +129,8 @@ void Exchange::end_attempt(Outcome outcome, int status) {
 
 void Exchange::drop_upstream() {
   timer_.cancel();
-  if (side_ != nullptr) side_->detach();
-  side_ = nullptr;
   if (upstream_) {
-    upstream_->set_reader(nullptr);
+    upstream_->set_user(nullptr);
     upstream_->close();
   }
   upstream_.reset();

@@ -1,7 +1,6 @@
 // Phase relay: the origin's answer goes to the client as it comes, one buffer at a time. The next
 // read waits until the last one is with the client's kernel: that is the back-pressure.
 #include <cstring>
-#include <sys/socket.h>
 
 #include "gateway/http1/exchange.h"
 #include "gateway/tcp_session.h"
@@ -165,21 +164,16 @@ ReadResult Exchange::read_upstream() {
   }
   const std::size_t room = Buffer::kSize - received_end_;
   if (room == 0) return ReadResult::full;
-  const ssize_t n = ::recv(upstream_->socket().native_handle(), received_->bytes + received_end_,
-                           room, MSG_DONTWAIT);
-  if (n < 0) {
-    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return ReadResult::again;
-    return ReadResult::failed;
-  }
-  if (n == 0) return ReadResult::eof;
+  const Received received = upstream_->transport().read({received_->bytes + received_end_, room});
+  if (received.result != ReadResult::data) return received.result;
   if (!answer_begun_) {
     answer_begun_ = true;
     first_byte_ = Clock::now();
   }
-  received_end_ += static_cast<std::size_t>(n);
-  bytes_from_upstream_ += static_cast<std::uint64_t>(n);
+  received_end_ += received.bytes;
+  bytes_from_upstream_ += received.bytes;
   // Less than there was room for: the wait, which looks before it sleeps, finds what came since.
-  upstream_drained_ = static_cast<std::size_t>(n) < room;
+  upstream_drained_ = received.drained;
   return ReadResult::data;
 }
 
@@ -216,7 +210,7 @@ void Exchange::tunnel() {
   log();
   worker_.metrics().upstream_request_ended(endpoint_slot_, status_);
   const RefPtr<Connection> guard(connection_);
-  Tunnel tunnel{.client = {ClientSocket(worker_.io()), {}, {}, 0},
+  Tunnel tunnel{.client = {},
                 .config = config_,
                 .attempt = std::move(attempt_),
                 .upstream = upstream_,
@@ -227,9 +221,7 @@ void Exchange::tunnel() {
     tunnel.from_upstream.assign(received_->bytes + received_begin_,
                                 received_end_ - received_begin_);
   }
-  side_->detach();
-  upstream_->set_reader(nullptr);
-  side_ = nullptr;
+  upstream_->set_user(nullptr);
   upstream_.reset();
   tunnel.client = connection_->take_client();
   TcpSession::start(worker_, std::move(tunnel));

@@ -7,9 +7,7 @@ namespace sluice::gateway::http1 {
 void Exchange::send() {
   state_ = State::exchanging;
   picked_ = Clock::now();
-  side_ = &UpstreamSide::of(*upstream_);
-  side_->attach(*this);
-  upstream_->set_reader(this);
+  upstream_->set_user(this);
   response_parser_.reset();
   bytes_to_upstream_ = 0;
   // A second try begins with the first byte of the body again; none was dropped.
@@ -45,11 +43,11 @@ void Exchange::pump_request() {
   while (true) {
     const std::size_t before = body_at_;
     if (!stage_request_body()) return;
-    switch (to_upstream_.flush(upstream_->socket().native_handle(), bytes_to_upstream_)) {
+    switch (upstream_->transport().write(to_upstream_, bytes_to_upstream_)) {
       case Flush::done:
         break;
       case Flush::blocked:
-        side_->want_write(upstream_);
+        upstream_->want_write();
         upstream_->want_read();  // an early answer
         return rearm();
       case Flush::failed:

@@ -12,9 +12,7 @@ void Exchange::settle() {
     metrics.upstream_bytes(endpoint_slot_, bytes_to_upstream_, bytes_from_upstream_);
     metrics.upstream_first_byte(endpoint_slot_, first_byte_ - picked_);
     if (reusable) {
-      side_->detach();
-      upstream_->set_reader(nullptr);
-      side_ = nullptr;
+      upstream_->set_user(nullptr);
       worker_.upstreams().give_back(std::move(upstream_));
       upstream_ = {};
     }

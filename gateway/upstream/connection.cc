@@ -1,22 +1,14 @@
 #include "gateway/upstream/connection.h"
 
-#include <sys/socket.h>
-
-#include <boost/asio/bind_allocator.hpp>
-#include <boost/asio/buffer.hpp>
-#include <boost/asio/error.hpp>
+#include <utility>
 
 #include "gateway/upstream/pool.h"
 #include "gateway/upstream/worker_state.h"
 
 namespace sluice::gateway {
 
-using boost::system::error_code;
-
-UpstreamConnection::UpstreamConnection(boost::asio::io_context& io, TimerWheel& wheel)
-    : socket_(io.get_executor()),
-      wheel_(wheel),
-      timer_(WheelTimer::calling<&UpstreamConnection::on_timer>(this)) {}
+UpstreamConnection::UpstreamConnection(TimerWheel& wheel)
+    : wheel_(wheel), timer_(WheelTimer::calling<&UpstreamConnection::on_timer>(this)) {}
 
 UpstreamConnection::~UpstreamConnection() = default;
 
@@ -24,23 +16,31 @@ Endpoint& UpstreamConnection::endpoint() const {
   return pool_->endpoint();
 }
 
+TransportPtr UpstreamConnection::take_transport() {
+  transport_->set_user(nullptr);
+  return std::move(transport_);
+}
+
 void UpstreamConnection::close() {
+  end(false);
+}
+
+void UpstreamConnection::reset() {
+  end(true);
+}
+
+void UpstreamConnection::end(bool with_reset) {
   if (state_ == State::closed) return;
   const RefPtr<UpstreamConnection> self(this);
   if (state_ == State::idle) leave_pool();
   state_ = State::closed;
   handler_ = nullptr;
-  reader_ = nullptr;
+  user_ = nullptr;
   timer_.cancel();
-  error_code ignored;
-  socket_.close(ignored);
+  if (const TransportPtr transport = std::move(transport_)) {
+    with_reset ? transport->close_with_reset() : transport->close();
+  }
   if (std::exchange(counted_, false)) pool_->release_place();
-}
-
-void UpstreamConnection::reset() {
-  error_code ignored;
-  if (socket_.is_open()) socket_.set_option(boost::asio::socket_base::linger(true, 0), ignored);
-  close();
 }
 
 void UpstreamConnection::recycle() {
@@ -63,19 +63,8 @@ void UpstreamConnection::on_timer() {
   }
 }
 
-void UpstreamConnection::wait_connected() {
-  socket_.async_wait(Socket::wait_write,
-                     boost::asio::bind_allocator(HandlerAllocator<std::byte>(memory_),
-                                                 [self = RefPtr(this)](const error_code& error) {
-                                                   self->connect_ended(error);
-                                                 }));
-}
-
-void UpstreamConnection::connect_ended(const error_code& error) {
-  if (state_ != State::connecting) return;
-  if (error) return fail_connect({ConnectError::other, error, "epoll"});
-  if (const auto failure = connection_result(socket_.native_handle()))
-    return fail_connect(*failure);
+void UpstreamConnection::connect_ended() {
+  if (const auto failure = connection_result(transport_->fd())) return fail_connect(*failure);
   ConnectHandler& handler = *std::exchange(handler_, nullptr);
   established();
   handler.on_connected(*this);
@@ -94,22 +83,23 @@ void UpstreamConnection::established() {
   pool_->count_established();
 }
 
-void UpstreamConnection::watch() {
-  if (watching_) return;
-  watching_ = true;
-  socket_.async_wait(Socket::wait_read,
-                     boost::asio::bind_allocator(HandlerAllocator<std::byte>(memory_),
-                                                 [self = RefPtr(this)](const error_code& error) {
-                                                   self->watch_ended(error);
-                                                 }));
+// An idle peer has nothing to say: whatever it sends ends the connection. TLS has (tickets, keys).
+void UpstreamConnection::idle_readable() {
+  char byte = 0;
+  if (transport_->read({&byte, 1}).result != ReadResult::again) return close();
+  want_read();
 }
 
-// An idle peer has nothing to say: whatever ends this wait ends the connection.
-void UpstreamConnection::watch_ended(const error_code& error) {
-  watching_ = false;
-  if (state_ == State::idle)
-    return error == boost::asio::error::operation_aborted ? watch() : close();
-  if (state_ == State::in_use && reader_ != nullptr && !error) reader_->on_upstream_readable();
+void UpstreamConnection::on_readable() {
+  const RefPtr<UpstreamConnection> self(this);
+  if (state_ == State::idle) return idle_readable();
+  if (state_ == State::in_use && user_ != nullptr) user_->on_upstream_readable();
+}
+
+void UpstreamConnection::on_writable() {
+  const RefPtr<UpstreamConnection> self(this);
+  if (state_ == State::connecting) return connect_ended();
+  if (state_ == State::in_use && user_ != nullptr) user_->on_upstream_writable();
 }
 
 void UpstreamConnection::leave_pool() {

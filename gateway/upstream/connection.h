@@ -5,16 +5,14 @@
 #include <cstdint>
 #include <memory>
 
-#include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/intrusive/list_hook.hpp>
 
 #include "gateway/refcounted.h"
 #include "gateway/timer_wheel.h"
+#include "gateway/transport.h"
 #include "gateway/upstream/connector.h"
 #include "gateway/upstream/endpoint.h"
-#include "gateway/upstream/handler_memory.h"
 
 namespace sluice::gateway {
 
@@ -32,13 +30,14 @@ class ConnectHandler {
   virtual ~ConnectHandler() = default;
 };
 
-// Who waits for bytes from the endpoint.
-class ReadableHandler {
+// Who uses a connection at the moment.
+class UpstreamUser {
  public:
-  virtual void on_upstream_readable() = 0;
+  virtual void on_upstream_readable() = 0;  // or ended, or broken
+  virtual void on_upstream_writable() = 0;
 
  protected:
-  ~ReadableHandler() = default;
+  ~UpstreamUser() = default;
 };
 
 // What the connection's user wants to find again at the next request on it (a parser, a buffer).
@@ -48,17 +47,15 @@ class ConnectionAttachment {
 };
 
 // Its worker's thread only. Closed with its last reference.
-class UpstreamConnection : public RefCounted<UpstreamConnection> {
+class UpstreamConnection final : public RefCounted<UpstreamConnection>, private TransportUser {
  public:
-  using Socket = boost::asio::basic_stream_socket<boost::asio::ip::tcp,
-                                                  boost::asio::io_context::executor_type>;
   enum class State : std::uint8_t { closed, connecting, in_use, idle };
 
-  UpstreamConnection(boost::asio::io_context& io, TimerWheel& wheel);
+  explicit UpstreamConnection(TimerWheel& wheel);
   ~UpstreamConnection();
 
   State state() const { return state_; }
-  Socket& socket() { return socket_; }  // non-blocking
+  Transport& transport() { return *transport_; }
   Endpoint& endpoint() const;
   std::uint64_t requests() const {
     return requests_;
@@ -70,15 +67,15 @@ class UpstreamConnection : public RefCounted<UpstreamConnection> {
 
   std::unique_ptr<ConnectionAttachment>& attachment() { return attachment_; }
 
-  // Calls `reader` once when the socket is readable or has ended. The wait that a pooled connection
-  // is under goes on for its next user, so that an exchange costs one epoll_ctl(2). Spurious calls
-  // are possible. Null: nobody is called.
-  void set_reader(ReadableHandler* reader) { reader_ = reader; }
-  void want_read() { watch(); }
+  // Who is called after want_read() and want_write(), each once; spurious calls are possible. The
+  // wait that a pooled connection is under goes on for its next user. Null: nobody is called.
+  void set_user(UpstreamUser* user) { user_ = user; }
+  void want_read() { transport_->want_read(); }
+  void want_write() { transport_->want_write(); }
 
   // For a user that takes the socket away (a tunnel): the connection keeps being counted until
   // close() or the last reference, so hold this object as long as the tunnel lives.
-  Socket take_socket() { return std::move(socket_); }
+  TransportPtr take_transport();
 
   // Closes; while connecting: gives up, and the handler is not called. Harmless when closed.
   void close();
@@ -98,30 +95,28 @@ class UpstreamConnection : public RefCounted<UpstreamConnection> {
   friend class EndpointPool;
 
   void on_timer();
-  void wait_connected();
-  void connect_ended(const boost::system::error_code& error);
+  void end(bool with_reset);
+  void on_readable() override;
+  void on_writable() override;
+  void connect_ended();
+  void idle_readable();
   void fail_connect(const ConnectFailure& failure);
   void established();
-  void watch();
-  void watch_ended(const boost::system::error_code& error);
   void leave_pool();
 
-  Socket socket_;
+  TransportPtr transport_;  // none before connect() and after close()
   TimerWheel& wheel_;
   WheelTimer timer_;  // the connect timeout, then the idle timeout
   RefPtr<EndpointPool> pool_;
   RefPtr<UpstreamConnection> kept_;  // itself, while idle: nobody else holds it
   ConnectHandler* handler_ = nullptr;
-  ReadableHandler* reader_ = nullptr;
+  UpstreamUser* user_ = nullptr;
   std::unique_ptr<ConnectionAttachment> attachment_;
   std::uint64_t requests_ = 0;
   std::chrono::steady_clock::time_point began_{};
   std::chrono::nanoseconds connect_time_{};
   State state_ = State::closed;
   bool counted_ = false;  // holds a place below the connection limit
-  bool watching_ =
-      false;              // a read is under way that ends when the idle peer says or sends anything
-  HandlerMemory memory_;  // for that read
 };
 
 }  // namespace sluice::gateway

@@ -1,7 +1,6 @@
 #include "gateway/upstream/pool.h"
 
 #include <cstring>
-#include <unistd.h>
 #include <utility>
 
 #include "gateway/upstream/worker_state.h"
@@ -63,29 +62,27 @@ std::expected<UpstreamConnectionPtr, ConnectFailure> EndpointPool::connect(
     connection->close();
     return std::unexpected(opened.error());
   }
-  using boost::asio::ip::tcp;
-  const bool v4 = options.destination.address.is_v4();
   error_code error;
-  connection->socket_.assign(v4 ? tcp::v4() : tcp::v6(), opened->fd, error);
-  if (error) {
-    ::close(opened->fd);
+  connection->transport_ =
+      Transport::adopt(worker_->io(), opened->fd, !options.destination.address.is_v4(), error);
+  if (!connection->transport_) {
     connection->close();
     return std::unexpected(ConnectFailure{ConnectError::out_of_descriptors, error, "epoll"});
   }
-  connection->socket_.non_blocking(true, error);
+  connection->transport_->set_user(connection.get());
   if (opened->connected) {
     connection->established();
     return connection;
   }
   connection->handler_ = &handler;
   worker_->wheel().arm(connection->timer_, cluster.config().timeouts.connect);
-  connection->wait_connected();
+  connection->want_write();
   return connection;
 }
 
 void EndpointPool::give_back(UpstreamConnectionPtr connection) {
   const bool wanted = !retired_ && connection->state_ == UpstreamConnection::State::in_use &&
-                      connection->socket_.is_open() && idle_timeout_.count() > 0 &&
+                      connection->transport_ && idle_timeout_.count() > 0 &&
                       worker_->options().max_idle_per_endpoint > 0;
   if (!wanted) return connection->close();
   if (idle_.size() >= worker_->options().max_idle_per_endpoint) idle_.front().close();
@@ -96,7 +93,7 @@ void EndpointPool::give_back(UpstreamConnectionPtr connection) {
   cluster_->idle.push_back(idle);
   worker_->wheel().arm(idle.timer_, idle_timeout_);
   idle.kept_ = std::move(connection);
-  idle.watch();
+  idle.want_read();
 }
 
 void EndpointPool::close_idle() {

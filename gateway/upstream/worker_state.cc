@@ -236,7 +236,7 @@ std::size_t UpstreamWorkerState::idle() const {
 // ----------------------------------------------------------------------------
 
 UpstreamConnectionPtr UpstreamWorkerState::make_connection() {
-  if (spare_.empty()) return make_ref<UpstreamConnection>(io_, wheel_);
+  if (spare_.empty()) return make_ref<UpstreamConnection>(wheel_);
   UpstreamConnectionPtr connection(std::move(spare_.back()));
   spare_.pop_back();
   return connection;

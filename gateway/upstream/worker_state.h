@@ -37,6 +37,7 @@ class UpstreamWorkerState : public RefCounted<UpstreamWorkerState> {
   void take_back(std::unique_ptr<UpstreamConnection> connection);
 
   const UpstreamWorkerOptions& options() const { return options_; }
+  boost::asio::io_context& io() { return io_; }
   TimerWheel& wheel() { return wheel_; }
   std::size_t idle() const;
   std::size_t pools() const { return pools_.size(); }

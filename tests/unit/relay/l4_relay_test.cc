@@ -83,8 +83,9 @@ class L4RelayTest : public ::testing::Test {
 
   void start(RelayOptions options = {}) {
     on_worker([&] {
-      L4Relay::Socket client(io_, asio::ip::tcp::v4(), inner_client_);
-      L4Relay::Socket upstream(io_, asio::ip::tcp::v4(), inner_origin_);
+      boost::system::error_code error;
+      TransportPtr client = Transport::adopt(io_, inner_client_, false, error);
+      TransportPtr upstream = Transport::adopt(io_, inner_origin_, false, error);
       relay_ = L4Relay::start(worker_, std::move(client), std::move(upstream), std::move(options),
                               [this](const RelayResult& result) { result_.set_value(result); });
     });
@@ -119,7 +120,7 @@ class L4RelayTest : public ::testing::Test {
 
   asio::io_context io_{1};
   TimerWheel wheel_{io_};
-  RelayWorker worker_{wheel_};
+  RelayWorker worker_{io_, wheel_};
   asio::executor_work_guard<asio::io_context::executor_type> guard_{io_.get_executor()};
   BlockingSocket client_;
   BlockingSocket origin_;

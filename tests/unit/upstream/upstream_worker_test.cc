@@ -1,5 +1,6 @@
 #include "gateway/upstream/upstream_worker.h"
 
+#include <functional>
 #include <gtest/gtest.h>
 #include <map>
 #include <memory>
@@ -8,10 +9,9 @@
 #include <string>
 #include <vector>
 
-#include <boost/asio/buffer.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/write.hpp>
 
+#include "gateway/original_destination.h"
 #include "gateway/upstream/registry.h"
 #include "tests/unit/upstream/loopback_server.h"
 
@@ -36,6 +36,17 @@ class Ear : public ConnectHandler {
   int connected = 0;
   UpstreamConnection* last = nullptr;
   std::optional<ConnectFailure> failure;
+};
+
+// Calls `read` when there is something to read.
+class Reader final : public UpstreamUser {
+ public:
+  explicit Reader(std::function<void()> read) : read_(std::move(read)) {}
+  void on_upstream_readable() override { read_(); }
+  void on_upstream_writable() override {}
+
+ private:
+  std::function<void()> read_;
 };
 
 class UpstreamWorkerTest : public testing::Test {
@@ -239,7 +250,10 @@ TEST_F(UpstreamWorkerTest, ConnectsAndCarriesBytes) {
   EXPECT_FALSE(connection->reused());
   EXPECT_EQ(&connection->endpoint(), cluster.endpoints()[0].get());
   const Descriptor peer = server.accept();
-  boost::asio::write(connection->socket(), boost::asio::buffer("hello", 5));
+  Outbox outbox;
+  outbox.add("hello");
+  std::uint64_t sent = 0;
+  EXPECT_EQ(connection->transport().write(outbox, sent), Flush::done);
   char bytes[5];
   EXPECT_EQ(::recv(peer.get(), bytes, sizeof bytes, MSG_WAITALL), 5);
   EXPECT_EQ(std::string(bytes, 5), "hello");
@@ -285,12 +299,12 @@ TEST_F(UpstreamWorkerTest, AReusedConnectionStillReads) {
               static_cast<ssize_t>(answer.size()));
     std::string got;
     char buffer[16];
-    connection->socket().async_read_some(boost::asio::buffer(buffer),
-                                         [&](auto error, std::size_t n) {
-                                           EXPECT_FALSE(error) << error.message();
-                                           got.assign(buffer, n);
-                                         });
+    const auto read = [&] { got.append(buffer, connection->transport().read(buffer).bytes); };
+    Reader reader(read);
+    connection->set_user(&reader);
+    connection->want_read();
     EXPECT_TRUE(run_until([&] { return !got.empty(); }));
+    connection->set_user(nullptr);
     EXPECT_EQ(got, answer);
   }
 }
@@ -443,7 +457,7 @@ TEST_F(UpstreamWorkerTest, ATakenSocketKeepsCountingUntilItsConnectionIsClosed) 
   const Attempt attempt = begin(cluster);
   worker->give_back(open(attempt));
   auto connection = worker->take_idle(attempt, client);
-  UpstreamConnection::Socket socket = connection->take_socket();
+  const TransportPtr transport = connection->take_transport();
   EXPECT_EQ(cluster.state().open_connections(), 1u);
   const Descriptor peer = server.accept();
   connection->close();
@@ -453,9 +467,10 @@ TEST_F(UpstreamWorkerTest, ATakenSocketKeepsCountingUntilItsConnectionIsClosed) 
   EXPECT_EQ(::send(peer.get(), "x", 1, 0), 1);
   char byte = 0;
   bool read = false;
-  socket.async_read_some(boost::asio::buffer(&byte, 1),
-                         [&](auto error, std::size_t) { read = !error; });
-  EXPECT_TRUE(run_until([&] { return read; }));
+  EXPECT_TRUE(run_until([&] {
+    read = read || transport->read({&byte, 1}).result == ReadResult::data;
+    return read;
+  }));
 }
 
 // --- source_address: client
@@ -468,7 +483,7 @@ TEST_F(UpstreamWorkerTest, TheOriginSeesTheClientsAddressAndPoolsAreApart) {
   const Attempt attempt = begin(use(upstream));
   auto connection = open(attempt, client);
   ASSERT_TRUE(connection) << ear.failure->to_string();
-  EXPECT_EQ(connection->socket().local_endpoint().address().to_string(), "127.0.0.9");
+  EXPECT_EQ(local_address(connection->transport().fd())->address.to_string(), "127.0.0.9");
   worker->give_back(std::move(connection));
   EXPECT_FALSE(worker->take_idle(attempt, policy::IpAddress::parse("127.0.0.10").value()));
   EXPECT_TRUE(worker->take_idle(attempt, client));

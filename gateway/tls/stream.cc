@@ -1,0 +1,72 @@
+#include "gateway/tls/stream.h"
+
+#include <array>
+#include <openssl/err.h>
+
+namespace sluice::gateway {
+namespace {
+
+constexpr std::size_t kRecord = 16 * 1024;  // RFC 8446 section 5.1
+
+}  // namespace
+
+// A blocked write is tried again from wherever its bytes lie then.
+TlsStream::TlsStream(SslPtr ssl) : ssl_(std::move(ssl)) {
+  SSL_set_mode(ssl_.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+}
+
+Received TlsStream::read(std::span<char> room) {
+  read_needs_write_ = false;
+  ERR_clear_error();
+  std::size_t bytes = 0;
+  if (SSL_read_ex(ssl_.get(), room.data(), room.size(), &bytes) == 1) {
+    return {ReadResult::data, bytes};  // the socket may hold more records
+  }
+  switch (SSL_get_error(ssl_.get(), 0)) {
+    case SSL_ERROR_WANT_READ:
+      return {ReadResult::again};
+    case SSL_ERROR_WANT_WRITE:
+      read_needs_write_ = true;
+      return {ReadResult::again};
+    case SSL_ERROR_ZERO_RETURN:
+      return {ReadResult::eof};
+    default:  // an end without close_notify is one of these: what came may have been cut
+      broken_ = true;
+      return {ReadResult::failed};
+  }
+}
+
+// Slices are gathered, so that a head and its body share a record.
+Flush TlsStream::write(Outbox& outbox, std::uint64_t& sent) {
+  write_needs_read_ = false;
+  while (!outbox.empty()) {
+    std::array<char, kRecord> record;
+    const std::span<const char> next = outbox.gather(record);
+    std::size_t bytes = 0;
+    ERR_clear_error();
+    if (SSL_write_ex(ssl_.get(), next.data(), next.size(), &bytes) == 1) {
+      sent += bytes;
+      outbox.drop(bytes);
+      continue;
+    }
+    switch (SSL_get_error(ssl_.get(), 0)) {
+      case SSL_ERROR_WANT_READ:
+        write_needs_read_ = true;
+        return Flush::blocked;
+      case SSL_ERROR_WANT_WRITE:
+        return Flush::blocked;
+      default:
+        broken_ = true;
+        return Flush::failed;
+    }
+  }
+  return Flush::done;
+}
+
+void TlsStream::shutdown() {
+  if (broken_ || SSL_in_init(ssl_.get()) == 1) return;
+  ERR_clear_error();
+  if (SSL_shutdown(ssl_.get()) < 0) ERR_clear_error();
+}
+
+}  // namespace sluice::gateway
