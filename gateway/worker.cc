@@ -7,8 +7,9 @@
 #include <boost/asio/post.hpp>
 
 #include "gateway/detection.h"
+#include "gateway/http1/client_stream.h"
 #include "gateway/http1/connection.h"
-#include "gateway/http1/exchange.h"
+#include "gateway/http1/upstream_stream.h"
 #include "gateway/log.h"
 #include "gateway/tcp_session.h"
 
@@ -32,7 +33,9 @@ Worker::Worker(WorkerSetup setup)
     : setup_(std::move(setup)),
       ring_(setup_.access_log->ring(setup_.index)),
       connections_(kKeepConnections),
-      exchanges_(kKeepExchanges),
+      http1_clients_(kKeepExchanges),
+      http1_upstreams_(kKeepExchanges),
+      upstream_streams_(*this),
       io_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
       work_(io_.get_executor()),
       wheel_(io_),
@@ -60,7 +63,8 @@ void Worker::run() {
   io_.run_for(kStopPatience);
   listeners_.clear();
   connections_.close();
-  exchanges_.close();
+  http1_clients_.close();
+  http1_upstreams_.close();
   upstreams_.reset();
 }
 

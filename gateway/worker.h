@@ -16,6 +16,7 @@
 #include "gateway/access_log.h"
 #include "gateway/buffer.h"
 #include "gateway/gateway.h"
+#include "gateway/http/upstream_streams.h"
 #include "gateway/l4_relay.h"
 #include "gateway/listener.h"
 #include "gateway/metrics_counters.h"
@@ -29,8 +30,9 @@
 namespace sluice::gateway {
 
 namespace http1 {
+class ClientStream;
 class Connection;
-class Exchange;
+class UpstreamStream;
 }  // namespace http1
 
 // What a worker is given; all of it outlives the worker.
@@ -71,7 +73,9 @@ class Worker {
   AccessRing& access_ring() { return ring_; }
   const RefPtr<WorkerConfig>& config() const { return config_; }
   Recycler<http1::Connection>& connections() { return connections_; }
-  Recycler<http1::Exchange>& exchanges() { return exchanges_; }
+  Recycler<http1::ClientStream>& http1_clients() { return http1_clients_; }
+  Recycler<http1::UpstreamStream>& http1_upstreams() { return http1_upstreams_; }
+  http::UpstreamStreams& upstream_streams() { return upstream_streams_; }
   bool draining() const { return draining_; }
   std::uint64_t random();  // not for secrets
 
@@ -97,7 +101,9 @@ class Worker {
   WorkerSetup setup_;
   AccessRing& ring_;
   Recycler<http1::Connection> connections_;
-  Recycler<http1::Exchange> exchanges_;
+  Recycler<http1::ClientStream> http1_clients_;
+  Recycler<http1::UpstreamStream> http1_upstreams_;
+  http::UpstreamStreams upstream_streams_;
   boost::asio::io_context io_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   TimerWheel wheel_;

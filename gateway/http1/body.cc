@@ -9,7 +9,10 @@ void BodyReader::begin(BodyKind kind, std::uint64_t length, BodyRelay relay) {
   remaining_ = length;
   dechunk_ = relay == BodyRelay::dechunk;
   done_ = kind == BodyKind::none || (kind == BodyKind::length && length == 0);
-  if (kind == BodyKind::chunked) chunked_.reset();
+  if (kind == BodyKind::chunked) {
+    chunked_.reset();
+    trailers_.clear();
+  }
 }
 
 BodyReader::Step BodyReader::step(std::string_view in) {
@@ -23,6 +26,7 @@ BodyReader::Step BodyReader::step(std::string_view in) {
   }
   const ChunkedStep chunk = dechunk_ ? chunked_.next_data(in) : chunked_.next_verbatim(in);
   done_ = chunk.status == ChunkedStatus::done;
+  trailers_.append(chunk.trailer);
   return {chunk.consumed, chunk.forward, chunk.status == ChunkedStatus::failed};
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "gateway/http1/chunked.h"
@@ -26,6 +27,8 @@ class BodyReader {
   // The sender has closed its side. True when that is a proper end.
   bool end_of_input();
   ParseError error() const { return chunked_.error(); }
+  // Once done, of a body that is taken out of its chunks: whole lines.
+  std::string_view trailers() const { return trailers_; }
 
  private:
   BodyKind kind_ = BodyKind::none;
@@ -33,6 +36,7 @@ class BodyReader {
   bool done_ = true;
   std::uint64_t remaining_ = 0;
   ChunkedDecoder chunked_;
+  std::string trailers_;
 };
 
 }  // namespace sluice::gateway::http1

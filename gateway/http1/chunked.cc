@@ -71,6 +71,14 @@ class ChunkedDecoder::Cursor {
   }
   // The framing: forwarded when the relay is verbatim.
   bool frame(std::size_t octets) { return verbatim_ ? keep(octets) : drop(octets); }
+  // A line to be forwarded; where the framing is not, as a piece of its own.
+  bool keep_trailer(std::size_t octets) {
+    if (verbatim_) return keep(octets);
+    if (has_piece()) return false;
+    trailer_ = in_.substr(at_, octets);
+    return drop(octets);
+  }
+  std::string_view trailer() const { return trailer_; }
 
  private:
   std::string_view in_;
@@ -78,6 +86,7 @@ class ChunkedDecoder::Cursor {
   std::size_t at_ = 0;
   std::size_t begin_ = 0;
   std::size_t size_ = 0;
+  std::string_view trailer_;
 };
 
 ChunkedStep ChunkedDecoder::next_verbatim(std::string_view in) {
@@ -94,7 +103,7 @@ ChunkedStep ChunkedDecoder::step(std::string_view in, bool verbatim) {
   const ChunkedStatus status = state_ == State::done     ? ChunkedStatus::done
                                : state_ == State::failed ? ChunkedStatus::failed
                                                          : ChunkedStatus::more;
-  return {status, cursor.at(), cursor.piece()};
+  return {status, cursor.at(), cursor.piece(), cursor.trailer()};
 }
 
 bool ChunkedDecoder::advance(Cursor& in) {
@@ -227,9 +236,9 @@ bool ChunkedDecoder::trailer_line(Cursor& in) {
   }
   const std::string_view name = trailer_name(line);
   if (name.empty()) return fail(in, ParseError::bad_trailer);
-  if (!(may_be_trailer(name) ? in.frame(size) : in.drop(size))) return false;
+  if (!(may_be_trailer(name) ? in.keep_trailer(size) : in.drop(size))) return false;
   trailer_bytes_ = static_cast<std::uint16_t>(trailer_bytes_ + size);
-  return true;
+  return in.trailer().empty();  // one a step
 }
 
 std::string_view chunk_prefix(std::uint64_t bytes, std::span<char> out) {

@@ -31,6 +31,8 @@ struct ChunkedStep {
   std::size_t consumed = 0;
   // A part of the input: bytes to send on (next_verbatim), or payload (next_data). May be empty.
   std::string_view forward;
+  // next_data only: a trailer line with its CRLF that may be sent on.
+  std::string_view trailer = {};
 };
 
 class ChunkedDecoder {
@@ -48,8 +50,8 @@ class ChunkedDecoder {
   // and dropped trailers that is the whole input. Loop while input is left and consumed is not 0.
   ChunkedStep next_verbatim(std::string_view in);
 
-  // To read the payload, or to send it on without chunks (HTTP/1.0 clients). One piece of one chunk
-  // per call; trailers are checked and dropped.
+  // To read the payload, or to send it on without chunks (HTTP/1.0 clients, HTTP/2). One piece of
+  // one chunk, or one trailer line, per call.
   ChunkedStep next_data(std::string_view in);
 
   ParseError error() const { return error_; }

@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "gateway/http1/exchange.h"
+#include "gateway/http1/client_stream.h"
 #include "gateway/worker.h"
 
 namespace sluice::gateway::http1 {
@@ -109,7 +109,7 @@ bool Connection::begin_exchange() {
   if (exchange_) return false;
   timer_.cancel();
   ++requests_;
-  exchange_ = worker_.exchanges().take(worker_);
+  exchange_ = worker_.http1_clients().take(worker_);
   exchange_->begin(*this);
   return true;
 }
@@ -121,7 +121,7 @@ void Connection::wait_idle() {
 }
 
 void Connection::exchange_ended(After after, std::size_t used) {
-  worker_.exchanges().give_back(std::move(exchange_));
+  worker_.http1_clients().give_back(std::move(exchange_));
   if (after == After::gone) {
     // take_client() has left nothing else; the caller holds a reference, and has started the next
     // session, so that a drain does not end between the two.

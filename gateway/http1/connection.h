@@ -19,7 +19,7 @@ class Worker;
 
 namespace sluice::gateway::http1 {
 
-class Exchange;
+class ClientStream;
 
 // What becomes of the connection after an exchange.
 enum class After : std::uint8_t {
@@ -55,6 +55,7 @@ class Connection final : public Session, public RefCounted<Connection>, private 
   // that belonged to it.
   void exchange_ended(After after, std::size_t used);
 
+  const Client& client() const { return *client_; }
   const policy::SocketAddress& peer() const { return client_->peer; }
   const std::string& peer_text();  // the address without the port
   std::uint64_t id() const { return client_->id; }
@@ -79,7 +80,7 @@ class Connection final : public Session, public RefCounted<Connection>, private 
   std::optional<Client> client_;
   BufferPtr buffer_;
   std::size_t filled_ = 0;
-  std::unique_ptr<Exchange> exchange_;
+  std::unique_ptr<ClientStream> exchange_;
   std::uint32_t requests_ = 0;
   std::size_t discarded_ = 0;
   bool eof_ = false;

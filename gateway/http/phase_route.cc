@@ -2,17 +2,17 @@
 #include <algorithm>
 #include <variant>
 
-#include "gateway/http1/exchange.h"
+#include "gateway/http/exchange.h"
 #include "gateway/upstream_choice.h"
 #include "gateway/worker.h"
 
-namespace sluice::gateway::http1 {
+namespace sluice::gateway::http {
 
 void Exchange::route() {
   const policy::Snapshot& snapshot = config_->snapshot();
-  const Listener& listener = connection_->listener();
+  const Listener& listener = this->listener();
   if (listener.gone()) {
-    close_after_ = true;
+    client_->close_after(false);
     return refuse(503, "listener removed");
   }
   // By name: the listener's own index is the newest policy's, ours may be older.
@@ -34,13 +34,13 @@ void Exchange::route() {
 
 void Exchange::limits(const policy::CompiledRoute& route) {
   const auto now = static_cast<std::uint64_t>(begun_.time_since_epoch().count());
-  const policy::IpAddress& client = connection_->peer().address;
+  const policy::IpAddress& client = client_->client().peer.address;
   for (const std::uint32_t index : route.limits) {
     const policy::LimitHandle& limit = config_->limit(index);
     const policy::LimitVerdict verdict = limit.admit(client, route.id, now);
     worker_.metrics().limit_verdict(config_->slots().limits[index], verdict.allowed);
     if (verdict.allowed) continue;
-    if (worker_.strike(*config_, index, client)) close_after_ = true;
+    if (worker_.strike(*config_, index, client)) client_->close_after(false);
     const std::uint64_t seconds = (verdict.retry_after_ns + 999'999'999) / 1'000'000'000;
     return refuse_after(429, "limit " + limit.name() + " exceeded",
                         std::max<std::uint64_t>(seconds, 1));
@@ -54,4 +54,4 @@ void Exchange::use_upstream(std::uint32_t index) {
   cluster_ = &config_->clusters().at(index);
 }
 
-}  // namespace sluice::gateway::http1
+}  // namespace sluice::gateway::http

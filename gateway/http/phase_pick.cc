@@ -2,16 +2,17 @@
 #include <algorithm>
 #include <span>
 
-#include "gateway/http1/exchange.h"
+#include "gateway/http/exchange.h"
 #include "gateway/upstream_choice.h"
 #include "gateway/worker.h"
 
-namespace sluice::gateway::http1 {
+namespace sluice::gateway::http {
 
 void Exchange::pick() {
   state_ = State::connecting;
   if (cluster_->config().original_destination && !destination_) {
-    destination_ = reachable_destination(worker_, connection_->listener().way(), connection_->fd());
+    destination_ =
+        reachable_destination(worker_, listener().way(), client_->client().transport->fd());
   }
   auto attempt = worker_.upstreams().begin(
       *cluster_, {.exclude = std::span(tried_.data(), std::min<std::size_t>(tries_, kMaxTries)),
@@ -29,29 +30,25 @@ void Exchange::pick() {
 }
 
 void Exchange::connect() {
-  const policy::IpAddress& client = connection_->peer().address;
-  if (!fresh_only_) upstream_ = worker_.upstreams().take_idle(attempt_, client);
-  if (upstream_) {
+  auto stream =
+      worker_.upstream_streams().open(attempt_, client_->client().peer.address, fresh_only_, *this);
+  if (!stream) return connect_failed(stream.error());
+  upstream_ = std::move(*stream);
+  if (!upstream_->connected()) return;
+  if (upstream_->reused()) {
     worker_.metrics().upstream_reused(endpoint_slot_);
   } else {
-    auto connection = worker_.upstreams().connect(attempt_, client, *this);
-    if (!connection) return connect_failed(connection.error());
-    upstream_ = std::move(*connection);
-    if (upstream_->state() != UpstreamConnection::State::in_use) return;
     worker_.metrics().upstream_connected(endpoint_slot_, upstream_->connect_time());
   }
   send();
 }
 
-void Exchange::on_connected(UpstreamConnection& /*connection*/) {
-  const RefPtr<Connection> guard(connection_);
+void Exchange::on_upstream_connected() {
   worker_.metrics().upstream_connected(endpoint_slot_, upstream_->connect_time());
   send();
 }
 
-void Exchange::on_connect_failed(UpstreamConnection& /*connection*/,
-                                 const ConnectFailure& failure) {
-  const RefPtr<Connection> guard(connection_);
+void Exchange::on_upstream_connect_failed(const ConnectFailure& failure) {
   connect_failed(failure);
 }
 
@@ -73,8 +70,8 @@ void Exchange::connect_failed(const ConnectFailure& failure) {
 }
 
 bool Exchange::replayable() const {
-  return interim_ == 0 && !head_forwarded_ && !body_dropped_ &&
-         (state_ == State::connecting || request_complete());
+  return interim_ == 0 && !head_forwarded_ && client_->can_rewind() &&
+         (state_ == State::connecting || request_done_);
 }
 
 // The connection ended before a byte of the answer. A POST that was written may have been acted
@@ -82,7 +79,7 @@ bool Exchange::replayable() const {
 void Exchange::upstream_failed() {
   const bool idempotent = is_idempotent(request_.method());
   if (upstream_->reused() && !fresh_only_ && replayable() &&
-      (idempotent || bytes_to_upstream_ == 0)) {
+      (idempotent || upstream_->bytes_out() == 0)) {
     // The origin closed a connection that it had kept open: no fault of the request's.
     fresh_only_ = true;
     drop_upstream();
@@ -129,17 +126,9 @@ void Exchange::end_attempt(Outcome outcome, int status) {
 
 void Exchange::drop_upstream() {
   timer_.cancel();
-  if (upstream_) {
-    upstream_->set_user(nullptr);
-    upstream_->close();
-  }
   upstream_.reset();
-  to_upstream_.clear();
-  received_begin_ = received_end_ = 0;
-  upstream_drained_ = false;
   send_broken_ = false;
   answer_begun_ = false;
-  worker_.buffers().give_back(std::move(received_));
 }
 
-}  // namespace sluice::gateway::http1
+}  // namespace sluice::gateway::http

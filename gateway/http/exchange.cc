@@ -1,0 +1,92 @@
+#include "gateway/http/exchange.h"
+
+#include "gateway/worker.h"
+
+namespace sluice::gateway::http {
+
+Exchange::Exchange(Worker& worker) : worker_(worker) {}
+
+void Exchange::begin(ClientStream& client) {
+  reset();
+  client_ = &client;
+  config_ = worker_.config();
+  begun_ = Clock::now();
+  worker_.metrics().request_begun(listener().slot());
+  head();
+}
+
+void Exchange::reset() {
+  state_ = State::head;
+  normal_path_ = {};
+  host_ = {};
+  route_.reset();
+  cluster_ = nullptr;
+  destination_.reset();
+  tries_ = 0;
+  interim_ = 0;
+  status_ = 0;
+  head_read_ = request_done_ = fresh_only_ = send_broken_ = answer_begun_ = false;
+  head_forwarded_ = answer_done_ = false;
+  picked_ = first_byte_ = {};
+  reason_.clear();
+  endpoint_ = {};
+}
+
+void Exchange::on_client_readable() {
+  if (state_ == State::head) return head();
+  if (!request_done_ && state_ == State::exchanging && !send_broken_) return pump_request();
+  // Nothing is wanted now: the next request, which waits, or the client's end.
+  if (!client_->still_there()) client_gone("client reset");
+}
+
+void Exchange::on_client_writable() {
+  if (state_ == State::exchanging || state_ == State::refusing) relay();
+}
+
+void Exchange::on_upstream_writable() {
+  if (!upstream_->empty()) pump_request();
+}
+
+void Exchange::on_upstream_readable() {
+  if (client_->empty()) relay();  // else: the client reads too slowly, so the origin waits
+}
+
+// How long the next step may take. One timer serves both directions: what is waited for says which.
+std::chrono::nanoseconds Exchange::patience() const {
+  if (state_ == State::refusing || !client_->empty() || !request_done_ || head_forwarded_) {
+    return timeouts().body_idle;
+  }
+  return cluster_->config().timeouts.first_byte;
+}
+
+void Exchange::rearm() {
+  worker_.wheel().arm(timer_, patience());
+}
+
+void Exchange::on_timer() {
+  if (state_ == State::head) {
+    client_->close_after(true);
+    return refuse(408, "request head timeout");
+  }
+  if (!client_->empty()) return client_gone("client reads nothing");
+  if (head_forwarded_) return cut_short("upstream stalled in the body");
+  if (!request_done_ && upstream_->empty()) {
+    drop_upstream();
+    end_attempt(Outcome::neutral);
+    return refuse(408, "request body stalled");
+  }
+  if (try_again(policy::kRetry504, Outcome::timeout)) return;
+  drop_upstream();
+  end_attempt(Outcome::timeout);
+  refuse(504, "upstream timeout");
+}
+
+void Exchange::on_deadline() {
+  const bool answered = head_forwarded_ || !client_->empty();
+  drop_upstream();
+  end_attempt(Outcome::neutral);
+  if (answered) return cut_short("route timeout");
+  refuse(504, "route timeout");
+}
+
+}  // namespace sluice::gateway::http

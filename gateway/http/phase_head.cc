@@ -1,0 +1,58 @@
+// Phases head and access: a whole, well-formed head, and a client that may ask.
+#include "gateway/http/exchange.h"
+#include "gateway/worker.h"
+
+namespace sluice::gateway::http {
+
+void Exchange::head() {
+  const ReadHead read = client_->read_head(request_);
+  switch (read.state) {
+    case ReadHead::State::complete:
+      timer_.cancel();
+      head_read_ = true;
+      return access();
+    case ReadHead::State::failed:
+      return refuse_malformed(read.error);
+    case ReadHead::State::need_more:
+      if (!timer_.armed()) worker_.wheel().arm(timer_, timeouts().head);
+      return client_->want_read();
+    case ReadHead::State::gone:
+      return client_gone("client closed within the head");
+  }
+}
+
+void Exchange::refuse_malformed(ParseError error) {
+  worker_.metrics().parse_error(listener().slot(), static_cast<std::size_t>(error));
+  client_->close_after(true);
+  refuse(http1::status(error), http1::reason(error));
+}
+
+void Exchange::access() {
+  request_done_ = request_.body() == BodyKind::none;
+  if (request_.method() == Method::connect) return refuse(405, "CONNECT is not offered");
+  if (!normalise_target()) return;
+  route();
+}
+
+// What is matched is what the upstream gets: two views of one path would be a bypass.
+bool Exchange::normalise_target() {
+  if (request_.path_is_normal()) {
+    normal_path_ = request_.path();
+  } else {
+    path_.resize(request_.path().size());
+    const auto path = http1::normalise_path(request_.path(), path_);
+    if (!path) {
+      refuse_malformed(path.error());
+      return false;
+    }
+    normal_path_ = *path;
+  }
+  if (request_.host_kind() == http1::HostKind::ipv6) {
+    host_ = policy::normalise_host(request_.authority(), host_memory_).value_or("");
+  } else {
+    host_ = http1::normalise_host(request_.host(), host_memory_);
+  }
+  return true;
+}
+
+}  // namespace sluice::gateway::http

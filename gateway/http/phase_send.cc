@@ -1,0 +1,111 @@
+// Phase send: the request's head, then its body as it comes.
+#include "gateway/http/exchange.h"
+#include "gateway/worker.h"
+
+namespace sluice::gateway::http {
+
+void Exchange::send() {
+  state_ = State::exchanging;
+  picked_ = Clock::now();
+  request_done_ = request_.body() == BodyKind::none;
+  if (!begin_request()) {
+    drop_upstream();
+    end_attempt(Outcome::neutral);
+    client_->close_after(true);
+    return refuse(431, http1::reason(ParseError::forwarded_head_too_large));
+  }
+  pump_request();
+}
+
+// A second try begins with the first byte of the body again; none was dropped.
+bool Exchange::begin_request() {
+  // A line of its own continues the list of what came before (RFC 9110 section 5.3).
+  const std::array<ExtraField, 2> add{
+      {{"X-Forwarded-For", client_->peer_text()}, {"X-Forwarded-Proto", "http"}}};
+  http1::RequestForwarding options;
+  if (!request_.path_is_normal()) options.path = normal_path_;
+  if (request_.authority().empty()) options.host = attempt_.endpoint().name();
+  options.add = add;
+  options.remove = http1::KnownFieldSet(http1::KnownField::x_forwarded_proto);
+  options.keep_expect = true;
+  const auto form = upstream_->begin(request_, options, client_->gives_coded());
+  if (form) client_->take_body(*form);
+  return form.has_value();
+}
+
+void Exchange::pump_request() {
+  while (true) {
+    const Staged staged = stage_request();
+    if (staged == Staged::ended) return;
+    switch (upstream_->flush()) {
+      case Flush::done:
+        break;
+      case Flush::blocked:
+        upstream_->want_write();
+        upstream_->want_read();  // an early answer
+        return rearm();
+      case Flush::failed:
+        send_broken_ = true;
+        return relay();  // it may have answered before it closed
+    }
+    if (request_done_) return request_sent();
+    if (staged == Staged::need_more && !read_request()) return;
+  }
+}
+
+Exchange::Staged Exchange::stage_request() {
+  while (!request_done_ && upstream_->has_room()) {
+    const Piece piece = client_->next();
+    switch (piece.part) {
+      case Part::data:
+        upstream_->add(piece.data);
+        break;
+      case Part::end:
+        upstream_->finish(client_->trailers());
+        request_done_ = true;
+        break;
+      case Part::failed:
+        request_broken();
+        return Staged::ended;
+      case Part::none:
+      case Part::head:
+        return Staged::need_more;
+    }
+  }
+  return Staged::some;
+}
+
+void Exchange::request_broken() {
+  const ParseError error = client_->failure();
+  drop_upstream();
+  end_attempt(Outcome::neutral);
+  if (!head_forwarded_) return refuse_malformed(error);
+  worker_.metrics().parse_error(listener().slot(), static_cast<std::size_t>(error));
+  cut_short(http1::reason(error));
+}
+
+bool Exchange::read_request() {
+  switch (client_->read()) {
+    case ReadResult::data:
+      return true;
+    case ReadResult::again:
+      client_->want_read();
+      upstream_->want_read();
+      rearm();
+      return false;
+    case ReadResult::full:  // an incomplete trailer line of this size is refused by its decoder
+    case ReadResult::eof:
+    case ReadResult::failed:
+      break;
+  }
+  client_gone("client closed within the body");
+  return false;
+}
+
+void Exchange::request_sent() {
+  upstream_->want_read();
+  client_->watch();  // so that a client that resets is noticed while the origin thinks
+  rearm();
+}
+
+}  // namespace sluice::gateway::http

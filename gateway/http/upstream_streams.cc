@@ -1,0 +1,13 @@
+#include "gateway/http/upstream_streams.h"
+
+#include "gateway/http1/upstream_stream.h"
+#include "gateway/worker.h"
+
+namespace sluice::gateway::http {
+
+std::expected<UpstreamStreamPtr, ConnectFailure> UpstreamStreams::open(
+    const Attempt& attempt, const policy::IpAddress& client, bool fresh, UpstreamEvents& events) {
+  return http1::UpstreamStream::open(worker_, attempt, client, fresh, events);
+}
+
+}  // namespace sluice::gateway::http

@@ -1,0 +1,189 @@
+#include "gateway/http1/client_stream.h"
+
+#include <charconv>
+
+#include "gateway/http/own_answer.h"
+#include "gateway/worker.h"
+
+namespace sluice::gateway::http1 {
+
+using http::ReadHead;
+
+ClientStream::ClientStream(Worker& worker) : worker_(worker), exchange_(worker) {}
+
+void ClientStream::begin(Connection& connection) {
+  connection_ = &connection;
+  head_ = nullptr;
+  parser_.reset();
+  body_.begin(BodyKind::none, 0, BodyRelay::none);
+  writer_.begin(false);
+  out_.clear();
+  head_size_ = body_at_ = 0;
+  bytes_in_ = bytes_out_ = 0;
+  body_dropped_ = close_ = linger_ = ends_by_close_ = false;
+  exchange_.begin(*this);
+}
+
+// --- the request
+
+ReadHead ClientStream::read_head(RequestHead& head) {
+  while (true) {
+    switch (parser_.parse(connection_->input(), head)) {
+      case Progress::complete:
+        head_ = &head;
+        head_size_ = body_at_ = bytes_in_ = head.size();
+        body_.begin(head.body(), head.content_length(), BodyRelay::verbatim);
+        if (!head.keep_alive()) close_ = true;
+        return {ReadHead::State::complete};
+      case Progress::failed:
+        return {ReadHead::State::failed, parser_.error()};
+      case Progress::need_more:
+        break;
+    }
+    switch (connection_->read()) {
+      case ReadResult::data:
+        continue;
+      case ReadResult::again:
+        return {ReadHead::State::need_more};
+      case ReadResult::full:  // cannot be: the parser's limit is below the buffer's size
+      case ReadResult::eof:
+      case ReadResult::failed:
+        return {ReadHead::State::gone};
+    }
+  }
+}
+
+http::Piece ClientStream::next() {
+  if (body_.done()) return {http::Part::end};
+  const BodyReader::Step step = body_.step(connection_->input().substr(body_at_));
+  body_at_ += step.consumed;
+  bytes_in_ += step.consumed;
+  if (step.failed) return {http::Part::failed};
+  if (step.consumed == 0) return {http::Part::none};
+  return {http::Part::data, step.forward};
+}
+
+ReadResult ClientStream::read() {
+  if (connection_->input_room() < kBodyRoom || body_dropped_) {
+    // Sent is sent; the head stays for the log.
+    connection_->drop_input(head_size_, body_at_);
+    body_at_ = head_size_;
+    body_dropped_ = true;
+  }
+  return connection_->read();
+}
+
+void ClientStream::take_body(http::BodyForm form) {
+  bytes_in_ = body_at_ = head_size_;
+  const bool coded = form == http::BodyForm::coded;
+  body_.begin(head_->body(), head_->content_length(),
+              coded ? BodyRelay::verbatim : BodyRelay::dechunk);
+}
+
+void ClientStream::watch() {
+  if (!connection_->half_closed() && connection_->input_room() > 0) connection_->want_read();
+}
+
+// A body that is here already is passed over; for one that is still coming the connection is not
+// worth keeping.
+bool ClientStream::skip_body() {
+  while (!body_.done()) {
+    const BodyReader::Step step = body_.step(connection_->input().substr(body_at_));
+    body_at_ += step.consumed;
+    bytes_in_ += step.consumed;
+    if (step.failed || step.consumed == 0) return false;
+  }
+  return true;
+}
+
+// --- the answer
+
+bool ClientStream::may_keep() const {
+  return !worker_.draining() && !connection_->listener().gone();
+}
+
+bool ClientStream::interim(const ResponseHead& head) {
+  if (head_->minor_version() == 0) return true;  // RFC 9110 section 15.2
+  OutgoingHead outgoing(memory_);
+  if (!forward_response(head, {}, outgoing)) return false;
+  out_.add(outgoing.slices());
+  return true;
+}
+
+std::optional<http::BodyForm> ClientStream::begin(const ResponseHead& head, bool coded) {
+  ResponseForwarding options;
+  options.client_minor_version = head_->minor_version();
+  // An answer before the whole request: the rest of that is not waited for.
+  options.client_keep_alive = !close_ && may_keep() && body_.done();
+  OutgoingHead outgoing(memory_);
+  const auto forwarded = forward_response(head, options, outgoing);
+  if (!forwarded) return std::nullopt;
+  close_ = close_ || forwarded->close;
+  linger_ = linger_ || !body_.done();
+  ends_by_close_ =
+      forwarded->close &&
+      (forwarded->body == BodyRelay::dechunk ||
+       (forwarded->body == BodyRelay::verbatim && head.body() == BodyKind::until_close));
+  out_.add(outgoing.slices());
+  const bool chunks = forwarded->body == BodyRelay::verbatim && head.body() == BodyKind::chunked;
+  writer_.begin(forwarded->body == BodyRelay::enchunk || (chunks && !coded));
+  return chunks && coded ? http::BodyForm::coded : http::BodyForm::payload;
+}
+
+void ClientStream::answer(const http::OwnAnswer& answer) {
+  if (!skip_body()) close_after(true);
+  if (!may_keep()) close_ = true;
+  const auto number = [this](std::size_t value) {
+    std::array<char, 20> digits;
+    own_.append(digits.begin(), std::to_chars(digits.begin(), digits.end(), value).ptr);
+  };
+  own_.assign("HTTP/1.1 ");
+  number(static_cast<std::size_t>(answer.status));
+  own_.append(" ").append(http::reason_phrase(answer.status));
+  own_.append("\r\nDate: ").append(http::date_now()).append("\r\n");
+  for (const ExtraField& field : answer.fields)
+    own_.append(field.name).append(": ").append(field.value).append("\r\n");
+  own_.append("Content-Length: ");
+  number(answer.body.size());
+  own_.append(close_ ? "\r\nConnection: close\r\n\r\n" : "\r\n\r\n");
+  if (head_ == nullptr || head_->method() != Method::head) own_.append(answer.body);
+  // An interim answer may still be in the outbox; it stays before this one.
+  out_.add(own_);
+}
+
+void ClientStream::close_after(bool linger) {
+  close_ = true;
+  linger_ = linger_ || linger;
+}
+
+// --- ends
+
+Client ClientStream::take_client(std::string& early) {
+  early.assign(connection_->input().substr(head_size_));
+  return connection_->take_client();
+}
+
+After ClientStream::after(http::Ending ending) const {
+  switch (ending) {
+    case http::Ending::complete:
+      if (!close_ && may_keep()) return After::keep_alive;
+      return linger_ ? After::linger : After::close;
+    case http::Ending::cut_short:
+      return ends_by_close_ ? After::reset : After::close;
+    case http::Ending::gone:
+      break;
+  }
+  return After::close;
+}
+
+void ClientStream::ended(http::Ending ending) {
+  const RefPtr<Connection> guard(connection_);
+  guard->exchange_ended(after(ending), body_at_);
+}
+
+void ClientStream::taken() {
+  const RefPtr<Connection> guard(connection_);
+  guard->exchange_ended(After::gone, body_at_);
+}
+
+}  // namespace sluice::gateway::http1

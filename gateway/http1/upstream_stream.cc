@@ -1,0 +1,215 @@
+#include "gateway/http1/upstream_stream.h"
+
+#include <cstring>
+
+#include "gateway/worker.h"
+
+namespace sluice::gateway::http1 {
+
+using http::Part;
+using http::Piece;
+
+UpstreamStream::UpstreamStream(Worker& worker) : worker_(worker) {}
+
+std::expected<http::UpstreamStreamPtr, ConnectFailure> UpstreamStream::open(
+    Worker& worker, const Attempt& attempt, const policy::IpAddress& client, bool fresh,
+    http::UpstreamEvents& events) {
+  auto stream = worker.http1_upstreams().take(worker);
+  stream->reset();
+  stream->events_ = &events;
+  if (!fresh) stream->connection_ = worker.upstreams().take_idle(attempt, client);
+  if (!stream->connection_) {
+    auto connection = worker.upstreams().connect(attempt, client, *stream);
+    if (!connection) {
+      worker.http1_upstreams().give_back(std::move(stream));
+      return std::unexpected(connection.error());
+    }
+    stream->connection_ = std::move(*connection);
+  }
+  if (stream->connected()) stream->connection_->set_user(stream.get());
+  return http::UpstreamStreamPtr(stream.release());
+}
+
+void UpstreamStream::reset() {
+  parser_.reset();
+  body_.begin(BodyKind::none, 0, BodyRelay::none);
+  out_.clear();
+  begin_ = end_ = 0;
+  bytes_in_ = bytes_out_ = 0;
+  drained_ = have_head_ = send_broken_ = false;
+  ended_ = End::none;
+  failure_ = {};
+}
+
+void UpstreamStream::release(bool whole) {
+  std::unique_ptr<UpstreamStream> self(this);
+  // Bytes behind the answer must never be another client's: then the connection is closed.
+  const bool keep = whole && have_head_ && response_.keep_alive() && body_.done() && out_.empty() &&
+                    begin_ == end_ && !send_broken_ && ended_ == End::none;
+  if (connection_) connection_->set_user(nullptr);
+  if (keep) {
+    worker_.upstreams().give_back(std::move(connection_));
+  } else if (connection_) {
+    connection_->close();
+  }
+  connection_ = nullptr;
+  worker_.buffers().give_back(std::move(buffer_));
+  worker_.http1_upstreams().give_back(std::move(self));
+}
+
+// --- events of the connection
+
+void UpstreamStream::on_connected(UpstreamConnection& /*connection*/) {
+  connection_->set_user(this);
+  events_->on_upstream_connected();
+}
+
+void UpstreamStream::on_connect_failed(UpstreamConnection& /*connection*/,
+                                       const ConnectFailure& failure) {
+  events_->on_upstream_connect_failed(failure);
+}
+
+void UpstreamStream::on_upstream_readable() {
+  drained_ = false;
+  events_->on_upstream_readable();
+}
+
+void UpstreamStream::on_upstream_writable() {
+  events_->on_upstream_writable();
+}
+
+// --- the request
+
+std::optional<http::BodyForm> UpstreamStream::begin(const RequestHead& head,
+                                                    const RequestForwarding& options, bool coded) {
+  context_ = {head.method(), !head.upgrade().empty()};
+  OutgoingHead outgoing(memory_);
+  if (!forward_request(head, options, outgoing)) return std::nullopt;
+  out_.clear();
+  out_.add(outgoing.slices());
+  const bool chunks = head.body() == BodyKind::chunked;
+  writer_.begin(chunks && !coded);
+  return chunks && coded ? http::BodyForm::coded : http::BodyForm::payload;
+}
+
+Flush UpstreamStream::flush() {
+  const Flush result = connection_->transport().write(out_, bytes_out_);
+  if (result == Flush::failed) {
+    send_broken_ = true;
+    out_.clear();
+  }
+  return result;
+}
+
+// --- the answer
+
+Piece UpstreamStream::next() {
+  if (!have_head_) return next_head();
+  if (body_.done()) return {Part::end};
+  if (begin_ == end_) return next_at_end();
+  const BodyReader::Step step = body_.step(received());
+  begin_ += step.consumed;
+  if (step.failed) return fail(reason(body_.error()));
+  if (step.consumed == 0) return next_at_end();
+  return {Part::data, step.forward};
+}
+
+Piece UpstreamStream::next_head() {
+  if (begin_ == end_) return next_at_end();
+  switch (parser_.parse(received(), context_, response_)) {
+    case Progress::need_more:
+      return next_at_end();
+    case Progress::failed:
+      return fail(reason(parser_.error()));
+    case Progress::complete:
+      break;
+  }
+  begin_ += response_.size();
+  if (response_.interim()) {
+    parser_.reset();
+  } else {
+    have_head_ = true;
+  }
+  return {Part::head};
+}
+
+// Nothing more of the message is here: what then depends on whether more can come.
+Piece UpstreamStream::next_at_end() {
+  switch (ended_) {
+    case End::none:
+      return {Part::none};
+    case End::full:
+      return fail("upstream's trailers too large");
+    case End::broken:
+      return fail(have_head_ ? "upstream reset in the body" : "upstream reset in the head");
+    case End::closed:
+      break;
+  }
+  if (!have_head_) return fail("upstream closed within the head");
+  if (!body_.end_of_input()) return fail("upstream closed within the body");
+  return {Part::end};
+}
+
+Piece UpstreamStream::fail(std::string_view why) {
+  failure_ = why;
+  return {Part::failed};
+}
+
+void UpstreamStream::take_body(http::BodyForm form) {
+  const bool coded = form == http::BodyForm::coded;
+  body_.begin(response_.body(), response_.content_length(),
+              coded ? BodyRelay::verbatim : BodyRelay::dechunk);
+}
+
+ReadResult UpstreamStream::read() {
+  if (drained_) {
+    if (begin_ == end_) worker_.buffers().give_back(std::move(buffer_));
+    return ReadResult::again;
+  }
+  make_room();
+  const std::size_t room = Buffer::kSize - end_;
+  if (room == 0) {
+    ended_ = End::full;
+    return ReadResult::data;
+  }
+  const Received got = connection_->transport().read({buffer_->bytes + end_, room});
+  switch (got.result) {
+    case ReadResult::data:
+      end_ += got.bytes;
+      bytes_in_ += got.bytes;
+      // Less than there was room for: the wait, which looks before it sleeps, finds what came
+      // since.
+      drained_ = got.drained;
+      return ReadResult::data;
+    case ReadResult::again:
+    case ReadResult::full:
+      if (begin_ == end_) worker_.buffers().give_back(std::move(buffer_));
+      return ReadResult::again;
+    case ReadResult::eof:
+      ended_ = End::closed;
+      break;
+    case ReadResult::failed:
+      ended_ = End::broken;
+      break;
+  }
+  return bytes_in_ == 0 ? got.result : ReadResult::data;
+}
+
+void UpstreamStream::make_room() {
+  if (!buffer_) buffer_ = worker_.buffers().take();
+  if (begin_ == end_) {
+    begin_ = end_ = 0;
+  } else if (end_ == Buffer::kSize && begin_ > 0) {
+    std::memmove(buffer_->bytes, buffer_->bytes + begin_, end_ - begin_);
+    end_ -= begin_;
+    begin_ = 0;
+  }
+}
+
+UpstreamConnectionPtr UpstreamStream::take_connection(std::string& early) {
+  early.assign(received());
+  connection_->set_user(nullptr);
+  return std::move(connection_);
+}
+
+}  // namespace sluice::gateway::http1

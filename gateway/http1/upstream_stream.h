@@ -1,0 +1,91 @@
+// The upstream's side of an exchange over HTTP/1.1: it has a connection for itself as long as it
+// lives.
+#pragma once
+
+#include <array>
+
+#include "gateway/buffer.h"
+#include "gateway/http/stream.h"
+#include "gateway/http1/body.h"
+#include "gateway/http1/body_writer.h"
+#include "gateway/upstream/upstream_worker.h"
+
+namespace sluice::gateway {
+class Worker;
+}
+
+namespace sluice::gateway::http1 {
+
+class UpstreamStream final : public http::UpstreamStream,
+                             private ConnectHandler,
+                             private UpstreamUser {
+ public:
+  explicit UpstreamStream(Worker& worker);
+  ~UpstreamStream() override = default;
+
+  // On a pooled connection unless `fresh`, else on a new one.
+  static std::expected<http::UpstreamStreamPtr, ConnectFailure> open(
+      Worker& worker, const Attempt& attempt, const policy::IpAddress& client, bool fresh,
+      http::UpstreamEvents& events);
+
+  bool connected() const override {
+    return connection_->state() == UpstreamConnection::State::in_use;
+  }
+  bool reused() const override { return connection_->reused(); }
+  std::chrono::nanoseconds connect_time() const override { return connection_->connect_time(); }
+
+  std::optional<http::BodyForm> begin(const RequestHead& head, const RequestForwarding& options,
+                                      bool coded) override;
+  void add(std::string_view data) override { writer_.add(out_, data); }
+  void finish(std::string_view trailers) override { writer_.finish(out_, trailers); }
+  Flush flush() override;
+  void want_write() override { connection_->want_write(); }
+
+  http::Piece next() override;
+  ReadResult read() override;
+  void want_read() override { connection_->want_read(); }
+  bool gives_coded() const override { return response_.body() == BodyKind::chunked; }
+  std::string_view trailers() const override { return body_.trailers(); }
+  void take_body(http::BodyForm form) override;
+  std::string_view failure() const override { return failure_; }
+
+  UpstreamConnectionPtr take_connection(std::string& early) override;
+  void release(bool whole) override;
+
+ private:
+  enum class End : std::uint8_t { none, closed, broken, full };
+
+  void on_connected(UpstreamConnection& connection) override;
+  void on_connect_failed(UpstreamConnection& connection, const ConnectFailure& failure) override;
+  void on_upstream_readable() override;
+  void on_upstream_writable() override;
+
+  std::string_view received() const {
+    return {buffer_ ? buffer_->bytes + begin_ : nullptr, end_ - begin_};
+  }
+  http::Piece next_head();
+  http::Piece next_at_end();
+  http::Piece fail(std::string_view why);
+  void make_room();
+  void reset();
+
+  Worker& worker_;
+  http::UpstreamEvents* events_ = nullptr;
+  UpstreamConnectionPtr connection_;
+  BodyWriter writer_;
+  std::array<char, 2048> memory_;  // what of the request's head is new
+
+  ResponseContext context_;
+  ResponseParser parser_;
+  BodyReader body_;
+  BufferPtr buffer_;  // what came; none while nothing is there
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+  bool drained_ = false;    // the last read emptied the socket
+  bool have_head_ = false;  // the final one
+  bool send_broken_ = false;
+  End ended_ = End::none;
+  std::string_view failure_;
+};
+
+}  // namespace sluice::gateway::http1
