@@ -10,8 +10,11 @@ build=(ca-certificates clang-14 cmake g++ make ninja-build pkg-config bpftool
   libboost1.81-dev libbpf-dev libelf-dev libmnl-dev libnftnl-dev libre2-dev libssl-dev libyaml-cpp-dev
   libcap-dev prometheus-cpp-dev zlib1g-dev)
 demo=(curl iproute2 iputils-ping nftables nginx-light procps util-linux prometheus)
-tests=(libgtest-dev libgmock-dev libclang-rt-14-dev python3 python3-pytest git)
+tests=(libgtest-dev libgmock-dev libclang-rt-14-dev python3 python3-pytest python3-yaml git)
 bench=(libbenchmark-dev libnginx-mod-stream haproxy nghttp2-client wrk python3)
+
+# For what is rendered for Kubernetes; a Node.js from elsewhere serves as well.
+command -v npm >/dev/null || tests+=(nodejs npm)
 
 case ${1:-build} in
   build) wanted=("${build[@]}") ;;

@@ -1,0 +1,4 @@
+{{- define "sluice.selector" -}}
+app.kubernetes.io/name: sluice
+app.kubernetes.io/component: gateway
+{{- end }}
