@@ -5,7 +5,6 @@
 #include <map>
 #include <mutex>
 #include <random>
-#include <sys/resource.h>
 #include <thread>
 #include <unistd.h>
 
@@ -17,9 +16,7 @@
 #include "gateway/http1/parse_error.h"
 #include "gateway/log.h"
 #include "gateway/metrics.h"
-#include "gateway/metrics_sources.h"
 #include "gateway/status.h"
-#include "gateway/upstream/connector.h"
 #include "gateway/upstream/health_checker.h"
 #include "gateway/upstream/registry.h"
 #include "gateway/worker.h"
@@ -40,13 +37,6 @@ std::vector<std::string> parse_error_names() {
   constexpr auto kLast = static_cast<int>(http1::ParseError::forwarded_head_too_large);
   for (int i = 0; i <= kLast; ++i)
     names.emplace_back(http1::name(static_cast<http1::ParseError>(i)));
-  return names;
-}
-
-std::vector<std::string> connect_error_names() {
-  std::vector<std::string> names;
-  for (int i = 0; i <= static_cast<int>(ConnectError::other); ++i)
-    names.emplace_back(name(static_cast<ConnectError>(i)));
   return names;
 }
 
@@ -76,20 +66,14 @@ void close_socket(const ListenerSocket& socket) {
 // The loads of listeners by name, for all workers; they are never forgotten, since names are few.
 class ListenerLoads {
  public:
-  ListenerLoads() {
-    rlimit descriptors{};
-    ::getrlimit(RLIMIT_NOFILE, &descriptors);
-    budget_->allowed = connections_allowed(descriptors.rlim_cur);
-  }
   std::shared_ptr<ListenerLoad> of(const std::string& name) const {
     const std::scoped_lock lock(mutex_);
     auto& load = loads_[name];
-    if (!load) load = std::make_shared<ListenerLoad>(budget_);
+    if (!load) load = std::make_shared<ListenerLoad>();
     return load;
   }
 
  private:
-  std::shared_ptr<ConnectionBudget> budget_ = std::make_shared<ConnectionBudget>();
   mutable std::mutex mutex_;
   mutable std::map<std::string, std::shared_ptr<ListenerLoad>> loads_;
 };
@@ -150,17 +134,9 @@ class GatewayImpl final : public Gateway {
   explicit GatewayImpl(GatewayOptions options)
       : options_(std::move(options)),
         control_(options_.control),
-        metrics_({.workers = options_.workers,
-                  .parse_errors = parse_error_names(),
-                  .connect_errors = connect_error_names()}),
+        metrics_({.workers = options_.workers, .parse_errors = parse_error_names()}),
         limits_(random_key()),
-        bans_(random_key()) {
-    metrics_.add_source(process_samples);
-    metrics_.add_collector([this](MetricsPage& page) {
-      collect_clusters(*clusters_.current(), page);
-      if (access_log_) collect_access_log(*access_log_, page);
-    });
-  }
+        bans_(random_key()) {}
 
   ~GatewayImpl() override {
     *alive_ = false;

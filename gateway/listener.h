@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -11,7 +12,6 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 
-#include "gateway/connection_budget.h"
 #include "gateway/gateway.h"
 #include "gateway/metrics_counters.h"
 #include "gateway/refcounted.h"
@@ -24,13 +24,9 @@ namespace sluice::gateway {
 
 class Worker;
 
-// Open connections of a listener over all workers and ways, against its max_connections, and of the
-// whole process against its descriptors.
+// Open connections of a listener over all workers and ways, against its max_connections.
 struct ListenerLoad {
-  explicit ListenerLoad(std::shared_ptr<ConnectionBudget> of_process)
-      : budget(std::move(of_process)) {}
   std::atomic<std::uint32_t> open{0};
-  const std::shared_ptr<ConnectionBudget> budget;
 };
 
 // Its worker's thread only. Lives as long as its last connection.
@@ -68,10 +64,8 @@ class Listener : public RefCounted<Listener> {
   void wait();
   void on_acceptable();
   bool accept_one();  // false: wait, or paused
-  bool may_accept();  // false: paused
-  void pause();
-  void pause_for_resources(std::string_view what);
-  void backlog_is_empty();
+  void accept_failed(int error);
+  void pause(std::chrono::milliseconds time);
   void on_pause_over();
 
   Worker& worker_;
@@ -87,10 +81,8 @@ class Listener : public RefCounted<Listener> {
   bool gone_ = false;
   bool waiting_ = false;
   bool accepting_ = false;
-  bool full_ = false;       // at max_connections, or the budget used up, when it last looked
-  bool starving_ = false;   // paused for want of descriptors, and not through the backlog since
-  bool said_so_ = false;    // … and logged
-  SteadyTime last_said_{};  // at most once a minute
+  bool full_ = false;  // at max_connections when it last looked
+  std::chrono::steady_clock::time_point shortage_said_{};
   WheelTimer pause_ = WheelTimer::calling<&Listener::on_pause_over>(this);
   HandlerMemory memory_;
 };

@@ -12,9 +12,6 @@
 
 namespace sluice::gateway {
 
-class MetricsPage;
-struct MetricsState;
-
 // The named things of one policy; the order is the caller's, and MetricSlots has the same.
 struct MetricsLayout {
   struct Route {
@@ -44,15 +41,16 @@ struct MetricSlots {
   std::vector<LimitSlot> limits;
 };
 
+enum class EndpointState : std::uint8_t { unknown, healthy, unhealthy, ejected };
+
 struct MetricsOptions {
   std::uint32_t workers = 1;
-  // Names of the reasons of WorkerMetrics::parse_error (at most kMaxReasons) and
-  // upstream_connect_failed (at most kMaxConnectErrors).
-  std::vector<std::string> parse_errors = {};
-  std::vector<std::string> connect_errors = {};
+  std::vector<std::string>
+      parse_errors;  // names of WorkerMetrics::parse_error's reasons, at most kMaxReasons
 };
 
-// Control thread only, but worker(), whose result belongs to its worker.
+// Control thread only, but worker() whose result belongs to its worker, and set_endpoint_state()
+// (any thread).
 class Metrics {
  public:
   explicit Metrics(MetricsOptions options);
@@ -65,18 +63,19 @@ class Metrics {
   // 65,536 objects of a kind.
   std::shared_ptr<const MetricSlots> begin_generation(const MetricsLayout& layout);
 
+  void set_endpoint_state(EndpointSlot endpoint, EndpointState state);
   void reload_ended(bool successful);
   void set_policy_generation(const std::string& layer,
                              std::uint64_t generation);  // "gateway", "kernel"
 
-  // Called for each page: what is known elsewhere and not counted by workers.
+  // Called for each page: samples of the kernel's side, dropped log records and so on.
   void add_source(std::function<std::vector<MetricSample>()> source);
-  void add_collector(std::function<void(MetricsPage&)> collector);
 
   std::string text() const;
 
  private:
-  std::unique_ptr<MetricsState> state_;
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 // This process: CPU time, memory, descriptors, start time, under Prometheus' usual `process_…`

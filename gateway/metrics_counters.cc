@@ -26,7 +26,7 @@ void ListenerCounters::reset() {
   reset_all(opened);
   reset_all(closed);
   reset_all(parse_errors);
-  reset_each(full_pauses, resource_pauses, bytes_in, bytes_out, requests_begun, requests_ended);
+  reset_each(refused, accept_pauses, bytes_in, bytes_out, requests_begun, requests_ended);
 }
 
 void RouteCounters::reset() {
@@ -35,17 +35,14 @@ void RouteCounters::reset() {
 }
 
 void UpstreamCounters::reset() {
-  reset_all(parse_errors);
   reset_each(retries, retries_refused, no_endpoint, connections_refused);
 }
 
 void EndpointCounters::reset() {
   reset_all(requests);
-  reset_all(connect_failures);
-  reset_all(failures);
-  reset_each(requests_begun, requests_ended, connections_opened, connections_reused,
-             connections_stale, bytes_sent, bytes_received, ejections, retransmits, connect,
-             first_byte, round_trip, origin);
+  reset_each(requests_begun, requests_ended, connections_opened, connections_closed,
+             connect_failures, connections_reused, bytes_sent, bytes_received, ejections, connect,
+             first_byte);
 }
 
 void LimitCounters::reset() {

@@ -108,8 +108,7 @@ void TcpSession::connect_failed(const ConnectFailure& failure) {
   const Outcome outcome = !blames_endpoint(failure.reason)            ? Outcome::neutral
                           : failure.reason == ConnectError::timed_out ? Outcome::connect_timeout
                                                                       : Outcome::connect_failure;
-  worker_.metrics().upstream_connect_failed(endpoint_slot_,
-                                            static_cast<std::size_t>(failure.reason));
+  worker_.metrics().upstream_connect_failed(endpoint_slot_);
   end_attempt(outcome);
   if (!blames_endpoint(failure.reason) || !may_retry() ||
       !cluster_->state().retries().try_begin_retry(cluster_->config().retry.budget_percent)) {

@@ -309,7 +309,6 @@ std::vector<Sample> PinnedGuard::samples() const {
                        .bans_capacity = static_cast<double>(bans_.capacity()),
                        .bans_refused = static_cast<double>(maps_->state()->refused_bans),
                        .bans_not_inserted = static_cast<double>(bans_.not_inserted()),
-                       .sockets_closed = 0,
                        .generation = generation(),
                        .attached = {}};
   for (const auto& [index, entry] : attachment_.list())

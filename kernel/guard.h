@@ -24,23 +24,6 @@ enum class GuardAttach : std::uint8_t {
   clsact,
 };
 
-// One dropped packet, or one that an auditing rule would have dropped; sampled (at most about 100 a
-// second and CPU while somebody reads them).
-struct DropEvent {
-  std::chrono::nanoseconds when{};  // CLOCK_MONOTONIC
-  std::string reason;               // "rule", "limit", "ban", "source_syn", "service_syn"
-  std::string rule;                 // the first that decided, of reasons "rule" and "limit"
-  Prefix from;                      // hosts
-  Prefix to;
-  int protocol = -1;   // -1: not known
-  int from_port = -1;  // -1: the packet has none
-  int to_port = -1;
-  unsigned interface_index = 0;
-  bool egress = false;
-  bool audit = false;  // it passed
-  std::uint32_t bytes = 0;
-};
-
 class Guard {
  public:
   // Takes over what an earlier keeper left pinned in `pins` (rules in force, counters, bans,

@@ -125,8 +125,6 @@ std::vector<Sample> guard_samples(const GuardNumbers& numbers) {
              "Bans that the policy allows (bans.max)");
   page.counter("sluice_guard_bans_refused_total", {}, numbers.bans_refused,
                "Bans refused: the source is protected, the table full, or a ninth prefix length");
-  page.counter("sluice_guard_banned_sockets_closed_total", {}, numbers.sockets_closed,
-               "Open connections of banned sources that were closed");
   page.gauge("sluice_guard_generation", {}, static_cast<double>(numbers.generation),
              "Generation of the rules in force");
   for (const auto& [interface, entry] : numbers.attached) {

@@ -17,7 +17,6 @@ struct GuardNumbers {
   double bans_capacity = 0;
   double bans_refused = 0;
   double bans_not_inserted = 0;
-  double sockets_closed = 0;
   std::uint64_t generation = 0;
   std::vector<std::pair<std::string, std::string>> attached;  // interface, entry
 };

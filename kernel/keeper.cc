@@ -70,6 +70,10 @@ class KeeperImpl final : public Keeper {
   Result<bool> unban(const Prefix& source) override { return guard_->unban(source); }
   std::vector<Ban> bans() const override { return guard_->bans(); }
   std::vector<RuleCounter> rule_counters() const override { return guard_->rule_counters(); }
+  void poll_drops(const std::function<void(const DropEvent&)>& receive) override {
+    guard_->poll_events(receive);
+  }
+  std::uint64_t unreported_drops() const override { return guard_->unreported_events(); }
   std::vector<Sample> samples() const override;
   std::uint64_t generation() const override { return generation_; }
 

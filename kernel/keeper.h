@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <expected>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -46,6 +47,23 @@ struct Ban {
   std::uint64_t packets = 0;  // dropped so far
   std::uint64_t bytes = 0;
   std::string reason;
+};
+
+// One dropped packet, or one that an auditing rule would have dropped; sampled (at most about 100 a
+// second and CPU while somebody reads them).
+struct DropEvent {
+  std::chrono::nanoseconds when{};  // CLOCK_MONOTONIC
+  std::string reason;               // "rule", "limit", "ban", "source_syn", "service_syn"
+  std::string rule;                 // the first that decided, of reasons "rule" and "limit"
+  Prefix from;                      // hosts
+  Prefix to;
+  int protocol = -1;   // -1: not known
+  int from_port = -1;  // -1: the packet has none
+  int to_port = -1;
+  unsigned interface_index = 0;
+  bool egress = false;
+  bool audit = false;  // it passed
+  std::uint32_t bytes = 0;
 };
 
 // One exported number, in Prometheus' terms.
@@ -90,8 +108,12 @@ class Keeper {
   virtual std::vector<Ban> bans() const = 0;
 
   virtual std::vector<RuleCounter> rule_counters() const = 0;
-  virtual std::vector<Sample> samples() const = 0;  // for the metrics page
-  virtual std::uint64_t generation() const = 0;     // of the plan in force; 0: none
+  // A sample of the packets dropped since the last call; the first one switches it on, and it ends
+  // five seconds after the last.
+  virtual void poll_drops(const std::function<void(const DropEvent&)>& receive) = 0;
+  virtual std::uint64_t unreported_drops() const = 0;  // that the sample left out, so far
+  virtual std::vector<Sample> samples() const = 0;     // for the metrics page
+  virtual std::uint64_t generation() const = 0;        // of the plan in force; 0: none
 
   // Takes interception away (new connections flow straight; those proxied go on until the process
   // ends).

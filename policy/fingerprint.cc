@@ -136,12 +136,16 @@ class Writer {
     unordered(value.from_ports);
     unordered(value.to_ports);
   }
+  void add(const PacketRate& value) { all(value.count, value.period, value.burst); }
   void add(const GuardRule& value) {
-    all(value.name, value.match, value.except, value.protocol, value.action);
+    all(value.name, value.match, value.except, value.protocol, value.action, value.rate,
+        value.direction, value.interfaces.has_value(), value.mode);
+    unordered(value.interfaces.value_or(std::vector<std::string>{}));
   }
   void add(const GuardConfig& value) {
     unordered(value.interfaces);
-    all(value.attach, value.first, value.rules);  // the first matching rule is the one reported
+    all(value.attach, value.first, value.mode, value.source_syn, value.service_syn,
+        value.rules);  // the first matching rule is the one reported
   }
   void add(const MetricsConfig& value) {
     all(value.bind);

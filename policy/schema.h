@@ -78,8 +78,11 @@ inline constexpr std::array<std::string_view, 1> kLimitActionWords{"reject"};
 inline constexpr std::array<std::string_view, 1> kLimitScopeWords{"per_node"};
 inline constexpr std::array<std::string_view, 1> kBanActionWords{"drop"};
 inline constexpr std::array<std::string_view, 2> kBanModeWords{"enforce", "audit"};
-inline constexpr std::array<std::string_view, 2> kGuardActionWords{"drop", "count"};
-inline constexpr std::array<std::string_view, 1> kGuardAttachWords{"tc"};
+inline constexpr std::array<std::string_view, 3> kGuardActionWords{"drop", "count",
+                                                                  "limit"};
+inline constexpr std::array<std::string_view, 3> kGuardAttachWords{"tc", "xdp", "xdp-generic"};
+inline constexpr std::array<std::string_view, 3> kGuardDirectionWords{"ingress", "egress", "both"};
+inline constexpr std::array<std::string_view, 2> kGuardModeWords{"enforce", "audit"};
 inline constexpr std::array<std::string_view, 2> kGuardPositionWords{"first", "last"};
 inline constexpr std::array<std::string_view, 3> kLogFormatWords{"json", "text", "none"};
 inline constexpr std::string_view kOriginalDestination = "original_destination";

@@ -173,6 +173,32 @@ void check_protocol(const GuardRule& rule, Reporter& reporter) {
   }
 }
 
+void check_action(const GuardRule& rule, Reporter& reporter) {
+  const std::string named = "guard rule `" + rule.name + "`";
+  if (rule.action == GuardAction::limit && (!rule.rate || rule.rate->count == 0)) {
+    reporter.error(rule.where, named + " limits without a rate", "add `rate: 1000/s`");
+  }
+  if (rule.action != GuardAction::limit && rule.rate) {
+    reporter.error(rule.where, named + " has a rate that does nothing",
+                   "add `action: limit`, or remove the rate");
+  }
+}
+
+// What the place in the kernel cannot do is refused, never done elsewhere.
+void check_attach(const GuardConfig& guard, Reporter& reporter) {
+  if (guard.attach == GuardAttach::tc) return;
+  if (!guard.first) {
+    reporter.error(guard.where, "guard: position has no meaning with XDP",
+                   "XDP comes before every TC program; use `attach: tc` to stand behind them");
+  }
+  for (const GuardRule& rule : guard.rules) {
+    if (rule.direction == GuardDirection::ingress) continue;
+    reporter.error(rule.where,
+                   "guard rule `" + rule.name + "` looks at packets that go out, and XDP sees none",
+                   "use `attach: tc`, or `direction: ingress`");
+  }
+}
+
 void warn_of_protected(const GuardRule& rule, const Protect& protect, Reporter& reporter) {
   if (rule.action != GuardAction::drop) return;
   for (const ProtectFrom& from : protect.from) {
@@ -204,6 +230,7 @@ void check_interception(const Config& config, Reporter& reporter) {
 
 void check_guard(const Config& config, Reporter& reporter) {
   if (!config.guard) return;
+  check_attach(*config.guard, reporter);
   std::map<std::string_view, const GuardRule*> by_name;
   for (const GuardRule& rule : config.guard->rules) {
     const auto [other, fresh] = by_name.emplace(rule.name, &rule);
@@ -221,6 +248,7 @@ void check_guard(const Config& config, Reporter& reporter) {
                          "` never matches: `from` and `to` have no IP version in common");
     }
     check_protocol(rule, reporter);
+    check_action(rule, reporter);
     warn_of_protected(rule, config.protect, reporter);
   }
 }

@@ -78,32 +78,69 @@ std::expected<std::string, AdminError> receive_all(int fd, Clock::time_point dea
   }
 }
 
+std::expected<OwnedFd, AdminError> connect_admin(const std::string& socket_path) {
+  sockaddr_un address{};
+  if (socket_path.size() >= sizeof address.sun_path)
+    return failure(AdminError::Kind::failed, socket_path + ": too long for a Unix socket");
+  OwnedFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, socket_path.c_str(), socket_path.size() + 1);
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return connect_failure(socket_path, errno);
+  return fd;
+}
+
+std::expected<json::object, AdminError> parse_object(const std::string& text) {
+  boost::system::error_code error;
+  json::value response = json::parse(text, error);
+  if (error || !response.is_object())
+    return failure(AdminError::Kind::failed, text.empty()
+                                                 ? "sluice closed the connection without an answer"
+                                                 : "the answer is not JSON");
+  return std::move(response.as_object());
+}
+
 }  // namespace
 
 std::expected<json::object, AdminError> ask_admin(const std::string& socket_path,
                                                   const json::object& request,
                                                   std::chrono::milliseconds timeout) {
-  sockaddr_un address{};
-  if (socket_path.size() >= sizeof address.sun_path)
-    return failure(AdminError::Kind::failed, socket_path + ": too long for a Unix socket");
   const auto deadline = Clock::now() + timeout;
-  const OwnedFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, socket_path.c_str(), socket_path.size() + 1);
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-    return connect_failure(socket_path, errno);
-
-  if (auto sent = send_all(fd.get(), json::serialize(request) + "\n", deadline); !sent)
+  const auto fd = connect_admin(socket_path);
+  if (!fd) return std::unexpected(fd.error());
+  if (auto sent = send_all(fd->get(), json::serialize(request) + "\n", deadline); !sent)
     return std::unexpected(sent.error());
-  auto text = receive_all(fd.get(), deadline);
+  auto text = receive_all(fd->get(), deadline);
   if (!text) return std::unexpected(text.error());
-  boost::system::error_code error;
-  json::value response = json::parse(*text, error);
-  if (error || !response.is_object())
-    return failure(AdminError::Kind::failed, text->empty()
-                                                 ? "sluice closed the connection without an answer"
-                                                 : "the answer is not JSON");
-  return std::move(response.as_object());
+  return parse_object(*text);
+}
+
+std::expected<void, AdminError> follow_admin(
+    const std::string& socket_path, const json::object& request,
+    const std::function<bool(const json::object&)>& on_line) {
+  const auto fd = connect_admin(socket_path);
+  if (!fd) return std::unexpected(fd.error());
+  const auto deadline = Clock::now() + std::chrono::seconds(5);
+  if (auto sent = send_all(fd->get(), json::serialize(request) + "\n", deadline); !sent)
+    return std::unexpected(sent.error());
+  std::string text;
+  char buffer[64 * 1024];
+  for (;;) {
+    const ssize_t size = ::recv(fd->get(), buffer, sizeof buffer, 0);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0)
+      return failure(AdminError::Kind::failed, std::string("receiving: ") + std::strerror(errno));
+    if (size == 0) return {};
+    text.append(buffer, static_cast<std::size_t>(size));
+    std::size_t begin = 0;
+    for (std::size_t end = 0; (end = text.find('\n', begin)) != std::string::npos;
+         begin = end + 1) {
+      const auto line = parse_object(text.substr(begin, end - begin));
+      if (!line) return std::unexpected(line.error());
+      if (!on_line(*line)) return {};
+    }
+    text.erase(0, begin);
+  }
 }
 
 }  // namespace sluice::gateway

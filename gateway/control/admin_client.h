@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <expected>
+#include <functional>
 #include <string>
 
 #include <boost/json.hpp>
@@ -20,5 +21,11 @@ struct AdminError {
 std::expected<boost::json::object, AdminError> ask_admin(const std::string& socket_path,
                                                          const boost::json::object& request,
                                                          std::chrono::milliseconds timeout);
+
+// Asks for a stream: each line goes to `on_line` until that says false or the
+// server ends it.
+std::expected<void, AdminError> follow_admin(
+    const std::string& socket_path, const boost::json::object& request,
+    const std::function<bool(const boost::json::object&)>& on_line);
 
 }  // namespace sluice::gateway

@@ -92,8 +92,12 @@ std::string admin_socket_path(const std::string& given) {
 }
 
 struct AdminServer::State : std::enable_shared_from_this<AdminServer::State> {
-  State(asio::io_context& context, Handler callback)
-      : io(context), acceptor(context), pause(context), handler(std::move(callback)) {}
+  State(asio::io_context& context, Handler callback, StreamHandler stream_callback)
+      : io(context),
+        acceptor(context),
+        pause(context),
+        handler(std::move(callback)),
+        streams(std::move(stream_callback)) {}
 
   class Session;
   void accept();
@@ -102,23 +106,35 @@ struct AdminServer::State : std::enable_shared_from_this<AdminServer::State> {
   stream_protocol::acceptor acceptor;
   asio::steady_timer pause;
   Handler handler;
+  StreamHandler streams;
   std::string path;
   struct stat identity{};
   std::size_t sessions = 0;
 };
 
-// One connection: reads a line (or all until the end), hands it on, writes the answer, closes.
-class AdminServer::State::Session : public std::enable_shared_from_this<Session> {
+// One connection: reads a line (or all until the end), hands it on, writes the answer, closes; or
+// writes lines until either side has enough.
+class AdminServer::State::Session : public AdminStream,
+                                    public std::enable_shared_from_this<Session> {
  public:
   Session(const std::shared_ptr<State>& server, stream_protocol::socket socket)
       : server_(server), socket_(std::move(socket)), timer_(server->io), buffer_(kMaxRequest) {
     ++server->sessions;
   }
-  ~Session() {
+  ~Session() override {
     if (const auto server = server_.lock()) --server->sessions;
   }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
+
+  bool open() const override { return socket_.is_open(); }
+  std::size_t backlog() const override { return text_.size() + queued_.size(); }
+  void send(const json::object& line) override {
+    if (!open()) return;
+    queued_ += json::serialize(line);
+    queued_ += '\n';
+    if (text_.empty()) write_queued();
+  }
 
   void start() {
     limit(kReadTimeout);
@@ -154,9 +170,36 @@ class AdminServer::State::Session : public std::enable_shared_from_this<Session>
     const json::value request = json::parse(text, error, {}, strict);
     if (error || !request.is_object())
       return respond(error_response("the request is not a JSON object"));
+    if (server->streams && server->streams(request.as_object(), shared_from_this()))
+      return wait_for_end();
     server->handler(request.as_object(), [self = shared_from_this()](json::object response) {
       self->respond(std::move(response));
     });
+  }
+
+  // Nothing more is expected of the other side but that it goes.
+  void wait_for_end() {
+    socket_.async_wait(stream_protocol::socket::wait_read,
+                       [weak = weak_from_this()](const boost::system::error_code&) {
+                         const auto self = weak.lock();
+                         if (!self) return;
+                         boost::system::error_code ignored;
+                         self->socket_.close(ignored);
+                       });
+  }
+
+  void write_queued() {
+    text_.swap(queued_);
+    limit(kWriteTimeout);
+    asio::async_write(
+        socket_, asio::buffer(text_),
+        [self = shared_from_this()](const boost::system::error_code& error, std::size_t) {
+          self->timer_.cancel();
+          self->text_.clear();
+          boost::system::error_code ignored;
+          if (error) self->socket_.close(ignored);
+          if (!error && !self->queued_.empty()) self->write_queued();
+        });
   }
 
   void respond(json::object response) {
@@ -178,7 +221,8 @@ class AdminServer::State::Session : public std::enable_shared_from_this<Session>
   stream_protocol::socket socket_;
   asio::steady_timer timer_;
   asio::streambuf buffer_;
-  std::string text_;
+  std::string text_;    // being written
+  std::string queued_;  // of a stream: after that
   bool responded_ = false;
 };
 
@@ -201,11 +245,11 @@ void AdminServer::State::accept() {
 }
 
 std::expected<std::unique_ptr<AdminServer>, std::string> AdminServer::listen(
-    asio::io_context& io, const std::string& path, Handler handler) {
+    asio::io_context& io, const std::string& path, Handler handler, StreamHandler streams) {
   if (!fits(path)) return failure(path, "the path is too long for a Unix socket (107 bytes)");
   if (auto made = make_place(path); !made) return std::unexpected(made.error());
 
-  auto state = std::make_shared<State>(io, std::move(handler));
+  auto state = std::make_shared<State>(io, std::move(handler), std::move(streams));
   state->path = path;
   boost::system::error_code error;
   state->acceptor.open(stream_protocol(), error);

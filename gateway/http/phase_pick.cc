@@ -54,8 +54,7 @@ void Exchange::on_upstream_connect_failed(const ConnectFailure& failure) {
 
 void Exchange::connect_failed(const ConnectFailure& failure) {
   drop_upstream();
-  worker_.metrics().upstream_connect_failed(endpoint_slot_,
-                                            static_cast<std::size_t>(failure.reason));
+  worker_.metrics().upstream_connect_failed(endpoint_slot_);
   if (!blames_endpoint(failure.reason)) {
     if (failure.reason == ConnectError::connection_limit) {
       worker_.metrics().breaker_open(config_->slots().upstreams[upstream_index_]);

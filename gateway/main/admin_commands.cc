@@ -104,26 +104,6 @@ json::object handle_bans(const kernel::Keeper& keeper) {
   return {{"ok", true}, {"bans", std::move(bans)}};
 }
 
-json::object handle_drops(const kernel::Keeper& keeper) {
-  json::array rules;
-  for (const auto& counter : keeper.rule_counters())
-    rules.push_back(
-        json::object{{"rule", counter.rule},
-                     {"action", counter.action == kernel::GuardAction::drop ? "drop" : "count"},
-                     {"packets", counter.packets},
-                     {"bytes", counter.bytes}});
-  std::uint64_t packets = 0;
-  std::uint64_t bytes = 0;
-  const auto bans = keeper.bans();
-  for (const auto& ban : bans) {
-    packets += ban.packets;
-    bytes += ban.bytes;
-  }
-  return {{"ok", true},
-          {"rules", std::move(rules)},
-          {"bans", json::object{{"entries", bans.size()}, {"packets", packets}, {"bytes", bytes}}}};
-}
-
 std::uint64_t network_namespace() {
   struct stat status{};
   return ::stat("/proc/self/ns/net", &status) == 0 ? status.st_ino : 0;

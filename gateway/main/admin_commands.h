@@ -42,7 +42,6 @@ void handle_reload(PolicyReloader& reloader, const AdminCommands::Respond& respo
 boost::json::object handle_ban(kernel::Keeper& keeper, const boost::json::object& request);
 boost::json::object handle_unban(kernel::Keeper& keeper, const boost::json::object& request);
 boost::json::object handle_bans(const kernel::Keeper& keeper);
-boost::json::object handle_drops(const kernel::Keeper& keeper);
 
 // The inode of this process's network namespace: two processes with the same one share what is in
 // the kernel.

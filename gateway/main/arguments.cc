@@ -16,9 +16,14 @@ std::expected<Arguments, std::string> Arguments::parse(std::span<const std::stri
       continue;
     }
     if (only_words || !word.starts_with("--")) {
-      if (!only_words && word.size() > 1 && word.starts_with('-'))
+      if (only_words || word.size() < 2 || !word.starts_with('-')) {
+        out.words_.emplace_back(word);
+        continue;
+      }
+      const auto flag = std::ranges::find(options, word[1], &OptionSpec::letter);
+      if (word.size() > 2 || flag == options.end())
         return std::unexpected("unknown option " + std::string(word));
-      out.words_.emplace_back(word);
+      out.values_.insert_or_assign(std::string(flag->name), "");
       continue;
     }
     word.remove_prefix(2);

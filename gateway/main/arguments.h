@@ -15,6 +15,7 @@ struct OptionSpec {
   std::string_view name;   // "policy", without the dashes
   std::string_view value;  // "PATH"; empty: a flag
   std::string_view help;
+  char letter = 0;  // of a flag: 'f' for -f too
 };
 
 class Arguments {

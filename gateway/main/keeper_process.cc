@@ -15,6 +15,7 @@
 #include "gateway/main/ban_bridge.h"
 #include "gateway/main/command.h"
 #include "gateway/main/drain_deadline.h"
+#include "gateway/main/drops.h"
 #include "gateway/main/gateway_supervisor.h"
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/machine_limits.h"
@@ -62,6 +63,7 @@ class KeeperProcess {
                    bans_.pass_on(*keeper_, ban, std::chrono::steady_clock::now());
                  },
              .samples = [this] { return samples(); }}),
+        drop_streams_(io_, *keeper_),
         stop_signals_(io_, SIGTERM, SIGINT),
         other_signals_(io_, SIGHUP, SIGCHLD),
         tick_timer_(io_) {}
@@ -77,6 +79,8 @@ class KeeperProcess {
   void commit(std::uint64_t generation, const GatewaySupervisor::Done& done);
   std::vector<protocol::KernelSample> samples() const;
   void add_admin_commands();
+  bool follow_drops(const json::object& request,
+                    const std::shared_ptr<gateway::AdminStream>& stream);
   void status(const AdminCommands::Respond& respond);
   void wait_for_stop();
   void wait_for_other_signals();
@@ -95,6 +99,7 @@ class KeeperProcess {
   PolicyReloader reloader_;
   GatewaySupervisor supervisor_;
   BanBridge bans_;
+  DropStreams drop_streams_;
   AdminCommands admin_commands_;
   std::unique_ptr<gateway::AdminServer> admin_;
   boost::asio::signal_set stop_signals_;
@@ -112,6 +117,9 @@ int KeeperProcess::run() {
       io_, options_.socket_path,
       [this](const json::object& request, const AdminCommands::Respond& respond) {
         admin_commands_.handle(request, respond);
+      },
+      [this](const json::object& request, const std::shared_ptr<gateway::AdminStream>& stream) {
+        return follow_drops(request, stream);
       });
   if (!admin) {
     log_error("keeper", admin.error());
@@ -258,6 +266,16 @@ void KeeperProcess::add_admin_commands() {
     respond({{"ok", true}, {"deadline_ms", drain_deadline(reloader_.current().config()).count()}});
     stop();
   });
+}
+
+bool KeeperProcess::follow_drops(const json::object& request,
+                                 const std::shared_ptr<gateway::AdminStream>& stream) {
+  const json::value* command = request.if_contains("command");
+  const json::value* follow = request.if_contains("follow");
+  if (command == nullptr || *command != "drops" || follow == nullptr || *follow != true)
+    return false;
+  drop_streams_.add(stream);
+  return true;
 }
 
 void KeeperProcess::status(const AdminCommands::Respond& respond) {

@@ -108,6 +108,31 @@ std::vector<kernel::Protect> protect_of(const policy::Config& config) {
   return out;
 }
 
+std::optional<kernel::PacketRate> to_kernel(const std::optional<policy::PacketRate>& rate) {
+  if (!rate) return std::nullopt;
+  return kernel::PacketRate{.packets = rate->count, .per = rate->period, .burst = rate->burst};
+}
+
+// The two lists of words are in the same order.
+static_assert(static_cast<int>(policy::GuardAction::limit) ==
+              static_cast<int>(kernel::GuardAction::limit));
+static_assert(static_cast<int>(policy::GuardDirection::both) ==
+              static_cast<int>(kernel::GuardDirection::both));
+static_assert(static_cast<int>(policy::GuardAttach::xdp_generic) ==
+              static_cast<int>(kernel::GuardHook::xdp_generic));
+
+kernel::GuardRule to_kernel(const policy::GuardRule& rule, bool audit_all) {
+  return {.name = rule.name,
+          .match = to_kernel(rule.match),
+          .except = to_kernel(rule.except),
+          .protocol = rule.protocol,
+          .action = static_cast<kernel::GuardAction>(rule.action),
+          .rate = to_kernel(rule.rate),
+          .direction = static_cast<kernel::GuardDirection>(rule.direction),
+          .interfaces = rule.interfaces,
+          .audit = audit_all || rule.mode == policy::GuardMode::audit};
+}
+
 kernel::GuardPlan guard_of(const policy::Config& config) {
   kernel::GuardPlan guard;
   guard.max_bans = config.bans.max;
@@ -115,15 +140,12 @@ kernel::GuardPlan guard_of(const policy::Config& config) {
   if (!config.guard) return guard;
   guard.interfaces = config.guard->interfaces;
   guard.first = config.guard->first;
-  for (const auto& rule : config.guard->rules) {
-    guard.rules.push_back({.name = rule.name,
-                           .match = to_kernel(rule.match),
-                           .except = to_kernel(rule.except),
-                           .protocol = rule.protocol,
-                           .action = rule.action == policy::GuardAction::count
-                                         ? kernel::GuardAction::count
-                                         : kernel::GuardAction::drop});
-  }
+  guard.hook = static_cast<kernel::GuardHook>(config.guard->attach);
+  guard.source_syn = to_kernel(config.guard->source_syn);
+  guard.service_syn = to_kernel(config.guard->service_syn);
+  guard.audit_syn = config.guard->mode == policy::GuardMode::audit;
+  for (const auto& rule : config.guard->rules)
+    guard.rules.push_back(to_kernel(rule, guard.audit_syn));
   return guard;
 }
 

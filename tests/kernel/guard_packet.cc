@@ -32,6 +32,8 @@ std::vector<std::uint8_t> transport(const Frame& frame) {
   }
   // Bytes that would look like ports if anybody read them where there are none.
   out.insert(out.end(), frame.payload, 0);
+  if (frame.fragment_offset == 0 && frame.protocol == 6 && out.size() > 13)
+    out[13] = frame.tcp_flags;
   return out;
 }
 
@@ -112,6 +114,12 @@ Frame tcp(const std::string& from, const std::string& to, std::uint16_t to_port)
   return frame;
 }
 
+Frame syn(const std::string& from, const std::string& to, std::uint16_t to_port) {
+  Frame frame = tcp(from, to, to_port);
+  frame.tcp_flags = 0x02;
+  return frame;
+}
+
 Frame udp(const std::string& from, const std::string& to, std::uint16_t to_port) {
   Frame frame = tcp(from, to, to_port);
   frame.protocol = 17;
@@ -158,11 +166,17 @@ GuardMatch operator&(GuardMatch left, const GuardMatch& right) {
 }
 
 GuardRule drop(const std::string& name, GuardMatch match, GuardMatch except) {
-  return {name, std::move(match), std::move(except), std::nullopt, GuardAction::drop};
+  GuardRule rule;
+  rule.name = name;
+  rule.match = std::move(match);
+  rule.except = std::move(except);
+  return rule;
 }
 
 GuardRule count(const std::string& name, GuardMatch match, GuardMatch except) {
-  return {name, std::move(match), std::move(except), std::nullopt, GuardAction::count};
+  GuardRule rule = drop(name, std::move(match), std::move(except));
+  rule.action = GuardAction::count;
+  return rule;
 }
 
 GuardPlan guard_plan(std::vector<GuardRule> rules) {
@@ -204,6 +218,11 @@ void RunningGuard::apply(std::vector<GuardRule> rules, const std::vector<Protect
 
 int RunningGuard::verdict(const std::vector<std::uint8_t>& bytes, unsigned interface_index,
                           unsigned gso_segments) const {
+  return run(program_, bytes, interface_index, gso_segments);
+}
+
+int RunningGuard::run(const protocol::OwnedFd& program, const std::vector<std::uint8_t>& bytes,
+                      unsigned interface_index, unsigned gso_segments) const {
   __sk_buff context{};
   context.ifindex = interface_index;
   context.gso_segs = gso_segments;
@@ -214,19 +233,29 @@ int RunningGuard::verdict(const std::vector<std::uint8_t>& bytes, unsigned inter
     options.ctx_size_in = sizeof(context);
   }
   options.repeat = 1;
-  if (bpf_prog_test_run_opts(program_.get(), &options) != 0) {
+  if (bpf_prog_test_run_opts(program.get(), &options) != 0) {
     ADD_FAILURE() << "test run of " << bytes.size() << " bytes: " << std::strerror(errno);
     return -1000;
   }
   return static_cast<int>(options.retval);
 }
 
-std::uint64_t RunningGuard::packets(const std::string& rule) const {
+int RunningGuard::verdict_at(Entry entry, const std::vector<std::uint8_t>& bytes,
+                             unsigned interface_index) const {
+  if (entry == Entry::ingress) return verdict(bytes, interface_index);
+  if (entry == Entry::egress)
+    return run(pins.get("guard_program_egress"), bytes, interface_index, 0);
+  EXPECT_EQ(interface_index, 0U) << "a test run of XDP is on lo";
+  const int verdict = run(pins.get("guard_program_xdp"), bytes, 0, 0);
+  return verdict == XDP_DROP ? kDrop : verdict == XDP_PASS ? kPass : verdict;
+}
+
+RuleCounter RunningGuard::counter(const std::string& rule) const {
   for (const RuleCounter& counter : guard->rule_counters()) {
-    if (counter.rule == rule) return counter.packets;
+    if (counter.rule == rule) return counter;
   }
   ADD_FAILURE() << "no counter of rule " << rule;
-  return 0;
+  return {};
 }
 
 double RunningGuard::sample(const std::string& name, const std::string& label) const {

@@ -28,12 +28,14 @@ struct Frame {
   std::optional<std::uint16_t> length;       // instead of the true total or payload length
   std::optional<std::uint8_t> header_words;  // instead of the true IHL
   std::uint8_t icmp_type = 8;
-  std::size_t payload = 32;  // behind the ports
+  std::uint8_t tcp_flags = 0x10;  // ACK
+  std::size_t payload = 32;       // behind the ports
 
   std::vector<std::uint8_t> bytes() const;
 };
 
 Frame tcp(const std::string& from, const std::string& to, std::uint16_t to_port = 80);
+Frame syn(const std::string& from, const std::string& to, std::uint16_t to_port = 80);
 Frame udp(const std::string& from, const std::string& to, std::uint16_t to_port = 80);
 Frame icmp(const std::string& from, const std::string& to, std::uint8_t type);
 
@@ -51,6 +53,8 @@ GuardPlan guard_plan(std::vector<GuardRule> rules);
 inline constexpr int kPass = -1;  // TCX_NEXT
 inline constexpr int kDrop = 2;
 
+enum class Entry { ingress, egress, xdp };
+
 // A guard in this sandbox.
 struct RunningGuard {
   PinDirectory pins;
@@ -67,10 +71,16 @@ struct RunningGuard {
   int verdict(const Frame& frame) const { return verdict(frame.bytes()); }
   int verdict(const std::vector<std::uint8_t>& bytes, unsigned interface_index = 0,
               unsigned gso_segments = 0) const;
-  std::uint64_t packets(const std::string& rule) const;
+  // By whichever entry: kPass or kDrop. Egress and XDP programs are there once a plan needed them.
+  int verdict_at(Entry entry, const std::vector<std::uint8_t>& bytes,
+                 unsigned interface_index = 0) const;
+  RuleCounter counter(const std::string& rule) const;
+  std::uint64_t packets(const std::string& rule) const { return counter(rule).packets; }
   double sample(const std::string& name, const std::string& label = {}) const;
 
  private:
+  int run(const protocol::OwnedFd& program, const std::vector<std::uint8_t>& bytes,
+          unsigned interface_index, unsigned gso_segments) const;
   protocol::OwnedFd program_;
 };
 

@@ -91,12 +91,11 @@ class Process:
 class Sluice(Process):
     """A running `sluice run` on a policy file."""
 
-    def __init__(self, scratch, policy, name="sluice", wait=True, command=None):
-        """`command`: words before the binary, such as prlimit and its arguments."""
+    def __init__(self, scratch, policy, name="sluice", wait=True):
         self.scratch = scratch
         self.policy = scratch.write(f"{name}.yaml", policy)
         self.socket = os.path.join(scratch.path, f"{name}.sock")
-        super().__init__(scratch, name, [*(command or []), SLUICE, "run", "--policy", self.policy, "--socket", self.socket])
+        super().__init__(scratch, name, [SLUICE, "run", "--policy", self.policy, "--socket", self.socket])
         if wait:
             eventually(self.ready, f"sluice is ready; it said:\n{self.output()}")
 

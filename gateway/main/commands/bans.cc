@@ -80,25 +80,6 @@ int bans(const Arguments& arguments) {
       show_bans);
 }
 
-void show_drops(const json::object& answer) {
-  Table table({"RULE", "ACTION", "PACKETS", "BYTES"});
-  for (const auto& value : array_at(answer, "rules")) {
-    const json::object& rule = value.as_object();
-    table.add({text_at(rule, "rule"), text_at(rule, "action"), count_at(rule, "packets"),
-               human_bytes(number_at(rule, "bytes"))});
-  }
-  const json::object& all = object_at(answer, "bans");
-  table.add({"(bans: " + count_at(all, "entries") + ")", "drop", count_at(all, "packets"),
-             human_bytes(number_at(all, "bytes"))});
-  table.print();
-}
-
-int drops(const Arguments& arguments) {
-  return ask_or_open_pins(
-      arguments, {{"command", "drops"}},
-      [](kernel::Keeper& keeper) { return handle_drops(keeper); }, show_drops);
-}
-
 constexpr std::string_view kWithoutProcess =
     "Works without a running sluice too: as root, in the same network namespace, on what the last "
     "one left pinned.";
@@ -136,15 +117,6 @@ const Command kBansCommand{
     .details = kWithoutProcess,
     .options = kOptions,
     .run = bans,
-};
-
-const Command kDropsCommand{
-    .name = "drops",
-    .words = "",
-    .summary = "What the guard dropped and counted, by rule.",
-    .details = kWithoutProcess,
-    .options = kOptions,
-    .run = drops,
 };
 
 }  // namespace sluice::control

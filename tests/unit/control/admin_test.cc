@@ -1,5 +1,6 @@
 // The admin socket, both ends.
 #include <cstring>
+#include <future>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 
 #include "gateway/control/admin_client.h"
 #include "gateway/control/admin_server.h"
@@ -51,6 +53,43 @@ TEST_F(AdminTest, AsksAndAnswers) {
     ASSERT_TRUE(answer) << answer.error().message;
     EXPECT_EQ(answer->at("request").at("n").as_int64(), i);
   }
+}
+
+TEST_F(AdminTest, AStreamTellsLineByLineUntilItsReaderGoes) {
+  std::shared_ptr<AdminStream> stream;
+  auto server = AdminServer::listen(
+      io_, path_, echo,
+      [&](const json::object& request, const std::shared_ptr<AdminStream>& opened) {
+        if (request.at("command") != "follow") return false;
+        stream = opened;
+        for (int i = 0; i < 1000; ++i)
+          stream->send({{"n", i}, {"text", std::string(1000, 'x')}});
+        return true;
+      });
+  ASSERT_TRUE(server) << server.error();
+  server_ = std::move(*server);
+  thread_ = std::jthread([this] { io_.run(); });
+  int next = 0;
+  const auto done = follow_admin(path_, {{"command", "follow"}}, [&](const json::object& line) {
+    EXPECT_EQ(line.at("n").as_int64(), next);
+    return ++next < 1000;
+  });
+  EXPECT_TRUE(done);
+  EXPECT_EQ(next, 1000);
+  // The reader went: the stream knows it.
+  bool open = true;
+  for (int i = 0; i < 500 && open; ++i) {
+    std::promise<bool> answer;
+    boost::asio::post(io_, [&] { answer.set_value(stream->open()); });
+    open = answer.get_future().get();
+    if (open) ::usleep(10'000);
+  }
+  EXPECT_FALSE(open);
+  // What is no stream is answered as ever.
+  EXPECT_TRUE(ask_admin(path_, {{"command", "x"}}, 20s));
+  io_.stop();
+  thread_.join();
+  stream.reset();
 }
 
 TEST_F(AdminTest, OnlyItsOwnerMayUseIt) {

@@ -383,6 +383,21 @@ const Wrong kKernel[] = {
      {"p.yaml:2:18: error: guard rule `x` never matches: the protocol belongs to the other IP "
       "version (icmpv6 goes "
       "with IPv6)"}},
+    {"GuardLimitWithoutRate",
+     "version: 1\nguard: { rules: [{ name: x, action: limit, burst: 5 }] }\n",
+     {"p.yaml:2:18: error: guard rule `x` limits without a rate (add `rate: 1000/s`)"}},
+    {"GuardRateOfADrop",
+     "version: 1\nguard: { rules: [{ name: x, to_ports: [1], rate: 5/s }] }\n",
+     {"p.yaml:2:18: error: guard rule `x` has a rate that does nothing (add `action: limit`, or "
+      "remove the rate)"}},
+    {"GuardXdpSeesNoEgress",
+     "version: 1\nguard: { attach: xdp, rules: [{ name: x, to_ports: [1], direction: both }] }\n",
+     {"p.yaml:2:31: error: guard rule `x` looks at packets that go out, and XDP sees none (use "
+      "`attach: tc`, or `direction: ingress`)"}},
+    {"GuardXdpHasNoPosition",
+     "version: 1\nguard: { attach: xdp-generic, position: last }\n",
+     {"p.yaml:2:1: error: guard: position has no meaning with XDP (XDP comes before every TC "
+      "program; use `attach: tc` to stand behind them)"}},
     {"GuardEmptyListIsNotAny",
      "version: 1\nguard: { rules: [{ name: x, from: [], to_ports: [23] }] }\n",
      {"p.yaml:2:35: error: guard.rules[0].from is an empty list (leave it out to mean any)"}},

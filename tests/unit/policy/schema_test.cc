@@ -68,6 +68,8 @@ const std::map<std::string, Context>& contexts() {
       {".bans.rules.when", {"bans: { rules: [{ when: { ", {{"limit", "per-client"}}, " } }] }"}},
       {".guard", {"guard: { ", {}, " }"}},
       {".guard.rules", {"guard: { rules: [{ ", {{"to_ports", "[9]"}}, " }] }"}},
+      {".guard.per_source", {"guard: { per_source: { ", {{"syn", "9/s"}}, " } }"}},
+      {".guard.per_service", {"guard: { per_service: { ", {{"syn", "9/s"}}, " } }"}},
       {".guard.rules.except", {"guard: { rules: [{ to_ports: [9], except: { ", {}, " } }] }"}},
   };
   return all;
@@ -78,6 +80,8 @@ const std::map<std::string, std::map<std::string, std::string>>& own_neighbours(
   static const std::map<std::string, std::map<std::string, std::string>> all{
       {".intercept.marks.mark", {{"mask", "0xc00000"}}},
       {".routes.upstreams", {}},
+      {".guard.rules.rate", {{"to_ports", "[9]"}, {"action", "limit"}}},
+      {".guard.rules.burst", {{"to_ports", "[9]"}, {"action", "limit"}, {"rate", "9/s"}}},
       {".bans.rules.up_to", {{"when", "{ limit: per-client }"}, {"for", "1m"}}},
   };
   return all;
