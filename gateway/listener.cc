@@ -52,6 +52,7 @@ void Listener::open(int fd) {
   // Accepted sockets inherit it, which saves a call for each.
   const int one = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  Transport::report_unread_bytes(fd);
   address_ = local_address(fd).value_or(policy::SocketAddress{});
   boost::system::error_code error;
   acceptor_.assign(boost::asio::ip::tcp::v6(), fd, error);
@@ -152,9 +153,8 @@ bool Listener::accept_one() {
     return false;
   }
   const auto peer = to_socket_address(address);
-  const bool v6 = address.ss_family == AF_INET6;
   boost::system::error_code error;
-  TransportPtr transport = Transport::adopt(worker_.io(), fd, v6, error);
+  TransportPtr transport = Transport::adopt(worker_.io(), fd, error);
   if (!transport) {  // epoll took no more: the same shortage as above
     accept_failed(error.value());
     return false;

@@ -1,8 +1,6 @@
 #include "gateway/relay_flow.h"
 
 #include <cerrno>
-#include <fcntl.h>
-#include <utility>
 
 #include "gateway/l4_relay.h"
 
@@ -10,40 +8,18 @@ namespace sluice::gateway {
 
 namespace {
 
-// How much one splice(2) may take. Less costs more: 240 ms of CPU per GB with 256 KiB, 190 with 1
-// MiB, 410 by copying.
-constexpr std::size_t kSpliceChunk = 1024 * 1024;
-// Below this a copy through a warm buffer is cheaper than the two more system calls and the page
-// references of splice (by a tenth at 4 KiB) …
-constexpr std::size_t kSmallRead = 16 * 1024;
-// … and from this on it is dearer (by a tenth at 60 KiB).
-constexpr std::size_t kLargeRead = 32 * 1024;
 constexpr std::uint8_t kSmallReadsBeforeCopy = 4;
 // Reads before others get their turn.
 constexpr int kReadsPerTurn = 16;
 
-bool would_block(int number) {
-  return number == EAGAIN || number == EWOULDBLOCK;
-}
-
 }  // namespace
 
 RelayFlow::RelayFlow(RelayWorker& worker, Transport& source, Transport& sink, std::string first)
-    : worker_(worker), source_(source), sink_(sink), rest_(std::move(first)) {}
-
-RelayFlow::~RelayFlow() {
-  drop_pipe();
-}
-
-void RelayFlow::drop_pipe() {
-  if (!pipe_) return;
-  if (in_pipe_ == 0) {
-    worker_.pipes().give_back(std::move(*pipe_));
-  } else {
-    worker_.pipes().discard(std::move(*pipe_));
-  }
-  pipe_.reset();
-}
+    : worker_(worker),
+      source_(source),
+      sink_(sink),
+      rest_(std::move(first)),
+      pipe_(worker.pipes()) {}
 
 RelayFlow::Need RelayFlow::pump() {
   Step step = deliver();
@@ -57,7 +33,6 @@ RelayFlow::Need RelayFlow::pump() {
     if (step == Step::failed) return Need::sink_failed;
     if (drained_) break;
   }
-  drop_pipe();
   if (!source_done_) return Need::read;
   if (!ended_) {
     ended_ = true;
@@ -71,7 +46,7 @@ RelayFlow::Step RelayFlow::deliver() {
     const Step step = deliver_rest();
     if (step != Step::done) return step;
   }
-  return in_pipe_ == 0 ? Step::done : deliver_pipe();
+  return delivered(pipe_.drain(sink_, bytes_));
 }
 
 RelayFlow::Step RelayFlow::deliver_rest() {
@@ -81,37 +56,30 @@ RelayFlow::Step RelayFlow::deliver_rest() {
   const Flush flush = sink_.write(outbox, sent);
   rest_sent_ += sent;
   bytes_ += sent;
-  if (flush != Flush::done) return flush == Flush::blocked ? Step::blocked : failed(errno);
+  if (flush != Flush::done) return delivered(flush);
   rest_ = std::string();  // an idle connection keeps no buffer
   rest_sent_ = 0;
   return Step::done;
 }
 
-RelayFlow::Step RelayFlow::deliver_pipe() {
-  while (in_pipe_ != 0) {
-    const ssize_t moved = ::splice(pipe_->read_end(), nullptr, sink_.fd(), nullptr, in_pipe_,
-                                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-    if (moved < 0) return would_block(errno) ? Step::blocked : failed(errno);
-    in_pipe_ -= static_cast<std::size_t>(moved);
-    bytes_ += static_cast<std::size_t>(moved);
-  }
-  return Step::done;
+RelayFlow::Step RelayFlow::delivered(Flush flush) {
+  if (flush == Flush::failed) return failed(errno);
+  return flush == Flush::done ? Step::done : Step::blocked;
 }
 
 RelayFlow::Step RelayFlow::take() {
   drained_ = false;
-  if (splicing_ && !pipe_) pipe_ = worker_.pipes().borrow();
-  return splicing_ && pipe_ ? take_by_splice() : take_by_copy();
+  return splicing_ ? take_by_splice() : take_by_copy();
 }
 
 RelayFlow::Step RelayFlow::take_by_copy() {
   auto& scratch = worker_.scratch();
   const Received got = source_.read(scratch);
-  drained_ = got.result == ReadResult::again || got.drained;
+  drained_ = got.result == ReadResult::again;
   source_done_ = got.result == ReadResult::eof;
   if (got.result == ReadResult::failed) return failed(errno);
   if (got.result != ReadResult::data) return Step::done;
-  if (got.bytes >= kLargeRead && source_.plain() && sink_.plain()) splicing_ = true;
+  if (got.bytes >= BorrowedPipe::kLargeRead && source_.plain() && sink_.plain()) splicing_ = true;
   Outbox outbox;
   outbox.add({scratch.data(), got.bytes});
   std::uint64_t sent = 0;
@@ -123,20 +91,14 @@ RelayFlow::Step RelayFlow::take_by_copy() {
 }
 
 RelayFlow::Step RelayFlow::take_by_splice() {
-  const ssize_t got = ::splice(source_.fd(), nullptr, pipe_->write_end(), nullptr, kSpliceChunk,
-                               SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-  if (got < 0 &&
-      would_block(errno)) {  // the pipe is empty here, so it is the source that has nothing
-    drained_ = true;
-    return Step::done;
-  }
-  if (got < 0) return failed(errno);
-  if (got == 0) {
-    source_done_ = true;
-    return Step::done;
-  }
-  in_pipe_ = static_cast<std::size_t>(got);
-  small_reads_ = in_pipe_ < kSmallRead ? static_cast<std::uint8_t>(small_reads_ + 1) : 0;
+  const Received got = pipe_.fill(source_, BorrowedPipe::kChunk);
+  if (got.result == ReadResult::full) return take_by_copy();
+  drained_ = got.result == ReadResult::again;
+  source_done_ = got.result == ReadResult::eof;
+  if (got.result == ReadResult::failed) return failed(errno);
+  if (got.result != ReadResult::data) return Step::done;
+  const bool small = got.bytes < BorrowedPipe::kSmallRead;
+  small_reads_ = small ? static_cast<std::uint8_t>(small_reads_ + 1) : 0;
   if (small_reads_ == kSmallReadsBeforeCopy) {
     small_reads_ = 0;
     splicing_ = false;

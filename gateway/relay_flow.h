@@ -3,11 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <system_error>
 
-#include "gateway/splice_pipe.h"
+#include "gateway/borrowed_pipe.h"
 #include "gateway/transport.h"
 
 namespace sluice::gateway {
@@ -26,7 +25,6 @@ class RelayFlow {
 
   // Both must outlive it. `first` is sent before anything that is read.
   RelayFlow(RelayWorker& worker, Transport& source, Transport& sink, std::string first);
-  ~RelayFlow();
   RelayFlow(const RelayFlow&) = delete;
   RelayFlow& operator=(const RelayFlow&) = delete;
 
@@ -40,23 +38,21 @@ class RelayFlow {
  private:
   enum class Step : std::uint8_t { done, blocked, failed };
 
-  std::size_t held() const { return rest_.size() - rest_sent_ + in_pipe_; }
+  std::size_t held() const { return rest_.size() - rest_sent_ + pipe_.bytes(); }
   Step deliver();  // what is held
   Step deliver_rest();
-  Step deliver_pipe();
+  Step delivered(Flush flush);
   Step take();  // one read, delivered at once as far as the sink takes it
   Step take_by_copy();
   Step take_by_splice();
   Step failed(int number);
-  void drop_pipe();
 
   RelayWorker& worker_;
   Transport& source_;
   Transport& sink_;
   std::string rest_;  // copied bytes that the sink did not take
   std::size_t rest_sent_ = 0;
-  std::optional<SplicePipe> pipe_;
-  std::size_t in_pipe_ = 0;
+  BorrowedPipe pipe_;
   std::uint64_t bytes_ = 0;
   std::error_code error_;
   bool splicing_ = false;

@@ -1,11 +1,15 @@
 #include "gateway/transport.h"
 
+#include <array>
 #include <cerrno>
+#include <cstring>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <boost/asio/bind_allocator.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/version.hpp>
 
 #include "gateway/tls/stream.h"
 
@@ -14,15 +18,28 @@ namespace sluice::gateway {
 namespace asio = boost::asio;
 using boost::system::error_code;
 
-Transport::Transport(asio::io_context& io) : socket_(io.get_executor()) {}
-Transport::~Transport() = default;
+static_assert(BOOST_VERSION / 100 == 1081, "look at Asio's reactor again: see class Transport");
 
-TransportPtr Transport::adopt(asio::io_context& io, int fd, bool v6, error_code& error) {
+Transport::Transport(asio::io_context& io) : io_(io), reactor_(asio::use_service<Reactor>(io)) {
+  reactor_.init_task();
+}
+
+Transport::~Transport() {
+  end();
+}
+
+TransportPtr Transport::adopt(asio::io_context& io, int fd, error_code& error) {
   auto transport = make_ref<Transport>(io);
-  transport->socket_.assign(v6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4(), fd, error);
-  if (!error) return transport;
-  ::close(fd);
+  const int failed = transport->reactor_.register_descriptor(fd, transport->descriptor_);
+  transport->fd_ = fd;
+  if (failed == 0) return transport;
+  error.assign(failed, asio::error::get_system_category());
   return nullptr;
+}
+
+void Transport::report_unread_bytes(int fd) {
+  const int one = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_INQ, &one, sizeof one);  // Linux 4.18; reads do without it
 }
 
 void Transport::set_tls(std::unique_ptr<TlsStream> stream) {
@@ -36,18 +53,32 @@ bool Transport::has_pending() const {
 Received Transport::read(std::span<char> room) {
   if (room.empty()) return {ReadResult::full};
   if (tls_) return tls_->read(room);
-  const ssize_t n = ::recv(fd(), room.data(), room.size(), MSG_DONTWAIT);
+  return receive(room);
+}
+
+Received Transport::receive(std::span<char> room) {
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control;
+  iovec buffer{room.data(), room.size()};
+  msghdr message{};
+  message.msg_iov = &buffer;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const ssize_t n = ::recvmsg(fd_, &message, MSG_DONTWAIT);
   if (n > 0) {
-    const auto bytes = static_cast<std::size_t>(n);
-    return {ReadResult::data, bytes, bytes < room.size()};
+    const cmsghdr* const unread = CMSG_FIRSTHDR(&message);
+    int left = 1;  // an end that has come counts as a byte
+    if (unread != nullptr) std::memcpy(&left, CMSG_DATA(unread), sizeof left);
+    quiet_ = left == 0;
+    return {ReadResult::data, static_cast<std::size_t>(n)};
   }
   if (n == 0) return {ReadResult::eof};
-  const bool again = errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
-  return {again ? ReadResult::again : ReadResult::failed};
+  quiet_ = errno == EAGAIN || errno == EWOULDBLOCK;
+  return {quiet_ || errno == EINTR ? ReadResult::again : ReadResult::failed};
 }
 
 Flush Transport::write(Outbox& outbox, std::uint64_t& sent) {
-  return tls_ ? tls_->write(outbox, sent) : outbox.flush(fd(), sent);
+  return tls_ ? tls_->write(outbox, sent) : outbox.flush(fd_, sent);
 }
 
 // --- waiting
@@ -57,7 +88,7 @@ void Transport::want_read() {
   if (wants_read_) return;
   wants_read_ = true;
   if (has_pending()) {
-    asio::post(socket_.get_executor(), [self = RefPtr(this)] { self->readable(); });
+    asio::post(io_, [self = RefPtr(this)] { self->readable(); });
   } else if (tls_ && tls_->read_needs_write()) {
     wait_writable();
   } else {
@@ -75,28 +106,45 @@ void Transport::want_write() {
   }
 }
 
+Transport::Wait::Wait(void (Transport::*then)())
+    : reactor_op({}, &Transport::perform, &Transport::complete), ended(then) {}
+
+// "Exhausted": the reactor need not try by itself whether there is more.
+Transport::Wait::status Transport::perform(asio::detail::reactor_op* /*wait*/) {
+  return Wait::done_and_exhausted;
+}
+
+void Transport::complete(void* owner, asio::detail::operation* operation,
+                         const error_code& /*error*/, std::size_t /*bytes*/) {
+  Wait& wait = *static_cast<Wait*>(operation);
+  const TransportPtr transport = std::move(wait.transport);
+  // Without an owner the loop is being destroyed.
+  if (owner != nullptr && transport->is_open()) (transport.get()->*wait.ended)();
+}
+
+// `edge_will_come`: whatever happens from now on does; if not, epoll is asked to look at once.
+void Transport::start(Wait& wait, int direction, bool edge_will_come) {
+  if (wait.transport || !is_open()) return;
+  wait.transport = TransportPtr(this);
+  reactor_.start_op(direction, fd_, descriptor_, &wait, false, edge_will_come);
+}
+
 void Transport::wait_readable() {
-  if (std::exchange(waiting_readable_, true)) return;
-  socket_.async_wait(Socket::wait_read,
-                     asio::bind_allocator(HandlerAllocator<std::byte>(read_memory_),
-                                          [self = RefPtr(this)](const error_code&) {
-                                            self->waiting_readable_ = false;
-                                            self->readable();
-                                          }));
+  start(readable_wait_, Reactor::read_op, quiet_ && edge_seen_);
 }
 
 void Transport::wait_writable() {
-  if (std::exchange(waiting_writable_, true)) return;
-  socket_.async_wait(Socket::wait_write,
-                     asio::bind_allocator(HandlerAllocator<std::byte>(write_memory_),
-                                          [self = RefPtr(this)](const error_code&) {
-                                            self->waiting_writable_ = false;
-                                            self->writable();
-                                          }));
+  start(writable_wait_, Reactor::write_op, false);
+}
+
+void Transport::want_error() {
+  start(error_wait_, Reactor::except_op, false);
 }
 
 // Under TLS either event may let either direction go on.
 void Transport::readable() {
+  quiet_ = false;
+  edge_seen_ = true;
   const bool write_too = tls_ && wants_write_ && tls_->write_needs_read();
   if (std::exchange(wants_read_, false) && user_ != nullptr) user_->on_readable();
   if (write_too && std::exchange(wants_write_, false) && user_ != nullptr) user_->on_writable();
@@ -108,31 +156,36 @@ void Transport::writable() {
   if (read_too && std::exchange(wants_read_, false) && user_ != nullptr) user_->on_readable();
 }
 
-void Transport::want_error() {
-  socket_.async_wait(Socket::wait_error, [self = RefPtr(this)](const error_code&) {
-    if (self->user_ != nullptr) self->user_->on_error();
-  });
+void Transport::broken() {
+  if (user_ != nullptr) user_->on_error();
 }
 
 // --- ends
 
 void Transport::shutdown_write() {
   if (tls_) tls_->shutdown();
-  ::shutdown(fd(), SHUT_WR);  // fails only when the peer is gone, which reading tells
+  ::shutdown(fd_, SHUT_WR);  // fails only when the peer is gone, which reading tells
 }
 
 void Transport::close() {
   user_ = nullptr;
   if (tls_ && is_open()) tls_->shutdown();
-  error_code ignored;
-  socket_.close(ignored);
+  end();
 }
 
 void Transport::close_with_reset() {
   user_ = nullptr;
-  error_code ignored;
-  if (is_open()) socket_.set_option(asio::socket_base::linger(true, 0), ignored);
-  socket_.close(ignored);
+  const linger abortive{1, 0};
+  if (is_open()) ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &abortive, sizeof abortive);
+  end();
+}
+
+// Nobody else has the descriptor, so that closing it takes it out of epoll.
+void Transport::end() {
+  if (fd_ < 0) return;
+  reactor_.deregister_descriptor(fd_, descriptor_, true);
+  ::close(std::exchange(fd_, -1));
+  reactor_.cleanup_descriptor_data(descriptor_);
 }
 
 }  // namespace sluice::gateway

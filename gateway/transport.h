@@ -7,13 +7,11 @@
 #include <memory>
 #include <span>
 
-#include <boost/asio/basic_stream_socket.hpp>
+#include <boost/asio/detail/reactor.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 
 #include "gateway/outbox.h"
 #include "gateway/refcounted.h"
-#include "gateway/upstream/handler_memory.h"
 
 namespace sluice::gateway {
 
@@ -30,7 +28,6 @@ enum class ReadResult : std::uint8_t {
 struct Received {
   ReadResult result = ReadResult::again;
   std::size_t bytes = 0;  // with `data`
-  bool drained = false;   // that was all: wait before the next read (it may be more by then)
 };
 
 // Who is told that a wait is over; spurious calls are possible.
@@ -46,14 +43,15 @@ class TransportUser {
 
 // Its worker's thread only. Held by its owner; waits under way keep it alive, but tell nobody once
 // it is closed or has another user.
+//
+// It waits through Asio's reactor itself, an interface that Asio keeps to itself, because
+// async_wait() costs an epoll_ctl(2) each time: it has the kernel look again. Where the last read
+// is known to have left nothing (TCP_INQ, or it found nothing), the next edge will come by itself.
 class Transport final : public RefCounted<Transport> {
  public:
-  using Socket = boost::asio::basic_stream_socket<boost::asio::ip::tcp,
-                                                  boost::asio::io_context::executor_type>;
-
   // `fd`: a connected or connecting, non-blocking TCP socket, owned from here on. Null: `error`
   // says why (epoll takes no more descriptors), and the socket is closed.
-  static RefPtr<Transport> adopt(boost::asio::io_context& io, int fd, bool v6,
+  static RefPtr<Transport> adopt(boost::asio::io_context& io, int fd,
                                  boost::system::error_code& error);
   explicit Transport(boost::asio::io_context& io);
   ~Transport();
@@ -73,7 +71,9 @@ class Transport final : public RefCounted<Transport> {
   // Sends until all is with the kernel or it takes no more. `sent` grows by what left the outbox.
   Flush write(Outbox& outbox, std::uint64_t& sent);
 
-  // The user is called once, never from within. Wanting twice is wanting once.
+  // The user is called once, never from within. Wanting twice is wanting once. Of a reset that came
+  // together with the last bytes of a message this may not tell: whoever waits for more of one
+  // reads until `again` first.
   void want_read();
   void want_write();
   void want_error();  // while nothing is read: only this tells of a reset
@@ -82,24 +82,46 @@ class Transport final : public RefCounted<Transport> {
   void shutdown_write();
   void close();
   void close_with_reset();  // the peer sees that it was not an orderly end
-  bool is_open() const { return socket_.is_open(); }
-  int fd() { return socket_.native_handle(); }  // borrowed
+  bool is_open() const { return fd_ >= 0; }
+  int fd() const { return fd_; }  // borrowed
+
+  // So that reads from `fd`, or from what it accepts, say whether they left anything.
+  static void report_unread_bytes(int fd);
 
  private:
+  using Reactor = boost::asio::detail::reactor;
+  // One wait with the reactor at a time; ends with one event.
+  struct Wait final : boost::asio::detail::reactor_op {
+    explicit Wait(void (Transport::*then)());
+    void (Transport::*ended)();
+    RefPtr<Transport> transport;  // while it is under way
+  };
+  static Wait::status perform(boost::asio::detail::reactor_op* wait);
+  static void complete(void* owner, boost::asio::detail::operation* wait,
+                       const boost::system::error_code& error, std::size_t bytes);
+
+  void start(Wait& wait, int direction, bool edge_will_come);
+  Received receive(std::span<char> room);
+  void end();
   void wait_readable();
   void wait_writable();
   void readable();
   void writable();
+  void broken();
 
-  Socket socket_;
+  boost::asio::io_context& io_;
+  Reactor& reactor_;
+  Reactor::per_descriptor_data descriptor_ = nullptr;
+  int fd_ = -1;
   std::unique_ptr<TlsStream> tls_;
   TransportUser* user_ = nullptr;
-  bool waiting_readable_ = false;  // with the reactor
-  bool waiting_writable_ = false;
+  bool quiet_ = false;       // nothing was left by the last read; cleared by an event
+  bool edge_seen_ = false;   // the reactor has told of one, and so knows of later ones
   bool wants_read_ = false;  // by the user
   bool wants_write_ = false;
-  HandlerMemory read_memory_;
-  HandlerMemory write_memory_;
+  Wait readable_wait_{&Transport::readable};
+  Wait writable_wait_{&Transport::writable};
+  Wait error_wait_{&Transport::broken};
 };
 using TransportPtr = RefPtr<Transport>;
 

@@ -63,12 +63,12 @@ std::expected<UpstreamConnectionPtr, ConnectFailure> EndpointPool::connect(
     return std::unexpected(opened.error());
   }
   error_code error;
-  connection->transport_ =
-      Transport::adopt(worker_->io(), opened->fd, !options.destination.address.is_v4(), error);
+  connection->transport_ = Transport::adopt(worker_->io(), opened->fd, error);
   if (!connection->transport_) {
     connection->close();
     return std::unexpected(ConnectFailure{ConnectError::out_of_descriptors, error, "epoll"});
   }
+  Transport::report_unread_bytes(opened->fd);
   connection->transport_->set_user(connection.get());
   if (opened->connected) {
     connection->established();

@@ -84,8 +84,8 @@ class L4RelayTest : public ::testing::Test {
   void start(RelayOptions options = {}) {
     on_worker([&] {
       boost::system::error_code error;
-      TransportPtr client = Transport::adopt(io_, inner_client_, false, error);
-      TransportPtr upstream = Transport::adopt(io_, inner_origin_, false, error);
+      TransportPtr client = Transport::adopt(io_, inner_client_, error);
+      TransportPtr upstream = Transport::adopt(io_, inner_origin_, error);
       relay_ = L4Relay::start(worker_, std::move(client), std::move(upstream), std::move(options),
                               [this](const RelayResult& result) { result_.set_value(result); });
     });

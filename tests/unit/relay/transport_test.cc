@@ -31,7 +31,7 @@ class TransportTest : public ::testing::Test {
     auto [ours, theirs] = tcp_pair();
     peer_ = std::move(theirs);
     boost::system::error_code error;
-    transport_ = Transport::adopt(io_, ours.release(), false, error);
+    transport_ = Transport::adopt(io_, ours.release(), error);
     transport_->set_user(&ear_);
   }
 
@@ -88,7 +88,7 @@ TEST_F(TransportTest, WhatWasLeftUnreadIsToldAgain) {
   transport_->want_read();
   ASSERT_TRUE(run_until([&] { return ear_.readable == 1; }));
   char two[2];
-  EXPECT_FALSE(transport_->read(two).drained);
+  EXPECT_EQ(transport_->read(two).bytes, 2u);
   transport_->want_read();
   ASSERT_TRUE(run_until([&] { return ear_.readable == 2; }));
   EXPECT_EQ(read(), "cdef");
@@ -156,7 +156,7 @@ TEST_F(TransportTest, AResetIsSeenByThePeerAndOneOfThePeerIsTold) {
 
   auto [ours, theirs] = tcp_pair();
   boost::system::error_code error;
-  Transport::adopt(io_, ours.release(), false, error)->close_with_reset();
+  Transport::adopt(io_, ours.release(), error)->close_with_reset();
   EXPECT_EQ(theirs.receive_error(), ECONNRESET);
 }
 
