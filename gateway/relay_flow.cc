@@ -8,7 +8,6 @@ namespace sluice::gateway {
 
 namespace {
 
-constexpr std::uint8_t kSmallReadsBeforeCopy = 4;
 // Reads before others get their turn.
 constexpr int kReadsPerTurn = 16;
 
@@ -69,7 +68,7 @@ RelayFlow::Step RelayFlow::delivered(Flush flush) {
 
 RelayFlow::Step RelayFlow::take() {
   drained_ = false;
-  return splicing_ ? take_by_splice() : take_by_copy();
+  return meter_.bulk() ? take_by_splice() : take_by_copy();
 }
 
 RelayFlow::Step RelayFlow::take_by_copy() {
@@ -79,7 +78,7 @@ RelayFlow::Step RelayFlow::take_by_copy() {
   source_done_ = got.result == ReadResult::eof;
   if (got.result == ReadResult::failed) return failed(errno);
   if (got.result != ReadResult::data) return Step::done;
-  if (got.bytes >= BorrowedPipe::kLargeRead && source_.plain() && sink_.plain()) splicing_ = true;
+  if (source_.plain() && sink_.plain()) meter_.copied(got.bytes);
   Outbox outbox;
   outbox.add({scratch.data(), got.bytes});
   std::uint64_t sent = 0;
@@ -97,12 +96,7 @@ RelayFlow::Step RelayFlow::take_by_splice() {
   source_done_ = got.result == ReadResult::eof;
   if (got.result == ReadResult::failed) return failed(errno);
   if (got.result != ReadResult::data) return Step::done;
-  const bool small = got.bytes < BorrowedPipe::kSmallRead;
-  small_reads_ = small ? static_cast<std::uint8_t>(small_reads_ + 1) : 0;
-  if (small_reads_ == kSmallReadsBeforeCopy) {
-    small_reads_ = 0;
-    splicing_ = false;
-  }
+  meter_.spliced(got.bytes);
   return Step::done;
 }
 

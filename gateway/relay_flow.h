@@ -55,8 +55,7 @@ class RelayFlow {
   BorrowedPipe pipe_;
   std::uint64_t bytes_ = 0;
   std::error_code error_;
-  bool splicing_ = false;
-  std::uint8_t small_reads_ = 0;  // in a row, while splicing
+  BulkMeter meter_;
   bool source_done_ = false;
   bool drained_ = false;  // the last read took all there was
   bool ended_ = false;

@@ -43,6 +43,7 @@ SplicePipePool::SplicePipePool(std::size_t keep) : keep_(keep) {
 
 std::optional<SplicePipe> SplicePipePool::borrow() {
   std::optional<SplicePipe> pipe;
+  if (lent_ == kMostLent) return pipe;
   if (unused_.empty()) {
     pipe = SplicePipe::create();
   } else {

@@ -33,9 +33,12 @@ class SplicePipe {
   std::size_t capacity_ = 0;
 };
 
-// One per worker; not thread safe. Keeps at most `keep` unused pipes open (two descriptors each).
+// One per worker; not thread safe. Keeps at most `keep` unused pipes open (two descriptors each),
+// and lends at most kMostLent: peers that do not read must not use up the descriptors.
 class SplicePipePool {
  public:
+  static constexpr std::size_t kMostLent = 256;
+
   explicit SplicePipePool(std::size_t keep = 16);
 
   std::optional<SplicePipe> borrow();

@@ -25,7 +25,7 @@ void Exchange::relay() {
     const Staged staged = stage_answer();
     if (staged == Staged::ended) return;
     if (staged == Staged::some) continue;
-    switch (upstream_->read()) {
+    switch (upstream_->read(client_->pipe())) {
       case ReadResult::data:
         if (!answer_begun_) first_byte_ = Clock::now();
         answer_begun_ = true;

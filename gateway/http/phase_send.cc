@@ -85,7 +85,7 @@ void Exchange::request_broken() {
 }
 
 bool Exchange::read_request() {
-  switch (client_->read()) {
+  switch (client_->read(upstream_->pipe())) {
     case ReadResult::data:
       return true;
     case ReadResult::again:

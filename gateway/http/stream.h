@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 
+#include "gateway/borrowed_pipe.h"
 #include "gateway/http1/forward.h"
 #include "gateway/http1/head.h"
 #include "gateway/outbox.h"
@@ -60,8 +61,9 @@ class Stream {
   // --- what comes from this side ---
   virtual Piece next() = 0;  // never any I/O
   // Lets go of what next() has given, and looks for more. `eof` and `failed` come only while
-  // nothing of the message has: later, next() says `failed`.
-  virtual ReadResult read() = 0;
+  // nothing of the message has: later, next() says `failed`. `past`: the other side's pipe(); a
+  // large body may go there, and next() does not see it.
+  virtual ReadResult read(BorrowedPipe* past) = 0;
   virtual void want_read() = 0;
   // Field lines with their CRLF, checked; "" if there are none, or if the body is `coded`.
   virtual std::string_view trailers() const { return {}; }
@@ -70,12 +72,15 @@ class Stream {
   virtual void take_body(BodyForm form) = 0;
 
   // --- what goes to this side ---
-  bool empty() const { return out_.empty(); }
+  virtual bool empty() const { return out_.empty(); }
   bool has_room() const { return out_.room() > kSliceReserve; }
   virtual void add(std::string_view data) = 0;
   virtual void finish(std::string_view trailers) = 0;
   virtual Flush flush() = 0;
   virtual void want_write() = 0;
+  // Where bytes of the body as they are can go without being copied; flush() sends them. Only while
+  // empty(). Null: nowhere.
+  virtual BorrowedPipe* pipe() { return nullptr; }
 
   std::uint64_t bytes_in() const {
     return bytes_in_;

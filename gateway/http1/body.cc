@@ -1,6 +1,7 @@
 #include "gateway/http1/body.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace sluice::gateway::http1 {
 
@@ -28,6 +29,17 @@ BodyReader::Step BodyReader::step(std::string_view in) {
   done_ = chunk.status == ChunkedStatus::done;
   trailers_.append(chunk.trailer);
   return {chunk.consumed, chunk.forward, chunk.status == ChunkedStatus::failed};
+}
+
+std::uint64_t BodyReader::left() const {
+  if (kind_ == BodyKind::until_close) return std::numeric_limits<std::uint64_t>::max();
+  return kind_ == BodyKind::length ? remaining_ : 0;
+}
+
+void BodyReader::pass(std::uint64_t bytes) {
+  if (kind_ != BodyKind::length) return;
+  remaining_ -= bytes;
+  done_ = remaining_ == 0;
 }
 
 bool BodyReader::end_of_input() {

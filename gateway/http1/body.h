@@ -24,6 +24,10 @@ class BodyReader {
   void begin(BodyKind kind, std::uint64_t length, BodyRelay relay);
   Step step(std::string_view in);
   bool done() const { return done_; }
+  // Bytes of the body that are still to come as they are, and may pass by unseen; 0: they have to
+  // be looked at. Without an end but the connection's: as many as there are numbers.
+  std::uint64_t left() const;
+  void pass(std::uint64_t bytes);  // so many of them have
   // The sender has closed its side. True when that is a proper end.
   bool end_of_input();
   ParseError error() const { return chunked_.error(); }

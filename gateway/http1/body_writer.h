@@ -14,6 +14,8 @@ class BodyWriter {
   // `enchunk`: what is added is payload, and goes out in chunks; otherwise it goes out as it is.
   void begin(bool enchunk) { enchunk_ = enchunk; }
 
+  bool verbatim() const { return !enchunk_; }
+
   // One chunk for each piece. Takes three slices at most.
   void add(Outbox& out, std::string_view data) {
     if (!enchunk_) return out.add(data);

@@ -9,7 +9,8 @@ namespace sluice::gateway::http1 {
 
 using http::ReadHead;
 
-ClientStream::ClientStream(Worker& worker) : worker_(worker), exchange_(worker) {}
+ClientStream::ClientStream(Worker& worker)
+    : worker_(worker), pipe_(worker.relays().pipes()), exchange_(worker) {}
 
 void ClientStream::begin(Connection& connection) {
   connection_ = &connection;
@@ -18,6 +19,7 @@ void ClientStream::begin(Connection& connection) {
   body_.begin(BodyKind::none, 0, BodyRelay::none);
   writer_.begin(false);
   out_.clear();
+  meter_.reset();
   head_size_ = body_at_ = 0;
   bytes_in_ = bytes_out_ = 0;
   body_dropped_ = close_ = linger_ = ends_by_close_ = false;
@@ -63,14 +65,26 @@ http::Piece ClientStream::next() {
   return {http::Part::data, step.forward};
 }
 
-ReadResult ClientStream::read() {
-  if (connection_->input_room() < kBodyRoom || body_dropped_) {
+ReadResult ClientStream::read(BorrowedPipe* past) {
+  const bool bulk = meter_.bulk() && body_.left() >= BulkMeter::kLarge &&
+                    body_at_ == connection_->input().size() && connection_->transport().plain();
+  if (connection_->input_room() < kBodyRoom || body_dropped_ || (past != nullptr && bulk)) {
     // Sent is sent; the head stays for the log.
     connection_->drop_input(head_size_, body_at_);
     body_at_ = head_size_;
     body_dropped_ = true;
   }
-  return connection_->read();
+  if (past != nullptr && bulk) {
+    const Received got = past->fill(connection_->transport(), body_.left());
+    body_.pass(got.bytes);
+    bytes_in_ += got.bytes;
+    meter_.spliced(got.bytes);
+    if (got.result != ReadResult::full) return got.result;
+  }
+  const std::size_t before = connection_->input().size();
+  const ReadResult result = connection_->read();
+  meter_.copied(connection_->input().size() - before);
+  return result;
 }
 
 void ClientStream::take_body(http::BodyForm form) {
@@ -82,6 +96,11 @@ void ClientStream::take_body(http::BodyForm form) {
 
 void ClientStream::watch() {
   if (!connection_->half_closed() && connection_->input_room() > 0) connection_->want_read();
+}
+
+Flush ClientStream::flush() {
+  const Flush result = connection_->send(out_, bytes_out_);
+  return result == Flush::done ? pipe_.drain(connection_->transport(), bytes_out_) : result;
 }
 
 // A body that is here already is passed over; for one that is still coming the connection is not
@@ -178,6 +197,7 @@ After ClientStream::after(http::Ending ending) const {
 
 void ClientStream::ended(http::Ending ending) {
   const RefPtr<Connection> guard(connection_);
+  pipe_.drop();
   guard->exchange_ended(after(ending), body_at_);
 }
 

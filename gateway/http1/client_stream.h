@@ -32,7 +32,7 @@ class ClientStream final : public http::ClientStream {
 
   http::ReadHead read_head(RequestHead& head) override;
   http::Piece next() override;
-  ReadResult read() override;
+  ReadResult read(BorrowedPipe* past) override;
   void want_read() override { connection_->want_read(); }
   bool gives_coded() const override { return head_->body() == BodyKind::chunked; }
   std::string_view trailers() const override { return body_.trailers(); }
@@ -46,7 +46,11 @@ class ClientStream final : public http::ClientStream {
   std::optional<http::BodyForm> begin(const ResponseHead& head, bool coded) override;
   void add(std::string_view data) override { writer_.add(out_, data); }
   void finish(std::string_view trailers) override { writer_.finish(out_, trailers); }
-  Flush flush() override { return connection_->send(out_, bytes_out_); }
+  Flush flush() override;
+  bool empty() const override { return out_.empty() && pipe_.empty(); }
+  BorrowedPipe* pipe() override {
+    return writer_.verbatim() && connection_->transport().plain() ? &pipe_ : nullptr;
+  }
   void want_write() override { connection_->want_write(); }
   void answer(const http::OwnAnswer& answer) override;
   void close_after(bool linger) override;
@@ -75,6 +79,8 @@ class ClientStream final : public http::ClientStream {
   bool linger_ = false;
   bool ends_by_close_ = false;  // the client takes the connection's end for the answer's
   BodyWriter writer_;
+  BulkMeter meter_;                // of the request's body
+  BorrowedPipe pipe_;              // of the answer's
   std::array<char, 2048> memory_;  // what of the answer's head is new
   std::string own_;                // an answer of our own
   http::Exchange exchange_;

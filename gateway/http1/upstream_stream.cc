@@ -9,7 +9,7 @@ namespace sluice::gateway::http1 {
 using http::Part;
 using http::Piece;
 
-UpstreamStream::UpstreamStream(Worker& worker) : worker_(worker) {}
+UpstreamStream::UpstreamStream(Worker& worker) : worker_(worker), pipe_(worker.relays().pipes()) {}
 
 std::expected<http::UpstreamStreamPtr, ConnectFailure> UpstreamStream::open(
     Worker& worker, const Attempt& attempt, const policy::IpAddress& client, bool fresh,
@@ -36,7 +36,8 @@ void UpstreamStream::reset() {
   out_.clear();
   begin_ = end_ = 0;
   bytes_in_ = bytes_out_ = 0;
-  drained_ = have_head_ = send_broken_ = false;
+  have_head_ = send_broken_ = false;
+  meter_.reset();
   ended_ = End::none;
   failure_ = {};
 }
@@ -44,7 +45,7 @@ void UpstreamStream::reset() {
 void UpstreamStream::release(bool whole) {
   std::unique_ptr<UpstreamStream> self(this);
   // Bytes behind the answer must never be another client's: then the connection is closed.
-  const bool keep = whole && have_head_ && response_.keep_alive() && body_.done() && out_.empty() &&
+  const bool keep = whole && have_head_ && response_.keep_alive() && body_.done() && empty() &&
                     begin_ == end_ && !send_broken_ && ended_ == End::none;
   if (connection_) connection_->set_user(nullptr);
   if (keep) {
@@ -53,6 +54,7 @@ void UpstreamStream::release(bool whole) {
     connection_->close();
   }
   connection_ = nullptr;
+  pipe_.drop();
   worker_.buffers().give_back(std::move(buffer_));
   worker_.http1_upstreams().give_back(std::move(self));
 }
@@ -70,7 +72,6 @@ void UpstreamStream::on_connect_failed(UpstreamConnection& /*connection*/,
 }
 
 void UpstreamStream::on_upstream_readable() {
-  drained_ = false;
   events_->on_upstream_readable();
 }
 
@@ -93,10 +94,13 @@ std::optional<http::BodyForm> UpstreamStream::begin(const RequestHead& head,
 }
 
 Flush UpstreamStream::flush() {
-  const Flush result = connection_->transport().write(out_, bytes_out_);
+  Transport& transport = connection_->transport();
+  Flush result = transport.write(out_, bytes_out_);
+  if (result == Flush::done) result = pipe_.drain(transport, bytes_out_);
   if (result == Flush::failed) {
     send_broken_ = true;
     out_.clear();
+    pipe_.drop();
   }
   return result;
 }
@@ -161,38 +165,44 @@ void UpstreamStream::take_body(http::BodyForm form) {
               coded ? BodyRelay::verbatim : BodyRelay::dechunk);
 }
 
-ReadResult UpstreamStream::read() {
-  if (drained_) {
-    if (begin_ == end_) worker_.buffers().give_back(std::move(buffer_));
-    return ReadResult::again;
+ReadResult UpstreamStream::read(BorrowedPipe* past) {
+  Transport& transport = connection_->transport();
+  Received got{ReadResult::full};
+  const bool bulk = have_head_ && begin_ == end_ && meter_.bulk() &&
+                    body_.left() >= BulkMeter::kLarge && transport.plain();
+  if (past != nullptr && bulk) {
+    worker_.buffers().give_back(std::move(buffer_));
+    got = past->fill(transport, body_.left());
+    body_.pass(got.bytes);
+    meter_.spliced(got.bytes);
   }
-  make_room();
-  const std::size_t room = Buffer::kSize - end_;
-  if (room == 0) {
-    ended_ = End::full;
-    return ReadResult::data;
+  if (got.result == ReadResult::full) {
+    make_room();
+    got = transport.read({buffer_->bytes + end_, Buffer::kSize - end_});
+    end_ += got.bytes;
+    meter_.copied(got.bytes);
   }
-  const Received got = connection_->transport().read({buffer_->bytes + end_, room});
+  bytes_in_ += got.bytes;
   switch (got.result) {
     case ReadResult::data:
-      end_ += got.bytes;
-      bytes_in_ += got.bytes;
-      // Less than there was room for: the wait, which looks before it sleeps, finds what came
-      // since.
-      drained_ = got.drained;
       return ReadResult::data;
     case ReadResult::again:
-    case ReadResult::full:
       if (begin_ == end_) worker_.buffers().give_back(std::move(buffer_));
       return ReadResult::again;
+    case ReadResult::full:
+      return ended(End::full, ReadResult::data);
     case ReadResult::eof:
-      ended_ = End::closed;
-      break;
+      return ended(End::closed, ReadResult::eof);
     case ReadResult::failed:
-      ended_ = End::broken;
       break;
   }
-  return bytes_in_ == 0 ? got.result : ReadResult::data;
+  return ended(End::broken, ReadResult::failed);
+}
+
+// Once something of the answer has come, next() tells of the end.
+ReadResult UpstreamStream::ended(End how, ReadResult result) {
+  ended_ = how;
+  return bytes_in_ == 0 ? result : ReadResult::data;
 }
 
 void UpstreamStream::make_room() {

@@ -39,10 +39,14 @@ class UpstreamStream final : public http::UpstreamStream,
   void add(std::string_view data) override { writer_.add(out_, data); }
   void finish(std::string_view trailers) override { writer_.finish(out_, trailers); }
   Flush flush() override;
+  bool empty() const override { return out_.empty() && pipe_.empty(); }
+  BorrowedPipe* pipe() override {
+    return writer_.verbatim() && connection_->transport().plain() ? &pipe_ : nullptr;
+  }
   void want_write() override { connection_->want_write(); }
 
   http::Piece next() override;
-  ReadResult read() override;
+  ReadResult read(BorrowedPipe* past) override;
   void want_read() override { connection_->want_read(); }
   bool gives_coded() const override { return response_.body() == BodyKind::chunked; }
   std::string_view trailers() const override { return body_.trailers(); }
@@ -67,21 +71,23 @@ class UpstreamStream final : public http::UpstreamStream,
   http::Piece next_at_end();
   http::Piece fail(std::string_view why);
   void make_room();
+  ReadResult ended(End how, ReadResult result);
   void reset();
 
   Worker& worker_;
   http::UpstreamEvents* events_ = nullptr;
   UpstreamConnectionPtr connection_;
   BodyWriter writer_;
+  BorrowedPipe pipe_;              // of the request's body
   std::array<char, 2048> memory_;  // what of the request's head is new
 
   ResponseContext context_;
   ResponseParser parser_;
   BodyReader body_;
   BufferPtr buffer_;  // what came; none while nothing is there
+  BulkMeter meter_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
-  bool drained_ = false;    // the last read emptied the socket
   bool have_head_ = false;  // the final one
   bool send_broken_ = false;
   End ended_ = End::none;

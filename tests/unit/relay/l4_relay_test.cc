@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <fcntl.h>
 #include <fstream>
 #include <future>
 #include <gtest/gtest.h>
@@ -61,6 +62,8 @@ class L4RelayTest : public ::testing::Test {
     origin_ = std::move(origin);
     inner_client_ = facing_client.release();
     inner_origin_ = facing_origin.release();
+    for (const int fd : {inner_client_, inner_origin_})
+      ::fcntl(fd, F_SETFL, O_NONBLOCK);
     thread_ = std::thread([this] { io_.run(); });
   }
 
