@@ -41,7 +41,10 @@ void TcpSession::route() {
   const WayIn way = listener_->way();
   if (listener_->gone()) return end("listener removed");
   destination_ = reachable_destination(worker_, way, client_.transport->fd());
-  if (const auto index = snapshot.routes(listener_->index()).match_tcp()) {
+  const auto dialled = snapshot.routes(listener_->index()).uses_destination()
+                           ? local_address(client_.transport->fd())
+                           : std::nullopt;
+  if (const auto index = snapshot.routes(listener_->index()).match_connection("", dialled)) {
     const policy::CompiledRoute& route = snapshot.route(*index);
     route_name_ = config_->policy().routes[*index].name;
     for (const std::uint32_t limit : route.limits) {

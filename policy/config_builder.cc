@@ -11,16 +11,43 @@ namespace sluice::policy {
 
 namespace {
 
-std::string describe(const Route& route) {
-  std::string name = route.listener + " " + (route.host.empty() ? "*" : route.host) + " ";
-  switch (route.path.kind) {
+std::string describe(const PathMatch& path) {
+  switch (path.kind) {
     case PathMatch::Kind::any:
-      return name + "*";
+      break;
     case PathMatch::Kind::prefix:
-      return name + route.path.value;
+      return path.value;
     case PathMatch::Kind::exact:
-      return name + "=" + route.path.value;
+      return "=" + path.value;
+    case PathMatch::Kind::regex:
+      return "~" + path.value;
   }
+  return "*";
+}
+
+std::string describe(const std::vector<ValueMatch>& matches, std::string_view mark) {
+  std::string text;
+  for (const ValueMatch& match : matches) {
+    text +=
+        " " + std::string(mark) + (match.kind == ValueMatch::Kind::absent ? "!" : "") + match.name;
+    if (match.kind == ValueMatch::Kind::exact) text += "=" + match.value;
+    if (match.kind == ValueMatch::Kind::regex) text += "~" + match.value;
+  }
+  return text;
+}
+
+// Everything that tells it from other routes, so that names are unique and stay over reloads.
+std::string describe(const Route& route) {
+  std::string name =
+      route.listener + " " + (route.host.empty() ? "*" : route.host) + " " + describe(route.path);
+  for (const std::string& method : route.methods)
+    name += (&method == &route.methods.front() ? " " : ",") + method;
+  name += describe(route.headers, "") + describe(route.query, "?");
+  for (const Prefix& to : route.to)
+    name += " to " + to.to_string();
+  for (const PortRange& ports : route.to_ports)
+    name += " :" + std::to_string(ports.first) +
+            (ports.first == ports.last ? "" : "-" + std::to_string(ports.last));
   return name;
 }
 

@@ -112,10 +112,16 @@ class Writer {
     unordered(value.endpoints);
   }
   void add(const WeightedUpstream& value) { all(value.name, value.weight); }
+  void add(const ValueMatch& value) { all(value.name, value.kind, value.value); }
   void add(const Route& value) {
     all(value.name, value.listener, value.host, value.path.kind, value.path.value, value.timeout,
         value.limits);
     unordered(value.upstreams);
+    unordered(value.methods);
+    unordered(value.headers);
+    unordered(value.query);
+    unordered(value.to);
+    unordered(value.to_ports);
   }
   void add(const DefaultAction& value) {
     add(value.index());

@@ -1,9 +1,7 @@
 #include "policy/routing.h"
 
 #include <algorithm>
-#include <array>
-
-#include "policy/address.h"
+#include <tuple>
 
 namespace sluice::policy {
 
@@ -12,60 +10,25 @@ namespace {
 constexpr std::uint64_t kFnvOffset = 0xcbf29ce484222325;
 constexpr std::uint64_t kFnvPrime = 0x100000001b3;
 
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-}
-
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-
-// Unreserved and sub-delims of RFC 3986, without '%': nothing that needs escaping belongs in a host
-// name.
-bool is_host_character(char c) {
-  constexpr std::string_view kOther = "-._~!$&'()*+,;=";
-  return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-         kOther.find(c) != std::string_view::npos;
-}
-
-bool is_port(std::string_view text) {
-  if (text.size() > 5 || !std::ranges::all_of(text, is_digit)) return false;
-  int port = 0;
-  for (const char c : text)
-    port = port * 10 + (c - '0');
-  return port <= 65535;
-}
-
-// The length of the host part; nullopt when what follows it is not a port.
-std::optional<std::size_t> host_length(std::string_view value) {
-  const bool literal = value.starts_with('[');
-  std::size_t end = literal ? value.find(']') : value.find(':');
-  if (literal) {
-    if (end == std::string_view::npos) return std::nullopt;
-    ++end;
-  }
-  if (end == std::string_view::npos || end == value.size()) return value.size();
-  if (value[end] != ':' || !is_port(value.substr(end + 1))) return std::nullopt;
-  return end;
+int longest(const std::vector<Prefix>& prefixes) {
+  int bits = 0;
+  for (const Prefix& prefix : prefixes)
+    bits = std::max(bits, prefix.length + (prefix.is_v4() ? 96 : 0) + 1);
+  return bits;
 }
 
 }  // namespace
 
-std::optional<std::string_view> normalise_host(std::string_view value, std::span<char> buffer) {
-  const auto length = host_length(value);
-  if (!length) return std::nullopt;
-  std::string_view host = value.substr(0, *length);
-  if (host.size() > 1 && host.ends_with('.')) host.remove_suffix(1);
-  if (host.empty() && !value.empty()) return std::nullopt;  // ":80"
-  if (host.size() > std::min(kMaxHostLength, buffer.size())) return std::nullopt;
-  if (host.starts_with('[')) {
-    const auto address = IpAddress::parse(host.substr(1, host.size() - 2));
-    if (!address || host.find(':') == std::string_view::npos) return std::nullopt;
-  } else if (!std::ranges::all_of(host, is_host_character)) {
-    return std::nullopt;
-  }
-  std::ranges::transform(host, buffer.begin(), lower);
-  return std::string_view(buffer.data(), host.size());
+RequestMatcher conditions_of(const Route& route) {
+  return RequestMatcher({route.methods, route.headers, route.query, route.to, route.to_ports});
+}
+
+bool more_specific(const Route& a, const Route& b) {
+  const auto rank = [](const Route& route) {
+    return std::tuple(!route.methods.empty(), route.headers.size(), route.query.size(),
+                      longest(route.to), !route.to_ports.empty());
+  };
+  return rank(a) > rank(b);
 }
 
 // FNV-1a: the keys are the operator's, so a client can choose what it looks up but not how long the
@@ -77,34 +40,52 @@ std::size_t RouteTable::TextHash::operator()(std::string_view text) const noexce
   return hash ^ hash >> 32;
 }
 
-void RouteTable::Paths::add(const PathMatch& path, std::uint32_t route) {
+RouteTable::Cell& RouteTable::Paths::cell(const PathMatch& path) {
   switch (path.kind) {
     case PathMatch::Kind::any:
-      if (!any) any = route;
-      return;
+      break;
     case PathMatch::Kind::exact:
-      exact.try_emplace(path.value, route);
-      return;
+      return exact[path.value];
     case PathMatch::Kind::prefix: {
       std::string key = path.value;
       if (key.ends_with('/')) key.pop_back();
       longest_prefix = std::max(longest_prefix, key.size());
-      prefix.try_emplace(std::move(key), route);
-      return;
+      return prefix[std::move(key)];
+    }
+    case PathMatch::Kind::regex: {
+      const auto [known, fresh] = regex_index.try_emplace(path.value, regex.size());
+      if (!fresh) return regex[known->second].cell;
+      auto compiled = Regex::compile(path.value);
+      if (compiled) return regex.emplace_back(RegexPath{std::move(*compiled), {}}).cell;
+      break;  // parse() has refused such a policy
     }
   }
+  return any;
+}
+
+void RouteTable::Paths::add(const Route& route, std::uint32_t index) {
+  cell(route.path).push_back({index, conditions_of(route)});
+}
+
+std::optional<std::uint32_t> RouteTable::first_match(const Cell& cell,
+                                                     const RequestView& request) noexcept {
+  for (const Candidate& candidate : cell) {
+    if (candidate.conditions.matches(request)) return candidate.route;
+  }
+  return std::nullopt;
 }
 
 // Cuts at segment ends from the longest that can match to the shortest. The number of cuts is
 // bounded by the policy's own longest prefix, not by the client's path.
-std::optional<std::uint32_t> RouteTable::Paths::longest_prefix_of(
-    std::string_view path) const noexcept {
+std::optional<std::uint32_t> RouteTable::Paths::match_prefix(
+    const RequestView& request) const noexcept {
   if (prefix.empty()) return std::nullopt;
+  const std::string_view path = request.path;
   std::size_t end = std::min(path.size(), longest_prefix);
   for (;;) {
     if (end == path.size() || path[end] == '/') {
       if (const auto found = prefix.find(path.substr(0, end)); found != prefix.end()) {
-        return found->second;
+        if (const auto route = first_match(found->second, request)) return route;
       }
     }
     if (end == 0) return std::nullopt;
@@ -113,58 +94,94 @@ std::optional<std::uint32_t> RouteTable::Paths::longest_prefix_of(
   }
 }
 
-std::optional<std::uint32_t> RouteTable::Paths::match(std::string_view path) const noexcept {
+std::optional<std::uint32_t> RouteTable::Paths::match(const RequestView& request) const noexcept {
   if (!exact.empty()) {
-    if (const auto found = exact.find(path); found != exact.end()) return found->second;
+    if (const auto found = exact.find(request.path); found != exact.end()) {
+      if (const auto route = first_match(found->second, request)) return route;
+    }
   }
-  if (const auto found = longest_prefix_of(path)) return found;
-  return any;
+  for (const RegexPath& path : regex) {
+    if (!path.regex.matches(request.path)) continue;
+    if (const auto route = first_match(path.cell, request)) return route;
+  }
+  if (const auto route = match_prefix(request)) return route;
+  return first_match(any, request);
 }
 
 RouteTable::RouteTable(std::span<const Route> routes, std::string_view listener) {
+  std::vector<std::uint32_t> ours;
   for (std::uint32_t i = 0; i < routes.size(); ++i) {
-    const Route& route = routes[i];
-    if (route.listener != listener) continue;
-    ++size_;
-    if (route.host.empty()) {
-      any_.add(route.path, i);
-    } else if (route.host.starts_with("*.")) {
-      const std::string suffix = route.host.substr(1);
-      longest_wildcard_ = std::max(longest_wildcard_, suffix.size());
-      wildcard_[suffix].add(route.path, i);
-    } else {
-      exact_[route.host].add(route.path, i);
-    }
+    if (routes[i].listener == listener) ours.push_back(i);
   }
+  // Cells are filled in this order; regular expressions keep the file's, which a stable sort by
+  // conditions alone would not.
+  std::vector<std::uint32_t> order = ours;
+  std::ranges::stable_sort(
+      order, [&](std::uint32_t a, std::uint32_t b) { return more_specific(routes[a], routes[b]); });
+  const auto is_regex = [&](std::uint32_t i) {
+    return routes[i].path.kind == PathMatch::Kind::regex;
+  };
+  for (const std::uint32_t i : ours) {  // makes their cells
+    if (is_regex(i)) paths_of(routes[i].host).touch(routes[i].path);
+  }
+  for (const std::uint32_t i : order)
+    paths_of(routes[i].host).add(routes[i], i);
+  size_ = ours.size();
+  uses_destination_ = std::ranges::any_of(
+      ours, [&](std::uint32_t i) { return !routes[i].to.empty() || !routes[i].to_ports.empty(); });
 }
 
-std::optional<std::uint32_t> RouteTable::match_wildcard(std::string_view host,
-                                                        std::string_view path) const noexcept {
+RouteTable::Paths& RouteTable::paths_of(const std::string& host) {
+  if (host.empty()) return any_;
+  if (!host.starts_with("*.")) return exact_[host];
+  longest_wildcard_ = std::max(longest_wildcard_, host.size() - 1);
+  return wildcard_[host.substr(1)];
+}
+
+std::optional<std::uint32_t> RouteTable::match_wildcard(const RequestView& request,
+                                                        InPaths in_paths) const noexcept {
   if (wildcard_.empty()) return std::nullopt;
+  const std::string_view host = request.host;
   // ".example.com" needs at least one character before it.
-  std::size_t from = host.size() > longest_wildcard_ ? host.size() - longest_wildcard_ : 1;
+  const std::size_t from = host.size() > longest_wildcard_ ? host.size() - longest_wildcard_ : 1;
   for (std::size_t dot = host.find('.', from); dot != std::string_view::npos;
        dot = host.find('.', dot + 1)) {
     const auto paths = wildcard_.find(host.substr(dot));
     if (paths == wildcard_.end()) continue;
-    if (const auto found = paths->second.match(path)) return found;
+    if (const auto found = in_paths(paths->second, request)) return found;
   }
   return std::nullopt;
 }
 
-std::optional<std::uint32_t> RouteTable::match(std::string_view host,
-                                               std::string_view path) const noexcept {
+std::optional<std::uint32_t> RouteTable::match_hosts(const RequestView& request,
+                                                     InPaths in_paths) const noexcept {
   if (!exact_.empty()) {
-    if (const auto paths = exact_.find(host); paths != exact_.end()) {
-      if (const auto found = paths->second.match(path)) return found;
+    if (const auto paths = exact_.find(request.host); paths != exact_.end()) {
+      if (const auto found = in_paths(paths->second, request)) return found;
     }
   }
-  if (const auto found = match_wildcard(host, path)) return found;
-  return any_.match(path);
+  if (const auto found = match_wildcard(request, in_paths)) return found;
+  return in_paths(any_, request);
 }
 
-std::optional<std::uint32_t> RouteTable::match_tcp() const noexcept {
-  return any_.any;
+std::optional<std::uint32_t> RouteTable::match(const RequestView& request) const noexcept {
+  return match_hosts(
+      request, [](const Paths& paths, const RequestView& wanted) { return paths.match(wanted); });
+}
+
+std::optional<std::uint32_t> RouteTable::match_connection(
+    std::string_view host, std::optional<SocketAddress> destination) const noexcept {
+  RequestView connection;
+  connection.host = host;
+  connection.destination = destination;
+  return match_hosts(connection, [](const Paths& paths, const RequestView& wanted) {
+    for (const Candidate& candidate : paths.any) {
+      if (!candidate.conditions.names_http() && candidate.conditions.matches(wanted)) {
+        return std::optional(candidate.route);
+      }
+    }
+    return std::optional<std::uint32_t>();
+  });
 }
 
 }  // namespace sluice::policy

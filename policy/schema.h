@@ -32,6 +32,9 @@ enum class Type : std::uint8_t {
   port_range,      // 443 or 8000-8999, of 1 to 65535
   host,            // api.example.com or *.example.com
   path,            // begins with '/', normalised
+  token,           // a header field's name or a method (RFC 9110 section 5.6.2)
+  regex,           // RE2's syntax
+  size,            // bytes, with a unit: B, KiB, MiB, GiB
   cgroup,          // absolute path below the cgroup2 root
   action,          // an HTTP status (200 to 599) or the name of an upstream
   ip_protocol,     // tcp, udp, sctp, icmp, icmpv6, or 0 to 255
@@ -57,6 +60,7 @@ struct Field {
   std::span<const Field> children{};  // Type::object
   std::string_view refers{};     // the top-level map that must have this name (Type::name, action)
   std::string_view shorthand{};  // the child that a bare value stands for
+  std::string_view excludes{};   // keys beside it that it cannot stand with, separated by spaces
   bool required = false;
   std::string_view doc{};
 };

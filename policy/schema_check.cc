@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "policy/address.h"
+#include "policy/host.h"
 #include "policy/nearest_name.h"
+#include "policy/regex.h"
 #include "policy/units.h"
 
 namespace sluice::policy {
@@ -189,9 +191,9 @@ Verdict check_host(const std::string& text) {
   constexpr const char* kHint =
       "such as api.example.com, *.example.com or 192.0.2.7; without a port";
   std::string_view left = text;
-  if (left.starts_with('[') && left.ends_with(']') && left.size() > 2 &&
-      IpAddress::parse(left.substr(1, left.size() - 2))) {
-    return {};
+  if (left.starts_with('[') && left.ends_with(']')) {
+    if (normalise_host_pattern(left)) return {};
+    return Problem{quoted(text) + " is not a host", kHint};
   }
   if (left.starts_with("*.")) left.remove_prefix(2);
   if (left.size() > 253 || left.empty()) return Problem{quoted(text) + " is not a host", kHint};
@@ -221,6 +223,36 @@ Verdict check_path(const std::string& text) {
     }
   }
   return {};
+}
+
+Verdict check_token(const std::string& text) {
+  constexpr std::string_view kOther = "!#$%&'*+-.^_`|~";  // RFC 9110 section 5.6.2
+  const auto part = [&](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           kOther.find(c) != std::string_view::npos;
+  };
+  if (!text.empty() && text.size() <= 128 && std::ranges::all_of(text, part)) return {};
+  return Problem{quoted(text) + " is not a name as HTTP has them",
+                 "letters, digits and `-`, such as x-request-id"};
+}
+
+Verdict check_size(const Field& field, const std::string& text) {
+  const auto value = parse_size(text);
+  if (value) {
+    if (*value >= static_cast<std::uint64_t>(field.min) &&
+        *value <= static_cast<std::uint64_t>(field.max)) {
+      return {};
+    }
+    return Problem{quoted(text) + " is out of range",
+                   format_size(static_cast<std::uint64_t>(field.min)) + " to " +
+                       format_size(static_cast<std::uint64_t>(field.max))};
+  }
+  if (parse_integer(text)) {
+    return Problem{quoted(text) + " has no unit",
+                   "did you mean `" + printable(text) + "B`? Units: B, KiB, MiB, GiB"};
+  }
+  return Problem{quoted(text) + " is not a size",
+                 "a whole number and B, KiB, MiB or GiB, such as " + std::string(field.example)};
 }
 
 Verdict check_action(const std::string& text) {
@@ -284,6 +316,12 @@ Verdict check_value(const Field& field, const std::string& text) {
       return check_path(text);
     case Type::cgroup:
       return check_cgroup(text);
+    case Type::token:
+      return check_token(text);
+    case Type::size:
+      return check_size(field, text);
+    case Type::regex:
+      return check_text(text);
     case Type::action:
       return check_action(text);
     case Type::ip_protocol:
@@ -328,9 +366,27 @@ class Checker {
     }
     if (const Verdict problem = check_value(field, node.text)) {
       reporter_.error(node.at, path + ": " + problem->what, problem->hint);
+    } else if (field.type == Type::regex) {
+      regex(node, path);
     } else if (!field.refers.empty() && !parse_integer(node.text)) {
       reference(node, field, path);
     }
+  }
+
+  void regex(const Node& node, const std::string& path) {
+    const auto compiled = Regex::compile(node.text);
+    if (!compiled) {
+      reporter_.error(node.at,
+                      path + ": " + quoted(node.text) +
+                          " is not a regular expression: " + printable(compiled.error()),
+                      "RE2's syntax: no look-around, no back-references");
+      return;
+    }
+    const bool fitted = regex_cost_ <= Regex::kMaxTotalCost;
+    regex_cost_ += compiled->cost();
+    if (!fitted || regex_cost_ <= Regex::kMaxTotalCost) return;
+    reporter_.error(node.at, path + ": the policy's regular expressions are too large in all",
+                    "simpler ones; prefixes and exact paths cost nothing");
   }
 
   void reference(const Node& node, const Field& field, const std::string& path) {
@@ -371,6 +427,7 @@ class Checker {
     for (const Node& entry : node.children) {
       if (reporter_.full()) return;
       if (const Field* known = child_of(field, entry.key)) {
+        excluded(node, entry, *known, path);
         this->field(entry, *known, join(path, entry.key));
       } else {
         const auto names = names_of(field.children);
@@ -380,6 +437,21 @@ class Checker {
       }
     }
     missing(node, field, path, misspelt);
+  }
+
+  void excluded(const Node& node, const Node& entry, const Field& field, const std::string& path) {
+    std::string_view left = field.excludes;
+    while (!left.empty()) {
+      const std::size_t end = std::min(left.find(' '), left.size());
+      const std::string_view other = left.substr(0, end);
+      left.remove_prefix(std::min(end + 1, left.size()));
+      const Node* beside = node.find(other);
+      if (!beside) continue;
+      reporter_.error(
+          entry.key_at,
+          quoted(entry.key) + " and " + quoted(other) + " cannot both stand in " + within(path),
+          "the other at " + reporter_.locate(beside->key_at).to_string());
+    }
   }
 
   // A required key that was only misspelt is one mistake, not two.
@@ -462,6 +534,7 @@ class Checker {
 
   const Node& root_;
   Reporter& reporter_;
+  std::size_t regex_cost_ = 0;  // of all so far
   std::unordered_map<std::string_view, std::vector<std::string_view>> names_;
 };
 

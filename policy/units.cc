@@ -16,6 +16,13 @@ constexpr std::array kTimeUnits{TimeUnit{"us", 1'000}, TimeUnit{"ms", 1'000'000}
                                 TimeUnit{"s", 1'000'000'000}, TimeUnit{"m", 60'000'000'000},
                                 TimeUnit{"h", 3'600'000'000'000}};
 
+struct SizeUnit {
+  std::string_view name;
+  std::int64_t bytes;
+};
+constexpr std::array kSizeUnits{SizeUnit{"B", 1}, SizeUnit{"KiB", 1 << 10},
+                                SizeUnit{"MiB", 1 << 20}, SizeUnit{"GiB", 1 << 30}};
+
 struct IpProtocol {
   std::string_view name;
   std::uint8_t number;  // IANA "Assigned Internet Protocol Numbers"
@@ -91,6 +98,17 @@ std::optional<std::uint32_t> parse_percent(std::string_view text) {
   return static_cast<std::uint32_t>(*value);
 }
 
+std::optional<std::uint64_t> parse_size(std::string_view text) {
+  const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+  const auto count = parse_integer(text.substr(0, digits));
+  for (const SizeUnit& unit : kSizeUnits) {
+    if (unit.name != text.substr(digits)) continue;
+    if (!count || *count > std::numeric_limits<std::int64_t>::max() / unit.bytes) break;
+    return static_cast<std::uint64_t>(*count * unit.bytes);
+  }
+  return std::nullopt;
+}
+
 std::optional<std::uint8_t> parse_ip_protocol(std::string_view text) {
   for (const IpProtocol& protocol : kIpProtocols) {
     if (protocol.name == text) return protocol.number;
@@ -105,6 +123,17 @@ std::string format_duration(Duration duration) {
   for (const TimeUnit& unit : kTimeUnits) {
     if (duration.count() != 0 && duration.count() % unit.nanoseconds == 0) {
       best = std::to_string(duration.count() / unit.nanoseconds) + std::string(unit.name);
+    }
+  }
+  return best;
+}
+
+std::string format_size(std::uint64_t bytes) {
+  std::string best = "0B";
+  for (const SizeUnit& unit : kSizeUnits) {
+    const auto size = static_cast<std::uint64_t>(unit.bytes);
+    if (bytes != 0 && bytes % size == 0) {
+      best = std::to_string(bytes / size) + std::string(unit.name);
     }
   }
   return best;

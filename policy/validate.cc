@@ -24,63 +24,6 @@ void expect_listener(const Config& config, const std::string& name, const Locati
                  names.empty() ? "the policy has no listeners" : suggestion("", names));
 }
 
-std::string key_of(const Route& route) {
-  std::string path = route.path.value;
-  if (route.path.kind == PathMatch::Kind::prefix && path.ends_with('/')) path.pop_back();
-  return route.listener + "\n" + route.host + "\n" +
-         std::to_string(static_cast<int>(route.path.kind)) + path;
-}
-
-void check_route_upstreams(const Route& route, Reporter& reporter) {
-  if (route.upstreams.empty()) {
-    reporter.error(route.where, "route `" + route.name + "` has no upstream",
-                   "such as `upstream: api`");
-    return;
-  }
-  const bool some = std::ranges::any_of(
-      route.upstreams, [](const WeightedUpstream& upstream) { return upstream.weight > 0; });
-  if (!some)
-    reporter.error(route.where, "every upstream of route `" + route.name + "` has weight 0");
-  std::set<std::string_view> seen;
-  for (const WeightedUpstream& upstream : route.upstreams) {
-    if (seen.insert(upstream.name).second) continue;
-    reporter.error(route.where,
-                   "route `" + route.name + "` names upstream `" + upstream.name + "` twice",
-                   "give it one weight");
-  }
-}
-
-void check_tcp_route(const Config& config, const Route& route, Reporter& reporter) {
-  const auto listener = std::ranges::find(config.listeners, route.listener, &Listener::name);
-  if (listener == config.listeners.end() || listener->protocol != ListenerProtocol::tcp) return;
-  if (route.host.empty() && route.path.kind == PathMatch::Kind::any) return;
-  reporter.error(route.where,
-                 "route `" + route.name + "` matches by host or path, but listener `" +
-                     route.listener + "` speaks plain TCP",
-                 "leave host and path out, or set `protocol: http` or `auto`");
-}
-
-// Whether anything of the listener's knows an original destination other than the listener itself.
-bool has_original_destination(const Config& config, const std::string& listener) {
-  const auto serves = [&](const std::vector<Intercept>& entries) {
-    return std::ranges::find(entries, listener, &Intercept::listener) != entries.end();
-  };
-  return serves(config.intercept.forward) || serves(config.intercept.output);
-}
-
-void check_loops(const Config& config, const Route& route, Reporter& reporter) {
-  for (const WeightedUpstream& target : route.upstreams) {
-    const auto upstream = std::ranges::find(config.upstreams, target.name, &Upstream::name);
-    if (upstream == config.upstreams.end() || !upstream->original_destination) continue;
-    if (has_original_destination(config, route.listener)) continue;
-    reporter.error(route.where,
-                   "route `" + route.name +
-                       "` sends to the original destination, which on listener `" + route.listener +
-                       "` is the listener itself",
-                   "only what intercept.forward or intercept.output catches has another one");
-  }
-}
-
 }  // namespace
 
 void check_listeners_named(const Config& config, Reporter& reporter) {
@@ -95,36 +38,6 @@ void check_listeners_named(const Config& config, Reporter& reporter) {
   for (const Route& route : config.routes) {
     expect_listener(config, route.listener, route.where, "route `" + route.name + "`", reporter);
   }
-}
-
-void check_routes(const Config& config, Reporter& reporter) {
-  std::map<std::string, const Route*> by_match;
-  std::map<std::string_view, const Route*> by_name;
-  for (const Route& route : config.routes) {
-    check_route_upstreams(route, reporter);
-    check_tcp_route(config, route, reporter);
-    if (!route.listener.empty()) check_loops(config, route, reporter);
-    const auto [same, fresh] = by_match.emplace(key_of(route), &route);
-    if (!fresh) {
-      reporter.error(route.where, "route `" + route.name + "` never matches",
-                     "the route at " + same->second->where.to_string() +
-                         " has the same listener, host and path");
-      continue;
-    }
-    const auto [named, unique] = by_name.emplace(route.name, &route);
-    if (!unique) {
-      reporter.error(route.where, "two routes are named `" + route.name + "`",
-                     "the other at " + named->second->where.to_string());
-    }
-  }
-  const auto* local = std::get_if<std::string>(&config.default_route.local);
-  if (!local) return;
-  const auto upstream = std::ranges::find(config.upstreams, *local, &Upstream::name);
-  if (upstream == config.upstreams.end() || !upstream->original_destination) return;
-  reporter.error(
-      config.default_route.where,
-      "default_route.local: the original destination of a local connection is the listener itself",
-      "a status, or an upstream with endpoints");
 }
 
 void check_upstreams(const Config& config, Reporter& reporter) {

@@ -84,6 +84,7 @@ class Exchange final : public UpstreamEvents {
   bool retry_for_status();
   void tunnel();
   void use_upstream(std::uint32_t index);
+  std::optional<std::uint32_t> find_route(const policy::RouteTable& table);
   // retries
   bool replayable() const;  // the whole request can be sent again
   void upstream_failed();   // before a byte of the answer
@@ -118,6 +119,7 @@ class Exchange final : public UpstreamEvents {
   std::string_view normal_path_;
   std::array<char, 256> host_memory_;
   std::string_view host_;
+  std::string joined_field_;  // a field of several lines, as one
 
   // The decision.
   std::optional<std::uint32_t> route_;

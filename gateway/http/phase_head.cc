@@ -1,6 +1,7 @@
 // Phases head and access: a whole, well-formed head, and a client that may ask.
 #include "gateway/http/exchange.h"
 #include "gateway/worker.h"
+#include "policy/host.h"
 
 namespace sluice::gateway::http {
 
@@ -47,11 +48,14 @@ bool Exchange::normalise_target() {
     }
     normal_path_ = *path;
   }
-  if (request_.host_kind() == http1::HostKind::ipv6) {
-    host_ = policy::normalise_host(request_.authority(), host_memory_).value_or("");
-  } else {
-    host_ = http1::normalise_host(request_.host(), host_memory_);
+  // A host in no known form must not pass for none: it would get what is meant for any.
+  const auto host = policy::normalise_host(request_.authority(), host_memory_);
+  if (!host) {
+    client_->close_after(true);
+    refuse(400, "malformed host");
+    return false;
   }
+  host_ = *host;
   return true;
 }
 

@@ -3,6 +3,8 @@
 #include <variant>
 
 #include "gateway/http/exchange.h"
+#include "gateway/http1/request_fields.h"
+#include "gateway/original_destination.h"
 #include "gateway/upstream_choice.h"
 #include "gateway/worker.h"
 
@@ -17,7 +19,7 @@ void Exchange::route() {
   }
   // By name: the listener's own index is the newest policy's, ours may be older.
   const auto index = snapshot.find_listener(listener.name());
-  if (index) route_ = snapshot.routes(*index).match(host_, normal_path_);
+  if (index) route_ = find_route(snapshot.routes(*index));
   if (route_) {
     const policy::CompiledRoute& route = snapshot.route(*route_);
     const policy::Duration timeout = config_->policy().routes[*route_].timeout;
@@ -30,6 +32,19 @@ void Exchange::route() {
   }
   use_upstream(std::get<policy::ForwardTo>(fallback).upstream);
   pick();
+}
+
+std::optional<std::uint32_t> Exchange::find_route(const policy::RouteTable& table) {
+  const http1::RequestFields fields(request_, joined_field_);
+  policy::RequestView view;
+  view.client = client_->client().peer.address;
+  if (table.uses_destination()) view.destination = local_address(client_->client().transport->fd());
+  view.method = request_.method_name();
+  view.host = host_;
+  view.path = normal_path_;
+  view.query = request_.query();
+  view.fields = &fields;
+  return table.match(view);
 }
 
 void Exchange::limits(const policy::CompiledRoute& route) {

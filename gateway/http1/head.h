@@ -77,7 +77,7 @@ class RequestHead {
   std::string_view authority() const { return view(authority_); }
   std::string_view host() const {
     return view(host_);
-  }  // no port, no brackets, any case: see normalise_host
+  }  // no port, no brackets, any case: see policy/host.h
   HostKind host_kind() const { return host_kind_; }
   std::optional<std::uint16_t> port() const {
     return port_ != 0 ? std::optional(port_) : std::nullopt;

@@ -184,14 +184,6 @@ std::optional<Authority> parse_authority(std::string_view text) {
   return authority;
 }
 
-std::string_view normalise_host(std::string_view host, std::span<char> scratch) {
-  if (host.ends_with('.')) host.remove_suffix(1);
-  const auto is_upper = [](char c) { return c >= 'A' && c <= 'Z'; };
-  if (std::ranges::none_of(host, is_upper) || scratch.size() < host.size()) return host;
-  std::ranges::transform(host, scratch.begin(), to_lower);
-  return {scratch.data(), host.size()};
-}
-
 std::expected<std::string_view, ParseError> normalise_path(std::string_view path,
                                                            std::span<char> scratch) {
   if (path == "*") return path;

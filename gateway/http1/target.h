@@ -29,10 +29,6 @@ struct Authority {
 // like a dotted number must be an IPv4 address.
 std::optional<Authority> parse_authority(std::string_view text);
 
-// The host in the form that routes match: lower case, no trailing dot. Returns `host` itself where
-// it is so already, else a copy in `scratch` (which must hold host.size() bytes).
-std::string_view normalise_host(std::string_view host, std::span<char> scratch);
-
 // The path in the form that routes match and the upstream gets: unreserved characters decoded,
 // other escapes kept with capital digits ("%2f" becomes "%2F" and stays one segment's text), "//"
 // merged, then "." and ".." resolved (encoded dots too). Returns `path` itself where nothing has to

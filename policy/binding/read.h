@@ -41,6 +41,9 @@ inline void read(const Node& node, Prefix& out) {
 inline void read(const Node& node, PortRange& out) {
   take(PortRange::parse(node.text), out);
 }
+inline void read_size(const Node& node, std::uint64_t& out) {
+  take(parse_size(node.text), out);
+}
 inline void read(const Node& node, SocketAddress& out) {
   take(SocketAddress::parse(node.text), out);
 }
@@ -89,6 +92,13 @@ template <typename Enum, std::size_t kCount>
 void optional_word(const Node& node, std::string_view key,
                    const std::array<std::string_view, kCount>& words, Enum& out) {
   if (const Node* child = node.find(key)) read_word(*child, words, out);
+}
+
+inline std::string lower(std::string text) {
+  std::ranges::transform(text, text.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return text;
 }
 
 template <typename Use>

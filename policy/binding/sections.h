@@ -13,6 +13,9 @@ void logs(const Node& node, AccessLogConfig& out);
 void intercept(const Node& node, const Reporter& reporter, InterceptConfig& out);
 void listener(const Node& node, const Reporter& reporter, Listener& out);
 void upstream(const Node& node, const Reporter& reporter, Upstream& out);
+// A list of conditions on header fields or query parameters.
+void value_matches(const Node& node, std::string_view key, bool are_headers,
+                   std::vector<ValueMatch>& out);
 void route(const Node& node, const Reporter& reporter, Route& out);
 void default_route(const Node* node, const Reporter& reporter, DefaultRoute& out);
 void limit(const Node& node, const Reporter& reporter, Limit& out);

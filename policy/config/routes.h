@@ -9,14 +9,16 @@
 
 #include "policy/address.h"
 #include "policy/config/common.h"
+#include "policy/config/matches.h"
 #include "policy/diagnostic.h"
 
 namespace sluice::policy {
 
 struct PathMatch {
-  enum class Kind { any, prefix, exact };
+  enum class Kind { any, prefix, exact, regex };
   Kind kind = Kind::any;
-  std::string value;  // prefix: matches whole segments, as the Gateway API's PathPrefix
+  std::string value;  // prefix: matches whole segments, as the Gateway API's PathPrefix; regex: the
+                      // whole path
 };
 
 struct WeightedUpstream {
@@ -27,8 +29,13 @@ struct WeightedUpstream {
 struct Route {
   std::string name;  // given, or "listener host path", unique
   std::string listener;
-  std::string host;  // lower case; "" any; "*.example.com" one or more labels
+  std::string host;  // as normalise_host() makes it; "" any; "*.example.com" one or more labels
   PathMatch path;
+  std::vector<std::string> methods;  // empty: any, as for all that follow
+  std::vector<ValueMatch> headers;   // every one must match
+  std::vector<ValueMatch> query;     // every one must match
+  std::vector<Prefix> to;            // original destination
+  std::vector<PortRange> to_ports;
   std::vector<WeightedUpstream> upstreams;
   std::vector<std::string> limits;
   Duration timeout = 0s;  // whole request; 0: none

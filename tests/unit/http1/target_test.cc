@@ -189,13 +189,5 @@ TEST(ParseAuthority, Invalid) {
   EXPECT_FALSE(parse_authority(std::string(256, 'a')));
 }
 
-TEST(NormaliseHost, LowerCaseAndNoTrailingDot) {
-  std::vector<char> scratch(32);
-  EXPECT_EQ(normalise_host("A.Example.", scratch), "a.example");
-  EXPECT_EQ(normalise_host("a.example.", scratch), "a.example");
-  const std::string_view plain = "a.example";
-  EXPECT_EQ(normalise_host(plain, scratch).data(), plain.data());
-}
-
 }  // namespace
 }  // namespace sluice::gateway::http1

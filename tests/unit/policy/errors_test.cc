@@ -224,9 +224,8 @@ const Wrong kRoutes[] = {
      "}\nroutes:\n"
      "  - { host: A.example, path: /v1, upstream: api }\n  - { host: a.example, path: /v1/, "
      "upstream: api }\n",
-     {"p.yaml:6:5: error: route `web a.example /v1/` never matches (the route at p.yaml:5:5 has "
-      "the same "
-      "listener, host and path)"}},
+     {"p.yaml:6:5: error: route `web a.example /v1/` never matches (the route at p.yaml:5:5 "
+      "matches the same requests)"}},
     {"SameName",
      "version: 1\nlisteners: { web: {} }\nupstreams: { api: { endpoints: [\"1.2.3.4:80\"] } "
      "}\nroutes:\n"
@@ -247,9 +246,9 @@ const Wrong kRoutes[] = {
      "version: 1\nlisteners: { web: { protocol: tcp } }\nupstreams: { api: { endpoints: "
      "[\"1.2.3.4:80\"] } }\n"
      "routes: [{ host: a.example, upstream: api }]\n",
-     {"p.yaml:4:10: error: route `web a.example *` matches by host or path, but listener `web` "
-      "speaks plain TCP "
-      "(leave host and path out, or set `protocol: http` or `auto`)"}},
+     {"p.yaml:4:10: error: route `web a.example *` matches by what HTTP says, but listener "
+      "`web` speaks plain TCP (leave host, path, methods, headers and query out, or set "
+      "`protocol: http` or `auto`)"}},
     {"Loop",
      "version: 1\nlisteners: { web: { bind: \"127.0.0.1:80\" } }\nroutes: [{ upstream: "
      "original_destination }]\n",

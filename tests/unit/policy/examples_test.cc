@@ -4,6 +4,7 @@
 
 #include "parsing.h"
 #include "policy/snapshot.h"
+#include "requests.h"
 
 namespace sluice::policy {
 namespace {
@@ -19,7 +20,7 @@ TEST(Examples, FourLinesMakeAProxy) {
   const Config config = parse_good(read_example("proxy.yaml"));
   EXPECT_FALSE(config.needs_kernel());
   const auto snapshot = Snapshot::compile(config);
-  const auto route = snapshot->routes(0).match("anything.example", "/any/path");
+  const auto route = snapshot->routes(0).match(request_of("anything.example", "/any/path"));
   ASSERT_TRUE(route);
   EXPECT_EQ(snapshot->config().upstreams[snapshot->route(*route).targets[0].upstream].name, "app");
 }
@@ -30,7 +31,8 @@ TEST(Examples, GatewayNode) {
   const auto snapshot = Snapshot::compile(config);
   const auto web = snapshot->find_listener("web");
   ASSERT_TRUE(web);
-  const auto route = snapshot->routes(*web).match("static.example.com", "/archive/2020");
+  const auto route =
+      snapshot->routes(*web).match(request_of("static.example.com", "/archive/2020"));
   ASSERT_TRUE(route);
   EXPECT_EQ(config.routes[*route].name, "web static.example.com /archive");
   const auto* forward = std::get_if<ForwardTo>(&snapshot->fallback(Way::forward));

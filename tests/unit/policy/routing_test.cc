@@ -22,17 +22,21 @@ TEST(NormaliseHost, LowersAndStrips) {
   EXPECT_EQ(normalised("192.0.2.1:80"), "192.0.2.1");
   EXPECT_EQ(normalised("[2001:DB8::1]:80"), "[2001:db8::1]");
   EXPECT_EQ(normalised("[::1]"), "[::1]");
+  EXPECT_EQ(normalised("[2001:0db8:0:0::1]"), "[2001:db8::1]");  // one host, one name
+  EXPECT_EQ(normalised("[::FFFF:a00:1]"), "[::ffff:10.0.0.1]");
   EXPECT_EQ(normalised("host:"), "host");  // RFC 3986 section 3.2.3: an empty port is allowed
   EXPECT_EQ(normalised(""), "");
 }
 
 TEST(NormaliseHost, RefusesWhatIsMalformed) {
   for (const std::string& value :
-       {std::string("a b"), std::string("a@b"), std::string("a/b"), std::string("a:b"),
-        std::string("a:80:80"), std::string("a:-1"), std::string("a:65536"),
-        std::string("a:999999"), std::string(":80"), std::string("[::1"), std::string("[::1]x"),
-        std::string("[1.2.3.4]"), std::string("[]"), std::string("a%2eb"), std::string("a\0b", 3),
-        std::string("a\tb"), std::string("a\\b"), std::string("\xc3\xa4.example"),
+       {std::string("a b"),     std::string("a@b"),      std::string("a/b"),
+        std::string("a:b"),     std::string("a:80:80"),  std::string("a:-1"),
+        std::string("a:65536"), std::string("a:999999"), std::string(":80"),
+        std::string("[::1"),    std::string("[::1]x"),   std::string("[1.2.3.4]"),
+        std::string("[]"),      std::string("a%2eb"),    std::string("a\0b", 3),
+        std::string("a\tb"),    std::string("a\\b"),     std::string("a..b"),
+        std::string(".a"),      std::string("a.."),      std::string("\xc3\xa4.example"),
         std::string(256, 'a')}) {
     EXPECT_FALSE(normalised(value)) << value;
   }
@@ -56,7 +60,10 @@ class Routing : public testing::Test {
 
   int match(std::string_view host, std::string_view path) const {
     const RouteTable table(routes_, "web");
-    const auto found = table.match(host, path);
+    RequestView request;
+    request.host = host;
+    request.path = path;
+    const auto found = table.match(request);
     return found ? static_cast<int>(*found) : -1;
   }
 
@@ -126,9 +133,9 @@ TEST_F(Routing, OnlyTheListenersOwnRoutes) {
 TEST_F(Routing, TcpTakesTheRouteThatNamesNothing) {
   add("a.example", "");
   add("", "/");
-  EXPECT_FALSE(RouteTable(routes_, "web").match_tcp());
+  EXPECT_FALSE(RouteTable(routes_, "web").match_connection());
   add("", "");
-  EXPECT_EQ(RouteTable(routes_, "web").match_tcp(), 2u);
+  EXPECT_EQ(RouteTable(routes_, "web").match_connection(), 2u);
 }
 
 TEST_F(Routing, LongHostileInputCostsLittleAndMatchesNothing) {

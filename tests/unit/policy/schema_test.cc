@@ -60,6 +60,8 @@ const std::map<std::string, Context>& contexts() {
       {".upstreams.retry", {upstream + "retry: { ", {}, " } } }"}},
       {".routes", {"routes: [{ ", {{"upstream", "api"}}, " }]"}},
       {".routes.path", {"routes: [{ upstream: api, path: { ", {}, " } }]"}},
+      {".routes.headers", {"routes: [{ upstream: api, headers: [{ ", {{"name", "x-a"}}, " }] }]"}},
+      {".routes.query", {"routes: [{ upstream: api, query: [{ ", {{"name", "a"}}, " }] }]"}},
       {".routes.upstreams", {"routes: [{ upstreams: [{ ", {{"name", "api"}}, " }] }]"}},
       {".default_route", {"default_route: { ", {}, " }"}},
       {".limits", {"limits: { new: { ", {{"rate", "9/s"}}, " } }"}},
@@ -79,6 +81,7 @@ const std::map<std::string, Context>& contexts() {
 const std::map<std::string, std::map<std::string, std::string>>& own_neighbours() {
   static const std::map<std::string, std::map<std::string, std::string>> all{
       {".intercept.marks.mark", {{"mask", "0xc00000"}}},
+      {".routes.upstream", {}},
       {".routes.upstreams", {}},
       {".guard.rules.rate", {{"to_ports", "[9]"}, {"action", "limit"}}},
       {".guard.rules.burst", {{"to_ports", "[9]"}, {"action", "limit"}, {"rate", "9/s"}}},

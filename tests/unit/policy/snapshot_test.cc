@@ -4,6 +4,7 @@
 
 #include "parsing.h"
 #include "policy/siphash.h"
+#include "requests.h"
 
 namespace sluice::policy {
 namespace {
@@ -25,15 +26,15 @@ TEST(Snapshot, ResolvesNames) {
   EXPECT_EQ(snapshot->find_upstream("y"), 1u);
   EXPECT_EQ(snapshot->find_limit("m"), 1u);
   EXPECT_FALSE(snapshot->find_limit("none"));
-  const auto index = snapshot->routes(0).match("", "/x/1");
+  const auto index = snapshot->routes(0).match(request_of("", "/x/1"));
   ASSERT_TRUE(index);
   const CompiledRoute& route = snapshot->route(*index);
   ASSERT_EQ(route.targets.size(), 2u);
   EXPECT_EQ(route.targets[0].upstream, 0u);
   EXPECT_THAT(route.weights, testing::ElementsAre(3, 1));
   EXPECT_THAT(route.limits, testing::ElementsAre(1));
-  EXPECT_FALSE(snapshot->routes(0).match("", "/y"));
-  EXPECT_EQ(snapshot->routes(1).match_tcp(), 1u);
+  EXPECT_FALSE(snapshot->routes(0).match(request_of("", "/y")));
+  EXPECT_EQ(snapshot->routes(1).match_connection(), 1u);
 }
 
 TEST(Snapshot, Fallbacks) {

@@ -1,0 +1,76 @@
+#include "policy/drop_rules.h"
+
+#include <algorithm>
+
+namespace sluice::policy {
+
+namespace {
+
+// IANA "Assigned Internet Protocol Numbers".
+constexpr std::uint8_t kIcmp = 1;
+constexpr std::uint8_t kTcp = 6;
+constexpr std::uint8_t kUdp = 17;
+constexpr std::uint8_t kDccp = 33;
+constexpr std::uint8_t kIcmpV6 = 58;
+constexpr std::uint8_t kSctp = 132;
+constexpr std::uint8_t kUdpLite = 136;
+
+bool holds(const std::vector<Prefix>& prefixes, const IpAddress& address) {
+  return prefixes.empty() || std::ranges::any_of(prefixes, [&](const Prefix& prefix) {
+           return prefix.contains(address);
+         });
+}
+
+bool holds(const std::vector<PortRange>& ranges, std::optional<std::uint16_t> port) {
+  return ranges.empty() || (port && std::ranges::any_of(ranges, [&](const PortRange& range) {
+                              return range.contains(*port);
+                            }));
+}
+
+bool empty(const GuardMatch& match) {
+  return match.from.empty() && match.to.empty() && match.from_ports.empty() &&
+         match.to_ports.empty();
+}
+
+RuleMismatch mismatch(const GuardMatch& match, const PacketView& packet) {
+  if (!holds(match.from, packet.from)) return RuleMismatch::from;
+  if (!holds(match.to, packet.to)) return RuleMismatch::to;
+  if (!holds(match.from_ports, packet.from_port)) return RuleMismatch::from_ports;
+  if (!holds(match.to_ports, packet.to_port)) return RuleMismatch::to_ports;
+  return RuleMismatch::none;
+}
+
+bool of_other_version(std::uint8_t protocol, bool v4) {
+  return (protocol == kIcmp && !v4) || (protocol == kIcmpV6 && v4);
+}
+
+}  // namespace
+
+bool has_ports(std::uint8_t protocol) {
+  return protocol == kTcp || protocol == kUdp || protocol == kUdpLite || protocol == kDccp ||
+         protocol == kSctp;
+}
+
+RuleMismatch mismatch(const GuardRule& rule, const PacketView& packet) {
+  if (rule.protocol) {
+    if (of_other_version(*rule.protocol, packet.from.is_v4())) return RuleMismatch::ip_version;
+    if (*rule.protocol != packet.protocol) return RuleMismatch::protocol;
+  }
+  const RuleMismatch match = mismatch(rule.match, packet);
+  if (match != RuleMismatch::none) return match;
+  const bool excepted = !empty(rule.except) && mismatch(rule.except, packet) == RuleMismatch::none;
+  return excepted ? RuleMismatch::except : RuleMismatch::none;
+}
+
+GuardVerdict evaluate(const GuardConfig& guard, const PacketView& packet) {
+  GuardVerdict verdict;
+  for (std::uint32_t i = 0; i < guard.rules.size(); ++i) {
+    const GuardRule& rule = guard.rules[i];
+    if (mismatch(rule, packet) != RuleMismatch::none) continue;
+    verdict.matching.push_back(i);
+    if (rule.action == GuardAction::drop && !verdict.dropped_by) verdict.dropped_by = i;
+  }
+  return verdict;
+}
+
+}  // namespace sluice::policy

@@ -1,0 +1,50 @@
+// What guard rules and `protect` mean, as a pure function: the oracle of the kernel's program, and
+// what explain() runs.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "policy/config.h"
+
+namespace sluice::policy {
+
+// The parts of a packet that rules look at.
+struct PacketView {
+  IpAddress from;
+  IpAddress to;
+  std::uint8_t protocol = 6;
+  // Absent for protocols without ports and for all fragments but the first.
+  std::optional<std::uint16_t> from_port;
+  std::optional<std::uint16_t> to_port;
+};
+
+// tcp, udp, udplite, dccp, sctp.
+bool has_ports(std::uint8_t protocol);
+
+// Which field of the rule does not match; `except`: all do, and so does its exception.
+enum class RuleMismatch : std::uint8_t {
+  none,
+  from,
+  to,
+  protocol,
+  from_ports,
+  to_ports,
+  ip_version,
+  except,
+};
+
+// A rule matches if each field that it has matches and `except` does not; inside a field any
+// element suffices. Ports without a protocol mean any that has ports.
+RuleMismatch mismatch(const GuardRule& rule, const PacketView& packet);
+
+struct GuardVerdict {
+  std::optional<std::uint32_t> dropped_by;  // index of the first matching `drop` in the file
+  std::vector<std::uint32_t> matching;      // every rule whose counter rises
+};
+// Without `protect`, which wins over it.
+GuardVerdict evaluate(const GuardConfig& guard, const PacketView& packet);
+
+}  // namespace sluice::policy
