@@ -44,6 +44,35 @@ bool of_other_version(std::uint8_t protocol, bool v4) {
   return (protocol == kIcmp && !v4) || (protocol == kIcmpV6 && v4);
 }
 
+// `*` and `?`, as in the shell.
+bool glob(std::string_view pattern, std::string_view text) {
+  std::size_t p = 0, t = 0, star = std::string_view::npos, mark = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
+      ++p, ++t;
+    } else if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      mark = t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      t = ++mark;
+    } else {
+      return false;
+    }
+  }
+  return pattern.find_first_not_of('*', p) == std::string_view::npos;
+}
+
+bool of_direction(GuardDirection direction, bool egress) {
+  return direction == GuardDirection::both || (direction == GuardDirection::egress) == egress;
+}
+
+// Whether a name is one of `auto` only the node knows.
+bool on_interface(const std::vector<std::string>& names, std::string_view interface) {
+  return names.empty() || interface.empty() ||
+         std::ranges::any_of(names, [&](const auto& name) { return glob(name, interface); });
+}
+
 }  // namespace
 
 bool has_ports(std::uint8_t protocol) {
@@ -52,6 +81,10 @@ bool has_ports(std::uint8_t protocol) {
 }
 
 RuleMismatch mismatch(const GuardRule& rule, const PacketView& packet) {
+  if (!of_direction(rule.direction, packet.egress)) return RuleMismatch::direction;
+  if (rule.interfaces && !on_interface(*rule.interfaces, packet.interface)) {
+    return RuleMismatch::interface;
+  }
   if (rule.protocol) {
     if (of_other_version(*rule.protocol, packet.from.is_v4())) return RuleMismatch::ip_version;
     if (*rule.protocol != packet.protocol) return RuleMismatch::protocol;
@@ -68,7 +101,10 @@ GuardVerdict evaluate(const GuardConfig& guard, const PacketView& packet) {
     const GuardRule& rule = guard.rules[i];
     if (mismatch(rule, packet) != RuleMismatch::none) continue;
     verdict.matching.push_back(i);
-    if (rule.action == GuardAction::drop && !verdict.dropped_by) verdict.dropped_by = i;
+    const bool enforced = guard.mode == GuardMode::enforce && rule.mode == GuardMode::enforce;
+    if (rule.action == GuardAction::drop && enforced && !verdict.dropped_by) {
+      verdict.dropped_by = i;
+    }
   }
   return verdict;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "policy/config.h"
@@ -19,6 +20,8 @@ struct PacketView {
   // Absent for protocols without ports and for all fragments but the first.
   std::optional<std::uint16_t> from_port;
   std::optional<std::uint16_t> to_port;
+  bool egress = false;
+  std::string_view interface = {};  // "": not known; what names interfaces is then taken to hold
 };
 
 // tcp, udp, udplite, dccp, sctp.
@@ -33,6 +36,8 @@ enum class RuleMismatch : std::uint8_t {
   from_ports,
   to_ports,
   ip_version,
+  direction,
+  interface,
   except,
 };
 
@@ -41,7 +46,8 @@ enum class RuleMismatch : std::uint8_t {
 RuleMismatch mismatch(const GuardRule& rule, const PacketView& packet);
 
 struct GuardVerdict {
-  std::optional<std::uint32_t> dropped_by;  // index of the first matching `drop` in the file
+  std::optional<std::uint32_t> dropped_by;  // index of the first matching `drop` in the file that
+                                            // is enforced
   std::vector<std::uint32_t> matching;      // every rule whose counter rises
 };
 // Without `protect`, which wins over it.

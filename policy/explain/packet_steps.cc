@@ -9,12 +9,28 @@ namespace sluice::policy::explaining {
 namespace {
 
 PacketView view_of(const PacketDescription& packet) {
-  PacketView view{packet.from, packet.to, packet.protocol, std::nullopt, std::nullopt};
+  PacketView view{packet.from, packet.to, packet.protocol, std::nullopt, std::nullopt, false, {}};
   if (has_ports(packet.protocol) && packet.first_fragment) {
     view.from_port = packet.from_port;
     view.to_port = packet.to_port;
   }
+  view.egress = packet.direction == PacketDirection::egress;
+  view.interface = packet.interface;
   return view;
+}
+
+// What a rule that matches does.
+std::string effect(const GuardConfig& guard, const GuardRule& rule) {
+  const bool audit = guard.mode == GuardMode::audit || rule.mode == GuardMode::audit;
+  switch (rule.action) {
+    case GuardAction::count:
+      return "matches, and only counts";
+    case GuardAction::limit:
+      return std::string("matches, and drops what is beyond its rate") + (audit ? " (audit)" : "");
+    case GuardAction::drop:
+      return audit ? "matches, but is on audit" : "matches";
+  }
+  return "";
 }
 
 bool on_interface(const std::vector<std::string>& names, const std::string& name) {
@@ -51,6 +67,10 @@ std::string words(RuleMismatch mismatch) {
       return "`to_ports` does not hold the destination port";
     case RuleMismatch::ip_version:
       return "its protocol is of the other IP version";
+    case RuleMismatch::direction:
+      return "it looks the other way (direction)";
+    case RuleMismatch::interface:
+      return "another interface";
     case RuleMismatch::except:
       return "its `except` holds";
   }
@@ -111,10 +131,8 @@ Step guard(const Snapshot& snapshot, const PacketDescription& packet) {
       ++silent;
       continue;
     }
-    const bool counts = why == RuleMismatch::none && rule.action == GuardAction::count;
-    step.reasons.push_back(
-        {"rule `" + rule.name + "`: " + words(why) + (counts ? ", and only counts" : ""),
-         rule.where});
+    const std::string text = why == RuleMismatch::none ? effect(*config.guard, rule) : words(why);
+    step.reasons.push_back({"rule `" + rule.name + "`: " + text, rule.where});
   }
   if (silent > 0) {
     step.reasons.push_back({std::to_string(silent) + " further rules do not match", {}});
