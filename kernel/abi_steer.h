@@ -15,6 +15,21 @@
 enum sluice_steer_side {
   SLUICE_STEER_OUTSIDE = 0, /* from another interface than lo: ways local and forward */
   SLUICE_STEER_NODE = 1,    /* over lo: ways local and output */
+  SLUICE_STEER_NAMED = 2,   /* and above: outside, interfaces that `protect` tells from others */
+  SLUICE_STEER_SIDES = 256,
+};
+
+#define SLUICE_STEER_MAX_INTERFACES 8192 /* with a side of their own, both slots */
+struct sluice_steer_interface {
+  __u32 index;
+  __u32 slot;
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_interface) == 8, "sluice_steer_interface");
+
+/* Values of steer_ports. */
+enum sluice_steer_port {
+  SLUICE_STEER_PORT_STEERED = 1, /* nobody comes there directly */
+  SLUICE_STEER_PORT_TPROXY = 2,  /* nftables looks our socket up by it: left to the kernel */
 };
 
 /* LPM key: IPv4 as ::ffff:a.b.c.d. prefixlen counts from `protocol`. */

@@ -7,6 +7,7 @@
 
 #include "kernel/message.h"
 #include "kernel/nft_batch.h"
+#include "kernel/nft_digest.h"
 #include "kernel/nft_table.h"
 #include "kernel/policy_routing.h"
 #include "kernel/prefix_text.h"
@@ -18,7 +19,9 @@ Error nft_error(const NftBatch::Failure& failure) {
   const char* hint = "";
   if (failure.error == EPERM) hint = "; CAP_NET_ADMIN is needed";
   if (failure.error == ENOENT || failure.error == EOPNOTSUPP) {
-    hint = "; does the kernel have nf_tables with nft_socket, nft_fib_inet and nft_ct?";
+    hint =
+        "; does the kernel have nf_tables with nft_socket, nft_fib_inet, nft_ct, nft_tproxy and "
+        "nft_reject_inet?";
   }
   return {message("nftables refuses {}: {}{}", failure.what, std::strerror(failure.error), hint)};
 }
@@ -38,39 +41,59 @@ Result<void> check_local_destinations(const Plan& plan) {
 
 class InterceptionImpl final : public Interception {
  public:
-  Result<void> prepare(const Plan& plan, const std::vector<Prefix>& own_addresses) override {
+  Result<void> prepare(const Plan& plan, const std::vector<OwnedSocket>& sockets,
+                       const NodeView& node) override {
     if (!plan.intercepts.empty()) {
       if (auto ok = check_marks_free(plan.marks); !ok) return ok;
       if (auto ok = check_local_destinations(plan); !ok) return ok;
       if (auto ok = check_same_marks(plan.marks); !ok) return ok;
     }
     prepared_ =
-        InForce{.plan = plan, .own_addresses = own_addresses, .cgroups = find_cgroups(plan)};
+        InForce{.plan = plan, .node = node, .cgroups = find_cgroups(plan), .tproxy_ports = {}};
     prepared_->plan.guard = {};
+    for (const auto& socket : sockets) {
+      if (socket.by_tproxy)
+        prepared_->tproxy_ports[{socket.listener, socket.way}] = port_of(socket.fd->get());
+    }
     return {};
   }
 
   Result<void> commit() override {
     if (!prepared_) return std::unexpected(Error{"interception: nothing is prepared"});
+    previous_ = std::exchange(active_, std::nullopt);
     InForce next = std::move(*prepared_);
     prepared_.reset();
     // Routes before the marks that need them, and after the marks that needed the old ones.
-    Routing wanted = routing_for(next.plan, next.own_addresses);
-    Routing during = wanted;
-    if (active_) during.merge_with(routing_for(active_->plan, active_->own_addresses));
-    if (auto applied = apply_routing(during); !applied) return std::unexpected(applied.error());
+    Routing during = routing_of(next);
+    if (previous_) during.merge_with(routing_of(*previous_));
+    auto applied = apply_routing(during);
     judge_syns_ = true;
-    if (auto ok = write_table(next, true); !ok) {
-      if (active_) apply_routing(routing_for(active_->plan, active_->own_addresses));
+    auto ok = applied ? write_table(next, true) : std::unexpected(applied.error());
+    if (!ok) {
+      revert();
       return ok;
     }
     active_ = std::move(next);
-    if (auto applied = apply_routing(wanted); !applied) return std::unexpected(applied.error());
     return {};
   }
 
+  void revert() override {
+    active_ = std::exchange(previous_, std::nullopt);
+    // The table of a predecessor that crashed cannot be written again: without renewal of its
+    // leases each entry's on_exit applies, as after any crash.
+    if (!active_) return;
+    // What fails here is put right by the next tick.
+    static_cast<void>(write_table(*active_, true));
+    static_cast<void>(apply_routing(routing_of(*active_)));
+  }
+
+  void settle() override {
+    previous_.reset();
+    static_cast<void>(apply_routing(routing_of(*active_)));
+  }
+
   void abandon() override { prepared_.reset(); }
-  Result<void> tick(bool gateway_alive, const std::vector<Prefix>& own_addresses) override;
+  Result<void> tick(bool gateway_alive, const NodeView& node, bool table_touched) override;
   void stop_intercepting() override;
 
   void remove() override {
@@ -83,10 +106,16 @@ class InterceptionImpl final : public Interception {
  private:
   struct InForce {
     Plan plan;
-    std::vector<Prefix> own_addresses;
+    NodeView node;
     CgroupIds cgroups;
-    int rules = 0;  // in the table; 0: no table
+    TproxyPorts tproxy_ports;
+    int rules = 0;             // in the table; 0: no table
+    std::uint64_t digest = 0;  // of the table as we wrote it
   };
+
+  static Routing routing_of(const InForce& state) {
+    return routing_for(state.plan, state.node.addresses);
+  }
 
   Result<void> check_same_marks(const Marks& marks) const {
     if (!active_ || active_->plan.intercepts.empty()) return {};
@@ -100,11 +129,14 @@ class InterceptionImpl final : public Interception {
   }
 
   Result<void> write_table(InForce& state, bool gateway_serves);
+  Result<void> follow_node(const NodeView& node, bool& rewrite);
   Result<void> renew_leases();
   Result<void> repair_routing();
+  bool table_is_changed(bool look_closely) const;
 
   std::optional<InForce> active_;
   std::optional<InForce> prepared_;
+  std::optional<InForce> previous_;  // between commit() and settle() or revert()
   bool judge_syns_ = true;
   bool lease_held_ = false;
   std::uint64_t table_repairs_ = 0, routing_repairs_ = 0, renewals_ = 0;
@@ -116,10 +148,13 @@ Result<void> InterceptionImpl::write_table(InForce& state, bool gateway_serves) 
   if (state.plan.intercepts.empty()) {
     write_nft_removal(batch);
   } else {
-    state.rules = write_nft_table(batch, state.plan, {judge_syns_, gateway_serves, state.cgroups});
+    state.rules = write_nft_table(
+        batch, state.plan,
+        {judge_syns_, gateway_serves, state.cgroups, state.tproxy_ports, state.node});
   }
   if (const auto failure = batch.commit(); failure.error != 0)
     return std::unexpected(nft_error(failure));
+  state.digest = nft_table_digest();
   lease_held_ = gateway_serves && state.rules > 0;
   return {};
 }
@@ -129,7 +164,7 @@ Result<void> InterceptionImpl::renew_leases() {
   if (leases.empty()) return {};
   NftBatch batch;
   for (const auto lease : leases)
-    batch.renew_timeout_element(lease_set(lease), lease);
+    batch.renew_timeout_elements(lease_set(lease), lease);
   if (const auto failure = batch.commit(); failure.error != 0)
     return std::unexpected(nft_error(failure));
   renewals_++;
@@ -138,29 +173,39 @@ Result<void> InterceptionImpl::renew_leases() {
 }
 
 Result<void> InterceptionImpl::repair_routing() {
-  auto added = apply_routing(routing_for(active_->plan, active_->own_addresses));
+  auto added = apply_routing(routing_of(*active_));
   if (!added) return std::unexpected(added.error());
   routing_repairs_ += *added;
   return {};
 }
 
-Result<void> InterceptionImpl::tick(bool gateway_alive, const std::vector<Prefix>& own_addresses) {
+// Not a repair: routes, and what the table says of addresses and interfaces, follow the node.
+Result<void> InterceptionImpl::follow_node(const NodeView& node, bool& rewrite) {
+  if (active_->node == node) return {};
+  active_->node = node;
+  rewrite = depends_on_node(active_->plan);
+  if (auto applied = apply_routing(routing_of(*active_)); !applied)
+    return std::unexpected(applied.error());
+  return {};
+}
+
+bool InterceptionImpl::table_is_changed(bool look_closely) const {
+  if (look_closely) return nft_table_digest() != active_->digest;
+  return count_nft_rules() != active_->rules;
+}
+
+Result<void> InterceptionImpl::tick(bool gateway_alive, const NodeView& node, bool table_touched) {
   if (!active_ || active_->plan.intercepts.empty()) return {};
-  if (active_->own_addresses != own_addresses) {
-    active_->own_addresses = own_addresses;
-    // Not a repair: routes follow the addresses.
-    if (auto applied = apply_routing(routing_for(active_->plan, own_addresses)); !applied) {
-      return std::unexpected(applied.error());
-    }
-  }
+  bool rewrite = false;
+  if (auto ok = follow_node(node, rewrite); !ok) return ok;
   if (auto ok = repair_routing(); !ok) return ok;
 
-  const bool flushed = count_nft_rules() != active_->rules;
+  const bool changed = table_is_changed(table_touched);
   CgroupIds cgroups = find_cgroups(active_->plan);
-  if (flushed || cgroups != active_->cgroups) {
+  if (changed || rewrite || cgroups != active_->cgroups) {
     active_->cgroups = std::move(cgroups);
     if (auto ok = write_table(*active_, gateway_alive && judge_syns_); !ok) return ok;
-    if (flushed) table_repairs_++;
+    if (changed) table_repairs_++;
     return {};
   }
   lease_held_ = lease_held_ && gateway_alive;

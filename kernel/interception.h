@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "kernel/keeper.h"
+#include "kernel/node_view.h"
 #include "kernel/plan.h"
+#include "kernel/sockets.h"
 
 namespace sluice::kernel {
 
@@ -18,15 +20,21 @@ class Interception {
   virtual ~Interception() = default;
 
   // Checks that marks, table and priorities are free, and local destinations sane. Changes nothing.
-  virtual Result<void> prepare(const Plan& plan, const std::vector<Prefix>& own_addresses) = 0;
-  // Routes and rules, then the table; leases begin held.
+  // Every entry's steering is sk_lookup or tproxy; `sockets` are the plan's.
+  virtual Result<void> prepare(const Plan& plan, const std::vector<OwnedSocket>& sockets,
+                               const NodeView& node) = 0;
+  // Routes and rules, then the table; leases begin held. On an error the old plan is in force.
   virtual Result<void> commit() = 0;
+  // After a commit, one of: the old plan again …
+  virtual void revert() = 0;
+  // … or what only the old plan needed goes.
+  virtual void settle() = 0;
   virtual void abandon() = 0;
 
-  // About once a second. Renews the leases while the gateway serves; follows addresses and cgroups;
-  // repairs what others flushed. Errors are for the log; the next tick tries again.
-  virtual Result<void> tick(bool gateway_alive, const std::vector<Prefix>& own_addresses) = 0;
-
+  // About once a second, and when ChangeMonitor says so. Renews the leases while the gateway
+  // serves; follows addresses, interfaces and cgroups; repairs what others changed.
+  // `table_touched`: look at the table closely. Errors are for the log; the next tick tries again.
+  virtual Result<void> tick(bool gateway_alive, const NodeView& node, bool table_touched) = 0;
   // New connections flow straight; those proxied go on, since their rules and routes stay.
   virtual void stop_intercepting() = 0;
   // Takes the rest away; connections that are still proxied end.

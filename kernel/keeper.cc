@@ -1,14 +1,21 @@
 #include "kernel/keeper.h"
 
 #include <algorithm>
+#include <optional>
+#include <set>
 
+#include "kernel/builtin_protect.h"
+#include "kernel/change_monitor.h"
 #include "kernel/guard.h"
 #include "kernel/interception.h"
-#include "kernel/message.h"
-#include "kernel/node_addresses.h"
+#include "kernel/lock_out.h"
+#include "kernel/node_view.h"
+#include "kernel/open_connections.h"
 #include "kernel/pins.h"
 #include "kernel/prefix_text.h"
+#include "kernel/sock_diag.h"
 #include "kernel/sockets.h"
+#include "kernel/steer_choice.h"
 #include "kernel/steering.h"
 
 namespace sluice::kernel {
@@ -16,8 +23,10 @@ namespace {
 
 class KeeperImpl final : public Keeper {
  public:
-  explicit KeeperImpl(PinDirectory pins)
-      : pins_(std::move(pins)), interception_(Interception::create()) {}
+  explicit KeeperImpl(PinDirectory pins, ChangeMonitor monitor)
+      : pins_(std::move(pins)),
+        monitor_(std::move(monitor)),
+        interception_(Interception::create()) {}
 
   ~KeeperImpl() override {
     // A clean end: what was proxied has drained. Without it (a crash, a hand-over) all stays for
@@ -27,15 +36,7 @@ class KeeperImpl final : public Keeper {
     steering_->remove();
   }
 
-  Result<void> start() {
-    auto guard = Guard::open(pins_);
-    if (!guard) return std::unexpected(guard.error());
-    guard_ = std::move(*guard);
-    auto steering = Steering::open(pins_);
-    if (!steering) return std::unexpected(steering.error());
-    steering_ = std::move(*steering);
-    return {};
-  }
+  Result<void> start(bool sk_lookup);
 
   Result<void> prepare(const Plan& plan) override {
     abandon();
@@ -62,11 +63,14 @@ class KeeperImpl final : public Keeper {
   }
 
   void tick(bool gateway_alive) override;
+  std::vector<int> change_fds() const override {
+    auto fds = monitor_.fds();
+    fds.push_back(guard_->change_fd());
+    return fds;
+  }
 
   Result<void> ban(const Prefix& source, std::chrono::seconds duration,
-                   const std::string& reason) override {
-    return guard_->ban(source, duration, reason);
-  }
+                   const std::string& reason) override;
   Result<bool> unban(const Prefix& source) override { return guard_->unban(source); }
   std::vector<Ban> bans() const override { return guard_->bans(); }
   std::vector<RuleCounter> rule_counters() const override { return guard_->rule_counters(); }
@@ -76,6 +80,7 @@ class KeeperImpl final : public Keeper {
   std::uint64_t unreported_drops() const override { return guard_->unreported_events(); }
   std::vector<Sample> samples() const override;
   std::uint64_t generation() const override { return generation_; }
+  std::vector<std::string> warnings() const override;
 
   void stop_intercepting() override {
     stopped_ = true;
@@ -84,61 +89,150 @@ class KeeperImpl final : public Keeper {
 
  private:
   struct Prepared {
-    std::uint64_t generation = 0;
+    Plan plan;  // its entries' steering is chosen
+    NodeView node;
     std::vector<OwnedSocket> sockets;
   };
 
   Result<void> prepare_parts(const Plan& plan);
+  Result<void> open_sockets(Prepared& next);
+  bool follow_node(bool gateway_alive, bool table_touched);
+  bool falls_back() const;
 
   PinDirectory pins_;
+  ChangeMonitor monitor_;
   std::unique_ptr<Guard> guard_;
   std::unique_ptr<Steering> steering_;
   std::unique_ptr<Interception> interception_;
+  std::string no_sk_lookup_;  // why there is none; empty: there is
   std::vector<OwnedSocket> sockets_;
   std::optional<Prepared> prepared_;
+  Plan plan_;  // in force
   std::uint64_t generation_ = 0;
   std::uint64_t failed_ticks_ = 0;
+  std::uint64_t resets_ = 0;
+  bool missed_change_ = false;
   bool stopped_ = false;
 };
 
-Result<void> KeeperImpl::prepare_parts(const Plan& plan) {
-  auto own = read_own_addresses();
-  if (!own) return std::unexpected(own.error());
-  auto sockets = open_bind_sockets(plan.listeners, plan.workers, sockets_);
-  if (!sockets) return std::unexpected(sockets.error());
-  auto steered = open_steered_sockets(plan, sockets_);
-  if (!steered) return std::unexpected(steered.error());
-  std::move(steered->begin(), steered->end(), std::back_inserter(*sockets));
-  if (auto ok = interception_->prepare(plan, *own); !ok) return ok;
-  if (auto ok = guard_->prepare(plan.guard, plan.protect, plan.host_ports); !ok) return ok;
-  if (auto ok = steering_->prepare(plan, *sockets, *own); !ok) return ok;
-  prepared_ = Prepared{plan.generation, std::move(*sockets)};
+Result<void> KeeperImpl::start(bool sk_lookup) {
+  auto guard = Guard::open(pins_);
+  if (!guard) return std::unexpected(guard.error());
+  guard_ = std::move(*guard);
+  auto steering =
+      sk_lookup ? Steering::open(pins_) : std::unexpected(Error{"this kernel has no sk_lookup"});
+  if (steering) {
+    steering_ = std::move(*steering);
+  } else {
+    no_sk_lookup_ = steering.error().message;
+    steering_ = Steering::none();
+  }
+  generation_ = std::max(guard_->generation(), steering_->generation());
   return {};
 }
 
+Result<void> KeeperImpl::open_sockets(Prepared& next) {
+  auto sockets = open_bind_sockets(next.plan.listeners, next.plan.workers, sockets_);
+  if (!sockets) return std::unexpected(sockets.error());
+  auto steered = open_steered_sockets(next.plan, sockets_);
+  if (!steered) return std::unexpected(steered.error());
+  next.sockets = std::move(*sockets);
+  std::move(steered->begin(), steered->end(), std::back_inserter(next.sockets));
+  return {};
+}
+
+std::set<std::uint16_t> ports_of(const std::vector<OwnedSocket>& sockets) {
+  std::set<std::uint16_t> ports;
+  for (const auto& socket : sockets)
+    ports.insert(port_of(socket.fd->get()));
+  return ports;
+}
+
+Result<void> KeeperImpl::prepare_parts(const Plan& plan) {
+  auto node = read_node_view();
+  if (!node) return std::unexpected(node.error());
+  Prepared next{.plan = plan, .node = std::move(*node), .sockets = {}};
+  if (auto ok = choose_steering(next.plan, no_sk_lookup_); !ok) return ok;
+  for (auto& protect : builtin_protect())
+    next.plan.protect.push_back(std::move(protect));
+  if (auto ok = open_sockets(next); !ok) return ok;
+  auto ours = ports_of(next.sockets);
+  ours.merge(ports_of(sockets_));
+  if (auto ok = check_lock_out(next.plan, next.node, ours); !ok) return ok;
+  if (auto ok = interception_->prepare(next.plan, next.sockets, next.node); !ok) return ok;
+  if (auto ok = guard_->prepare(plan.guard, plan.protect, plan.host_ports); !ok) return ok;
+  if (auto ok = steering_->prepare(next.plan, next.sockets, next.node); !ok) return ok;
+  prepared_ = std::move(next);
+  return {};
+}
+
+// The guard comes last, since it alone leaves nothing behind when it fails.
 Result<void> KeeperImpl::commit() {
   if (!prepared_) return std::unexpected(Error{"nothing is prepared"});
-  if (auto ok = guard_->commit(prepared_->generation); !ok) return ok;
-  if (auto ok = steering_->commit(); !ok) return ok;
-  if (auto ok = interception_->commit(); !ok) return ok;
+  const auto give_up = [this](Result<void> failed) {
+    abandon();
+    return failed;
+  };
+  if (auto ok = steering_->commit(); !ok) return give_up(ok);
+  if (auto ok = interception_->commit(); !ok) {
+    steering_->revert();
+    return give_up(ok);
+  }
+  if (auto ok = guard_->commit(prepared_->plan.generation); !ok) {
+    interception_->revert();
+    steering_->revert();
+    return give_up(ok);
+  }
+  interception_->settle();
+  steering_->settle();
+  if (const auto ended = reset_refused_connections(plan_, prepared_->plan, prepared_->node))
+    resets_ += *ended;
   // Sockets that no plan uses any more close here; the gateway's duplicates drain what they hold.
   sockets_ = std::move(prepared_->sockets);
-  generation_ = prepared_->generation;
+  plan_ = std::move(prepared_->plan);
+  generation_ = plan_.generation;
   prepared_.reset();
   return {};
 }
 
 void KeeperImpl::tick(bool gateway_alive) {
+  auto changes = monitor_.take();
   // `sluice cleanup` took everything away: its word, not ours.
   if (!pins_.exists()) return;
-  auto own = read_own_addresses();
-  bool good = own.has_value();
-  if (own) {
-    good = steering_->follow_addresses(*own).has_value() && good;
-    good = interception_->tick(gateway_alive, *own).has_value() && good;
-  }
+  bool good = follow_node(gateway_alive, changes.nftables || missed_change_);
+  // What was done here is heard of, too: taken now, so that it wakes nobody. Somebody else's change
+  // in between gets a second look.
+  changes = monitor_.take();
+  if (changes.nftables) good = follow_node(gateway_alive, true) && good;
+  missed_change_ = monitor_.take().nftables;
   good = guard_->tick().has_value() && good;
   if (!good) failed_ticks_++;
+}
+
+bool KeeperImpl::follow_node(bool gateway_alive, bool table_touched) {
+  const auto node = read_node_view();
+  if (!node) return false;
+  const bool steered = steering_->follow(*node).has_value();
+  return interception_->tick(gateway_alive, *node, table_touched).has_value() && steered;
+}
+
+// From now on its packets die before any socket sees them: without this both ends would wait for
+// their timeouts.
+Result<void> KeeperImpl::ban(const Prefix& source, std::chrono::seconds duration,
+                             const std::string& reason) {
+  if (auto ok = guard_->ban(source, duration, reason); !ok) return ok;
+  static_cast<void>(
+      destroy_tcp_sockets([&](const TcpSocket& socket) { return covers(source, socket.peer); }));
+  return {};
+}
+
+bool KeeperImpl::falls_back() const {
+  return !no_sk_lookup_.empty() && uses(plan_, SteerBy::tproxy);
+}
+
+std::vector<std::string> KeeperImpl::warnings() const {
+  if (!falls_back()) return {};
+  return {"steering fell back to nftables' tproxy: " + no_sk_lookup_};
 }
 
 std::vector<Sample> KeeperImpl::samples() const {
@@ -152,6 +246,16 @@ std::vector<Sample> KeeperImpl::samples() const {
                      static_cast<double>(failed_ticks_),
                      true,
                      "Ticks in which the kernel refused something; the next one tries again."});
+  samples.push_back({"sluice_interception_fallback",
+                     {},
+                     falls_back() ? 1.0 : 0.0,
+                     false,
+                     "1 while nftables' tproxy does what sk_lookup should, which is missing."});
+  samples.push_back({"sluice_interception_reset_connections_total",
+                     {},
+                     static_cast<double>(resets_),
+                     true,
+                     "Open connections ended because a reload refuses them (on_change: reset)."});
   return samples;
 }
 
@@ -161,8 +265,10 @@ Result<std::unique_ptr<Keeper>> Keeper::open(const KeeperOptions& options) {
   remove_stale_namespaces(options.pin_root);
   auto pins = PinDirectory::open(options.pin_root);
   if (!pins) return std::unexpected(pins.error());
-  auto keeper = std::make_unique<KeeperImpl>(std::move(*pins));
-  if (auto ok = keeper->start(); !ok) return std::unexpected(ok.error());
+  auto monitor = ChangeMonitor::open();
+  if (!monitor) return std::unexpected(monitor.error());
+  auto keeper = std::make_unique<KeeperImpl>(std::move(*pins), std::move(*monitor));
+  if (auto ok = keeper->start(options.sk_lookup); !ok) return std::unexpected(ok.error());
   return keeper;
 }
 

@@ -78,6 +78,7 @@ struct Sample {
 struct KeeperOptions {
   std::string pin_root =
       "/sys/fs/bpf/sluice";  // below it, a directory per ABI version and network namespace
+  bool sk_lookup = true;     // false: as on a kernel without it
 };
 
 class Keeper {
@@ -89,16 +90,18 @@ class Keeper {
   // Fills the inactive slots and creates missing sockets. Nothing that runs changes. A failed
   // prepare leaves no trace.
   virtual Result<void> prepare(const Plan& plan) = 0;
-  // Makes the prepared plan the one in force: guard, steering, then interception.
+  // Makes the prepared plan the one in force: steering, interception, guard, all of them or none.
   virtual Result<void> commit() = 0;
   virtual void abandon() = 0;  // forgets what was prepared
 
   // Sockets of the prepared plan, or of the one in force when nothing is prepared.
   virtual std::vector<ListeningSocket> sockets() const = 0;
 
-  // Call about once a second while a gateway serves: renews the fail-open leases, follows
-  // interfaces and addresses, sweeps bans that ran out, notices and repairs what others flushed.
+  // Call about once a second, and when one of change_fds() is readable: renews the fail-open leases
+  // while a gateway serves, follows interfaces and addresses, sweeps bans that ran out, notices and
+  // repairs what others changed.
   virtual void tick(bool gateway_alive) = 0;
+  virtual std::vector<int> change_fds() const = 0;  // netlink; they stay the keeper's
 
   // `source` shorter than a host is fine. A protected source is refused; a full table is an error,
   // and counted.
@@ -113,7 +116,10 @@ class Keeper {
   virtual void poll_drops(const std::function<void(const DropEvent&)>& receive) = 0;
   virtual std::uint64_t unreported_drops() const = 0;  // that the sample left out, so far
   virtual std::vector<Sample> samples() const = 0;     // for the metrics page
-  virtual std::uint64_t generation() const = 0;        // of the plan in force; 0: none
+  // Of the plan in force, also when a predecessor put it there; 0: none.
+  virtual std::uint64_t generation() const = 0;
+  // What runs otherwise than one would expect from the policy, for log and status.
+  virtual std::vector<std::string> warnings() const = 0;
 
   // Takes interception away (new connections flow straight; those proxied go on until the process
   // ends).

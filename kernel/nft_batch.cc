@@ -208,16 +208,17 @@ void NftBatch::add_timeout_set(const std::string& name) {
   state_->add_set(set.get(), name);
 }
 
-void NftBatch::renew_timeout_element(const std::string& name, std::chrono::milliseconds timeout) {
+void NftBatch::renew_timeout_elements(const std::string& name, std::chrono::milliseconds timeout) {
   // Adding an element that is there does not renew its time, and deleting one that ran out fails.
   flush_set(name);
   Set set = state_->set(name, NftKey::l4proto, NFT_SET_TIMEOUT);
-  nftnl_set_elem* element = nftnl_set_elem_alloc();
-  const std::uint8_t tcp = IPPROTO_TCP;
-  nftnl_set_elem_set(element, NFTNL_SET_ELEM_KEY, &tcp, sizeof(tcp));
-  nftnl_set_elem_set_u64(element, NFTNL_SET_ELEM_TIMEOUT,
-                         static_cast<std::uint64_t>(timeout.count()));
-  nftnl_set_elem_add(set.get(), element);
+  for (const std::uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP}) {
+    nftnl_set_elem* element = nftnl_set_elem_alloc();
+    nftnl_set_elem_set(element, NFTNL_SET_ELEM_KEY, &protocol, sizeof(protocol));
+    nftnl_set_elem_set_u64(element, NFTNL_SET_ELEM_TIMEOUT,
+                           static_cast<std::uint64_t>(timeout.count()));
+    nftnl_set_elem_add(set.get(), element);
+  }
   state_->add_elements(set.get(), name);
 }
 
@@ -258,27 +259,6 @@ NftBatch::Failure NftBatch::commit() {
       });
   if (error != 0 && failure.error == 0) failure = {error, "nfnetlink"};
   return failure;
-}
-
-int count_nft_rules() {
-  NetlinkSocket socket(NETLINK_NETFILTER);
-  if (!socket.valid()) return -1;
-  const auto subsystem = [](int type) {
-    return static_cast<std::uint16_t>((NFNL_SUBSYS_NFTABLES << 8) | type);
-  };
-  NetlinkMessage table(subsystem(NFT_MSG_GETTABLE), 0);
-  table.extra<nfgenmsg>().nfgen_family = kFamily;
-  mnl_attr_put_strz(table.header(), NFTA_TABLE_NAME, kNftTable);
-  if (socket.request(table) != 0) return -1;
-
-  int rules = 0;
-  NetlinkMessage request(subsystem(NFT_MSG_GETRULE), 0);
-  request.extra<nfgenmsg>().nfgen_family = kFamily;
-  mnl_attr_put_strz(request.header(), NFTA_RULE_TABLE, kNftTable);
-  const int error = socket.dump(request, [&](const nlmsghdr& header) {
-    if (header.nlmsg_type == subsystem(NFT_MSG_NEWRULE)) rules++;
-  });
-  return error == 0 ? rules : -1;
 }
 
 }  // namespace sluice::kernel

@@ -41,8 +41,8 @@ class NftBatch {
   // Rules of this batch refer to the set by name.
   void add_interval_set(const std::string& name, NftKey key, std::vector<NftInterval> intervals);
   void add_timeout_set(const std::string& name);  // of l4proto
-  void renew_timeout_element(const std::string& name,
-                             std::chrono::milliseconds timeout);  // the element: tcp
+  // Of tcp and udp.
+  void renew_timeout_elements(const std::string& name, std::chrono::milliseconds timeout);
   void flush_set(const std::string& name);
   void add_rule(const std::string& chain, const NftRule& rule);
 
@@ -57,8 +57,5 @@ class NftBatch {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-// How many rules the table has; -1: there is no table.
-int count_nft_rules();
 
 }  // namespace sluice::kernel

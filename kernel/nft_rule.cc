@@ -1,5 +1,6 @@
 #include "kernel/nft_rule.h"
 
+#include <arpa/inet.h>
 #include <array>
 #include <cstring>
 #include <libnftnl/expr.h>
@@ -45,9 +46,9 @@ NftRule& NftRule::load_meta(std::uint32_t key) {
   return *this;
 }
 
-NftRule& NftRule::load_ct_mark() {
+NftRule& NftRule::load_ct(std::uint32_t key) {
   nftnl_expr* expression = nftnl_expr_alloc("ct");
-  nftnl_expr_set_u32(expression, NFTNL_EXPR_CT_KEY, NFT_CT_MARK);
+  nftnl_expr_set_u32(expression, NFTNL_EXPR_CT_KEY, key);
   nftnl_expr_set_u32(expression, NFTNL_EXPR_CT_DREG, kRegister);
   nftnl_rule_add_expr(get(), expression);
   return *this;
@@ -102,9 +103,16 @@ NftRule& NftRule::verdict(int code, const char* chain) {
   return *this;
 }
 
+NftRule& NftRule::l4proto(std::uint8_t protocol, bool yes) {
+  return load_meta(NFT_META_L4PROTO)
+      .compare(yes ? NFT_CMP_EQ : NFT_CMP_NEQ, &protocol, sizeof(protocol));
+}
+
 NftRule& NftRule::is_tcp(bool yes) {
-  const std::uint8_t tcp = IPPROTO_TCP;
-  return load_meta(NFT_META_L4PROTO).compare(yes ? NFT_CMP_EQ : NFT_CMP_NEQ, &tcp, sizeof(tcp));
+  return l4proto(IPPROTO_TCP, yes);
+}
+NftRule& NftRule::is_udp() {
+  return l4proto(IPPROTO_UDP, true);
 }
 
 NftRule& NftRule::is_version(bool v4) {
@@ -166,7 +174,12 @@ NftRule& NftRule::mark_is(std::uint32_t value, std::uint32_t bits) {
 }
 
 NftRule& NftRule::ct_mark_is(std::uint32_t value, std::uint32_t bits) {
-  return load_ct_mark().mask(bits, 0).compare(NFT_CMP_EQ, &value, sizeof(value));
+  return load_ct(NFT_CT_MARK).mask(bits, 0).compare(NFT_CMP_EQ, &value, sizeof(value));
+}
+
+NftRule& NftRule::from_opener() {
+  const std::uint8_t original = 0;
+  return load_ct(NFT_CT_DIRECTION).compare(NFT_CMP_EQ, &original, sizeof(original));
 }
 
 NftRule& NftRule::address_in(Side side, bool v4, const std::string& set, bool yes) {
@@ -176,8 +189,13 @@ NftRule& NftRule::address_in(Side side, bool v4, const std::string& set, bool ye
   return load_payload(NFT_PAYLOAD_NETWORK_HEADER, offset, length).look_up(set, yes);
 }
 
-NftRule& NftRule::destination_port_in(const std::string& set) {
-  return load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2).look_up(set, true);
+NftRule& NftRule::destination_port_in(const std::string& set, bool yes) {
+  return load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2).look_up(set, yes);
+}
+
+NftRule& NftRule::destination_port_is(std::uint16_t port) {
+  const std::uint16_t wire = htons(port);
+  return load_payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2).compare(NFT_CMP_EQ, &wire, sizeof(wire));
 }
 
 NftRule& NftRule::protocol_in(const std::string& set) {
@@ -203,12 +221,39 @@ NftRule& NftRule::set_mark(std::uint32_t value, std::uint32_t bits) {
 }
 
 NftRule& NftRule::set_ct_mark(std::uint32_t value, std::uint32_t bits) {
-  load_ct_mark().mask(~bits, value);
+  load_ct(NFT_CT_MARK).mask(~bits, value);
   nftnl_expr* expression = nftnl_expr_alloc("ct");
   nftnl_expr_set_u32(expression, NFTNL_EXPR_CT_KEY, NFT_CT_MARK);
   nftnl_expr_set_u32(expression, NFTNL_EXPR_CT_SREG, kRegister);
   nftnl_rule_add_expr(get(), expression);
   return *this;
+}
+
+NftRule& NftRule::tproxy_to(std::uint16_t port) {
+  const std::uint16_t wire = htons(port);
+  nftnl_expr* value = nftnl_expr_alloc("immediate");
+  nftnl_expr_set_u32(value, NFTNL_EXPR_IMM_DREG, kRegister);
+  nftnl_expr_set(value, NFTNL_EXPR_IMM_DATA, &wire, sizeof(wire));
+  nftnl_rule_add_expr(get(), value);
+  nftnl_expr* expression = nftnl_expr_alloc("tproxy");
+  nftnl_expr_set_u32(expression, NFTNL_EXPR_TPROXY_FAMILY, NFPROTO_UNSPEC);
+  nftnl_expr_set_u32(expression, NFTNL_EXPR_TPROXY_REG_PORT, kRegister);
+  nftnl_rule_add_expr(get(), expression);
+  return *this;
+}
+
+NftRule& NftRule::refuse(std::uint32_t type, std::uint8_t code) {
+  nftnl_expr* expression = nftnl_expr_alloc("reject");
+  nftnl_expr_set_u32(expression, NFTNL_EXPR_REJECT_TYPE, type);
+  nftnl_expr_set_u8(expression, NFTNL_EXPR_REJECT_CODE, code);
+  nftnl_rule_add_expr(get(), expression);
+  return *this;
+}
+NftRule& NftRule::reject() {
+  return refuse(NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_ADMIN_PROHIBITED);
+}
+NftRule& NftRule::reset_tcp() {
+  return refuse(NFT_REJECT_TCP_RST, 0);
 }
 
 NftRule& NftRule::accept() {

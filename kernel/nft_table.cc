@@ -7,6 +7,8 @@
 #include <sstream>
 #include <sys/stat.h>
 
+#include "kernel/nft_entries.h"
+#include "kernel/nft_sets.h"
 #include "kernel/prefix_text.h"
 
 namespace sluice::kernel {
@@ -17,50 +19,10 @@ constexpr NftHook kPreroutingHook{"filter", NF_INET_PRE_ROUTING, kMangle};
 constexpr NftHook kOutputHook{"route", NF_INET_LOCAL_OUT, kMangle};
 constexpr const char* kPrerouting = "prerouting";
 constexpr const char* kOutput = "output";
+constexpr const char* kOnLo = "on_lo";
+constexpr const char* kLocal = "local";
+constexpr std::uint16_t kHttps = 443;
 using Side = NftRule::Side;
-
-std::vector<Prefix> of_version(const std::vector<Prefix>& prefixes, bool v4) {
-  std::vector<Prefix> result;
-  std::copy_if(prefixes.begin(), prefixes.end(), std::back_inserter(result),
-               [&](const Prefix& prefix) { return prefix.v4 == v4; });
-  return result;
-}
-
-bool is_everything(const std::vector<Prefix>& prefixes) {
-  return std::any_of(prefixes.begin(), prefixes.end(),
-                     [](const Prefix& prefix) { return own_length(prefix) == 0; });
-}
-
-NftInterval interval_of(const Prefix& prefix) {
-  NftInterval interval{};
-  const std::size_t skip = prefix.v4 ? 12 : 0;
-  std::copy(prefix.address.begin() + static_cast<std::ptrdiff_t>(skip), prefix.address.end(),
-            interval.first.begin());
-  interval.second = interval.first;
-  const int bits = prefix.v4 ? 32 : 128;
-  for (int bit = own_length(prefix); bit < bits; bit++) {
-    interval.second[static_cast<std::size_t>(bit / 8)] |=
-        static_cast<std::uint8_t>(0x80 >> (bit % 8));
-  }
-  return interval;
-}
-
-NftInterval interval_of(PortRange range) {
-  NftInterval interval{};
-  interval.first[0] = static_cast<std::uint8_t>(range.first >> 8);
-  interval.first[1] = static_cast<std::uint8_t>(range.first);
-  interval.second[0] = static_cast<std::uint8_t>(range.last >> 8);
-  interval.second[1] = static_cast<std::uint8_t>(range.last);
-  return interval;
-}
-
-template <typename Values>
-std::vector<NftInterval> intervals_of(const Values& values) {
-  std::vector<NftInterval> intervals;
-  for (const auto& value : values)
-    intervals.push_back(interval_of(value));
-  return intervals;
-}
 
 // "/a/b" is two levels below the root.
 std::uint32_t level_of(const std::string& path) {
@@ -74,7 +36,7 @@ std::uint32_t level_of(const std::string& path) {
 class TableWriter {
  public:
   TableWriter(NftBatch& batch, const Plan& plan, const NftTableOptions& options)
-      : batch_(batch), plan_(plan), options_(options) {}
+      : batch_(batch), sets_(batch), plan_(plan), options_(options) {}
 
   int write() {
     batch_.add_table();
@@ -82,7 +44,7 @@ class TableWriter {
     batch_.add_table();
     for (const auto lease : leases_of(plan_)) {
       batch_.add_timeout_set(lease_set(lease));
-      if (options_.gateway_serves) batch_.renew_timeout_element(lease_set(lease), lease);
+      if (options_.gateway_serves) batch_.renew_timeout_elements(lease_set(lease), lease);
     }
     write_prerouting();
     if (has(WayIn::output)) write_output();
@@ -90,24 +52,42 @@ class TableWriter {
   }
 
  private:
+  template <typename Wanted>
+  bool any(WayIn way, Wanted wanted) const {
+    return std::any_of(
+        plan_.intercepts.begin(), plan_.intercepts.end(),
+        [&](const Intercept& intercept) { return intercept.way == way && wanted(intercept); });
+  }
   bool has(WayIn way) const {
-    return std::any_of(plan_.intercepts.begin(), plan_.intercepts.end(),
-                       [&](const Intercept& intercept) { return intercept.way == way; });
+    return any(way, [](const Intercept&) { return true; });
+  }
+  bool has_tproxy(WayIn way) const {
+    return any(way, [](const Intercept& entry) { return entry.steering == SteerBy::tproxy; });
   }
 
-  void add(const char* chain, const NftRule& rule) {
+  void add(const std::string& chain, const NftRule& rule) {
     batch_.add_rule(chain, rule);
     rules_++;
   }
 
+  // --- chains ----------------------------------------------------------------------------------
+
   void write_prerouting() {
     const Marks& marks = plan_.marks;
     batch_.add_chain(kPrerouting, kPreroutingHook);
+    write_quic(kPrerouting, WayIn::forward);
     add(kPrerouting, std::move(NftRule().is_tcp(false).accept()));
     // What this node sends to itself was judged in `output`, and keeps its mark over lo.
+    if (!options_.tproxy_ports.empty()) write_on_lo();
     add(kPrerouting, std::move(NftRule().came_by("lo").accept()));
     // `socket` finds our listening sockets too, by sk_lookup: packets of a connection that bypasses
     // must not follow them.
+    const std::string open = write_resets(WayIn::forward);
+    if (!open.empty())
+      add(kPrerouting,
+          std::move(
+              NftRule().is_tcp().opens_connection(false).has_wildcard_socket().from_opener().jump(
+                  open)));
     add(kPrerouting,
         std::move(NftRule().is_tcp().opens_connection(false).has_wildcard_socket().accept()));
     add(kPrerouting,
@@ -118,21 +98,32 @@ class TableWriter {
                       .set_mark(marks.intercepted(), marks.mask)
                       .accept()
                       .comment("what is proxied, and replies to sockets with a client's address")));
+    if (!open.empty())
+      add(kPrerouting,
+          std::move(NftRule().is_tcp().opens_connection(false).from_opener().jump(open)));
     add(kPrerouting, std::move(NftRule().is_tcp().opens_connection(false).accept()));
-    if (!options_.judge_syns || !has(WayIn::forward)) return;
+    if (!options_.judge_syns) return;
+    if (has_tproxy(WayIn::local)) {
+      write_protected_clients();
+      add(kPrerouting, NftRule().jump(kLocal));
+    }
+    write_guard_of_ports(kPrerouting);
+    if (!has(WayIn::forward)) return;
     add(kPrerouting, std::move(NftRule().destination_is_local().accept()));
     write_protect(kPrerouting, WayIn::forward);
-    write_entries(kPrerouting, WayIn::forward);
+    for (const auto& part : parts(WayIn::forward))
+      write_entry(kPrerouting, part, verdict_chain(plan_.intercepts[part.entry]));
   }
 
   void write_output() {
     const Marks& marks = plan_.marks;
     batch_.add_chain(kOutput, kOutputHook);
-    add(kOutput, std::move(NftRule().is_tcp(false).accept()));
     add(kOutput, std::move(NftRule()
                                .mark_is(marks.gateway(), marks.mask)
                                .accept()
                                .comment("the gateway's own sockets")));
+    write_quic(kOutput, WayIn::output);
+    add(kOutput, std::move(NftRule().is_tcp(false).accept()));
     add(kOutput, std::move(NftRule()
                                .is_tcp()
                                .opens_connection(false)
@@ -140,6 +131,8 @@ class TableWriter {
                                .set_mark(marks.intercepted_output(), marks.mask)
                                .accept()
                                .comment("what is proxied")));
+    if (const std::string open = write_resets(WayIn::output); !open.empty())
+      add(kOutput, std::move(NftRule().is_tcp().opens_connection(false).from_opener().jump(open)));
     add(kOutput, std::move(NftRule().is_tcp().opens_connection(false).accept()));
     // A SYN that is sent again may be judged otherwise than the first.
     add(kOutput, std::move(NftRule()
@@ -148,108 +141,188 @@ class TableWriter {
     if (!options_.judge_syns) return;
     add(kOutput, std::move(NftRule().destination_is_local().accept()));
     write_protect(kOutput, WayIn::output);
-    write_entries(kOutput, WayIn::output);
+    for (const auto& part : whole_entries(plan_, WayIn::output))
+      write_entry(kOutput, part, verdict_chain(plan_.intercepts[part.entry]));
+  }
+
+  // What this node sends to itself, and what `output` turned to it.
+  void write_on_lo() {
+    const Marks& marks = plan_.marks;
+    batch_.add_chain(kOnLo);
+    add(kPrerouting,
+        std::move(NftRule().came_by("lo").is_tcp().opens_connection(true).jump(kOnLo)));
+    add(kOnLo, std::move(NftRule().mark_is(marks.gateway(), marks.mask).accept()));
+    if (has_tproxy(WayIn::output)) {
+      batch_.add_chain("caught_output");
+      add(kOnLo,
+          std::move(
+              NftRule().mark_is(marks.intercepted_output(), marks.mask).jump("caught_output")));
+      for (auto part : by_specificity(plan_, WayIn::output)) {
+        NftRule rule;
+        if (!match_part(rule, part, "caught" + std::to_string(matches_++))) continue;
+        give_to_listener(rule, plan_.intercepts[part.entry]);
+        add("caught_output", rule.accept());
+      }
+    }
+    if (has_tproxy(WayIn::local) && options_.judge_syns) {
+      write_local();
+      add(kOnLo, NftRule().jump(kLocal));
+    }
+    write_guard_of_ports(kOnLo);
+  }
+
+  // Nobody comes to the ports of our own sockets directly, as steer.bpf.c has it.
+  void write_guard_of_ports(const std::string& chain) {
+    if (options_.tproxy_ports.empty()) return;
+    std::vector<PortRange> ports;
+    for (const auto& [key, port] : options_.tproxy_ports)
+      ports.push_back({port, port});
+    const std::string name = "own_ports_" + chain;
+    sets_.add_ports(name, ports);
+    add(chain,
+        std::move(NftRule().destination_is_local().is_tcp().destination_port_in(name).drop()));
+  }
+
+  // --- local by tproxy -------------------------------------------------------------------------
+
+  void write_local() {
+    batch_.add_chain(kLocal);
+    for (const bool v4 : {true, false})
+      sets_.add_addresses(own_set(v4), v4, options_.node.addresses);
+    std::vector<PortRange> host_ports;
+    for (const auto port : plan_.host_ports)
+      host_ports.push_back({port, port});
+    sets_.add_ports("host_ports", host_ports);
+    for (const auto& part : by_specificity(plan_, WayIn::local)) {
+      const bool leaves = !plan_.intercepts[part.entry].take_over && !host_ports.empty();
+      if (leaves) write_local_part(part, true);
+      write_local_part(part, false);
+    }
+  }
+
+  static std::string own_set(bool v4) { return v4 ? "own_v4" : "own_v6"; }
+
+  // `host_first`: of the node's own addresses, what belongs to the host goes there.
+  void write_local_part(const EntryPart& part, bool host_first) {
+    NftRule rule;
+    if (!match_part(rule, part, "local" + std::to_string(matches_++))) return;
+    if (host_first) {
+      rule.address_in(Side::destination, part.v4, own_set(part.v4))
+          .destination_port_in("host_ports");
+    } else {
+      give_to_listener(rule, plan_.intercepts[part.entry]);
+    }
+    add(kLocal, rule.accept());
+  }
+
+  // Clients that reach the host itself on its own addresses.
+  void write_protected_clients() {
+    for (const auto& protect : plan_.protect) {
+      if (protect.upstream || protect.server_only) continue;
+      const auto name = protect_sets(protect);
+      for (const auto& interface : interfaces_of(protect)) {
+        NftRule rule;
+        if (!interface.empty()) rule.came_by(interface);
+        const bool v4 = protect.peer.v4;
+        rule.is_version(v4)
+            .address_in(Side::source, v4, name)
+            .address_in(Side::destination, v4, own_set(v4));
+        if (!protect.to_ports.empty()) rule.destination_port_in(name + "_ports");
+        add(kPrerouting, rule.accept());
+      }
+    }
+  }
+
+  // A rule of one port serves all workers: they share it, and the kernel spreads by the flow.
+  void give_to_listener(NftRule& rule, const Intercept& intercept) {
+    if (intercept.steering == SteerBy::tproxy) rule.tproxy_to(port_of(intercept));
+  }
+
+  std::uint16_t port_of(const Intercept& intercept) const {
+    const auto found = options_.tproxy_ports.find({intercept.listener, intercept.way});
+    return found == options_.tproxy_ports.end() ? std::uint16_t{0} : found->second;
+  }
+
+  // --- protect ---------------------------------------------------------------------------------
+
+  // Adds the sets that match the peer.
+  std::string protect_sets(const Protect& protect) {
+    const std::string name = "protect" + std::to_string(protects_++);
+    sets_.add_addresses(name, protect.peer.v4, {protect.peer});
+    if (!protect.to_ports.empty()) sets_.add_ports(name + "_ports", protect.to_ports);
+    return name;
+  }
+
+  // Names; one empty name: any interface.
+  std::vector<std::string> interfaces_of(const Protect& protect) const {
+    if (protect.interfaces.empty()) return {""};
+    return matching_interfaces(options_.node, protect.interfaces);
   }
 
   // Peers that are never intercepted: as client or server of a forwarded connection, as server of
   // our own.
-  void write_protect(const char* chain, WayIn way) {
+  void write_protect(const std::string& chain, WayIn way) {
     for (const auto& protect : plan_.protect) {
       if (protect.upstream) continue;
-      const std::string name = "protect" + std::to_string(protects_++);
-      const bool v4 = protect.peer.v4;
-      batch_.add_interval_set(name, v4 ? NftKey::ipv4 : NftKey::ipv6, {interval_of(protect.peer)});
-      if (!protect.to_ports.empty()) {
-        batch_.add_interval_set(name + "_ports", NftKey::port, intervals_of(protect.to_ports));
-      }
-      std::vector<std::string> interfaces = protect.interfaces;
-      if (interfaces.empty()) interfaces.emplace_back();
-      for (const auto& interface : interfaces) {
+      const std::string name = protect_sets(protect);
+      for (const auto& interface : interfaces_of(protect)) {
         write_protected_peer(chain, way, Side::destination, protect, name, interface);
-        if (way == WayIn::forward)
+        if (way == WayIn::forward && !protect.server_only)
           write_protected_peer(chain, way, Side::source, protect, name, interface);
       }
     }
   }
 
-  void write_protected_peer(const char* chain, WayIn way, Side side, const Protect& protect,
+  void write_protected_peer(const std::string& chain, WayIn way, Side side, const Protect& protect,
                             const std::string& name, const std::string& interface) {
     NftRule rule;
     if (!interface.empty())
       way == WayIn::forward ? rule.came_by(interface) : rule.leaves_by(interface);
-    rule.is_version(protect.peer.v4).is_tcp().address_in(side, protect.peer.v4, name);
+    rule.is_version(protect.peer.v4).address_in(side, protect.peer.v4, name);
     if (!protect.to_ports.empty()) rule.destination_port_in(name + "_ports");
     add(chain, rule.accept());
   }
 
-  void write_entries(const char* chain, WayIn way) {
-    for (std::size_t index = 0; index < plan_.intercepts.size(); index++) {
-      const Intercept& intercept = plan_.intercepts[index];
-      if (intercept.way != way) continue;
-      const std::string ports = write_ports(index, intercept);
-      for (const bool v4 : {true, false})
-        write_entry(chain, index, intercept, v4, ports);
-    }
+  // --- entries ---------------------------------------------------------------------------------
+
+  std::vector<EntryPart> parts(WayIn way) const {
+    return has_tproxy(way) ? by_specificity(plan_, way) : whole_entries(plan_, way);
   }
 
-  // The set's name; empty: any port.
-  std::string write_ports(std::size_t index, const Intercept& intercept) {
-    const bool any =
-        intercept.ports.empty() || std::find(intercept.ports.begin(), intercept.ports.end(),
-                                             PortRange{0, 65535}) != intercept.ports.end();
-    if (any) return {};
-    const std::string name = "entry" + std::to_string(index) + "_ports";
-    batch_.add_interval_set(name, NftKey::port, intervals_of(intercept.ports));
-    return name;
-  }
-
-  // Adds the match, and the set that it needs. False: nothing of this IP version can match.
-  bool match_addresses(NftRule& rule, Side side, bool v4, const std::string& name,
-                       const std::vector<Prefix>& in, const std::vector<Prefix>& except) {
-    const auto wanted = of_version(in, v4);
-    if (!in.empty() && wanted.empty()) return false;
-    const NftKey key = v4 ? NftKey::ipv4 : NftKey::ipv6;
-    if (!wanted.empty() && !is_everything(wanted)) {
-      batch_.add_interval_set(name, key, intervals_of(wanted));
-      rule.address_in(side, v4, name);
-    }
-    const auto holes = of_version(except, v4);
-    if (is_everything(holes)) return false;
-    if (!holes.empty()) {
-      batch_.add_interval_set(name + "_except", key, intervals_of(holes));
-      rule.address_in(side, v4, name + "_except", false);
-    }
+  // IP version, addresses, ports. False: nothing can match.
+  bool match_part(NftRule& rule, const EntryPart& part, const std::string& name) {
+    const Intercept& intercept = plan_.intercepts[part.entry];
+    rule.is_version(part.v4);
+    if (!sets_.match_address(rule, Side::source, part.v4, name + "_from", intercept.from,
+                             intercept.except_from))
+      return false;
+    if (!sets_.match_address(rule, Side::destination, part.v4, name + "_to", part.to,
+                             intercept.except_to))
+      return false;
+    const std::string ports = sets_.ports_of(name + "_ports", part.ports);
+    if (!ports.empty()) rule.destination_port_in(ports);
     return true;
   }
 
-  void write_entry(const char* chain, std::size_t index, const Intercept& intercept, bool v4,
-                   const std::string& ports) {
-    const std::string name = "entry" + std::to_string(index) + (v4 ? "_v4" : "_v6");
-    const std::string verdict = verdict_chain(intercept);
-    std::vector<std::optional<std::string>> cgroups;
-    for (const auto& path : intercept.cgroups)
-      cgroups.emplace_back(path);
-    if (cgroups.empty()) cgroups.emplace_back();
-    int part = 0;
-    for (const auto& cgroup : cgroups) {
-      NftRule rule;
-      rule.is_version(v4).is_tcp();
-      if (cgroup) {
-        const auto id = options_.cgroups.find(*cgroup);
-        if (id == options_.cgroups.end())
-          continue;  // nobody is in it; tick() writes the table again when it appears
-        rule.in_cgroup(id->second, level_of(*cgroup));
-      }
-      const std::string suffix = part++ == 0 ? "" : "_" + std::to_string(part);
-      if (!match_addresses(rule, Side::source, v4, name + "_from" + suffix, intercept.from,
-                           intercept.except_from)) {
-        return;
-      }
-      if (!match_addresses(rule, Side::destination, v4, name + "_to" + suffix, intercept.to,
-                           intercept.except_to)) {
-        return;
-      }
-      if (!ports.empty()) rule.destination_port_in(ports);
+  // A rule for each control group, else one; what of it comes before the addresses.
+  std::vector<NftRule> by_cgroup(const Intercept& intercept) const {
+    std::vector<NftRule> rules;
+    if (intercept.cgroups.empty()) rules.emplace_back();
+    for (const auto& path : intercept.cgroups) {
+      // Of one that does not exist nobody can be a member; tick() writes the table again when it
+      // appears.
+      const auto id = options_.cgroups.find(path);
+      if (id == options_.cgroups.end()) continue;
+      rules.emplace_back();
+      rules.back().in_cgroup(id->second, level_of(path));
+    }
+    return rules;
+  }
+
+  void write_entry(const std::string& chain, const EntryPart& part, const std::string& verdict) {
+    const Intercept& intercept = plan_.intercepts[part.entry];
+    for (auto& rule : by_cgroup(intercept)) {
+      if (!match_part(rule, part, "entry" + std::to_string(matches_++))) return;
       add(chain, rule.jump(verdict).comment(intercept.where));
     }
   }
@@ -258,28 +331,85 @@ class TableWriter {
   std::string verdict_chain(const Intercept& intercept) {
     const bool output = intercept.way == WayIn::output;
     const bool closed = intercept.on_exit == OnExit::closed;
+    const std::uint16_t port =
+        !output && intercept.steering == SteerBy::tproxy ? port_of(intercept) : 0;
     const std::string name = std::string(to_text(intercept.way)) +
                              (closed ? "_closed_" : "_bypass_") +
-                             std::to_string(intercept.lease.count()) + "ms";
+                             std::to_string(intercept.lease.count()) + "ms" +
+                             (port != 0 ? "_to_" + std::to_string(port) : "");
     if (!verdict_chains_.insert(name).second) return name;
     const Marks& marks = plan_.marks;
     batch_.add_chain(name);
     NftRule held;
     held.protocol_in(lease_set(intercept.lease));
+    // Without a listener the rule ends at tproxy: marked before it the packet would go nowhere, so
+    // that `bypass` has the mark after it.
+    if (port != 0 && !closed) held.tproxy_to(port);
     if (output) held.set_ct_mark(marks.intercepted_output(), marks.mask);
-    held.set_mark(output ? marks.intercepted_output() : marks.intercepted(), marks.mask).accept();
-    add(name.c_str(), held);
+    held.set_mark(output ? marks.intercepted_output() : marks.intercepted(), marks.mask);
+    if (port != 0 && closed) held.tproxy_to(port);
+    add(name, held.accept());
     NftRule without;
     closed ? without.drop() : without.accept();
-    add(name.c_str(), without);
+    add(name, without);
+    return name;
+  }
+
+  // --- QUIC, and connections that were open before ----------------------------------------------
+
+  // HTTP/3 would pass by a rule that catches port 443: refused, so that clients use TCP.
+  void write_quic(const std::string& chain, WayIn way) {
+    const auto blocks = [](const Intercept& entry) { return entry.block_quic; };
+    if (!options_.judge_syns || !any(way, blocks)) return;
+    const std::string judge = std::string("quic_") + to_text(way);
+    batch_.add_chain(judge);
+    add(chain, std::move(NftRule().is_udp().destination_port_is(kHttps).jump(judge)));
+    add(judge, std::move(NftRule().destination_is_local().accept()));
+    write_protect(judge, way);
+    for (auto part : whole_entries(plan_, way)) {
+      if (!blocks(plan_.intercepts[part.entry])) continue;
+      part.ports.clear();
+      write_entry(judge, part, while_held(plan_.intercepts[part.entry], "quic"));
+    }
+  }
+
+  // Connections past us that a rule with `on_change: reset` would catch: ended, so that they come
+  // again and are caught. The chain's name; empty: no rule says so.
+  std::string write_resets(WayIn way) {
+    const auto resets = [](const Intercept& entry) { return entry.on_change == OnChange::reset; };
+    if (!options_.judge_syns || !any(way, resets)) return {};
+    const std::string judge = std::string("open_") + to_text(way);
+    batch_.add_chain(judge);
+    add(judge, std::move(NftRule().destination_is_local().accept()));
+    write_protect(judge, way);
+    for (const auto& part : whole_entries(plan_, way)) {
+      if (!resets(plan_.intercepts[part.entry])) continue;
+      write_entry(judge, part, while_held(plan_.intercepts[part.entry], "reset"));
+    }
+    return judge;
+  }
+
+  // Refuses while the lease is held; without it, what `bypass` lets through passes.
+  std::string while_held(const Intercept& intercept, const std::string& what) {
+    const bool closed = intercept.on_exit == OnExit::closed;
+    const bool quic = what == "quic";
+    const std::string name = what + (closed && quic ? "_always" : "_" + lease_set(intercept.lease));
+    if (!verdict_chains_.insert(name).second) return name;
+    batch_.add_chain(name);
+    NftRule rule;
+    if (!closed || !quic) rule.protocol_in(lease_set(intercept.lease));
+    quic ? rule.reject() : rule.reset_tcp();
+    add(name, rule);
     return name;
   }
 
   NftBatch& batch_;
+  NftSets sets_;
   const Plan& plan_;
   const NftTableOptions& options_;
   std::set<std::string> verdict_chains_;
   int protects_ = 0;
+  int matches_ = 0;
   int rules_ = 0;
 };
 
@@ -306,6 +436,15 @@ void write_nft_removal(NftBatch& batch) {
   // A deletion of what is not there fails: create it first.
   batch.add_table();
   batch.delete_table();
+}
+
+bool depends_on_node(const Plan& plan) {
+  const auto by_interface = [](const Protect& protect) { return !protect.interfaces.empty(); };
+  const auto by_address = [](const Intercept& intercept) {
+    return intercept.way == WayIn::local && intercept.steering == SteerBy::tproxy;
+  };
+  return std::any_of(plan.protect.begin(), plan.protect.end(), by_interface) ||
+         std::any_of(plan.intercepts.begin(), plan.intercepts.end(), by_address);
 }
 
 std::set<std::chrono::milliseconds> leases_of(const Plan& plan) {

@@ -1,20 +1,21 @@
-// The table `inet sluice`, written whole from a plan.
+// The table `inet sluice`, written whole from a plan whose entries say sk_lookup or tproxy.
 //
 // The SYN decides: rules judge only a connection's first packet. What follows is known by its
 // socket (forward, and upstream connections with the client's address) or by its conntrack mark
-// (output), so that a connection which was open before the start, or made during a bypass, is never
-// touched. When entries overlap, the first one in the policy says what happens without a gateway;
-// which listener gets the connection is sk_lookup's business.
+// (output), so that a connection which was open before the start, or made during a bypass, is not
+// touched unless its entry says `on_change: reset`. When entries overlap, the first one in the
+// policy says what happens without a gateway; which listener gets the connection is decided by
+// sk_lookup, or by the order of the tproxy rules, which is the same order of precedence.
 #pragma once
 
 #include <chrono>
 #include <map>
 #include <set>
 #include <string>
-#include <vector>
+#include <utility>
 
-#include "kernel/keeper.h"
 #include "kernel/nft_batch.h"
+#include "kernel/node_view.h"
 #include "kernel/plan.h"
 
 namespace sluice::kernel {
@@ -23,10 +24,15 @@ namespace sluice::kernel {
 // none.
 using CgroupIds = std::map<std::string, std::uint64_t>;
 
+// Where the sockets of steering tproxy listen: by listener and way.
+using TproxyPorts = std::map<std::pair<std::uint32_t, WayIn>, std::uint16_t>;
+
 struct NftTableOptions {
   bool judge_syns = true;      // false: only what is already proxied goes on
   bool gateway_serves = true;  // leases begin held
   CgroupIds cgroups;
+  TproxyPorts tproxy_ports;
+  NodeView node;
 };
 
 // Appends to the batch: create or replace. Returns the number of rules.
@@ -34,6 +40,9 @@ int write_nft_table(NftBatch& batch, const Plan& plan, const NftTableOptions& op
 
 // Removes the table, if it is there.
 void write_nft_removal(NftBatch& batch);
+
+// What of the node the table depends on; it is written again when that changes.
+bool depends_on_node(const Plan& plan);
 
 // The distinct leases of a plan's forward and output entries, and the name of each one's set.
 std::set<std::chrono::milliseconds> leases_of(const Plan& plan);

@@ -43,6 +43,13 @@ struct Listener {
 
 enum class OnExit : std::uint8_t { closed, bypass };
 
+// Who finds the listener's socket for what is caught. `automatic` becomes one of the others when a
+// plan is prepared.
+enum class SteerBy : std::uint8_t { automatic, sk_lookup, tproxy };
+
+// What becomes of connections that are open when a rule begins to refuse or to catch them.
+enum class OnChange : std::uint8_t { keep, drain, reset };
+
 struct Intercept {
   WayIn way = WayIn::local;
   std::vector<Prefix> from;  // forward; empty: any
@@ -54,7 +61,11 @@ struct Intercept {
   std::uint32_t listener = 0;
   OnExit on_exit = OnExit::closed;
   std::chrono::milliseconds lease{3000};
-  std::string where;  // for messages and nftables comments
+  SteerBy steering = SteerBy::automatic;
+  OnChange on_change = OnChange::keep;
+  bool block_quic = false;  // forward, output: UDP to port 443 of what is caught is refused
+  bool take_over = false;   // local: also where the host itself listens, and its host_ports
+  std::string where;        // for messages and nftables comments
 };
 
 struct Marks {
@@ -107,10 +118,13 @@ struct GuardRule {
 struct Protect {
   Prefix peer;
   std::vector<PortRange> to_ports;      // of the packet's destination; empty: all
-  std::vector<std::string> interfaces;  // names; empty: all
+  std::vector<std::string> interfaces;  // names and globs; empty: all
   // One of the policy's own upstreams: never dropped or banned, but a client's connection to it may
   // be intercepted (that is what a gateway is for), and it may be a client itself.
   bool upstream = false;
+  // Connections to it are left alone, its own are not: a default gateway that translates addresses
+  // is everybody.
+  bool server_only = false;
 };
 
 struct GuardPlan {

@@ -2,8 +2,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <netinet/in.h>
-#include <set>
 #include <sys/socket.h>
 
 #include "kernel/message.h"
@@ -157,7 +157,11 @@ Result<std::vector<OwnedSocket>> open_bind_sockets(const std::vector<Listener>& 
         if (!opened) return std::unexpected(opened.error());
         fd = std::make_shared<const OwnedFd>(std::move(*opened));
       }
-      sockets.push_back({index, WayIn::bind, worker, identity, std::move(fd)});
+      sockets.push_back({.listener = index,
+                         .way = WayIn::bind,
+                         .worker = worker,
+                         .identity = identity,
+                         .fd = std::move(fd)});
     }
   }
   return sockets;
@@ -165,13 +169,15 @@ Result<std::vector<OwnedSocket>> open_bind_sockets(const std::vector<Listener>& 
 
 Result<std::vector<OwnedSocket>> open_steered_sockets(const Plan& plan,
                                                       const std::vector<OwnedSocket>& kept) {
-  std::set<std::pair<std::uint32_t, WayIn>> wanted;
+  std::map<std::pair<std::uint32_t, WayIn>, bool> wanted;  // ─► by tproxy
   for (const auto& intercept : plan.intercepts)
-    wanted.emplace(intercept.listener, intercept.way);
+    wanted[{intercept.listener, intercept.way}] |= intercept.steering == SteerBy::tproxy;
   std::vector<OwnedSocket> sockets;
-  for (const auto& [index, way] : wanted) {
+  for (const auto& [key, by_tproxy] : wanted) {
+    const auto& [index, way] = key;
     const Listener& listener = plan.listeners[index];
-    const std::string identity = std::string(to_text(way)) + " " + listener.name;
+    const std::string identity =
+        std::string(to_text(way)) + " " + listener.name + (by_tproxy ? " tproxy" : "");
     std::uint16_t port = 0;
     for (std::uint32_t worker = 0; worker < plan.workers; worker++) {
       auto fd = find_kept(kept, identity, worker);
@@ -181,7 +187,12 @@ Result<std::vector<OwnedSocket>> open_steered_sockets(const Plan& plan,
         fd = std::make_shared<const OwnedFd>(std::move(*opened));
       }
       port = port_of(fd->get());
-      sockets.push_back({index, way, worker, identity, std::move(fd)});
+      sockets.push_back({.listener = index,
+                         .way = way,
+                         .worker = worker,
+                         .by_tproxy = by_tproxy,
+                         .identity = identity,
+                         .fd = std::move(fd)});
     }
   }
   return sockets;

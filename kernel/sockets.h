@@ -20,7 +20,8 @@ struct OwnedSocket {
   std::uint32_t listener = 0;  // index in the plan's listeners
   WayIn way = WayIn::bind;
   std::uint32_t worker = 0;
-  std::string identity;  // what makes it the same socket in another plan
+  bool by_tproxy = false;  // nftables finds it by its port, not sk_lookup
+  std::string identity;    // what makes it the same socket in another plan
   std::shared_ptr<const protocol::OwnedFd> fd;
 };
 

@@ -93,7 +93,16 @@ struct {
   __type(value, struct sluice_steer_group);
 } steer_groups SEC(".maps");
 
-/* Ports of our own sockets: they are for what is steered to them, nobody comes there directly. */
+/* Outside interfaces that `protect` tells from others: their sides. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, SLUICE_STEER_MAX_INTERFACES);
+  __type(key, struct sluice_steer_interface);
+  __type(value, __u32);
+} steer_ifaces SEC(".maps");
+
+/* Ports of our own sockets (enum sluice_steer_port). */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 2 * SLUICE_STEER_MAX_GROUPS);
@@ -199,7 +208,9 @@ static __always_inline const struct sluice_steer_segment* find_destination(
   if (ctx->ingress_ifindex == IFINDEX_LO) {
     key.side = SLUICE_STEER_NODE;
   } else {
-    key.side = SLUICE_STEER_OUTSIDE;
+    struct sluice_steer_interface interface = {.index = ctx->ingress_ifindex, .slot = slot};
+    const __u32* side = bpf_map_lookup_elem(&steer_ifaces, &interface);
+    key.side = side ? (__u8)*side : SLUICE_STEER_OUTSIDE;
     key.source_class = source_class(flow, sources);
   }
   __builtin_memcpy(key.address, flow->local, 16);
@@ -217,12 +228,15 @@ int sluice_steer(struct bpf_sk_lookup* ctx) {
   struct flow flow = {};
   load_flow(ctx, &flow);
 
+  __u32 port = flow.local_port;
+  const __u32* ours = bpf_map_lookup_elem(&steer_ports, &port);
+  if (ours && *ours == SLUICE_STEER_PORT_TPROXY) return SK_PASS;
+
   const struct sluice_steer_segment* segment = find_destination(ctx, &flow);
   if (!segment) {
     struct sluice_steer_counters* unclaimed = counters_of(SLUICE_STEER_UNCLAIMED);
     if (unclaimed) unclaimed->lookups++;
-    __u32 port = flow.local_port;
-    return bpf_map_lookup_elem(&steer_ports, &port) ? SK_DROP : SK_PASS;
+    return ours ? SK_DROP : SK_PASS;
   }
   __u32 group = segment->group;
   struct sluice_steer_counters* counters = counters_of(group);

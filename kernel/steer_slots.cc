@@ -67,7 +67,7 @@ Result<Descriptor> destinations_map(const SteerTable& table) {
     sluice_steer_key key{};
     key.prefixlen = SLUICE_STEER_KEY_HEAD_BITS + destination.prefix.length;
     key.protocol = IPPROTO_TCP;
-    key.side = static_cast<__u8>(destination.side);
+    key.side = destination.side;
     key.source_class = destination.source_class;
     std::memcpy(key.address, destination.prefix.address.data(), 16);
     keys.push_back(key);
@@ -83,10 +83,28 @@ Result<Descriptor> segments_map(const SteerTable& table) {
   return make_map(BPF_MAP_TYPE_ARRAY, SLUICE_F_INNER_MAP, "steer_segments", keys, table.segments);
 }
 
+Result<void> fill_interfaces(int map, std::uint32_t slot, const SteerTable& table) {
+  std::vector<sluice_steer_interface> gone;
+  sluice_steer_interface key{};
+  for (const sluice_steer_interface* from = nullptr; bpf_map_get_next_key(map, from, &key) == 0;
+       from = &key) {
+    if (key.slot == slot) gone.push_back(key);
+  }
+  for (const auto& old : gone)
+    bpf_map_delete_elem(map, &old);
+  for (const auto& interface : table.interfaces) {
+    const sluice_steer_interface named{interface.index, slot};
+    const __u32 side = interface.side;
+    if (bpf_map_update_elem(map, &named, &side, BPF_ANY) != 0)
+      return std::unexpected(map_error("cannot fill", "steer_ifaces"));
+  }
+  return {};
+}
+
 }  // namespace
 
-Result<void> fill_steer_slot(const SteerOuterMaps& maps, std::uint32_t slot,
-                             const SteerTable& table) {
+Result<void> fill_steer_slot(const SteerMaps& maps, std::uint32_t slot, const SteerTable& table) {
+  if (auto ok = fill_interfaces(maps.interfaces, slot, table); !ok) return ok;
   if (auto ok = put(maps.sources, slot, sources_map(table), "steer_sources"); !ok) return ok;
   if (auto ok = put(maps.destinations, slot, destinations_map(table), "steer_dests"); !ok)
     return ok;

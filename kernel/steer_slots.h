@@ -6,15 +6,15 @@
 
 namespace sluice::kernel {
 
-struct SteerOuterMaps {
-  int sources = -1;
+struct SteerMaps {
+  int sources = -1;  // of maps
   int destinations = -1;
   int segments = -1;
+  int interfaces = -1;  // keyed by slot
 };
 
-// Replaces the three inner maps of `slot`; each replacement waits for a grace period, so that no
-// program still reads the old one.
-Result<void> fill_steer_slot(const SteerOuterMaps& maps, std::uint32_t slot,
-                             const SteerTable& table);
+// Replaces the three inner maps of `slot`, and its interfaces; each replacement waits for a grace
+// period, so that no program still reads the old one.
+Result<void> fill_steer_slot(const SteerMaps& maps, std::uint32_t slot, const SteerTable& table);
 
 }  // namespace sluice::kernel

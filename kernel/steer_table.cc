@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bitset>
+#include <fnmatch.h>
 #include <map>
 #include <set>
 #include <tuple>
@@ -105,9 +106,9 @@ bool overlap(const Ports& left, const Ports& right) {
 
 class Compiler {
  public:
-  Compiler(const Plan& plan, const std::vector<Prefix>& own, const GroupOf& group_of)
-      : plan_(plan), group_of_(group_of) {
-    for (const auto& prefix : own)
+  Compiler(const Plan& plan, const NodeView& node, const GroupOf& group_of)
+      : plan_(plan), node_(node), group_of_(group_of) {
+    for (const auto& prefix : node.addresses)
       add_own(prefix);
     Prefix loopback4 = host_prefix({0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 0});
     loopback4.length = 104;
@@ -119,10 +120,12 @@ class Compiler {
   Result<SteerTable> run() {
     if (plan_.intercepts.empty()) return SteerTable{};
     classify_sources();
-    for (const auto side : {SLUICE_STEER_OUTSIDE, SLUICE_STEER_NODE}) {
-      const std::size_t classes = side == SLUICE_STEER_OUTSIDE ? signatures_.size() : 1;
+    if (auto ok = classify_interfaces(); !ok) return std::unexpected(ok.error());
+    for (std::size_t side = 0; side < sides_.size(); side++) {
+      const std::size_t classes = side == SLUICE_STEER_NODE ? 1 : signatures_.size();
       for (std::size_t source_class = 0; source_class < classes; source_class++) {
-        if (auto ok = compile_side(side, source_class); !ok) return std::unexpected(ok.error());
+        if (auto ok = compile_side(static_cast<std::uint8_t>(side), source_class); !ok)
+          return std::unexpected(ok.error());
       }
     }
     return std::move(table_);
@@ -151,7 +154,8 @@ class Compiler {
       }
     }
     for (std::size_t index = 0; index < plan_.protect.size(); index++) {
-      if (!plan_.protect[index].upstream) protects_.add(plan_.protect[index].peer, index);
+      if (leaves_clients_alone(plan_.protect[index]))
+        protects_.add(plan_.protect[index].peer, index);
     }
   }
 
@@ -180,7 +184,7 @@ class Compiler {
       prefixes.insert(intercept.except_from.begin(), intercept.except_from.end());
     }
     for (const auto& protect : plan_.protect) {
-      if (!protect.upstream) prefixes.insert(protect.peer);
+      if (leaves_clients_alone(protect)) prefixes.insert(protect.peer);
     }
     signatures_.push_back(default_signature());
     std::map<SourceSignature, std::uint16_t> classes{{signatures_[0], 0}};
@@ -195,12 +199,49 @@ class Compiler {
     }
   }
 
-  bool on_side(const Intercept& intercept, sluice_steer_side side) const {
-    if (intercept.way == WayIn::local) return true;
-    return intercept.way == (side == SLUICE_STEER_OUTSIDE ? WayIn::forward : WayIn::output);
+  static bool leaves_clients_alone(const Protect& protect) {
+    return !protect.upstream && !protect.server_only;
   }
 
-  Result<void> compile_side(sluice_steer_side side, std::size_t source_class) {
+  // Which protect entries hold on an interface; those that differ from any other's get a side.
+  std::vector<bool> held_on(const std::string& interface) const {
+    std::vector<bool> held;
+    for (const auto& protect : plan_.protect) {
+      const auto& patterns = protect.interfaces;
+      held.push_back(patterns.empty() ||
+                     std::any_of(patterns.begin(), patterns.end(), [&](const auto& pattern) {
+                       return ::fnmatch(pattern.c_str(), interface.c_str(), 0) == 0;
+                     }));
+    }
+    return held;
+  }
+
+  Result<void> classify_interfaces() {
+    std::vector<bool> elsewhere;
+    for (const auto& protect : plan_.protect)
+      elsewhere.push_back(protect.interfaces.empty());
+    sides_ = {elsewhere, elsewhere};
+    std::map<std::vector<bool>, std::size_t> known{{elsewhere, SLUICE_STEER_OUTSIDE}};
+    for (const auto& [name, index] : node_.interfaces) {
+      const auto held = held_on(name);
+      const auto [found, added] = known.emplace(held, sides_.size());
+      if (added) sides_.push_back(held);
+      if (found->second != SLUICE_STEER_OUTSIDE)
+        table_.interfaces.push_back({index, static_cast<std::uint8_t>(found->second)});
+    }
+    if (sides_.size() <= SLUICE_STEER_SIDES &&
+        table_.interfaces.size() <= SLUICE_STEER_MAX_INTERFACES / SLUICE_SLOTS)
+      return {};
+    return std::unexpected(
+        Error{"protect: `interfaces` tell too many interfaces apart (254 kinds, 4096 interfaces)"});
+  }
+
+  bool on_side(const Intercept& intercept, std::uint8_t side) const {
+    if (intercept.way == WayIn::local) return true;
+    return intercept.way == (side == SLUICE_STEER_NODE ? WayIn::output : WayIn::forward);
+  }
+
+  Result<void> compile_side(std::uint8_t side, std::size_t source_class) {
     std::set<Prefix> nodes(own_prefixes_.begin(), own_prefixes_.end());
     for (const auto& intercept : plan_.intercepts) {
       if (!on_side(intercept, side)) continue;
@@ -224,7 +265,7 @@ class Compiler {
     return {};
   }
 
-  std::vector<Candidate> candidates(sluice_steer_side side, const SourceSignature& source,
+  std::vector<Candidate> candidates(std::uint8_t side, const SourceSignature& source,
                                     const Prefix& node) const {
     std::set<std::size_t> holes;
     except_to_.covering(node, [&](int, std::size_t entry) { holes.insert(entry); });
@@ -241,7 +282,7 @@ class Compiler {
     return found;
   }
 
-  Result<sluice_steer_ports> ports_of(sluice_steer_side side, std::size_t source_class,
+  Result<sluice_steer_ports> ports_of(std::uint8_t side, std::size_t source_class,
                                       const Prefix& node) {
     const auto& source = signatures_[source_class];
     const auto found = candidates(side, source, node);
@@ -252,9 +293,9 @@ class Compiler {
     if (auto ok = refuse_ambiguous(found); !ok) return std::unexpected(ok.error());
 
     FreePorts free;
-    if (own) leave_to_host(source, free);
+    if (own) leave_to_host(source, side, free);
     const auto first = static_cast<std::uint32_t>(table_.segments.size());
-    claim(found, free);
+    claim(found, own, free);
     const sluice_steer_ports ports{first,
                                    static_cast<std::uint32_t>(table_.segments.size()) - first};
     segments_of_.emplace(key, ports);
@@ -281,12 +322,10 @@ class Compiler {
     return {};
   }
 
-  void leave_to_host(const SourceSignature& source, FreePorts& free) const {
+  void leave_to_host(const SourceSignature& source, std::uint8_t side, FreePorts& free) const {
     const auto drop = [](PortRange) {};
-    for (const auto port : plan_.host_ports)
-      free.take({port, port}, drop);
     for (std::size_t index = 0; index < plan_.protect.size(); index++) {
-      if (!source.protects[index]) continue;
+      if (!source.protects[index] || !sides_[side][index]) continue;
       const auto& ports = plan_.protect[index].to_ports;
       if (ports.empty()) free.take(kAllPorts, drop);
       for (const auto& range : ports)
@@ -294,7 +333,17 @@ class Compiler {
     }
   }
 
-  void claim(const std::vector<Candidate>& found, FreePorts& free) {
+  // The pieces of a range that host_ports do not keep.
+  std::vector<PortRange> beside_host_ports(PortRange range) const {
+    FreePorts pieces;
+    for (const auto port : plan_.host_ports)
+      pieces.take({port, port}, [](PortRange) {});
+    std::vector<PortRange> left;
+    pieces.take(range, [&](PortRange piece) { left.push_back(piece); });
+    return left;
+  }
+
+  void claim(const std::vector<Candidate>& found, bool own, FreePorts& free) {
     struct Claim {
       int shortness;
       int width;  // 0: exact; 65535: any
@@ -318,10 +367,17 @@ class Compiler {
     for (const auto& claimed : claims) {
       const auto& intercept = plan_.intercepts[claimed.entry];
       const std::uint16_t group = group_of_(intercept.listener, intercept.way);
-      free.take(claimed.range, [&](PortRange range) {
+      const auto take = [&](PortRange range) {
+        if (intercept.steering == SteerBy::tproxy) return;
         segments.push_back(
             {range.first, range.last, group, static_cast<std::uint16_t>(plan_.workers)});
-      });
+      };
+      if (!own || intercept.take_over) {
+        free.take(claimed.range, take);
+        continue;
+      }
+      for (const auto& piece : beside_host_ports(claimed.range))
+        free.take(piece, take);
     }
     append_joined(std::move(segments));
   }
@@ -343,7 +399,9 @@ class Compiler {
   }
 
   const Plan& plan_;
+  const NodeView& node_;
   const GroupOf& group_of_;
+  std::vector<std::vector<bool>> sides_;  // by side: which protect entries hold there
   std::vector<Prefix> own_prefixes_;
   PrefixIndex own_, to_, except_to_, from_, except_from_, local_, protects_;
   std::vector<SourceSignature> signatures_;
@@ -354,9 +412,9 @@ class Compiler {
 
 }  // namespace
 
-Result<SteerTable> compile_steer_table(const Plan& plan, const std::vector<Prefix>& own_addresses,
+Result<SteerTable> compile_steer_table(const Plan& plan, const NodeView& node,
                                        const GroupOf& group_of) {
-  return Compiler(plan, own_addresses, group_of).run();
+  return Compiler(plan, node, group_of).run();
 }
 
 namespace {
@@ -379,11 +437,11 @@ std::uint16_t class_of(const SteerTable& table, const Prefix& source) {
 
 }  // namespace
 
-std::optional<std::uint16_t> find_group(const SteerTable& table, sluice_steer_side side,
+std::optional<std::uint16_t> find_group(const SteerTable& table, std::uint8_t side,
                                         const Prefix& source, const Prefix& destination,
                                         std::uint16_t port) {
   const std::uint16_t source_class =
-      side == SLUICE_STEER_OUTSIDE ? class_of(table, source) : std::uint16_t{0};
+      side == SLUICE_STEER_NODE ? std::uint16_t{0} : class_of(table, source);
   const SteerTable::Destination* best = nullptr;
   for (const auto& candidate : table.destinations) {
     if (candidate.side != side || candidate.source_class != source_class) continue;

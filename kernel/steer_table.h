@@ -3,7 +3,8 @@
 // Most specific wins: longer destination prefix, then exact port, narrower range, any port, then
 // the policy's order. A destination under `except` is a hole in that entry alone. The node's own
 // addresses, and everything that a local entry names, belong to local entries only; on own
-// addresses host_ports and protected peers are left to the host.
+// addresses protected peers, and host_ports unless the entry takes over, are left to the host.
+// Entries of steering tproxy hold their places against less specific ones and get no segment.
 #pragma once
 
 #include <cstdint>
@@ -13,13 +14,14 @@
 
 #include "kernel/abi_steer.h"
 #include "kernel/keeper.h"
+#include "kernel/node_view.h"
 #include "kernel/plan.h"
 
 namespace sluice::kernel {
 
 struct SteerTable {
   struct Destination {
-    sluice_steer_side side;
+    std::uint8_t side;  // sluice_steer_side
     std::uint16_t source_class;
     Prefix prefix;
     sluice_steer_ports ports;
@@ -28,7 +30,12 @@ struct SteerTable {
     Prefix prefix;
     std::uint16_t source_class;
   };
+  struct NamedInterface {
+    unsigned index;
+    std::uint8_t side;
+  };
   std::vector<Source> sources;
+  std::vector<NamedInterface> interfaces;
   std::vector<Destination> destinations;
   std::vector<sluice_steer_segment> segments;
 };
@@ -37,13 +44,13 @@ using GroupOf = std::function<std::uint16_t(std::uint32_t listener, WayIn way)>;
 
 inline constexpr std::size_t kMaxSteerEntries = 1U << 20;  // of each of the three tables
 
-// `own_addresses`: host prefixes of every interface; loopback is added here. Errors: entries that
-// sk_lookup could not tell apart, or too many.
-Result<SteerTable> compile_steer_table(const Plan& plan, const std::vector<Prefix>& own_addresses,
+// `node`: loopback addresses are added here. Errors: entries that sk_lookup could not tell apart,
+// or too many.
+Result<SteerTable> compile_steer_table(const Plan& plan, const NodeView& node,
                                        const GroupOf& group_of);
 
 // What the BPF program answers for one packet, by the same tables; nullopt: nobody claims it.
-std::optional<std::uint16_t> find_group(const SteerTable& table, sluice_steer_side side,
+std::optional<std::uint16_t> find_group(const SteerTable& table, std::uint8_t side,
                                         const Prefix& source, const Prefix& destination,
                                         std::uint16_t port);
 

@@ -15,6 +15,7 @@
 
 #include "kernel/message.h"
 #include "kernel/prefix_text.h"
+#include "kernel/steer_choice.h"
 #include "kernel/steer_groups.h"
 #include "kernel/steer_slots.h"
 #include "kernel/steer_table.h"
@@ -43,8 +44,9 @@ Skeleton load_program(const PinDirectory& pins) {
 }
 
 void remove_map_pins(const PinDirectory& pins) {
-  for (const char* map : {"steer_sources", "steer_dests", "steer_segments", "steer_state",
-                          "steer_sockets", "steer_counters", "steer_groups", "steer_ports"}) {
+  for (const char* map :
+       {"steer_sources", "steer_dests", "steer_segments", "steer_state", "steer_sockets",
+        "steer_counters", "steer_groups", "steer_ports", "steer_ifaces"}) {
     pins.remove(map);
   }
 }
@@ -61,6 +63,7 @@ class MappedState {
   MappedState& operator=(const MappedState&) = delete;
 
   bool valid() const { return memory_ != MAP_FAILED; }
+  std::uint64_t generation() const { return state().generation; }
   std::uint64_t epoch() const { return std::atomic_ref(state().epoch).load(); }
   // One store: every program that starts after it reads the other slot.
   void flip(std::uint64_t generation) {
@@ -75,12 +78,21 @@ class MappedState {
 
 struct Compiled {
   Plan plan;  // what steering needs of it: no guard
-  std::vector<Prefix> own_addresses;
+  NodeView node;
   SteerGroups groups;
   std::vector<std::uint16_t> used_groups;
   std::vector<OwnedSocket> sockets;
   std::size_t sources = 0, destinations = 0, segments = 0;
 };
+
+// Interfaces come and go with every container.
+bool same_for(const Plan& plan, const NodeView& before, const NodeView& now) {
+  const bool by_interface =
+      std::any_of(plan.protect.begin(), plan.protect.end(),
+                  [](const Protect& protect) { return !protect.interfaces.empty(); });
+  return before.addresses == now.addresses &&
+         (!by_interface || before.interfaces == now.interfaces);
+}
 
 class SteeringImpl final : public Steering {
  public:
@@ -96,43 +108,31 @@ class SteeringImpl final : public Steering {
   }
 
   Result<void> prepare(const Plan& plan, const std::vector<OwnedSocket>& sockets,
-                       const std::vector<Prefix>& own_addresses) override {
-    auto compiled = compile(plan, sockets, own_addresses);
+                       const NodeView& node) override {
+    auto compiled = compile(plan, sockets, node);
     if (!compiled) return std::unexpected(compiled.error());
     prepared_ = std::move(*compiled);
     return {};
   }
 
-  Result<void> commit() override {
-    if (!prepared_) return std::unexpected(Error{"steering: nothing is prepared"});
-    if (auto ok = put_sockets(*prepared_); !ok) return ok;
-    prepared_->groups.write(fd(skeleton_->maps.steer_groups));
-    if (!prepared_->plan.intercepts.empty()) {
-      if (auto ok = attach(); !ok) return ok;
-    }
-    state_.flip(prepared_->plan.generation);
-    active_ = std::move(*prepared_);
-    prepared_.reset();
-    drop_unused_sockets();
-    release_ports();
-    if (active_->plan.intercepts.empty()) detach();
-    return {};
-  }
-
+  Result<void> commit() override;
+  void revert() override;
+  void settle() override;
   void abandon() override { prepared_.reset(); }
 
-  Result<bool> follow_addresses(const std::vector<Prefix>& own_addresses) override {
-    if (!active_ || prepared_ || active_->plan.intercepts.empty() ||
-        active_->own_addresses == own_addresses) {
+  Result<bool> follow(const NodeView& node) override {
+    if (!active_ || prepared_ || active_->used_groups.empty() ||
+        same_for(active_->plan, active_->node, node)) {
       return false;
     }
-    auto compiled = compile(active_->plan, active_->sockets, own_addresses);
+    auto compiled = compile(active_->plan, active_->sockets, node);
     if (!compiled) return std::unexpected(compiled.error());
     state_.flip(compiled->plan.generation);
     active_ = std::move(*compiled);
     return true;
   }
 
+  std::uint64_t generation() const override { return state_.generation(); }
   std::vector<Sample> samples() const override;
 
   void remove() override {
@@ -147,8 +147,9 @@ class SteeringImpl final : public Steering {
   Result<void> adopt_link();
   Result<void> attach();
   void detach();
+  void restore_previous();
   Result<Compiled> compile(const Plan& plan, const std::vector<OwnedSocket>& sockets,
-                           const std::vector<Prefix>& own_addresses);
+                           const NodeView& node);
   Result<void> assign_groups(Compiled& compiled) const;
   Result<void> put_sockets(const Compiled& compiled);
   void drop_unused_sockets();
@@ -163,7 +164,52 @@ class SteeringImpl final : public Steering {
   Descriptor link_;
   std::optional<Compiled> active_;
   std::optional<Compiled> prepared_;
+  std::optional<Compiled> previous_;  // between commit() and settle() or revert()
+  std::uint64_t previous_generation_ = 0;
+  bool attached_by_commit_ = false;
 };
+
+Result<void> SteeringImpl::commit() {
+  if (!prepared_) return std::unexpected(Error{"steering: nothing is prepared"});
+  previous_ = std::exchange(active_, std::nullopt);
+  previous_generation_ = state_.generation();
+  active_ = std::move(*prepared_);
+  prepared_.reset();
+  attached_by_commit_ = !link_ && !active_->used_groups.empty();
+  auto ok = put_sockets(*active_);
+  if (ok) {
+    active_->groups.write(fd(skeleton_->maps.steer_groups));
+    if (attached_by_commit_) ok = attach();
+  }
+  if (ok) {
+    state_.flip(active_->plan.generation);
+    return {};
+  }
+  restore_previous();
+  return ok;
+}
+
+// Without a predecessor of our own the slot that an adopted link reads is another process' and
+// full.
+void SteeringImpl::revert() {
+  state_.flip(previous_generation_);
+  restore_previous();
+}
+
+void SteeringImpl::restore_previous() {
+  if (attached_by_commit_) detach();
+  active_ = std::exchange(previous_, std::nullopt);
+  if (!active_) return;
+  put_sockets(*active_);
+  settle();
+}
+
+void SteeringImpl::settle() {
+  previous_.reset();
+  drop_unused_sockets();
+  release_ports();
+  if (active_->used_groups.empty()) detach();
+}
 
 Result<void> SteeringImpl::adopt_link() {
   Descriptor link = pins_.get(kLinkPin);
@@ -208,6 +254,7 @@ void SteeringImpl::detach() {
 
 Result<void> SteeringImpl::assign_groups(Compiled& compiled) const {
   for (const auto& intercept : compiled.plan.intercepts) {
+    if (intercept.steering == SteerBy::tproxy) continue;
     const auto& name = compiled.plan.listeners[intercept.listener].name;
     const auto group = compiled.groups.assign(name, intercept.way);
     if (!group) {
@@ -221,13 +268,13 @@ Result<void> SteeringImpl::assign_groups(Compiled& compiled) const {
 }
 
 Result<Compiled> SteeringImpl::compile(const Plan& plan, const std::vector<OwnedSocket>& sockets,
-                                       const std::vector<Prefix>& own_addresses) {
+                                       const NodeView& node) {
   if (plan.workers < 1 || plan.workers > SLUICE_STEER_MAX_WORKERS) {
     return std::unexpected(Error{
         message("workers: {} is not between 1 and {}", plan.workers, SLUICE_STEER_MAX_WORKERS)});
   }
   Compiled compiled{.plan = plan,
-                    .own_addresses = own_addresses,
+                    .node = node,
                     .groups = SteerGroups::read(fd(skeleton_->maps.steer_groups)),
                     .used_groups = {},
                     .sockets = sockets};
@@ -236,13 +283,13 @@ Result<Compiled> SteeringImpl::compile(const Plan& plan, const std::vector<Owned
   const auto group_of = [&](std::uint32_t listener, WayIn way) {
     return compiled.groups.find(plan.listeners[listener].name, way).value_or(0);
   };
-  auto table = compile_steer_table(compiled.plan, own_addresses, group_of);
+  auto table = compile_steer_table(compiled.plan, node, group_of);
   if (!table) return std::unexpected(table.error());
   compiled.sources = table->sources.size();
   compiled.destinations = table->destinations.size();
   compiled.segments = table->segments.size();
-  const SteerOuterMaps maps{fd(skeleton_->maps.steer_sources), fd(skeleton_->maps.steer_dests),
-                            fd(skeleton_->maps.steer_segments)};
+  const SteerMaps maps{fd(skeleton_->maps.steer_sources), fd(skeleton_->maps.steer_dests),
+                       fd(skeleton_->maps.steer_segments), fd(skeleton_->maps.steer_ifaces)};
   const auto inactive = static_cast<std::uint32_t>((state_.epoch() + 1) % SLUICE_SLOTS);
   if (auto ok = fill_steer_slot(maps, inactive, *table); !ok) return std::unexpected(ok.error());
   return compiled;
@@ -250,11 +297,11 @@ Result<Compiled> SteeringImpl::compile(const Plan& plan, const std::vector<Owned
 
 // Both plans' ports while the sockets of both are open.
 void SteeringImpl::guard_ports(const Compiled& compiled) {
-  const __u32 guarded = 1;
   for (const auto& socket : compiled.sockets) {
+    if (socket.way == WayIn::bind) continue;
     const __u32 port = port_of(socket.fd->get());
-    if (socket.way != WayIn::bind)
-      bpf_map_update_elem(fd(skeleton_->maps.steer_ports), &port, &guarded, BPF_ANY);
+    const __u32 use = socket.by_tproxy ? SLUICE_STEER_PORT_TPROXY : SLUICE_STEER_PORT_STEERED;
+    bpf_map_update_elem(fd(skeleton_->maps.steer_ports), &port, &use, BPF_ANY);
   }
 }
 
@@ -276,7 +323,7 @@ Result<void> SteeringImpl::put_sockets(const Compiled& compiled) {
   guard_ports(compiled);
   const SteerGroups known = SteerGroups::read(fd(skeleton_->maps.steer_groups));
   for (const auto& socket : compiled.sockets) {
-    if (socket.way == WayIn::bind) continue;
+    if (socket.way == WayIn::bind || socket.by_tproxy) continue;
     const auto& name = compiled.plan.listeners[socket.listener].name;
     const auto group = compiled.groups.find(name, socket.way);
     if (!group) continue;
@@ -372,7 +419,28 @@ std::vector<Sample> SteeringImpl::samples() const {
   return samples;
 }
 
+class NoSteering final : public Steering {
+ public:
+  Result<void> prepare(const Plan& plan, const std::vector<OwnedSocket>&,
+                       const NodeView&) override {
+    if (!uses(plan, SteerBy::sk_lookup)) return {};
+    return std::unexpected(Error{"steering: this kernel has no sk_lookup"});
+  }
+  Result<void> commit() override { return {}; }
+  void revert() override {}
+  void settle() override {}
+  void abandon() override {}
+  Result<bool> follow(const NodeView&) override { return false; }
+  std::uint64_t generation() const override { return 0; }
+  std::vector<Sample> samples() const override { return {}; }
+  void remove() override {}
+};
+
 }  // namespace
+
+std::unique_ptr<Steering> Steering::none() {
+  return std::make_unique<NoSteering>();
+}
 
 Result<std::unique_ptr<Steering>> Steering::open(const PinDirectory& pins) {
   Skeleton skeleton = load_program(pins);

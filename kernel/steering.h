@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernel/keeper.h"
+#include "kernel/node_view.h"
 #include "kernel/pins.h"
 #include "kernel/plan.h"
 #include "kernel/sockets.h"
@@ -19,21 +20,27 @@ class Steering {
   // that is still attached to this namespace gets the new program in place, without a gap. `pins`
   // outlives the object.
   static Result<std::unique_ptr<Steering>> open(const PinDirectory& pins);
+  // For a kernel without sk_lookup: takes plans without entries of that steering.
+  static std::unique_ptr<Steering> none();
   virtual ~Steering() = default;
 
-  // Fills the inactive slot. `own_addresses`: host prefixes of this node. Nothing that runs
-  // changes.
+  // Fills the inactive slot from the entries of steering sk_lookup. Nothing that runs changes.
   virtual Result<void> prepare(const Plan& plan, const std::vector<OwnedSocket>& sockets,
-                               const std::vector<Prefix>& own_addresses) = 0;
-  // Sockets into the map, then one store switches the tables. Sockets of groups that are gone leave
-  // the map.
+                               const NodeView& node) = 0;
+  // Sockets into the map, the link where it is needed, then one store switches the tables. On an
+  // error the old plan is in force.
   virtual Result<void> commit() = 0;
+  // After a commit, one of: the old plan again (its slot is still filled) …
+  virtual void revert() = 0;
+  // … or what only the old plan needed goes: sockets of groups that are gone, the link.
+  virtual void settle() = 0;
   virtual void abandon() = 0;
 
-  // Compiles the plan in force again when the node's addresses differ from those it was compiled
-  // with. Does nothing while another plan is prepared. True: changed.
-  virtual Result<bool> follow_addresses(const std::vector<Prefix>& own_addresses) = 0;
+  // Compiles the plan in force again when the node's addresses or interfaces differ from those it
+  // was compiled with. Does nothing while another plan is prepared. True: changed.
+  virtual Result<bool> follow(const NodeView& node) = 0;
 
+  virtual std::uint64_t generation() const = 0;  // in force, also a predecessor's; 0: none
   virtual std::vector<Sample> samples() const = 0;
 
   // Detaches and removes the pins.

@@ -86,7 +86,8 @@ class Writer {
     unordered(value.to);
     unordered(value.ports);
     unordered(value.cgroups);
-    all(value.except, value.listener, value.on_exit, value.lease, value.take_over);
+    all(value.except, value.listener, value.on_exit, value.lease, value.take_over, value.steering,
+        value.on_change, value.quic);
   }
   void add(const ListenerTimeouts& value) {
     all(value.detect, value.head, value.body_idle, value.idle, value.drain);

@@ -70,6 +70,9 @@ const Field& schema();
 
 // Words in the order of their enumerators in config.h.
 inline constexpr std::array<std::string_view, 2> kOnExitWords{"closed", "bypass"};
+inline constexpr std::array<std::string_view, 3> kSteerByWords{"auto", "sk_lookup", "tproxy"};
+inline constexpr std::array<std::string_view, 3> kOnChangeWords{"keep", "drain", "reset"};
+inline constexpr std::array<std::string_view, 2> kQuicWords{"pass", "block"};
 inline constexpr std::array<std::string_view, 3> kListenerProtocolWords{"http", "tcp", "auto"};
 inline constexpr std::array<std::string_view, 2> kSourceAddressWords{"gateway", "client"};
 inline constexpr std::array<std::string_view, 3> kLbPolicyWords{"round_robin", "least_request",

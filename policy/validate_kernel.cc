@@ -132,6 +132,33 @@ void check_versions(const std::vector<Intercept>& entries, const char* way, Repo
   }
 }
 
+void check_quic(const std::vector<Intercept>& entries, const char* way, Reporter& reporter) {
+  constexpr std::uint16_t kHttps = 443;
+  for (const Intercept& entry : entries) {
+    const bool caught = std::ranges::any_of(
+        entry.ports, [](const PortRange& range) { return range.contains(kHttps); });
+    if (entry.quic == Quic::pass || caught) continue;
+    reporter.error(entry.where,
+                   std::string("intercept.") + way +
+                       ": `quic: block` on an entry that does not catch port 443",
+                   "add 443 to `ports`, or remove `quic`");
+  }
+}
+
+// Both would share the listener's sockets.
+void check_steering(const std::vector<Intercept>& entries, const char* way, Reporter& reporter) {
+  for (const Intercept& entry : entries) {
+    if (entry.steering != SteerBy::tproxy) continue;
+    for (const Intercept& other : entries) {
+      if (other.steering != SteerBy::sk_lookup || other.listener != entry.listener) continue;
+      reporter.error(entry.where,
+                     std::string("intercept.") + way + ": listener `" + entry.listener +
+                         "` cannot have both steering tproxy and sk_lookup",
+                     "the other entry is at " + other.where.to_string());
+    }
+  }
+}
+
 Location where_of_marks(const Config& config) {
   for (const auto* entries :
        {&config.intercept.local, &config.intercept.forward, &config.intercept.output}) {
@@ -225,6 +252,11 @@ void check_interception(const Config& config, Reporter& reporter) {
   check_overlaps(intercept.forward, "forward", reporter);
   check_overlaps(intercept.output, "output", reporter);
   check_local_duplicates(intercept.local, reporter);
+  check_quic(intercept.forward, "forward", reporter);
+  check_quic(intercept.output, "output", reporter);
+  check_steering(intercept.local, "local", reporter);
+  check_steering(intercept.forward, "forward", reporter);
+  check_steering(intercept.output, "output", reporter);
   check_taken_ports(config, reporter);
 }
 

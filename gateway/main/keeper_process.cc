@@ -1,11 +1,13 @@
 #include "gateway/main/keeper_process.h"
 
 #include <chrono>
+#include <fcntl.h>
 #include <memory>
 #include <optional>
 #include <signal.h>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 
@@ -35,6 +37,8 @@ using gateway::log_warn;
 using namespace std::chrono_literals;
 
 constexpr auto kTick = 1s;
+// Changes come in crowds: a flush is a message for each rule.
+constexpr auto kChangePause = 20ms;
 
 class KeeperProcess {
  public:
@@ -66,7 +70,8 @@ class KeeperProcess {
         drop_streams_(io_, *keeper_),
         stop_signals_(io_, SIGTERM, SIGINT),
         other_signals_(io_, SIGHUP, SIGCHLD),
-        tick_timer_(io_) {}
+        tick_timer_(io_),
+        change_timer_(io_) {}
 
   int run();
 
@@ -85,6 +90,9 @@ class KeeperProcess {
   void wait_for_stop();
   void wait_for_other_signals();
   void tick();
+  void watch_changes();
+  void wait_for_change(boost::asio::posix::stream_descriptor& descriptor);
+  void say_warnings();
   void stop();
   void end(int code) {
     exit_code_ = code;
@@ -105,6 +113,9 @@ class KeeperProcess {
   boost::asio::signal_set stop_signals_;
   boost::asio::signal_set other_signals_;
   boost::asio::steady_timer tick_timer_;
+  boost::asio::steady_timer change_timer_;
+  std::vector<std::unique_ptr<boost::asio::posix::stream_descriptor>> changes_;  // duplicates
+  std::vector<std::string> said_warnings_;
   bool kernel_prepared_ = false;  // a plan waits in the inactive slots
   bool in_force_ = false;         // the first plan has been committed
   bool stopping_ = false;
@@ -165,6 +176,8 @@ void KeeperProcess::gateway_ready() {
     kernel_prepared_ = false;
     in_force_ = true;
     tick();
+    watch_changes();
+    say_warnings();
     reloader_.watch();
     if (reloader_.last().ok()) keep_as_last_good(reloader_.current());
     log_info("keeper", "ready", {{"generation", reloader_.generation()}, {"workers", workers_}});
@@ -214,6 +227,7 @@ void KeeperProcess::commit(std::uint64_t generation, const GatewaySupervisor::Do
     supervisor_.abandon(generation);
     return done(std::unexpected(committed.error().message));
   }
+  say_warnings();
   supervisor_.commit(generation, [this, generation, done] {
     supervisor_.tell(protocol::InForce{.generation = generation});
     done({});
@@ -281,6 +295,10 @@ bool KeeperProcess::follow_drops(const json::object& request,
 void KeeperProcess::status(const AdminCommands::Respond& respond) {
   json::object head = status_head("keeper", reloader_, started_);
   head["kernel_generation"] = keeper_->generation();
+  json::array warnings;
+  for (const auto& warning : keeper_->warnings())
+    warnings.push_back(json::string(warning));
+  head["warnings"] = std::move(warnings);
   head["gateway"] = supervisor_.status();
   supervisor_.ask("status", [respond, head = std::move(head)](
                                 const std::expected<std::string, std::string>& answer) mutable {
@@ -299,6 +317,40 @@ void KeeperProcess::tick() {
   tick_timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error && !stopping_) tick();
   });
+}
+
+// What others change is seen at once, not at the next tick.
+void KeeperProcess::watch_changes() {
+  for (const int fd : keeper_->change_fds()) {
+    const int own = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0) return log_warn("keeper", "out of descriptors; changes are seen once a second");
+    changes_.push_back(std::make_unique<boost::asio::posix::stream_descriptor>(io_, own));
+    wait_for_change(*changes_.back());
+  }
+}
+
+void KeeperProcess::wait_for_change(boost::asio::posix::stream_descriptor& descriptor) {
+  descriptor.async_wait(
+      boost::asio::posix::descriptor_base::wait_read,
+      [this, &descriptor](const boost::system::error_code& error) {
+        if (error || stopping_) return;
+        change_timer_.expires_after(kChangePause);
+        change_timer_.async_wait([this](const boost::system::error_code& cancelled) {
+          if (!cancelled && !stopping_) keeper_->tick(supervisor_.alive());
+        });
+        auto pause = std::make_shared<boost::asio::steady_timer>(io_, 2 * kChangePause);
+        pause->async_wait([this, pause, &descriptor](const boost::system::error_code& failed) {
+          if (!failed) wait_for_change(descriptor);
+        });
+      });
+}
+
+void KeeperProcess::say_warnings() {
+  auto warnings = keeper_->warnings();
+  if (warnings == said_warnings_) return;
+  for (const auto& warning : warnings)
+    log_warn("keeper", "NOT AS ASKED FOR: " + warning);
+  said_warnings_ = std::move(warnings);
 }
 
 void KeeperProcess::wait_for_stop() {

@@ -13,6 +13,11 @@ static_assert(static_cast<int>(gateway::WayIn::forward) ==
               static_cast<int>(kernel::WayIn::forward));
 static_assert(static_cast<int>(gateway::WayIn::output) == static_cast<int>(kernel::WayIn::output));
 
+static_assert(static_cast<int>(policy::SteerBy::tproxy) ==
+              static_cast<int>(kernel::SteerBy::tproxy));
+static_assert(static_cast<int>(policy::OnChange::reset) ==
+              static_cast<int>(kernel::OnChange::reset));
+
 constexpr std::uint8_t kV4Bits = 96;  // of ::ffff:0:0/96
 
 std::vector<kernel::Prefix> to_kernel(const std::vector<policy::Prefix>& prefixes) {
@@ -60,6 +65,10 @@ kernel::Intercept to_kernel(const policy::Config& config, const policy::Intercep
           .on_exit = intercept.on_exit == policy::OnExit::bypass ? kernel::OnExit::bypass
                                                                  : kernel::OnExit::closed,
           .lease = std::chrono::duration_cast<std::chrono::milliseconds>(intercept.lease),
+          .steering = static_cast<kernel::SteerBy>(intercept.steering),
+          .on_change = static_cast<kernel::OnChange>(intercept.on_change),
+          .block_quic = intercept.quic == policy::Quic::block,
+          .take_over = intercept.take_over,
           .where = intercept.where.to_string()};
 }
 
@@ -95,14 +104,16 @@ std::vector<kernel::Protect> protect_of(const policy::Config& config) {
     out.push_back({.peer = control::to_kernel(from.cidr),
                    .to_ports = to_kernel(from.to_ports),
                    .interfaces = from.interfaces,
-                   .upstream = false});
+                   .upstream = false,
+                   .server_only = false});
   std::vector<kernel::Prefix> seen;
   for (const auto& upstream : config.upstreams) {
     for (const auto& endpoint : upstream.endpoints) {
       const kernel::Prefix peer = host(endpoint.address.address);
       if (std::ranges::find(seen, peer) != seen.end()) continue;
       seen.push_back(peer);
-      out.push_back({.peer = peer, .to_ports = {}, .interfaces = {}, .upstream = true});
+      out.push_back(
+          {.peer = peer, .to_ports = {}, .interfaces = {}, .upstream = true, .server_only = false});
     }
   }
   return out;

@@ -19,6 +19,9 @@ void caught(const Node& node, const Reporter& reporter, Intercept& out) {
   optional(node, "listener", out.listener);
   optional_word(node, "on_exit", kOnExitWords, out.on_exit);
   optional(node, "lease", out.lease);
+  optional_word(node, "steering", kSteerByWords, out.steering);
+  optional_word(node, "on_change", kOnChangeWords, out.on_change);
+  optional_word(node, "quic", kQuicWords, out.quic);
   optional(node, "take_over", out.take_over);
   out.where = reporter.locate(node.where());
 }

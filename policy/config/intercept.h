@@ -21,6 +21,9 @@ struct Marks {
 };
 
 enum class OnExit { closed, bypass };
+enum class SteerBy { automatic, sk_lookup, tproxy };
+enum class OnChange { keep, drain, reset };
+enum class Quic { pass, block };
 
 struct InterceptExcept {
   std::vector<Prefix> from;
@@ -38,7 +41,10 @@ struct Intercept {
   std::string listener;
   OnExit on_exit = OnExit::closed;  // output: bypass
   Duration lease = 3s;
-  bool take_over = false;
+  SteerBy steering = SteerBy::automatic;
+  OnChange on_change = OnChange::keep;
+  Quic quic = Quic::pass;  // forward and output
+  bool take_over = false;  // local
   Location where;
 };
 

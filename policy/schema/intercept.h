@@ -81,6 +81,31 @@ inline constexpr Field kExcept[] = {
    .min = 1 * kSecond,     \
    .max = kMinute,         \
    .doc = "With `on_exit: bypass`: how long a dead Sluice still catches new connections."}
+#define SLUICE_FIELD_STEERING \
+  {.name = "steering",        \
+   .type = word,              \
+   .fallback = "auto",        \
+   .example = "tproxy",       \
+   .words = kSteerByWords,    \
+   .doc = "Who finds the listener: sk_lookup, nftables' tproxy, or what the kernel has (auto)."}
+#define SLUICE_FIELD_ON_CHANGE                                                             \
+  {.name = "on_change",                                                                    \
+   .type = word,                                                                           \
+   .fallback = "keep",                                                                     \
+   .example = "reset",                                                                     \
+   .words = kOnChangeWords,                                                                \
+   .doc =                                                                                  \
+       "Open connections that a reload would catch or refuse: they go on (keep), take no " \
+       "further request (drain) or end at once (reset)."}
+#define SLUICE_FIELD_QUIC                                                                     \
+  {.name = "quic",                                                                            \
+   .type = word,                                                                              \
+   .fallback = "pass",                                                                        \
+   .example = "block",                                                                        \
+   .words = kQuicWords,                                                                       \
+   .doc =                                                                                     \
+       "UDP to port 443 of what is caught: flows past (pass) or is refused by ICMP, so that " \
+       "clients fall back to TCP (block)."}
 
 inline constexpr Field kInterceptLocal[] = {
     {.name = "to",
@@ -93,6 +118,8 @@ inline constexpr Field kInterceptLocal[] = {
     SLUICE_FIELD_LISTENER,
     SLUICE_FIELD_EXCEPT,
     SLUICE_FIELD_TAKE_OVER,
+    SLUICE_FIELD_STEERING,
+    SLUICE_FIELD_ON_CHANGE,
 };
 inline constexpr Field kInterceptForward[] = {
     {.name = "from",
@@ -116,6 +143,9 @@ inline constexpr Field kInterceptForward[] = {
      .words = kOnExitWords,
      .doc = "When Sluice is gone: new connections wait (closed) or flow past it (bypass)."},
     SLUICE_FIELD_LEASE,
+    SLUICE_FIELD_STEERING,
+    SLUICE_FIELD_ON_CHANGE,
+    SLUICE_FIELD_QUIC,
 };
 inline constexpr Field kInterceptOutput[] = {
     {.name = "cgroups",
@@ -139,6 +169,9 @@ inline constexpr Field kInterceptOutput[] = {
      .words = kOnExitWords,
      .doc = "When Sluice is gone: new connections wait (closed) or flow past it (bypass)."},
     SLUICE_FIELD_LEASE,
+    SLUICE_FIELD_STEERING,
+    SLUICE_FIELD_ON_CHANGE,
+    SLUICE_FIELD_QUIC,
 };
 inline constexpr Field kIntercept[] = {
     {.name = "marks",

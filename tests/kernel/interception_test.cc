@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "kernel/keeper.h"
+#include "tests/kernel/keeper_fixture.h"
 #include "tests/kernel/sandbox.h"
 #include "tests/kernel/topology.h"
 
@@ -19,30 +20,9 @@ namespace {
 
 using namespace testing;  // NOLINT: test vocabulary
 
-std::unique_ptr<Keeper> open_keeper() {
-  auto keeper = Keeper::open({.pin_root = kPinRoot});
-  EXPECT_TRUE(keeper) << keeper.error().message;
-  return keeper ? std::move(*keeper) : nullptr;
-}
-
-void put_in_force(Keeper& keeper, const Plan& plan) {
-  const auto prepared = keeper.prepare(plan);
-  ASSERT_TRUE(prepared) << prepared.error().message;
-  const auto committed = keeper.commit();
-  ASSERT_TRUE(committed) << committed.error().message;
-}
-
 int socket_of(const Keeper& keeper, WayIn way) {
   for (const auto& socket : keeper.sockets()) {
     if (socket.way == way) return socket.fd;
-  }
-  return -1;
-}
-
-double sample(const Keeper& keeper, const std::string& name, const std::string& label = "") {
-  for (const auto& sample : keeper.samples()) {
-    if (sample.name == name && (label.empty() || sample.labels.front().second == label))
-      return sample.value;
   }
   return -1;
 }
@@ -62,14 +42,6 @@ Plan forward_plan(OnExit on_exit = OnExit::closed) {
   plan.intercepts[0].on_exit = on_exit;
   plan.intercepts[0].lease = std::chrono::milliseconds(1500);
   return plan;
-}
-
-void wait_until_lease_is_gone() {
-  for (int i = 0; i < 100; i++) {
-    if (shell("nft list set inet sluice lease_1500ms").find("tcp") == std::string::npos) return;
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
-  FAIL() << "the lease never ran out";
 }
 
 TEST(Forward, CaughtOnTheWayThroughBothVersions) {
@@ -236,7 +208,7 @@ TEST(Forward, WithoutTheLeaseClosedDropsAndBypassGoesThrough) {
       Fd proxied = net.connect_from_client("10.2.0.2", 80);
       Fd server = accept_from(socket_of(*keeper, WayIn::forward));
       ASSERT_TRUE(server);
-      wait_until_lease_is_gone();
+      wait_until_gone("lease_1500ms");
       keeper->tick(false);  // a keeper whose gateway is gone renews nothing
       EXPECT_EQ(sample(*keeper, "sluice_interception_lease_held"), 0);
       EXPECT_TRUE(exchange(proxied.get(), server.get())) << "a running connection is not cut";
@@ -254,7 +226,7 @@ TEST(Forward, WithoutTheLeaseClosedDropsAndBypassGoesThrough) {
           keeper->tick(true);
           EXPECT_TRUE(exchange(client.get(), served.get()))
               << "what bypassed is not caught afterwards";
-          wait_until_lease_is_gone();
+          wait_until_gone("lease_1500ms");
         }
       }
       keeper->tick(true);
@@ -340,7 +312,7 @@ TEST(Output, BypassAfterTheLease) {
     plan.intercepts[0].on_exit = OnExit::bypass;
     plan.intercepts[0].lease = std::chrono::milliseconds(1500);
     put_in_force(*keeper, plan);
-    wait_until_lease_is_gone();
+    wait_until_gone("lease_1500ms");
     Fd client = connect_to("10.2.0.2", 80);
     ASSERT_TRUE(client);
     Fd served = accept_from(origin.get());

@@ -16,7 +16,7 @@ using testing::prefixes;
 class SteerTableTest : public ::testing::Test {
  protected:
   SteerTable compile() {
-    auto table = compile_steer_table(plan_, own_, [](std::uint32_t listener, WayIn) {
+    auto table = compile_steer_table(plan_, {own_, interfaces_}, [](std::uint32_t listener, WayIn) {
       return static_cast<std::uint16_t>(listener);
     });
     EXPECT_TRUE(table) << (table ? "" : table.error().message);
@@ -36,6 +36,7 @@ class SteerTableTest : public ::testing::Test {
 
   Plan plan_ = plan_with({"a", "b", "c", "d"});
   std::vector<Prefix> own_;
+  std::map<std::string, unsigned> interfaces_;
 };
 
 TEST_F(SteerTableTest, LongerPrefixThenExactPortThenNarrowerRangeThenAny) {
@@ -137,7 +138,7 @@ TEST_F(SteerTableTest, CgroupsThatSteeringCannotTellApartAreRefused) {
   plan_.intercepts[0].cgroups = {"/x"};
   plan_.intercepts[0].where = "p.yaml:3:5";
   const auto table =
-      compile_steer_table(plan_, own_, [](std::uint32_t, WayIn) { return std::uint16_t{0}; });
+      compile_steer_table(plan_, {own_, interfaces_}, [](std::uint32_t, WayIn) { return std::uint16_t{0}; });
   ASSERT_FALSE(table);
   EXPECT_NE(table.error().message.find("p.yaml:3:5"), std::string::npos) << table.error().message;
 }

@@ -30,10 +30,11 @@ struct Steered {
   void apply(const Plan& plan, const std::vector<Prefix>& own = {}) {
     auto opened = open_steered_sockets(plan, sockets);
     ASSERT_TRUE(opened) << opened.error().message;
-    const auto prepared = steering->prepare(plan, *opened, own);
+    const auto prepared = steering->prepare(plan, *opened, NodeView{own, {}});
     ASSERT_TRUE(prepared) << prepared.error().message;
     const auto committed = steering->commit();
     ASSERT_TRUE(committed) << committed.error().message;
+    steering->settle();
     sockets = *opened;
   }
   int socket(std::uint32_t listener, std::uint32_t worker = 0) const {
@@ -146,10 +147,10 @@ TEST(Steering, FollowsTheNodesAddresses) {
     plan.intercepts = {entry(WayIn::output, {"0.0.0.0/0"}, {}, 0)};
     Steered steered(plan);
     EXPECT_TRUE(connect_to("192.0.2.1", 443)) << "not known as the node's own: steered";
-    auto changed = steered.steering->follow_addresses(prefixes({"192.0.2.1"}));
+    auto changed = steered.steering->follow(NodeView{prefixes({"192.0.2.1"}), {}});
     ASSERT_TRUE(changed);
     EXPECT_TRUE(*changed);
-    EXPECT_FALSE(*steered.steering->follow_addresses(prefixes({"192.0.2.1"})));
+    EXPECT_FALSE(*steered.steering->follow(NodeView{prefixes({"192.0.2.1"}), {}}));
     EXPECT_FALSE(connect_to("192.0.2.1", 443));
   });
 }

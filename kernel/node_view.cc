@@ -1,11 +1,13 @@
-#include "kernel/node_addresses.h"
+#include "kernel/node_view.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fnmatch.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <optional>
 #include <sys/socket.h>
 
@@ -35,9 +37,7 @@ std::optional<Prefix> parse_address(const nlmsghdr& header) {
   return host_prefix(bytes);
 }
 
-}  // namespace
-
-Result<std::vector<Prefix>> read_own_addresses() {
+Result<std::vector<Prefix>> read_addresses() {
   NetlinkSocket socket(NETLINK_ROUTE);
   if (!socket.valid())
     return std::unexpected(Error{message("cannot open rtnetlink: {}", std::strerror(errno))});
@@ -57,6 +57,34 @@ Result<std::vector<Prefix>> read_own_addresses() {
   std::sort(addresses.begin(), addresses.end());
   addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());
   return addresses;
+}
+
+}  // namespace
+
+Result<NodeView> read_node_view() {
+  auto addresses = read_addresses();
+  if (!addresses) return std::unexpected(addresses.error());
+  NodeView view{.addresses = std::move(*addresses), .interfaces = {}};
+  struct if_nameindex* names = ::if_nameindex();
+  if (names == nullptr)
+    return std::unexpected(
+        Error{message("cannot list this node's interfaces: {}", std::strerror(errno))});
+  for (const auto* at = names; at->if_index != 0; at++)
+    view.interfaces.emplace(at->if_name, at->if_index);
+  ::if_freenameindex(names);
+  return view;
+}
+
+std::vector<std::string> matching_interfaces(const NodeView& node,
+                                             const std::vector<std::string>& patterns) {
+  std::vector<std::string> found;
+  for (const auto& [name, index] : node.interfaces) {
+    const bool named = std::any_of(patterns.begin(), patterns.end(), [&](const auto& pattern) {
+      return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+    });
+    if (named) found.push_back(name);
+  }
+  return found;
 }
 
 }  // namespace sluice::kernel

@@ -1,0 +1,93 @@
+#include "kernel/open_connections.h"
+
+#include <algorithm>
+#include <netinet/in.h>
+#include <optional>
+
+#include "kernel/prefix_text.h"
+
+namespace sluice::kernel {
+namespace {
+
+bool covered(const std::vector<Prefix>& prefixes, const Prefix& host) {
+  return std::any_of(prefixes.begin(), prefixes.end(),
+                     [&](const Prefix& prefix) { return covers(prefix, host); });
+}
+
+bool covered(const std::vector<PortRange>& ranges, std::uint16_t port) {
+  return ranges.empty() || std::any_of(ranges.begin(), ranges.end(), [&](PortRange range) {
+           return range.first <= port && port <= range.last;
+         });
+}
+
+bool is_own(const NodeView& node, const Prefix& address) {
+  return std::binary_search(node.addresses.begin(), node.addresses.end(), address);
+}
+
+bool comes_by(WayIn way, const NodeView& node, const TcpSocket& socket) {
+  if (way == WayIn::local) return true;
+  if (is_own(node, socket.local)) return false;
+  return is_own(node, socket.peer) == (way == WayIn::output);
+}
+
+bool names(const GuardMatch& match, const TcpSocket& socket) {
+  return (match.from.empty() || covered(match.from, socket.peer)) &&
+         (match.to.empty() || covered(match.to, socket.local)) &&
+         covered(match.from_ports, socket.peer_port) && covered(match.to_ports, socket.local_port);
+}
+
+bool is_empty(const GuardMatch& match) {
+  return match.from.empty() && match.to.empty() && match.from_ports.empty() &&
+         match.to_ports.empty();
+}
+
+}  // namespace
+
+const Intercept* entry_of(const Plan& plan, const NodeView& node, const TcpSocket& socket) {
+  for (const auto& entry : plan.intercepts) {
+    const bool from = (entry.from.empty() || covered(entry.from, socket.peer)) &&
+                      !covered(entry.except_from, socket.peer);
+    const bool to = covered(entry.to, socket.local) && !covered(entry.except_to, socket.local);
+    if (from && to && covered(entry.ports, socket.local_port) && comes_by(entry.way, node, socket))
+      return &entry;
+  }
+  return nullptr;
+}
+
+bool dropped_by_guard(const Plan& plan, const TcpSocket& socket) {
+  return plan.guard.enabled &&
+         std::any_of(plan.guard.rules.begin(), plan.guard.rules.end(), [&](const GuardRule& rule) {
+           return rule.action == GuardAction::drop &&
+                  rule.protocol.value_or(IPPROTO_TCP) == IPPROTO_TCP && names(rule.match, socket) &&
+                  (is_empty(rule.except) || !names(rule.except, socket));
+         });
+}
+
+std::optional<OnChange> change_for(const Plan& before, const Plan& next, const NodeView& node,
+                                   const TcpSocket& socket) {
+  const Intercept* old_entry = entry_of(before, node, socket);
+  if (!old_entry) return std::nullopt;
+  const Intercept* entry = entry_of(next, node, socket);
+  const auto name = [](const Plan& plan, const Intercept& of) {
+    return plan.listeners[of.listener].name;
+  };
+  const bool goes_on =
+      entry && entry->way == old_entry->way && name(before, *old_entry) == name(next, *entry);
+  if (!goes_on) return old_entry->on_change;
+  if (dropped_by_guard(next, socket) && !dropped_by_guard(before, socket)) return entry->on_change;
+  return std::nullopt;
+}
+
+Result<std::size_t> reset_refused_connections(const Plan& before, const Plan& next,
+                                              const NodeView& node) {
+  const auto resets = [](const Plan& plan) {
+    return std::any_of(plan.intercepts.begin(), plan.intercepts.end(),
+                       [](const auto& entry) { return entry.on_change == OnChange::reset; });
+  };
+  if (!resets(before) && !resets(next)) return 0;
+  return destroy_tcp_sockets([&](const TcpSocket& socket) {
+    return change_for(before, next, node, socket) == OnChange::reset;
+  });
+}
+
+}  // namespace sluice::kernel

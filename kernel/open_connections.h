@@ -1,0 +1,32 @@
+// Connections that are open while a new plan comes into force, and what their entry's `on_change`
+// says.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+
+#include "kernel/keeper.h"
+#include "kernel/node_view.h"
+#include "kernel/plan.h"
+#include "kernel/sock_diag.h"
+
+namespace sluice::kernel {
+
+// The entry that catches a connection whose local end is `socket`; nullptr: none. By addresses and
+// ports alone: cgroups are not asked.
+const Intercept* entry_of(const Plan& plan, const NodeView& node, const TcpSocket& socket);
+
+// True when a drop rule of the guard names packets of this connection from its peer.
+bool dropped_by_guard(const Plan& plan, const TcpSocket& socket);
+
+// What becomes of a proxied connection when `next` follows `before`; nullopt: nothing changes for
+// it. It does when no entry of the same way and listener catches it any more, or when a drop rule
+// names it that did not before.
+std::optional<OnChange> change_for(const Plan& before, const Plan& next, const NodeView& node,
+                                   const TcpSocket& socket);
+
+// Ends those whose entry says reset. Returns how many.
+Result<std::size_t> reset_refused_connections(const Plan& before, const Plan& next,
+                                              const NodeView& node);
+
+}  // namespace sluice::kernel

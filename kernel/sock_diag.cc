@@ -1,0 +1,106 @@
+#include "kernel/sock_diag.h"
+
+#include <arpa/inet.h>
+#include <cerrno>
+#include <cstring>
+#include <libmnl/libmnl.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <vector>
+
+#include "kernel/message.h"
+#include "kernel/netlink.h"
+#include "kernel/prefix_text.h"
+
+namespace sluice::kernel {
+namespace {
+
+constexpr std::uint32_t kListening = 1U << TCP_LISTEN;
+constexpr std::uint32_t kConnected =
+    1U << TCP_ESTABLISHED | 1U << TCP_SYN_SENT | 1U << TCP_SYN_RECV | 1U << TCP_FIN_WAIT1 |
+    1U << TCP_FIN_WAIT2 | 1U << TCP_CLOSE_WAIT | 1U << TCP_LAST_ACK | 1U << TCP_CLOSING;
+
+Error diag_error(int error) {
+  const char* hint = error == ENOENT ? " (is the kernel's inet_diag missing?)" : "";
+  return {message("cannot list TCP sockets: {}{}", std::strerror(error), hint)};
+}
+
+Prefix host_of(std::uint8_t family, const __be32* words) {
+  auto bytes = family == AF_INET ? all_of_v4().address : Prefix{}.address;
+  std::memcpy(bytes.data() + (family == AF_INET ? 12 : 0), words, family == AF_INET ? 4 : 16);
+  return host_prefix(bytes);
+}
+
+bool is_zero(std::uint8_t family, const __be32* words) {
+  return words[0] == 0 && (family == AF_INET || (words[1] == 0 && words[2] == 0 && words[3] == 0));
+}
+
+TcpSocket parse(const inet_diag_msg& found) {
+  return {.local = host_of(found.idiag_family, found.id.idiag_src),
+          .peer = host_of(found.idiag_family, found.id.idiag_dst),
+          .local_port = ntohs(found.id.idiag_sport),
+          .peer_port = ntohs(found.id.idiag_dport),
+          .any_address = is_zero(found.idiag_family, found.id.idiag_src),
+          .inode = found.idiag_inode};
+}
+
+int each(NetlinkSocket& socket, std::uint32_t states,
+         const std::function<void(const inet_diag_msg&)>& visit) {
+  for (const auto family : {AF_INET, AF_INET6}) {
+    NetlinkMessage request(SOCK_DIAG_BY_FAMILY, 0);
+    auto& body = request.extra<inet_diag_req_v2>();
+    body.sdiag_family = static_cast<std::uint8_t>(family);
+    body.sdiag_protocol = IPPROTO_TCP;
+    body.idiag_states = states;
+    const int error = socket.dump(request, [&](const nlmsghdr& header) {
+      visit(*static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(&header)));
+    });
+    if (error != 0 && error != EAFNOSUPPORT) return error;
+  }
+  return 0;
+}
+
+int destroy(NetlinkSocket& socket, const inet_diag_msg& found) {
+  NetlinkMessage request(SOCK_DESTROY, 0);
+  auto& body = request.extra<inet_diag_req_v2>();
+  body.sdiag_family = found.idiag_family;
+  body.sdiag_protocol = IPPROTO_TCP;
+  body.idiag_states = kConnected;
+  body.id = found.id;
+  return socket.request(request);
+}
+
+}  // namespace
+
+Result<void> each_tcp_socket(TcpSockets which, const std::function<void(const TcpSocket&)>& visit) {
+  NetlinkSocket socket(NETLINK_SOCK_DIAG);
+  if (!socket.valid()) return std::unexpected(diag_error(errno));
+  const auto states = which == TcpSockets::listening ? kListening : kConnected;
+  const int error = each(socket, states, [&](const inet_diag_msg& found) { visit(parse(found)); });
+  if (error != 0) return std::unexpected(diag_error(error));
+  return {};
+}
+
+Result<std::size_t> destroy_tcp_sockets(const std::function<bool(const TcpSocket&)>& chosen) {
+  NetlinkSocket socket(NETLINK_SOCK_DIAG);
+  if (!socket.valid()) return std::unexpected(diag_error(errno));
+  std::vector<inet_diag_msg> condemned;
+  const int error = each(socket, kConnected, [&](const inet_diag_msg& found) {
+    if (chosen(parse(found))) condemned.push_back(found);
+  });
+  if (error != 0) return std::unexpected(diag_error(error));
+  std::size_t ended = 0;
+  for (const auto& one : condemned) {
+    const int failed = destroy(socket, one);
+    if (failed == EOPNOTSUPP)
+      return std::unexpected(
+          Error{"cannot end connections: this kernel lacks CONFIG_INET_DIAG_DESTROY"});
+    ended += failed == 0 ? 1 : 0;  // ENOENT: it ended by itself
+  }
+  return ended;
+}
+
+}  // namespace sluice::kernel

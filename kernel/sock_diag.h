@@ -1,0 +1,32 @@
+// The network namespace's TCP sockets, by inet_diag; and ending some of them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "kernel/keeper.h"
+#include "kernel/plan.h"
+
+struct inet_diag_msg;
+
+namespace sluice::kernel {
+
+struct TcpSocket {
+  Prefix local;  // hosts; IPv4 also when the socket is an IPv6 one with mapped addresses
+  Prefix peer;
+  std::uint16_t local_port = 0;
+  std::uint16_t peer_port = 0;
+  bool any_address = false;  // listens on all
+  std::uint32_t inode = 0;
+};
+
+enum class TcpSockets { listening, connected };
+
+Result<void> each_tcp_socket(TcpSockets which, const std::function<void(const TcpSocket&)>& visit);
+
+// Ends the connected sockets that `chosen` names: their owner's next call fails with ECONNABORTED,
+// the peer gets RST (SOCK_DESTROY; CONFIG_INET_DIAG_DESTROY, CAP_NET_ADMIN). Returns how many.
+Result<std::size_t> destroy_tcp_sockets(const std::function<bool(const TcpSocket&)>& chosen);
+
+}  // namespace sluice::kernel
