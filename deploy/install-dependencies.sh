@@ -3,14 +3,16 @@
 #   install-dependencies.sh build   compilers and libraries
 #   install-dependencies.sh demo    and what the quickstart shows traffic with
 #   install-dependencies.sh test    and what the tests need
+#   install-dependencies.sh nightly and what boots other kernels and fuzzes for long
 #   install-dependencies.sh bench   and what the benchmarks compare with
 set -euo pipefail
 
 build=(ca-certificates clang-14 cmake g++ make ninja-build pkg-config bpftool
   libboost1.81-dev libbpf-dev libelf-dev libmnl-dev libnftnl-dev libre2-dev libssl-dev libyaml-cpp-dev
-  libcap-dev prometheus-cpp-dev zlib1g-dev)
+  libcap-dev libseccomp-dev prometheus-cpp-dev zlib1g-dev)
 demo=(curl iproute2 iputils-ping nftables nginx-light procps util-linux prometheus)
 tests=(libgtest-dev libgmock-dev libclang-rt-14-dev python3 python3-pytest python3-yaml git)
+nightly=(busybox-static clang-19 cpio kmod libclang-rt-19-dev qemu-system-x86)
 bench=(libbenchmark-dev libnginx-mod-stream haproxy nghttp2-client wrk python3)
 
 # For what is rendered for Kubernetes; a Node.js from elsewhere serves as well.
@@ -20,9 +22,10 @@ case ${1:-build} in
   build) wanted=("${build[@]}") ;;
   demo) wanted=("${build[@]}" "${demo[@]}") ;;
   test) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}") ;;
+  nightly) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}" "${nightly[@]}") ;;
   bench) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}" "${bench[@]}") ;;
-  -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
-  *) echo "install-dependencies.sh: unknown set '$1' (build, demo, test or bench)" >&2; exit 2 ;;
+  -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  *) echo "install-dependencies.sh: unknown set '$1' (build, demo, test, nightly or bench)" >&2; exit 2 ;;
 esac
 
 missing=()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need from Debian's packages, builds with warnings as errors, and runs everything by ctest.
 #   tests/run.sh              what CI runs
-#   tests/run.sh --nightly    and what is long (soaks, fuzzing)
+#   tests/run.sh --nightly    and what is long (soaks, fuzzing, other kernels)
 #   tests/run.sh -R REGEX     only tests whose name matches (passed on to ctest)
 # Needs root for the kernel and system tests: they work in network namespaces of their own.
 set -euo pipefail
@@ -22,7 +22,7 @@ if [ "$(id -u)" != 0 ]; then
   exit 1
 fi
 
-deploy/install-dependencies.sh test
+deploy/install-dependencies.sh "$([ $nightly = 1 ] && echo nightly || echo test)"
 echo "build: preset ci (warnings are errors), into build/ci"
 mkdir -p build
 cmake --preset ci >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
