@@ -27,7 +27,7 @@ struct Context {
 
 const std::map<std::string, Context>& contexts() {
   const std::map<std::string, std::string> local{{"to", "[10.0.0.0/8]"}, {"ports", "[80]"}};
-  const std::map<std::string, std::string> ports{{"ports", "[80]"}};
+  const std::map<std::string, std::string> ports{{"ports", "[80, 443]"}};
   const std::map<std::string, std::string> endpoints{{"endpoints", "[\"192.0.2.78:80\"]"}};
   const std::string upstream = "upstreams: { new: { endpoints: [\"192.0.2.78:80\"], ";
   static const std::map<std::string, Context> all{
