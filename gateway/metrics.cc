@@ -10,6 +10,7 @@
 #include <sstream>
 #include <utility>
 
+#include "gateway/http2/flood.h"
 #include "gateway/metrics_page.h"
 #include "gateway/metrics_slots.h"
 
@@ -263,6 +264,12 @@ void Metrics::State::collect_listeners(MetricsPage& page) const {
       if (count == 0) continue;  // dozens of reasons, most of which never happen
       page.counter("sluice_parse_errors_total", "Messages refused as malformed, by reason.",
                    {{"listener", name}, {"reason", options.parse_errors[i]}}, count);
+    }
+    for (std::size_t i = 0; i < kHttp2Abuses; ++i) {
+      page.counter("sluice_http2_abuse_total",
+                   "HTTP/2 connections ended with ENHANCE_YOUR_CALM, by what the client did.",
+                   {{"listener", name}, {"kind", http2::name(http2::Abuse(i))}},
+                   sum(slot, table, [i](auto& c) -> auto& { return c.http2_abuse[i]; }));
     }
   }
 }

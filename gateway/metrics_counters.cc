@@ -26,6 +26,7 @@ void ListenerCounters::reset() {
   reset_all(opened);
   reset_all(closed);
   reset_all(parse_errors);
+  reset_all(http2_abuse);
   reset_each(refused, accept_pauses, bytes_in, bytes_out, requests_begun, requests_ended);
 }
 

@@ -62,6 +62,7 @@ class DurationHistogram {
 
 inline constexpr std::size_t kWays = 4;           // WayIn
 inline constexpr std::size_t kMaxReasons = 48;    // parse errors
+inline constexpr std::size_t kHttp2Abuses = 8;    // http2::Abuse
 inline constexpr std::size_t kStatusClasses = 6;  // 1xx to 5xx, and 0: no answer was sent
 
 struct ListenerCounters {
@@ -74,6 +75,7 @@ struct ListenerCounters {
   SingleWriterCounter requests_begun;
   SingleWriterCounter requests_ended;
   std::array<SingleWriterCounter, kMaxReasons> parse_errors;
+  std::array<SingleWriterCounter, kHttp2Abuses> http2_abuse;
   void reset();
 };
 
@@ -156,6 +158,7 @@ class WorkerMetrics {
   void parse_error(ListenerSlot l, std::size_t reason) {
     listeners_.at(l).parse_errors[reason < kMaxReasons ? reason : kMaxReasons - 1].add();
   }
+  void http2_abuse(ListenerSlot l, std::size_t kind) { listeners_.at(l).http2_abuse[kind].add(); }
   void request_begun(ListenerSlot l) { listeners_.at(l).requests_begun.add(); }
   // Once for each request_begun. `status`: what the client got; 0: nothing. `duration`: first byte
   // of the head to last of the answer.

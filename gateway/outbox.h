@@ -1,6 +1,7 @@
 // Bytes that wait to be sent, as slices of memory that somebody else keeps alive.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -33,6 +34,11 @@ class Outbox {
   // The first bytes, copied to `room` unless the first slice alone fills it or is all there is. At
   // most room.size(); the outbox keeps them until drop().
   std::span<const char> gather(std::span<char> room) const;
+  // The first slice, at most so many bytes of it; not while empty.
+  std::span<const char> front(std::size_t most) const {
+    const iovec& slice = slices_[begin_];
+    return {static_cast<const char*>(slice.iov_base), std::min(slice.iov_len, most)};
+  }
   void drop(std::size_t bytes);  // they are on their way
 
  private:

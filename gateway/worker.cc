@@ -10,6 +10,9 @@
 #include "gateway/http1/client_stream.h"
 #include "gateway/http1/connection.h"
 #include "gateway/http1/upstream_stream.h"
+#include "gateway/http2/client_stream.h"
+#include "gateway/http2/flood.h"
+#include "gateway/http2/upstream_pool.h"
 #include "gateway/log.h"
 #include "gateway/tcp_session.h"
 
@@ -36,6 +39,9 @@ Worker::Worker(WorkerSetup setup)
       http1_clients_(kKeepExchanges),
       http1_upstreams_(kKeepExchanges),
       upstream_streams_(*this),
+      http2_clients_(kKeepExchanges),
+      http2_upstreams_(kKeepExchanges),
+      http2_pool_(std::make_unique<http2::UpstreamPool>(*this)),
       io_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
       work_(io_.get_executor()),
       wheel_(io_),
@@ -65,6 +71,9 @@ void Worker::run() {
   connections_.close();
   http1_clients_.close();
   http1_upstreams_.close();
+  http2_clients_.close();
+  http2_upstreams_.close();
+  http2_pool_.reset();
   upstreams_.reset();
 }
 
@@ -73,6 +82,7 @@ void Worker::stop() {
     listener->stop();
   while (!sessions_.empty())
     sessions_.front().abort();
+  http2_pool_->close();
   upstreams_->close_idle();
   wheel_.pause();
   work_.reset();
@@ -203,6 +213,15 @@ bool Worker::strike(const WorkerConfig& config, std::uint32_t limit,
   setup_.request_ban(
       {decision->source, duration, "limit " + name + " (" + where.to_string() + ")"});
   return true;
+}
+
+void Worker::http2_abuse(const Listener& listener, http2::Abuse kind,
+                         const policy::IpAddress& source) {
+  metrics().http2_abuse(listener.slot(), static_cast<std::size_t>(kind));
+  log_info("http2", "client's connection ended",
+           {{"listener", listener.name()},
+            {"client", source.to_string()},
+            {"kind", std::string(http2::name(kind))}});
 }
 
 bool Worker::is_own_address(const policy::SocketAddress& destination) const {

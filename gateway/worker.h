@@ -34,6 +34,12 @@ class ClientStream;
 class Connection;
 class UpstreamStream;
 }  // namespace http1
+namespace http2 {
+class ClientStream;
+class UpstreamPool;
+class UpstreamStream;
+enum class Abuse : std::uint8_t;
+}  // namespace http2
 
 // What a worker is given; all of it outlives the worker.
 struct WorkerSetup {
@@ -76,6 +82,9 @@ class Worker {
   Recycler<http1::ClientStream>& http1_clients() { return http1_clients_; }
   Recycler<http1::UpstreamStream>& http1_upstreams() { return http1_upstreams_; }
   http::UpstreamStreams& upstream_streams() { return upstream_streams_; }
+  Recycler<http2::ClientStream>& http2_clients() { return http2_clients_; }
+  Recycler<http2::UpstreamStream>& http2_upstreams() { return http2_upstreams_; }
+  http2::UpstreamPool& http2_pool() { return *http2_pool_; }
   bool draining() const { return draining_; }
   std::uint64_t random();  // not for secrets
 
@@ -87,6 +96,9 @@ class Worker {
 
   // A refusal by `limit`; true when this makes a ban of `source`, which has been asked for.
   bool strike(const WorkerConfig& config, std::uint32_t limit, const policy::IpAddress& source);
+
+  // A client's HTTP/2 connection is ended for what it did; where a ban rule may come to look.
+  void http2_abuse(const Listener& listener, http2::Abuse kind, const policy::IpAddress& source);
 
   // True when connecting to `destination` would lead back to one of our own listeners.
   bool is_own_address(const policy::SocketAddress& destination) const;
@@ -104,6 +116,9 @@ class Worker {
   Recycler<http1::ClientStream> http1_clients_;
   Recycler<http1::UpstreamStream> http1_upstreams_;
   http::UpstreamStreams upstream_streams_;
+  Recycler<http2::ClientStream> http2_clients_;
+  Recycler<http2::UpstreamStream> http2_upstreams_;
+  std::unique_ptr<http2::UpstreamPool> http2_pool_;
   boost::asio::io_context io_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   TimerWheel wheel_;

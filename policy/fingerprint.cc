@@ -107,7 +107,7 @@ class Writer {
   void add(const UpstreamTimeouts& value) { all(value.connect, value.first_byte, value.idle); }
   void add(const Retry& value) { all(value.retry_on, value.attempts, value.budget_percent); }
   void add(const Upstream& value) {
-    all(value.name, value.original_destination, value.source_address, value.lb_policy,
+    all(value.name, value.original_destination, value.protocol, value.source_address, value.lb_policy,
         value.health_check, value.outlier_detection, value.timeouts, value.retry,
         value.max_connections);
     unordered(value.endpoints);

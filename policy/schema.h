@@ -74,6 +74,7 @@ inline constexpr std::array<std::string_view, 3> kSteerByWords{"auto", "sk_looku
 inline constexpr std::array<std::string_view, 3> kOnChangeWords{"keep", "drain", "reset"};
 inline constexpr std::array<std::string_view, 2> kQuicWords{"pass", "block"};
 inline constexpr std::array<std::string_view, 3> kListenerProtocolWords{"http", "tcp", "auto"};
+inline constexpr std::array<std::string_view, 3> kUpstreamProtocolWords{"auto", "http1", "http2"};
 inline constexpr std::array<std::string_view, 2> kSourceAddressWords{"gateway", "client"};
 inline constexpr std::array<std::string_view, 3> kLbPolicyWords{"round_robin", "least_request",
                                                                 "random"};

@@ -25,7 +25,7 @@ void Exchange::reset() {
   tries_ = 0;
   interim_ = 0;
   status_ = 0;
-  head_read_ = request_done_ = fresh_only_ = send_broken_ = answer_begun_ = false;
+  head_read_ = grpc_ = request_done_ = fresh_only_ = send_broken_ = answer_begun_ = false;
   head_forwarded_ = answer_done_ = false;
   picked_ = first_byte_ = {};
   reason_.clear();
@@ -44,7 +44,7 @@ void Exchange::on_client_writable() {
 }
 
 void Exchange::on_upstream_writable() {
-  if (!upstream_->empty()) pump_request();
+  if (state_ == State::exchanging) pump_request();
 }
 
 void Exchange::on_upstream_readable() {

@@ -66,7 +66,9 @@ class Exchange final : public UpstreamEvents {
   // head, access
   bool normalise_target();
   void refuse_malformed(ParseError error);
+  void arm_deadline(std::chrono::nanoseconds route_timeout);
   // connect
+  void count_connection();
   void connect_failed(const ConnectFailure& failure);
   // send
   bool begin_request();
@@ -94,6 +96,7 @@ class Exchange final : public UpstreamEvents {
   // own answers
   void refuse(int status, std::string_view reason);
   void refuse_after(int status, std::string_view reason, std::uint64_t retry_after_seconds);
+  void refuse_call(std::string_view reason);
   // ends
   void cut_short(std::string_view reason);
   void end(Ending ending);
@@ -114,6 +117,7 @@ class Exchange final : public UpstreamEvents {
   // The request.
   RequestHead request_;
   bool head_read_ = false;     // request_ is valid
+  bool grpc_ = false;          // it is a call of gRPC
   bool request_done_ = false;  // all of it was handed to the upstream
   std::string path_;           // where the received one was not in normal form
   std::string_view normal_path_;

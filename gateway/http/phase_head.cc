@@ -1,5 +1,6 @@
 // Phases head and access: a whole, well-formed head, and a client that may ask.
 #include "gateway/http/exchange.h"
+#include "gateway/http/grpc.h"
 #include "gateway/worker.h"
 #include "policy/host.h"
 
@@ -30,6 +31,7 @@ void Exchange::refuse_malformed(ParseError error) {
 
 void Exchange::access() {
   request_done_ = request_.body() == BodyKind::none;
+  grpc_ = grpc::is_content_type(request_.fields().first(http1::KnownField::content_type));
   if (request_.method() == Method::connect) return refuse(405, "CONNECT is not offered");
   if (!normalise_target()) return;
   route();

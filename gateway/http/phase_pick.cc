@@ -35,17 +35,21 @@ void Exchange::connect() {
   if (!stream) return connect_failed(stream.error());
   upstream_ = std::move(*stream);
   if (!upstream_->connected()) return;
+  count_connection();
+  send();
+}
+
+void Exchange::on_upstream_connected() {
+  count_connection();
+  send();
+}
+
+void Exchange::count_connection() {
   if (upstream_->reused()) {
     worker_.metrics().upstream_reused(endpoint_slot_);
   } else {
     worker_.metrics().upstream_connected(endpoint_slot_, upstream_->connect_time());
   }
-  send();
-}
-
-void Exchange::on_upstream_connected() {
-  worker_.metrics().upstream_connected(endpoint_slot_, upstream_->connect_time());
-  send();
 }
 
 void Exchange::on_upstream_connect_failed(const ConnectFailure& failure) {
@@ -78,6 +82,13 @@ bool Exchange::replayable() const {
 // upon (TCP's acknowledgements say nothing: they are delayed), so it is not sent again.
 void Exchange::upstream_failed() {
   const bool idempotent = is_idempotent(request_.method());
+  if (upstream_->unprocessed() && !fresh_only_ && interim_ == 0 && client_->can_rewind()) {
+    // Said to have been looked at by nobody: safe whatever the method.
+    fresh_only_ = true;
+    drop_upstream();
+    end_attempt(Outcome::neutral);
+    return pick();
+  }
   if (upstream_->reused() && !fresh_only_ && replayable() &&
       (idempotent || upstream_->bytes_out() == 0)) {
     // The origin closed a connection that it had kept open: no fault of the request's.

@@ -3,6 +3,7 @@
 #include <variant>
 
 #include "gateway/http/exchange.h"
+#include "gateway/http/grpc.h"
 #include "gateway/http1/request_fields.h"
 #include "gateway/original_destination.h"
 #include "gateway/upstream_choice.h"
@@ -23,7 +24,7 @@ void Exchange::route() {
   if (route_) {
     const policy::CompiledRoute& route = snapshot.route(*route_);
     const policy::Duration timeout = config_->policy().routes[*route_].timeout;
-    if (timeout.count() > 0) worker_.wheel().arm(deadline_, timeout);
+    arm_deadline(timeout);
     return limits(route);
   }
   const policy::Fallback& fallback = snapshot.fallback(policy_way(listener.way()));
@@ -45,6 +46,16 @@ std::optional<std::uint32_t> Exchange::find_route(const policy::RouteTable& tabl
   view.query = request_.query();
   view.fields = &fields;
   return table.match(view);
+}
+
+// The earlier one of the route's and the caller's own. `route_timeout`: 0 is none.
+void Exchange::arm_deadline(std::chrono::nanoseconds route_timeout) {
+  std::chrono::nanoseconds timeout = route_timeout;
+  if (grpc_) {
+    const auto own = grpc::parse_timeout(request_.fields().first("grpc-timeout"));
+    if (own && (timeout.count() == 0 || *own < timeout)) timeout = *own;
+  }
+  if (timeout.count() > 0) worker_.wheel().arm(deadline_, timeout);
 }
 
 void Exchange::limits(const policy::CompiledRoute& route) {

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "gateway/http/exchange.h"
+#include "gateway/http/grpc.h"
 #include "gateway/worker.h"
 
 namespace sluice::gateway::http {
@@ -18,6 +19,7 @@ void Exchange::refuse_after(int status, std::string_view reason,
   timer_.cancel();
   status_ = status;
   reason_.assign(reason);
+  if (grpc_) return refuse_call(reason);
   std::array<char, kMaxShown + 16> body;
   char* end = std::ranges::copy(std::string_view("sluice: "), body.begin()).out;
   end = std::ranges::copy(reason.substr(0, kMaxShown), end).out;
@@ -32,6 +34,19 @@ void Exchange::refuse_after(int status, std::string_view reason,
   }
   client_->answer(
       {.status = status, .fields = std::span(fields).first(count), .body = {body.begin(), end}});
+  answer_done_ = true;
+  rearm();
+  relay();
+}
+
+// A caller of gRPC reads its own status, in a head that is all there is (Trailers-Only).
+void Exchange::refuse_call(std::string_view reason) {
+  const std::string status = std::to_string(grpc::status_for(status_));
+  const std::string message = grpc::message_of(reason);
+  const std::array<ExtraField, 3> fields{
+      {{"content-type", "application/grpc"}, {"grpc-status", status}, {"grpc-message", message}}};
+  status_ = 200;
+  client_->answer({.status = status_, .fields = fields});
   answer_done_ = true;
   rearm();
   relay();

@@ -18,15 +18,6 @@ constexpr KnownFieldSet kKnownTrailers{KnownField::etag, KnownField::x_request_i
 constexpr std::string_view kForbiddenPrefixes[] = {"x-forwarded-", "proxy-", "sec-",
                                                    "access-control-"};
 
-bool may_be_trailer(std::string_view name) {
-  const KnownField id = known_field(name);
-  if (id != KnownField::unknown) return kKnownTrailers.contains(id);
-  return std::ranges::none_of(kForbiddenPrefixes, [&](std::string_view prefix) {
-    return name.size() >= prefix.size() &&
-           equals_ignoring_case(name.substr(0, prefix.size()), prefix);
-  });
-}
-
 bool has_control(std::string_view text) {
   return std::ranges::any_of(text, [](char c) {
     const auto octet = static_cast<unsigned char>(c);
@@ -43,6 +34,15 @@ std::string_view trailer_name(std::string_view line) {
 }
 
 }  // namespace
+
+bool may_be_trailer(std::string_view name) {
+  const KnownField id = known_field(name);
+  if (id != KnownField::unknown) return kKnownTrailers.contains(id);
+  return std::ranges::none_of(kForbiddenPrefixes, [&](std::string_view prefix) {
+    return name.size() >= prefix.size() &&
+           equals_ignoring_case(name.substr(0, prefix.size()), prefix);
+  });
+}
 
 // The input of one step, and the one contiguous piece of it that is to be forwarded.
 class ChunkedDecoder::Cursor {

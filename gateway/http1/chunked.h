@@ -35,6 +35,9 @@ struct ChunkedStep {
   std::string_view trailer = {};
 };
 
+// Whether a field of this name may come behind the body (RFC 9110 section 6.5.1).
+bool may_be_trailer(std::string_view name);
+
 class ChunkedDecoder {
  public:
   static constexpr std::uint64_t kMaxChunk = std::uint64_t{1} << 60;

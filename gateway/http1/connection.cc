@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "gateway/http1/client_stream.h"
+#include "gateway/http2/connection.h"
 #include "gateway/worker.h"
 
 namespace sluice::gateway::http1 {
@@ -93,6 +94,10 @@ void Connection::proceed() {
   do {
     again_ = false;
     if (filled_ > 0) {
+      if (requests_ == 0 && http2::kPreface.starts_with(input().substr(0, 3))) {
+        if (become_http2()) return;
+        break;
+      }
       if (!begin_exchange()) break;
     } else if (self_ && !exchange_) {
       if (eof_ || worker_.draining() || listener().gone()) {
@@ -103,6 +108,25 @@ void Connection::proceed() {
     }
   } while (again_ && self_);
   proceeding_ = false;
+}
+
+// A client that knows beforehand begins with HTTP/2's preface (RFC 9113 section 3.4), of which the
+// first three bytes are no method of ours.
+bool Connection::become_http2() {
+  if (!http2::kPreface.starts_with(input().substr(0, http2::kPreface.size()))) {
+    begin_exchange();
+    return false;
+  }
+  if (input().size() < http2::kPreface.size()) {
+    if (!timer_.armed()) worker_.wheel().arm(timer_, listener().policy().timeouts.head);
+    want_read();
+    return false;
+  }
+  const RefPtr<Connection> guard = std::move(self_);
+  const BufferPtr bytes = std::move(buffer_);
+  http2::Connection::start(worker_, take_client(), {bytes->bytes, filled_});
+  worker_.session_closed(*this);
+  return true;
 }
 
 bool Connection::begin_exchange() {

@@ -69,7 +69,8 @@ class Connection final : public Session, public RefCounted<Connection>, private 
   void on_readable() override;
   void on_writable() override;
   void on_timer();
-  void proceed();  // the next request, as long as there are bytes of one
+  void proceed();       // the next request, as long as there are bytes of one
+  bool become_http2();  // true: this connection is gone
   bool begin_exchange();
   void wait_idle();
   void linger();

@@ -76,6 +76,7 @@ constexpr Entry kEntries[] = {
     {ParseError::bad_trailer, 400, "bad_trailer", "a malformed trailer field"},
     {ParseError::trailers_too_large, 431, "trailers_too_large",
      "the trailer section exceeds its maximum size"},
+    {ParseError::malformed_http2, 400, "malformed_http2", "the request has no form in HTTP/1.1"},
     {ParseError::forwarded_head_too_large, 431, "forwarded_head_too_large",
      "the head, as it would be forwarded, does not fit its memory"},
 };

@@ -55,6 +55,8 @@ enum class ParseError : std::uint8_t {
   bad_chunk_end,
   bad_trailer,
   trailers_too_large,
+  // HTTP/2 (RFC 9113 section 8.1.1): what has no form in HTTP/1.1
+  malformed_http2,
   // building a head: it fits neither the slices nor the scratch memory
   forwarded_head_too_large,
 };

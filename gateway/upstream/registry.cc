@@ -39,12 +39,12 @@ bool same_check(const std::optional<policy::HealthCheck>& a,
 }
 
 bool same_meaning(const policy::Upstream& a, const policy::Upstream& b) {
-  const auto& [name, original_destination, endpoints, source, balancing, check, outliers, timeouts,
-               retry, max_connections, where] = a;
+  const auto& [name, original_destination, endpoints, protocol, source, balancing, check, outliers,
+               timeouts, retry, max_connections, where] = a;
   return name == b.name && original_destination == b.original_destination &&
-         std::ranges::equal(endpoints, b.endpoints, same_endpoint) && source == b.source_address &&
-         balancing == b.lb_policy && same_check(check, b.health_check) &&
-         meaning(outliers) == meaning(b.outlier_detection) &&
+         std::ranges::equal(endpoints, b.endpoints, same_endpoint) && protocol == b.protocol &&
+         source == b.source_address && balancing == b.lb_policy &&
+         same_check(check, b.health_check) && meaning(outliers) == meaning(b.outlier_detection) &&
          meaning(timeouts) == meaning(b.timeouts) && meaning(retry) == meaning(b.retry) &&
          max_connections == b.max_connections;
 }

@@ -52,6 +52,7 @@ void upstream(const Node& node, const Reporter& reporter, Upstream& out) {
     for (const Node& element : endpoints->children)
       endpoint(element, reporter, out.endpoints.emplace_back());
   }
+  optional_word(node, "protocol", kUpstreamProtocolWords, out.protocol);
   optional_word(node, "source_address", kSourceAddressWords, out.source_address);
   optional_word(node, "lb_policy", kLbPolicyWords, out.lb_policy);
   if (const Node* child = node.find("health_check"))

@@ -19,6 +19,7 @@ struct Endpoint {
 };
 
 enum class SourceAddress { gateway, client };
+enum class UpstreamProtocol { automatic, http1, http2 };
 enum class LbPolicy { round_robin, least_request, random };
 
 struct HealthCheck {
@@ -61,6 +62,7 @@ struct Upstream {
   bool original_destination =
       false;  // then no endpoints: each request goes where the client wanted
   std::vector<Endpoint> endpoints;
+  UpstreamProtocol protocol = UpstreamProtocol::automatic;
   SourceAddress source_address = SourceAddress::gateway;
   LbPolicy lb_policy = LbPolicy::round_robin;
   std::optional<HealthCheck> health_check;

@@ -145,6 +145,13 @@ inline constexpr Field kUpstream[] = {
      .shorthand = "address",
      .required = true,
      .doc = "Origins; or `original_destination`: each connection goes where its client wanted."},
+    {.name = "protocol",
+     .type = word,
+     .fallback = "auto",
+     .example = "http2",
+     .words = kUpstreamProtocolWords,
+     .doc = "What the endpoints speak. http2: many requests on one connection, from its first byte "
+            "on (prior knowledge). auto: what TLS agrees on, HTTP/1.1 without TLS."},
     {.name = "source_address",
      .type = word,
      .fallback = "gateway",

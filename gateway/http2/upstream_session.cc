@@ -1,0 +1,237 @@
+#include "gateway/http2/upstream_session.h"
+
+#include <array>
+
+#include <boost/asio/bind_allocator.hpp>
+#include <boost/asio/post.hpp>
+
+#include "gateway/upstream/pool.h"
+#include "gateway/worker.h"
+
+namespace sluice::gateway::http2 {
+
+namespace asio = boost::asio;
+
+UpstreamSession::UpstreamSession(Worker& worker, std::chrono::nanoseconds idle)
+    : worker_(worker), idle_(idle), codec_(worker) {}
+UpstreamSession::~UpstreamSession() {
+  close();
+}
+
+std::expected<void, ConnectFailure> UpstreamSession::connect(const Attempt& attempt,
+                                                             const policy::IpAddress& client) {
+  auto connection = worker_.upstreams().connect(attempt, client, *this);
+  if (!connection) {
+    ended_ = true;
+    return std::unexpected(connection.error());
+  }
+  connection_ = std::move(*connection);
+  if (connection_->state() == UpstreamConnection::State::in_use) established();
+  return {};
+}
+
+void UpstreamSession::established() {
+  connection_->set_user(this);
+  codec_.open(TransportPtr(&connection_->transport()), make_client_session(*this));
+  const std::array<nghttp2_settings_entry, 3> settings{
+      {{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindow},
+       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HeadText::kMaxSize}}};
+  nghttp2_submit_settings(codec_.session(), NGHTTP2_FLAG_NONE, settings.data(), settings.size());
+  nghttp2_session_set_local_window_size(codec_.session(), NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
+  connection_->want_read();
+}
+
+void UpstreamSession::on_connected(UpstreamConnection& /*connection*/) {
+  const RefPtr<UpstreamSession> guard(this);
+  established();
+  // Others may begin while these are told: they find it open.
+  StreamList<UpstreamStream, &UpstreamStream::open_hook> waiting;
+  waiting.swap(open_);
+  while (!waiting.empty()) {
+    UpstreamStream& stream = waiting.front();
+    waiting.pop_front();
+    open_.push_back(stream);
+    stream.connected_now();
+  }
+  send();
+}
+
+void UpstreamSession::on_connect_failed(UpstreamConnection& /*connection*/,
+                                        const ConnectFailure& failure) {
+  const RefPtr<UpstreamSession> guard(this);
+  ended_ = true;
+  while (!open_.empty()) {
+    UpstreamStream& stream = open_.front();
+    open_.pop_front();
+    stream.connect_failed(failure);
+  }
+}
+
+bool UpstreamSession::has_room() const {
+  std::uint32_t allowed = kMaxStreams;
+  if (codec_.is_open()) {
+    allowed = std::min(allowed, nghttp2_session_get_remote_settings(
+                                    codec_.session(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS));
+    if (nghttp2_session_check_request_allowed(codec_.session()) == 0) return false;
+  }
+  return usable() && open_streams_ < allowed;
+}
+
+void UpstreamSession::add(UpstreamStream& stream) {
+  open_.push_back(stream);
+  ++open_streams_;
+  ++streams_begun_;
+  timer_.cancel();
+}
+
+// --- what comes
+
+void UpstreamSession::on_upstream_readable() {
+  const RefPtr<UpstreamSession> guard(this);
+  proceed(codec_.receive());
+}
+
+void UpstreamSession::on_upstream_writable() {
+  const RefPtr<UpstreamSession> guard(this);
+  send();
+  if (!ended_ && !codec_.blocked()) connection_->want_read();
+}
+
+void UpstreamSession::proceed(const Codec::Receipt& receipt) {
+  handle_events();
+  if (ended_) return;
+  if (receipt.error != 0 || receipt.state != Codec::State::open) return lose();
+  send();
+  if (!ended_ && !codec_.blocked()) connection_->want_read();
+}
+
+void UpstreamSession::handle_events() {
+  handling_ = true;
+  while (!events_.empty()) {
+    UpstreamStream& stream = events_.front();
+    events_.pop_front();
+    stream.handle_events();
+  }
+  handling_ = false;
+}
+
+// --- what goes
+
+std::int32_t UpstreamSession::submit_request(UpstreamStream& stream, bool has_body) {
+  if (ended_) return -1;
+  const nghttp2_data_provider body{.source = {.ptr = &stream}, .read_callback = &read_output};
+  const auto fields = fields_.fields();
+  return nghttp2_submit_request(codec_.session(), nullptr, fields.data(), fields.size(),
+                                has_body ? &body : nullptr, &stream);
+}
+
+void UpstreamSession::submit_trailers(std::int32_t id, std::string_view lines) {
+  fields_.clear();
+  fields_.add_lines(lines);
+  const auto fields = fields_.fields();
+  nghttp2_submit_trailer(codec_.session(), id, fields.data(), fields.size());
+}
+
+void UpstreamSession::push(std::int32_t resume) {
+  if (ended_) return;
+  if (resume > 0) nghttp2_session_resume_data(codec_.session(), resume);
+  codec_.fill();
+  send_later();
+}
+
+void UpstreamSession::send_later() {
+  if (handling_ || ended_ || std::exchange(send_posted_, true)) return;
+  asio::post(worker_.io(),
+             asio::bind_allocator(HandlerAllocator<std::byte>(send_memory_), [self = RefPtr(this)] {
+               self->send_posted_ = false;
+               self->send();
+             }));
+}
+
+void UpstreamSession::send() {
+  const RefPtr<UpstreamSession> guard(this);
+  while (!ended_ && is_open()) {
+    if (!codec_.fill()) return lose();
+    const Codec::State state = codec_.flush();
+    if (state != Codec::State::open) return lose();
+    wake_waiting();
+    if (ended_ || codec_.blocked() || !codec_.has_output()) break;
+  }
+  if (!ended_ && open_streams_ == 0) {
+    if (draining_ || connection_->pool().retired()) return close();
+    if (!timer_.armed()) worker_.wheel().arm(timer_, idle_);
+  }
+}
+
+void UpstreamSession::wake_waiting() {
+  StreamList<UpstreamStream, &UpstreamStream::write_hook> ready;
+  for (auto next = waiting_.begin(); next != waiting_.end();) {
+    UpstreamStream& stream = *next++;
+    if (!stream.empty()) continue;
+    stream.write_hook.unlink();
+    ready.push_back(stream);
+  }
+  handling_ = true;
+  while (!ready.empty()) {
+    UpstreamStream& stream = ready.front();
+    ready.pop_front();
+    stream.wake();
+  }
+  handling_ = false;
+}
+
+void UpstreamSession::give_window_back(const UpstreamStream& stream, std::size_t bytes,
+                                       bool closed) {
+  if (bytes == 0 || !is_open()) return;
+  if (closed) {
+    nghttp2_session_consume_connection(codec_.session(), bytes);
+  } else {
+    nghttp2_session_consume(codec_.session(), stream.id(), bytes);
+  }
+  send_later();
+}
+
+// --- ends
+
+void UpstreamSession::stream_ended(UpstreamStream& stream, bool whole, bool closed) {
+  --open_streams_;
+  if (!is_open()) return;
+  if (!closed) {
+    nghttp2_session_set_stream_user_data(codec_.session(), stream.id(), nullptr);
+    nghttp2_submit_rst_stream(codec_.session(), NGHTTP2_FLAG_NONE, stream.id(),
+                              whole ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
+  }
+  send_later();
+}
+
+// Broken, closed by the peer, or of no use any more.
+void UpstreamSession::lose() {
+  const RefPtr<UpstreamSession> guard(this);
+  if (std::exchange(ended_, true)) return;
+  for (UpstreamStream& stream : open_)
+    stream.lost();
+  handle_events();
+  close();
+}
+
+void UpstreamSession::close() {
+  ended_ = true;
+  timer_.cancel();
+  if (connection_) {
+    connection_->set_user(nullptr);
+    connection_->close();
+  }
+  if (codec_.is_open()) codec_.close();
+}
+
+void UpstreamSession::on_timer() {
+  const RefPtr<UpstreamSession> guard(this);
+  if (open_streams_ > 0) return;
+  nghttp2_session_terminate_session(codec_.session(), NGHTTP2_NO_ERROR);
+  codec_.fill();
+  codec_.flush();
+  close();
+}
+
+}  // namespace sluice::gateway::http2

@@ -1,0 +1,92 @@
+// A connection to an endpoint that speaks HTTP/2: many exchanges at a time, up to what the peer
+// allows. One worker's.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include "gateway/http2/codec.h"
+#include "gateway/http2/fields.h"
+#include "gateway/http2/hooks.h"
+#include "gateway/http2/upstream_stream.h"
+#include "gateway/refcounted.h"
+#include "gateway/timer_wheel.h"
+#include "gateway/upstream/connection.h"
+
+namespace sluice::gateway::http2 {
+
+class UpstreamSession;
+SessionPtr make_client_session(UpstreamSession& session);
+
+class UpstreamSession final : public RefCounted<UpstreamSession>,
+                              private ConnectHandler,
+                              private UpstreamUser {
+ public:
+  static constexpr std::uint32_t kMaxStreams = 100;  // at a time, whatever the peer allows
+
+  UpstreamSession(Worker& worker, std::chrono::nanoseconds idle);
+  ~UpstreamSession();
+
+  // Takes the connection that UpstreamWorker::connect has given, which may still be connecting.
+  std::expected<void, ConnectFailure> connect(const Attempt& attempt,
+                                              const policy::IpAddress& client);
+  void close();
+
+  bool is_open() const { return codec_.is_open(); }
+  bool usable() const { return !ended_ && !draining_; }
+  bool has_room() const;
+  bool used() const { return streams_begun_ > 0; }
+  void add(UpstreamStream& stream);
+
+  // --- for its streams ---
+  Codec& codec() { return codec_; }
+  FieldList& fields() { return fields_; }
+  std::string_view scheme() const { return "http"; }
+  std::chrono::nanoseconds connect_time() const { return connection_->connect_time(); }
+  void add_event(UpstreamStream& stream) { events_.push_back(stream); }
+  void add_waiting(UpstreamStream& stream) { waiting_.push_back(stream); }
+  std::int32_t submit_request(UpstreamStream& stream, bool has_body);  // negative: no more
+  void submit_trailers(std::int32_t id, std::string_view lines);       // may be from a callback
+  void push(std::int32_t resume);
+  void give_window_back(const UpstreamStream& stream, std::size_t bytes, bool closed);
+  void stream_ended(UpstreamStream& stream, bool whole, bool closed);
+
+ private:
+  struct Callbacks;  // client_callbacks.cc
+  friend SessionPtr make_client_session(UpstreamSession& session);
+  static ssize_t read_output(nghttp2_session* session, std::int32_t id, std::uint8_t* to,
+                             std::size_t most, std::uint32_t* flags, nghttp2_data_source* source,
+                             void* user);
+
+  void on_connected(UpstreamConnection& connection) override;
+  void on_connect_failed(UpstreamConnection& connection, const ConnectFailure& failure) override;
+  void on_upstream_readable() override;
+  void on_upstream_writable() override;
+  void on_timer();
+  void established();
+  void proceed(const Codec::Receipt& receipt);
+  void handle_events();
+  void wake_waiting();
+  void send();
+  void send_later();
+  void lose();
+
+  Worker& worker_;
+  const std::chrono::nanoseconds idle_;
+  UpstreamConnectionPtr connection_;
+  Codec codec_;
+  FieldList fields_;
+  StreamList<UpstreamStream, &UpstreamStream::open_hook> open_;
+  StreamList<UpstreamStream, &UpstreamStream::event_hook> events_;
+  StreamList<UpstreamStream, &UpstreamStream::write_hook> waiting_;
+  std::uint32_t open_streams_ = 0;
+  std::uint64_t streams_begun_ = 0;
+  bool draining_ = false;  // GOAWAY came: no new streams
+  bool ended_ = false;
+  bool send_posted_ = false;
+  bool handling_ = false;
+  WheelTimer timer_ = WheelTimer::calling<&UpstreamSession::on_timer>(this);
+  HandlerMemory send_memory_;
+};
+
+}  // namespace sluice::gateway::http2
