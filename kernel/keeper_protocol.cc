@@ -22,6 +22,7 @@ static_assert(std::is_same_v<std::variant_alternative_t<0, Message>, Hello>);
 static_assert(std::is_same_v<std::variant_alternative_t<11, Message>, Ban>);
 static_assert(std::is_same_v<std::variant_alternative_t<16, Message>, InForce>);
 
+// Writer and Reader take the same field list: one writes what it is given, the other fills it.
 class Writer {
  public:
   template <std::unsigned_integral Int>
@@ -29,12 +30,26 @@ class Writer {
     for (std::size_t i = 0; i < sizeof(Int); ++i)
       bytes_.push_back(static_cast<char>((static_cast<std::uint64_t>(value) >> (8 * i)) & 0xff));
   }
+  template <std::unsigned_integral Int>
+  void number(Int value, Int, Int) {
+    number(value);
+  }
+  template <typename Enum>
+  void one_of(Enum value, int) {
+    number(static_cast<std::uint8_t>(value));
+  }
   void flag(bool value) { number<std::uint8_t>(value ? 1 : 0); }
   void text(std::string_view value) {
     number<std::uint32_t>(static_cast<std::uint32_t>(value.size()));
     bytes_.append(value);
   }
   void real(double value) { number(std::bit_cast<std::uint64_t>(value)); }
+  template <typename Item, typename Fields>
+  void list(const std::vector<Item>& items, std::size_t, std::size_t, Fields fields) {
+    number(static_cast<std::uint16_t>(items.size()));
+    for (const Item& item : items)
+      fields(*this, item);
+  }
   std::string take() { return std::move(bytes_); }
 
  private:
@@ -49,243 +64,151 @@ class Reader {
 
   bool ok() const { return ok_; }
   bool done() const { return ok_ && left_.empty(); }
-  std::size_t left() const { return left_.size(); }
+
+  template <std::unsigned_integral Int>
+  void number(Int& out) {
+    out = 0;
+    if (left_.size() < sizeof(Int)) return fail();
+    std::uint64_t value = 0;
+    for (std::size_t i = 0; i < sizeof(Int); ++i)
+      value |= static_cast<std::uint64_t>(left_[i]) << (8 * i);
+    left_ = left_.subspan(sizeof(Int));
+    out = static_cast<Int>(value);
+  }
+  // Anything but `low` to `high` is refused.
+  template <std::unsigned_integral Int>
+  void number(Int& out, Int low, Int high) {
+    number(out);
+    if (out < low || out > high) fail();
+  }
+  // One byte, below `count`.
+  template <typename Enum>
+  void one_of(Enum& out, int count) {
+    std::uint8_t value = 0;
+    number(value);
+    if (value >= count) return fail();
+    out = static_cast<Enum>(value);
+  }
+
+  void flag(bool& out) {
+    std::uint8_t value = 0;
+    number(value);
+    if (value > 1) fail();
+    out = value == 1;
+  }
+
+  void text(std::string& out) {
+    std::uint32_t size = 0;
+    number(size);
+    if (size > left_.size()) return fail();
+    out.assign(reinterpret_cast<const char*>(left_.data()), size);
+    left_ = left_.subspan(size);
+  }
+
+  void real(double& out) {
+    std::uint64_t bits = 0;
+    number(bits);
+    out = std::bit_cast<double>(bits);
+  }
+
+  // At most `most` items of at least `each` bytes: a lie is noticed before anything is allocated.
+  template <typename Item, typename Fields>
+  void list(std::vector<Item>& items, std::size_t each, std::size_t most, Fields fields) {
+    std::uint16_t count = 0;
+    number(count);
+    if (count > most || count * each > left_.size()) return fail();
+    for (std::size_t i = 0; i < count && ok_; ++i)
+      fields(*this, items.emplace_back());
+  }
+
+ private:
   void fail() {
     ok_ = false;
     left_ = {};
   }
 
-  template <std::unsigned_integral Int>
-  Int number() {
-    if (left_.size() < sizeof(Int)) {
-      fail();
-      return 0;
-    }
-    std::uint64_t value = 0;
-    for (std::size_t i = 0; i < sizeof(Int); ++i)
-      value |= static_cast<std::uint64_t>(left_[i]) << (8 * i);
-    left_ = left_.subspan(sizeof(Int));
-    return static_cast<Int>(value);
-  }
-
-  bool flag() {
-    const auto value = number<std::uint8_t>();
-    if (value > 1) fail();
-    return value == 1;
-  }
-
-  std::string text() {
-    const auto size = number<std::uint32_t>();
-    if (size > left_.size()) {
-      fail();
-      return {};
-    }
-    std::string value(reinterpret_cast<const char*>(left_.data()), size);
-    left_ = left_.subspan(size);
-    return value;
-  }
-
-  double real() { return std::bit_cast<double>(number<std::uint64_t>()); }
-
-  // A count of things that take at least `each` bytes: a lie is noticed before anything is
-  // allocated.
-  std::size_t count(std::size_t each) {
-    const std::size_t value = number<std::uint16_t>();
-    if (value * each > left_.size()) {
-      fail();
-      return 0;
-    }
-    return value;
-  }
-
- private:
   std::span<const std::uint8_t> left_;
   bool ok_ = true;
 };
 
-// --- one pair of functions per message -----------------------------------------------------------
+// --- the fields of each message, in their order on the wire --------------------------------------
 
-void put(Writer& w, const Hello& m) {
-  w.number(m.workers);
-  w.number(m.own_mark);
-}
-void get(Reader& r, Hello& m) {
-  m.workers = r.number<std::uint32_t>();
-  m.own_mark = r.number<std::uint32_t>();
-  if (m.workers < 1 || m.workers > 64) r.fail();
-}
+template <typename T, typename Type>
+concept Is = std::same_as<std::remove_const_t<T>, Type>;
 
-void put(Writer& w, const Policy& m) {
-  w.number(m.generation);
-}
-void get(Reader& r, Policy& m) {
-  m.generation = r.number<std::uint64_t>();
-}
+template <typename T>
+concept NamesAGeneration = Is<T, Policy> || Is<T, Commit> || Is<T, Abandon> || Is<T, Ready> ||
+                           Is<T, Committed> || Is<T, InForce>;
+template <typename T>
+concept IsEmpty = Is<T, WantKernelSamples> || Is<T, Drained>;
 
-void put(Writer& w, const Sockets& m) {
-  w.flag(m.last);
-  w.number(static_cast<std::uint16_t>(m.entries.size()));
-  for (const auto& entry : m.entries) {
-    w.text(entry.listener);
-    w.number(static_cast<std::uint8_t>(entry.way));
-    w.number(entry.worker);
-  }
-}
-void get(Reader& r, Sockets& m) {
-  m.last = r.flag();
-  const std::size_t count = r.count(9);
-  if (count > kMaxDescriptors) return r.fail();
-  for (std::size_t i = 0; i < count && r.ok(); ++i) {
-    Sockets::Entry entry;
-    entry.listener = r.text();
-    const auto way = r.number<std::uint8_t>();
-    if (way >= kWays) return r.fail();
-    entry.way = static_cast<WayIn>(way);
-    entry.worker = r.number<std::uint32_t>();
-    m.entries.push_back(std::move(entry));
-  }
-}
+constexpr std::size_t kAnyNumber = 0xffff;  // of items in a list, within a message's length
 
-void put(Writer& w, const Commit& m) {
-  w.number(m.generation);
+void fields(auto& a, Is<Hello> auto& m) {
+  a.number(m.workers, 1U, 64U);
+  a.number(m.own_mark);
 }
-void get(Reader& r, Commit& m) {
-  m.generation = r.number<std::uint64_t>();
+void fields(auto& a, NamesAGeneration auto& m) {
+  a.number(m.generation);
 }
+void fields(auto& a, Is<Sockets> auto& m) {
+  a.flag(m.last);
+  a.list(m.entries, 9, kMaxDescriptors, [](auto& each, auto& entry) {
+    each.text(entry.listener);
+    each.one_of(entry.way, kWays);
+    each.number(entry.worker);
+  });
+}
+void fields(auto& a, Is<Drain> auto& m) {
+  a.number(m.deadline_ms);
+  a.flag(m.replaced);
+}
+void fields(auto& a, Is<Request> auto& m) {
+  a.number(m.id);
+  a.text(m.command);
+}
+void fields(auto& a, Is<KernelSample> auto& m) {
+  a.text(m.name);
+  a.list(m.labels, 8, kAnyNumber, [](auto& each, auto& label) {
+    each.text(label.first);
+    each.text(label.second);
+  });
+  a.real(m.value);
+  a.flag(m.counter);
+  a.text(m.help);
+}
+void fields(auto& a, Is<KernelSamples> auto& m) {
+  a.flag(m.first);
+  a.flag(m.last);
+  a.list(m.samples, 19, kAnyNumber, [](auto& each, auto& sample) { fields(each, sample); });
+}
+void fields(auto& a, Is<Prepared> auto& m) {
+  a.number(m.generation);
+  a.flag(m.ok);
+  a.text(m.message);
+}
+void fields(auto& a, Is<Ban> auto& m) {
+  for (auto& byte : m.source.address)
+    a.number(byte);
+  a.number(m.source.length, std::uint8_t{0}, std::uint8_t{128});
+  a.flag(m.source.v4);
+  a.number(m.seconds);
+  a.text(m.reason);
+}
+void fields(auto& a, Is<Reply> auto& m) {
+  a.number(m.id);
+  a.flag(m.last);
+  a.text(m.text);
+}
+void fields(auto& a, Is<ReloadEnded> auto& m) {
+  a.flag(m.ok);
+}
+void fields(auto&, IsEmpty auto&) {}
 
-void put(Writer& w, const Abandon& m) {
-  w.number(m.generation);
-}
-void get(Reader& r, Abandon& m) {
-  m.generation = r.number<std::uint64_t>();
-}
-
-void put(Writer& w, const Drain& m) {
-  w.number(m.deadline_ms);
-}
-void get(Reader& r, Drain& m) {
-  m.deadline_ms = r.number<std::uint32_t>();
-}
-
-void put(Writer& w, const Request& m) {
-  w.number(m.id);
-  w.text(m.command);
-}
-void get(Reader& r, Request& m) {
-  m.id = r.number<std::uint64_t>();
-  m.command = r.text();
-}
-
-void put(Writer& w, const KernelSample& sample) {
-  w.text(sample.name);
-  w.number(static_cast<std::uint16_t>(sample.labels.size()));
-  for (const auto& [key, value] : sample.labels) {
-    w.text(key);
-    w.text(value);
-  }
-  w.real(sample.value);
-  w.flag(sample.counter);
-  w.text(sample.help);
-}
-void put(Writer& w, const KernelSamples& m) {
-  w.flag(m.first);
-  w.flag(m.last);
-  w.number(static_cast<std::uint16_t>(m.samples.size()));
-  for (const auto& sample : m.samples)
-    put(w, sample);
-}
-KernelSample get_sample(Reader& r) {
-  KernelSample sample;
-  sample.name = r.text();
-  const std::size_t labels = r.count(8);
-  for (std::size_t i = 0; i < labels && r.ok(); ++i) {
-    std::string key = r.text();
-    sample.labels.emplace_back(std::move(key), r.text());
-  }
-  sample.value = r.real();
-  sample.counter = r.flag();
-  sample.help = r.text();
-  return sample;
-}
-void get(Reader& r, KernelSamples& m) {
-  m.first = r.flag();
-  m.last = r.flag();
-  const std::size_t count = r.count(19);
-  for (std::size_t i = 0; i < count && r.ok(); ++i)
-    m.samples.push_back(get_sample(r));
-}
-
-void put(Writer& w, const Ready& m) {
-  w.number(m.generation);
-}
-void get(Reader& r, Ready& m) {
-  m.generation = r.number<std::uint64_t>();
-}
-
-void put(Writer& w, const Prepared& m) {
-  w.number(m.generation);
-  w.flag(m.ok);
-  w.text(m.message);
-}
-void get(Reader& r, Prepared& m) {
-  m.generation = r.number<std::uint64_t>();
-  m.ok = r.flag();
-  m.message = r.text();
-}
-
-void put(Writer& w, const Committed& m) {
-  w.number(m.generation);
-}
-void get(Reader& r, Committed& m) {
-  m.generation = r.number<std::uint64_t>();
-}
-
-void put(Writer& w, const Ban& m) {
-  for (const std::uint8_t byte : m.source.address)
-    w.number(byte);
-  w.number(m.source.length);
-  w.flag(m.source.v4);
-  w.number(m.seconds);
-  w.text(m.reason);
-}
-void get(Reader& r, Ban& m) {
-  for (std::uint8_t& byte : m.source.address)
-    byte = r.number<std::uint8_t>();
-  m.source.length = r.number<std::uint8_t>();
-  m.source.v4 = r.flag();
-  m.seconds = r.number<std::uint32_t>();
-  m.reason = r.text();
-  if (m.source.length > 128) r.fail();
-}
-
-void put(Writer& w, const Reply& m) {
-  w.number(m.id);
-  w.flag(m.last);
-  w.text(m.text);
-}
-void get(Reader& r, Reply& m) {
-  m.id = r.number<std::uint64_t>();
-  m.last = r.flag();
-  m.text = r.text();
-}
-
-void put(Writer&, const WantKernelSamples&) {}
-void get(Reader&, WantKernelSamples&) {}
-void put(Writer&, const Drained&) {}
-void get(Reader&, Drained&) {}
-
-void put(Writer& w, const ReloadEnded& m) {
-  w.flag(m.ok);
-}
-void get(Reader& r, ReloadEnded& m) {
-  m.ok = r.flag();
-}
-
-void put(Writer& w, const InForce& m) {
-  w.number(m.generation);
-}
-void get(Reader& r, InForce& m) {
-  m.generation = r.number<std::uint64_t>();
+bool is_frozen(std::size_t type) {
+  static const std::size_t drain = Message(Drain{}).index();
+  static const std::size_t drained = Message(Drained{}).index();
+  return type == drain || type == drained;
 }
 
 template <std::size_t I = 0>
@@ -295,7 +218,7 @@ bool get_alternative(Reader& r, std::size_t type, Message& out) {
   } else {
     if (type != I) return get_alternative<I + 1>(r, type, out);
     std::variant_alternative_t<I, Message> message;
-    get(r, message);
+    fields(r, message);
     out = std::move(message);
     return true;
   }
@@ -326,9 +249,9 @@ std::expected<std::string, Error> encode(const Message& message) {
     return error("too many descriptors for one message");
   Writer w;
   w.number(kMagic);
-  w.number(kVersion);
+  w.number(is_frozen(message.index()) ? kFrozenVersion : kVersion);
   w.number(static_cast<std::uint16_t>(message.index()));
-  std::visit([&w](const auto& m) { put(w, m); }, message);
+  std::visit([&w](const auto& m) { fields(w, m); }, message);
   std::string bytes = w.take();
   if (bytes.size() > kMaxMessage)
     return error("a message of " + std::to_string(bytes.size()) + " bytes is too long");
@@ -338,12 +261,14 @@ std::expected<std::string, Error> encode(const Message& message) {
 std::expected<Message, Error> decode(std::span<const std::uint8_t> bytes) {
   if (bytes.size() > kMaxMessage) return error("message too long");
   Reader r(bytes);
-  if (r.number<std::uint16_t>() != kMagic) return error("not a message of this protocol");
-  const auto version = r.number<std::uint16_t>();
-  if (r.ok() && version != kVersion)
+  std::uint16_t magic = 0, version = 0, type = 0;
+  r.number(magic);
+  r.number(version);
+  r.number(type);
+  if (magic != kMagic) return error("not a message of this protocol");
+  if (r.ok() && version != (is_frozen(type) ? kFrozenVersion : kVersion))
     return error("protocol version " + std::to_string(version) + ", this one speaks " +
                  std::to_string(kVersion));
-  const auto type = r.number<std::uint16_t>();
   Message message;
   if (!r.ok() || !get_alternative(r, type, message)) return error("unknown type of message");
   if (!r.done()) return error("message of type " + std::to_string(type) + " is malformed");
@@ -363,7 +288,7 @@ std::vector<Message> in_batches(const std::vector<KernelSample>& samples) {
   std::size_t used = 0;
   for (const auto& sample : samples) {
     Writer w;
-    put(w, sample);
+    fields(w, sample);
     const std::size_t size = w.take().size();
     if (size > kBudget) continue;
     if (used + size > kBudget) {

@@ -26,7 +26,10 @@
 
 namespace sluice::kernel::protocol {
 
-inline constexpr std::uint16_t kVersion = 1;
+inline constexpr std::uint16_t kVersion = 2;
+// Of the messages that every version understands and none may change: Drain and Drained. A keeper
+// that was upgraded can let the gateway of the version before finish its connections.
+inline constexpr std::uint16_t kFrozenVersion = 0;
 inline constexpr std::size_t kMaxMessage = 48 * 1024;  // bytes of one packet
 inline constexpr std::size_t kMaxDescriptors = 64;     // of one packet; the kernel allows 253
 inline constexpr std::size_t kMaxText = 32 * 1024;     // of one piece of a longer text
@@ -69,8 +72,9 @@ struct Abandon {
   bool operator==(const Abandon&) const = default;
 };
 
-struct Drain {
+struct Drain {  // frozen, its number in Message too
   std::uint32_t deadline_ms = 0;
+  bool replaced = false;  // another gateway serves already: give up what only one can have
   bool operator==(const Drain&) const = default;
 };
 
@@ -150,7 +154,7 @@ struct WantKernelSamples {
   bool operator==(const WantKernelSamples&) const = default;
 };
 
-struct Drained {
+struct Drained {  // frozen, its number in Message too
   bool operator==(const Drained&) const = default;
 };
 

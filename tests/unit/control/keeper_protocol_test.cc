@@ -22,7 +22,7 @@ std::vector<Message> one_of_each() {
       Sockets{.last = false, .entries = {{"web", WayIn::forward, 3}, {"", WayIn::bind, 0}}},
       Commit{.generation = 5},
       Abandon{.generation = 6},
-      Drain{.deadline_ms = 30000},
+      Drain{.deadline_ms = 30000, .replaced = true},
       Request{.id = 9, .command = "status"},
       KernelSamples{.first = true,
                     .last = false,
@@ -71,6 +71,15 @@ TEST(KeeperProtocol, AnotherVersionIsNamed) {
   const auto decoded = decode(bytes_of(bytes));
   ASSERT_FALSE(decoded);
   EXPECT_THAT(decoded.error().message, testing::HasSubstr("version 9"));
+}
+
+// A keeper that was upgraded tells the gateway of any version before to drain: these bytes never
+// change.
+TEST(KeeperProtocol, DrainAndDrainedAreFrozen) {
+  EXPECT_EQ(*encode(Drain{.deadline_ms = 1000, .replaced = true}),
+            std::string("SL\0\0\5\0\xe8\3\0\0\1", 11));
+  EXPECT_EQ(*encode(Drained{}), std::string("SL\0\0\16\0", 6));
+  EXPECT_NE((*encode(WantKernelSamples{}))[2], '\0');
 }
 
 TEST(KeeperProtocol, ValuesOutOfRangeAreRefused) {
