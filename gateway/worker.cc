@@ -58,9 +58,11 @@ Worker::~Worker() {
 }
 
 void Worker::run() {
-  // Signals are the control thread's.
+  // Signals are the control thread's, but for those that say what this one did.
   sigset_t all;
   sigfillset(&all);
+  for (const int own : {SIGSYS, SIGSEGV, SIGBUS, SIGFPE, SIGILL})
+    sigdelset(&all, own);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
   pthread_setname_np(pthread_self(), ("worker-" + std::to_string(setup_.index)).c_str());
   io_.run();

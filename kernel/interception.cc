@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "kernel/message.h"
 #include "kernel/nft_batch.h"
@@ -102,6 +103,7 @@ class InterceptionImpl final : public Interception {
   }
 
   std::vector<Sample> samples() const override;
+  std::vector<std::string> take_notices() override { return std::exchange(notices_, {}); }
 
  private:
   struct InForce {
@@ -139,6 +141,7 @@ class InterceptionImpl final : public Interception {
   std::optional<InForce> previous_;  // between commit() and settle() or revert()
   bool judge_syns_ = true;
   bool lease_held_ = false;
+  std::vector<std::string> notices_;
   std::uint64_t table_repairs_ = 0, routing_repairs_ = 0, renewals_ = 0;
 };
 
@@ -176,6 +179,9 @@ Result<void> InterceptionImpl::repair_routing() {
   auto added = apply_routing(routing_of(*active_));
   if (!added) return std::unexpected(added.error());
   routing_repairs_ += *added;
+  if (*added > 0)
+    notices_.push_back(
+        message("policy routing: {} of our rules and routes were gone and are back", *added));
   return {};
 }
 
@@ -205,7 +211,11 @@ Result<void> InterceptionImpl::tick(bool gateway_alive, const NodeView& node, bo
   if (changed || rewrite || cgroups != active_->cgroups) {
     active_->cgroups = std::move(cgroups);
     if (auto ok = write_table(*active_, gateway_alive && judge_syns_); !ok) return ok;
-    if (changed) table_repairs_++;
+    if (changed) {
+      table_repairs_++;
+      notices_.emplace_back(
+          "nftables: table inet sluice had been changed or removed by somebody else; it is back");
+    }
     return {};
   }
   lease_held_ = lease_held_ && gateway_alive;

@@ -41,6 +41,8 @@ class Interception {
   virtual void remove() = 0;
 
   virtual std::vector<Sample> samples() const = 0;
+  // What was put back since the last call, a sentence each.
+  virtual std::vector<std::string> take_notices() = 0;
 };
 
 // Removes table, rules and routes, whoever made them; each line says what was removed.

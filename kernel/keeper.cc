@@ -1,14 +1,19 @@
 #include "kernel/keeper.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "kernel/builtin_protect.h"
 #include "kernel/change_monitor.h"
 #include "kernel/guard.h"
 #include "kernel/interception.h"
 #include "kernel/lock_out.h"
+#include "kernel/message.h"
 #include "kernel/node_view.h"
 #include "kernel/open_connections.h"
 #include "kernel/pins.h"
@@ -23,8 +28,10 @@ namespace {
 
 class KeeperImpl final : public Keeper {
  public:
-  explicit KeeperImpl(PinDirectory pins, ChangeMonitor monitor)
-      : pins_(std::move(pins)),
+  KeeperImpl(const KeeperOptions& options, PinDirectory pins, ChangeMonitor monitor)
+      : pin_root_(options.pin_root),
+        abi_version_(abi_version_of(options)),
+        pins_(std::move(pins)),
         monitor_(std::move(monitor)),
         interception_(Interception::create()) {}
 
@@ -36,7 +43,11 @@ class KeeperImpl final : public Keeper {
     steering_->remove();
   }
 
-  Result<void> start(bool sk_lookup);
+  static std::uint32_t abi_version_of(const KeeperOptions& options) {
+    return options.abi_version == 0 ? SLUICE_ABI_VERSION : options.abi_version;
+  }
+
+  Result<void> start(const KeeperOptions& options);
 
   Result<void> prepare(const Plan& plan) override {
     abandon();
@@ -82,6 +93,9 @@ class KeeperImpl final : public Keeper {
   std::uint64_t generation() const override { return generation_; }
   std::vector<std::string> warnings() const override;
 
+  KeeperHandOver hand_over() const override;
+  std::vector<std::string> take_notices() override { return std::exchange(notices_, {}); }
+
   void stop_intercepting() override {
     stopped_ = true;
     interception_->stop_intercepting();
@@ -96,9 +110,13 @@ class KeeperImpl final : public Keeper {
 
   Result<void> prepare_parts(const Plan& plan);
   Result<void> open_sockets(Prepared& next);
-  bool follow_node(bool gateway_alive, bool table_touched);
+  Result<void> follow_node(bool gateway_alive, bool table_touched);
+  void note(const Result<void>& ticked);
   bool falls_back() const;
+  void take_over_from_other_versions();
 
+  std::string pin_root_;
+  std::uint32_t abi_version_;
   PinDirectory pins_;
   ChangeMonitor monitor_;
   std::unique_ptr<Guard> guard_;
@@ -106,21 +124,36 @@ class KeeperImpl final : public Keeper {
   std::unique_ptr<Interception> interception_;
   std::string no_sk_lookup_;  // why there is none; empty: there is
   std::vector<OwnedSocket> sockets_;
+  std::vector<Ban> bans_before_;  // of a keeper whose pins may be of another version
   std::optional<Prepared> prepared_;
   Plan plan_;  // in force
   std::uint64_t generation_ = 0;
   std::uint64_t failed_ticks_ = 0;
+  std::vector<std::string> notices_;
+  std::string said_error_;  // of the last tick, if it had one
   std::uint64_t resets_ = 0;
   bool missed_change_ = false;
+  bool alone_ = false;  // no pins of another version are left
   bool stopped_ = false;
 };
 
-Result<void> KeeperImpl::start(bool sk_lookup) {
+Result<void> KeeperImpl::start(const KeeperOptions& options) {
+  bans_before_ = options.before.bans;
+  for (const auto& socket : options.before.sockets) {
+    auto own = std::make_shared<const Descriptor>(::fcntl(socket.fd, F_DUPFD_CLOEXEC, 0));
+    if (!*own)
+      return std::unexpected(Error{message("a socket of the keeper before is not open: {} ({})",
+                                           socket.identity, std::strerror(errno))});
+    sockets_.push_back({.worker = socket.worker,
+                        .by_tproxy = socket.by_tproxy,
+                        .identity = socket.identity,
+                        .fd = std::move(own)});
+  }
   auto guard = Guard::open(pins_);
   if (!guard) return std::unexpected(guard.error());
   guard_ = std::move(*guard);
   auto steering =
-      sk_lookup ? Steering::open(pins_) : std::unexpected(Error{"this kernel has no sk_lookup"});
+      options.sk_lookup ? Steering::open(pins_) : std::unexpected(Error{"this kernel has no sk_lookup"});
   if (steering) {
     steering_ = std::move(*steering);
   } else {
@@ -192,28 +225,66 @@ Result<void> KeeperImpl::commit() {
   plan_ = std::move(prepared_->plan);
   generation_ = plan_.generation;
   prepared_.reset();
+  take_over_from_other_versions();
   return {};
+}
+
+// New beside old: from here on ours enforces what theirs did, and theirs goes.
+void KeeperImpl::take_over_from_other_versions() {
+  for (const auto& ban : std::exchange(bans_before_, {})) {
+    const auto known = guard_->bans();
+    const bool ours = std::any_of(known.begin(), known.end(),
+                                  [&](const Ban& one) { return one.source == ban.source; });
+    // What is refused now (a new `protect`, a smaller table) is meant to be.
+    if (!ours) static_cast<void>(guard_->ban(ban.source, ban.left, ban.reason));
+  }
+  if (!std::exchange(alone_, true)) remove_other_versions(pin_root_, abi_version_);
+}
+
+KeeperHandOver KeeperImpl::hand_over() const {
+  KeeperHandOver out{.lock = pins_.lock(), .sockets = {}, .bans = guard_->bans()};
+  for (const auto& socket : sockets_)
+    out.sockets.push_back({.identity = socket.identity,
+                           .worker = socket.worker,
+                           .by_tproxy = socket.by_tproxy,
+                           .fd = socket.fd->get()});
+  return out;
 }
 
 void KeeperImpl::tick(bool gateway_alive) {
   auto changes = monitor_.take();
   // `sluice cleanup` took everything away: its word, not ours.
   if (!pins_.exists()) return;
-  bool good = follow_node(gateway_alive, changes.nftables || missed_change_);
+  auto result = follow_node(gateway_alive, changes.nftables || missed_change_);
   // What was done here is heard of, too: taken now, so that it wakes nobody. Somebody else's change
   // in between gets a second look.
   changes = monitor_.take();
-  if (changes.nftables) good = follow_node(gateway_alive, true) && good;
+  if (changes.nftables) {
+    if (auto again = follow_node(gateway_alive, true); result) result = std::move(again);
+  }
   missed_change_ = monitor_.take().nftables;
-  good = guard_->tick().has_value() && good;
-  if (!good) failed_ticks_++;
+  if (auto guarded = guard_->tick(); result) result = std::move(guarded);
+  note(result);
 }
 
-bool KeeperImpl::follow_node(bool gateway_alive, bool table_touched) {
+void KeeperImpl::note(const Result<void>& ticked) {
+  for (auto& notice : interception_->take_notices())
+    notices_.push_back(std::move(notice));
+  if (!ticked) failed_ticks_++;
+  const std::string error = ticked ? "" : ticked.error().message;
+  if (error == said_error_) return;
+  notices_.push_back(error.empty() ? "what the kernel refused before works again"
+                                   : "the kernel refuses: " + error);
+  said_error_ = error;
+}
+
+Result<void> KeeperImpl::follow_node(bool gateway_alive, bool table_touched) {
   const auto node = read_node_view();
-  if (!node) return false;
-  const bool steered = steering_->follow(*node).has_value();
-  return interception_->tick(gateway_alive, *node, table_touched).has_value() && steered;
+  if (!node) return std::unexpected(node.error());
+  const auto steered = steering_->follow(*node);
+  if (auto ok = interception_->tick(gateway_alive, *node, table_touched); !ok) return ok;
+  if (!steered) return std::unexpected(steered.error());
+  return {};
 }
 
 // From now on its packets die before any socket sees them: without this both ends would wait for
@@ -263,18 +334,21 @@ std::vector<Sample> KeeperImpl::samples() const {
 
 Result<std::unique_ptr<Keeper>> Keeper::open(const KeeperOptions& options) {
   remove_stale_namespaces(options.pin_root);
-  auto pins = PinDirectory::open(options.pin_root);
+  const auto version = KeeperImpl::abi_version_of(options);
+  auto pins = PinDirectory::open(options.pin_root, version, options.before.lock);
   if (!pins) return std::unexpected(pins.error());
   auto monitor = ChangeMonitor::open();
   if (!monitor) return std::unexpected(monitor.error());
-  auto keeper = std::make_unique<KeeperImpl>(std::move(*pins), std::move(*monitor));
-  if (auto ok = keeper->start(options.sk_lookup); !ok) return std::unexpected(ok.error());
+  auto keeper = std::make_unique<KeeperImpl>(options, std::move(*pins), std::move(*monitor));
+  if (auto ok = keeper->start(options); !ok) return std::unexpected(ok.error());
   return keeper;
 }
 
 Result<std::vector<std::string>> cleanup(const KeeperOptions& options) {
   std::vector<std::string> removed = remove_interception();
   for (auto& line : Guard::cleanup(options.pin_root))
+    removed.push_back(std::move(line));
+  for (auto& line : remove_other_versions(options.pin_root))
     removed.push_back(std::move(line));
   for (auto& line : remove_pins(options.pin_root, ""))
     removed.push_back(std::move(line));

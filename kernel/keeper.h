@@ -75,10 +75,26 @@ struct Sample {
   std::string help;
 };
 
+// What a keeper leaves to the one that takes its place (`sluice upgrade`), in words that no version
+// of the pins changes. The descriptors stay the giver's.
+struct KeeperHandOver {
+  struct Socket {
+    std::string identity;  // what makes it the same socket for another plan
+    std::uint32_t worker = 0;
+    bool by_tproxy = false;
+    int fd = -1;
+  };
+  int lock = -1;  // of the directory of pins
+  std::vector<Socket> sockets;
+  std::vector<Ban> bans;
+};
+
 struct KeeperOptions {
   std::string pin_root =
       "/sys/fs/bpf/sluice";  // below it, a directory per ABI version and network namespace
   bool sk_lookup = true;     // false: as on a kernel without it
+  std::uint32_t abi_version = 0;  // of the pins; 0: this program's
+  KeeperHandOver before{};        // from the keeper that this one follows without a gap
 };
 
 class Keeper {
@@ -120,6 +136,11 @@ class Keeper {
   virtual std::uint64_t generation() const = 0;
   // What runs otherwise than one would expect from the policy, for log and status.
   virtual std::vector<std::string> warnings() const = 0;
+  // What tick() found and did since the last call, for the log: repairs of what others changed, and
+  // what the kernel refused (once, until it is something else).
+  virtual std::vector<std::string> take_notices() = 0;
+
+  virtual KeeperHandOver hand_over() const = 0;
 
   // Takes interception away (new connections flow straight; those proxied go on until the process
   // ends).

@@ -69,6 +69,25 @@ Result<void> need_ours(const fs::path& directory, const fs::path& root) {
   return {};
 }
 
+bool is_same_file(int fd, const std::string& path) {
+  struct stat opened{}, named{};
+  return fd >= 0 && ::fstat(fd, &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
+// Takes the lock for as long as it works there.
+bool remove_unlocked(const fs::path& directory) {
+  Descriptor lock(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!lock || ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) return false;
+  std::error_code error;
+  std::vector<fs::path> pins;
+  for (const auto& pin : fs::directory_iterator(directory, error))
+    pins.push_back(pin.path());
+  for (const auto& pin : pins)
+    ::unlink(pin.c_str());
+  return ::rmdir(directory.c_str()) == 0;
+}
+
 std::uint64_t severed_or_inode(const fs::path& link) {
   Descriptor fd(bpf_obj_get(link.c_str()));
   if (!fd) return 1;  // not a link that we can judge: leave it
@@ -86,15 +105,16 @@ std::uint64_t netns_inode() {
   return ::stat("/proc/thread-self/ns/net", &info) == 0 ? info.st_ino : 0;
 }
 
-std::string pin_directory_path(const std::string& pin_root) {
-  return message("{}/{}/{}", pin_root, SLUICE_ABI_VERSION, netns_inode());
+std::string pin_directory_path(const std::string& pin_root, std::uint32_t version) {
+  return message("{}/{}/{}", pin_root, version, netns_inode());
 }
 
-Result<PinDirectory> PinDirectory::open(const std::string& pin_root) {
+Result<PinDirectory> PinDirectory::open(const std::string& pin_root, std::uint32_t version,
+                                        int held) {
   if (auto ok = need_bpffs(pin_root); !ok) return std::unexpected(ok.error());
   PinDirectory directory;
   directory.netns_inode_ = kernel::netns_inode();
-  directory.path_ = pin_directory_path(pin_root);
+  directory.path_ = pin_directory_path(pin_root, version);
   std::error_code error;
   fs::create_directories(directory.path_, error);
   if (error) {
@@ -103,6 +123,10 @@ Result<PinDirectory> PinDirectory::open(const std::string& pin_root) {
                 directory.path_, error.message())});
   }
   if (auto ok = need_ours(directory.path_, pin_root); !ok) return std::unexpected(ok.error());
+  if (is_same_file(held, directory.path_)) {
+    directory.lock_ = Descriptor(::fcntl(held, F_DUPFD_CLOEXEC, 0));
+    if (directory.lock_) return directory;
+  }
   directory.lock_ = Descriptor(::open(directory.path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory.lock_) {
     return std::unexpected(
@@ -155,6 +179,23 @@ std::vector<std::string> remove_pins(const std::string& pin_root, const std::str
   return removed;
 }
 
+std::vector<std::string> remove_other_versions(const std::string& pin_root, std::uint32_t version) {
+  std::vector<std::string> removed;
+  std::error_code error;
+  std::vector<fs::path> others;
+  for (const auto& entry : fs::directory_iterator(pin_root, error)) {
+    const fs::path directory = entry.path() / std::to_string(netns_inode());
+    if (entry.path().filename() != std::to_string(version) && fs::is_directory(directory, error))
+      others.push_back(directory);
+  }
+  for (const auto& directory : others) {
+    if (!remove_unlocked(directory)) continue;
+    removed.push_back("directory " + directory.string());
+    ::rmdir(directory.parent_path().c_str());
+  }
+  return removed;
+}
+
 void remove_stale_namespaces(const std::string& pin_root) {
   const fs::path version = fs::path(pin_directory_path(pin_root)).parent_path();
   std::error_code error;
@@ -163,13 +204,8 @@ void remove_stale_namespaces(const std::string& pin_root) {
     const fs::path link = entry.path() / "steer_link";
     if (fs::exists(link, error) && severed_or_inode(link) == 0) stale.push_back(entry.path());
   }
-  for (const auto& path : stale) {
-    Descriptor lock(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!lock || ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) continue;
-    for (const auto& pin : fs::directory_iterator(path, error))
-      ::unlink(pin.path().c_str());
-    ::rmdir(path.c_str());
-  }
+  for (const auto& path : stale)
+    remove_unlocked(path);
 }
 
 }  // namespace sluice::kernel

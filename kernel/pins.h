@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kernel/abi.h"
 #include "kernel/keeper.h"
 #include "kernel/keeper_protocol.h"
 
@@ -19,9 +20,12 @@ class PinDirectory {
  public:
   // Creates the directory; mounts bpffs at /sys/fs/bpf when the root lies there and nothing is
   // mounted. Errors: bpffs missing, no permission, or another keeper lives.
-  static Result<PinDirectory> open(const std::string& pin_root);
+  // `held`: a descriptor that holds the lock since before an upgrade; this one keeps it.
+  static Result<PinDirectory> open(const std::string& pin_root,
+                                   std::uint32_t version = SLUICE_ABI_VERSION, int held = -1);
 
   const std::string& path() const { return path_; }
+  int lock() const { return lock_.get(); }
   std::string path(const std::string& name) const { return path_ + "/" + name; }
   std::uint64_t netns_inode() const { return netns_inode_; }
   // False once `cleanup` took the directory away: what runs is then no longer repaired.
@@ -42,7 +46,13 @@ class PinDirectory {
 std::uint64_t netns_inode();
 
 // The directory that PinDirectory::open would use; touches nothing.
-std::string pin_directory_path(const std::string& pin_root);
+std::string pin_directory_path(const std::string& pin_root,
+                               std::uint32_t version = SLUICE_ABI_VERSION);
+
+// Removes this namespace's directories of ABI versions other than `version`, and with the pins what
+// they hold in the kernel; one that a keeper has locked stays. Each line says what was removed.
+std::vector<std::string> remove_other_versions(const std::string& pin_root,
+                                               std::uint32_t version = SLUICE_ABI_VERSION);
 
 // Removes the pins whose names begin with `name_prefix` ("steer_", "guard_"; "": all) from this
 // namespace's directory, and the directories themselves once empty. Each line says what was

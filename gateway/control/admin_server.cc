@@ -245,8 +245,19 @@ void AdminServer::State::accept() {
 }
 
 std::expected<std::unique_ptr<AdminServer>, std::string> AdminServer::listen(
-    asio::io_context& io, const std::string& path, Handler handler, StreamHandler streams) {
+    asio::io_context& io, const std::string& path, Handler handler, StreamHandler streams,
+    int inherited) {
   if (!fits(path)) return failure(path, "the path is too long for a Unix socket (107 bytes)");
+  if (inherited >= 0) {
+    auto state = std::make_shared<State>(io, std::move(handler), std::move(streams));
+    state->path = path;
+    boost::system::error_code error;
+    state->acceptor.assign(stream_protocol(), inherited, error);
+    if (error) return failure(path, error.message());
+    ::lstat(path.c_str(), &state->identity);
+    state->accept();
+    return std::unique_ptr<AdminServer>(new AdminServer(std::move(state)));
+  }
   if (auto made = make_place(path); !made) return std::unexpected(made.error());
 
   auto state = std::make_shared<State>(io, std::move(handler), std::move(streams));
@@ -268,6 +279,10 @@ std::expected<std::unique_ptr<AdminServer>, std::string> AdminServer::listen(
 }
 
 AdminServer::AdminServer(std::shared_ptr<State> state) : state_(std::move(state)) {}
+
+int AdminServer::descriptor() const {
+  return state_->acceptor.native_handle();
+}
 
 AdminServer::~AdminServer() {
   // Only our own socket: a successor may have put its own there.

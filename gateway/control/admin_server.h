@@ -38,13 +38,16 @@ class AdminServer {
 
   // Listens. A socket that nobody answers on is replaced, a live one refused. The directory is
   // made, 0700, if it is missing. Requests are at most 64 KiB and have 5 s to arrive; at most 32
-  // connections at a time.
+  // connections at a time. `inherited`: the socket that the program before this one listened on at
+  // `path`; owned from here on.
   static std::expected<std::unique_ptr<AdminServer>, std::string> listen(
       boost::asio::io_context& io, const std::string& path, Handler handler,
-      StreamHandler streams = {});
+      StreamHandler streams = {}, int inherited = -1);
   ~AdminServer();  // removes the socket
   AdminServer(const AdminServer&) = delete;
   AdminServer& operator=(const AdminServer&) = delete;
+
+  int descriptor() const;  // of the listening socket; stays the server's
 
  private:
   struct State;

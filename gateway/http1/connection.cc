@@ -1,5 +1,6 @@
 #include "gateway/http1/connection.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "gateway/http1/client_stream.h"
@@ -10,6 +11,7 @@ namespace sluice::gateway::http1 {
 namespace {
 
 constexpr std::chrono::seconds kLinger{2};
+constexpr std::chrono::seconds kLastCall{1};
 constexpr std::size_t kLingerBytes = 1 << 20;  // then the client has had its chance
 
 }  // namespace
@@ -73,7 +75,7 @@ void Connection::on_readable() {
     case ReadResult::data:
       return proceed();
     case ReadResult::again:
-      return wait_idle();
+      return worker_.draining() ? last_call() : wait_idle();
     default:
       return close(false);
   }
@@ -100,8 +102,10 @@ void Connection::proceed() {
       }
       if (!begin_exchange()) break;
     } else if (self_ && !exchange_) {
-      if (eof_ || worker_.draining() || listener().gone()) {
+      if (eof_) {
         close(false);
+      } else if (worker_.draining() || listener().gone()) {
+        last_call();
       } else {
         wait_idle();
       }
@@ -198,12 +202,27 @@ void Connection::on_timer() {
   close(false);
 }
 
-// A request that is here already is still answered; closing over it would lose it.
+// A request that is here already is still answered, and so is one that is on its way: closing over
+// it would lose it, and a client may not repeat every request (RFC 9112 section 9.3.1).
 void Connection::drain() {
   if (exchange_ || lingering_) return;
   const RefPtr<Connection> guard(this);
-  if (read() == ReadResult::data) return proceed();
-  close(false);
+  switch (read()) {
+    case ReadResult::data:
+      return proceed();
+    case ReadResult::again:
+      return last_call();
+    default:
+      close(false);
+  }
+}
+
+// Who asks within this time hears `Connection: close`; the others are idle, and expect to be closed.
+void Connection::last_call() {
+  worker_.buffers().give_back(std::move(buffer_));
+  timer_.cancel();
+  worker_.wheel().arm(timer_, std::min<policy::Duration>(kLastCall, listener().policy().timeouts.idle));
+  want_read();
 }
 
 void Connection::abort() {

@@ -73,6 +73,7 @@ class Connection final : public Session, public RefCounted<Connection>, private 
   bool become_http2();  // true: this connection is gone
   bool begin_exchange();
   void wait_idle();
+  void last_call();
   void linger();
   void discard();
   void close(bool with_reset);

@@ -34,6 +34,7 @@ void Channel::wait_for_messages() {
 void Channel::read_messages() {
   for (int i = 0; i < kMessagesPerTurn && !closed_; ++i) {
     auto result = protocol::receive_packet(descriptor_.native_handle());
+    if (!result && callbacks_.of_another_version) continue;
     if (!result) return fail("protocol: " + result.error().message);
     if (result->status == protocol::IoStatus::closed) return fail("the other side is gone");
     if (result->status == protocol::IoStatus::would_block) break;

@@ -21,6 +21,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
     std::function<void(kernel::protocol::Received)> message;
     std::function<void(std::string reason)>
         closed;  // once: the peer is gone, or broke the protocol
+    bool of_another_version = false;  // what cannot be decoded is skipped, and breaks nothing
   };
 
   static std::shared_ptr<Channel> open(boost::asio::io_context& io, kernel::protocol::OwnedFd fd,
@@ -31,6 +32,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
   void send(const kernel::protocol::Message& message,
             std::vector<kernel::protocol::OwnedFd> descriptors = {});
   void close();
+  int fd() { return descriptor_.native_handle(); }  // the channel's
+  bool idle() const { return queue_.empty(); }      // nothing waits to be sent
 
  private:
   struct Outgoing {

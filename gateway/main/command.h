@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "gateway/main/arguments.h"
@@ -31,11 +32,12 @@ extern const Command kBanCommand;
 extern const Command kUnbanCommand;
 extern const Command kBansCommand;
 extern const Command kReloadCommand;
+extern const Command kUpgradeCommand;
 extern const Command kDrainCommand;
 extern const Command kCleanupCommand;
 extern const Command kVersionCommand;
 
 // Not for people: what the keeper starts.
-int run_gateway_process(int channel);
+int run_gateway_process(int channel, const std::string& user);
 
 }  // namespace sluice::control

@@ -32,7 +32,7 @@ struct SpawnSetup {
   SpawnSetup& operator=(const SpawnSetup&) = delete;
 };
 
-std::expected<pid_t, std::string> start_process(int channel) {
+std::expected<pid_t, std::string> start_process(int channel, std::string user) {
   SpawnSetup setup;
   posix_spawn_file_actions_adddup2(&setup.actions, channel, kChannelFd);
   sigset_t none;
@@ -46,7 +46,7 @@ std::expected<pid_t, std::string> start_process(int channel) {
   char name[] = "sluice";
   char command[] = "gateway-process";
   char fd[] = "3";
-  char* arguments[] = {name, command, fd, nullptr};
+  char* arguments[] = {name, command, fd, user.data(), nullptr};
   pid_t pid = -1;
   const int error =
       ::posix_spawn(&pid, "/proc/self/exe", &setup.actions, &setup.attributes, arguments, environ);
@@ -58,14 +58,21 @@ std::expected<pid_t, std::string> start_process(int channel) {
 }  // namespace
 
 std::expected<std::unique_ptr<GatewayChild>, std::string> GatewayChild::spawn(
-    boost::asio::io_context& io, std::function<void(protocol::Received)> message) {
+    boost::asio::io_context& io, const std::string& user,
+    std::function<void(protocol::Received)> message) {
   auto ends = protocol::make_channel();
   if (!ends) return std::unexpected(ends.error().message);
-  auto pid = start_process(ends->second.get());
+  auto pid = start_process(ends->second.get(), user);
   if (!pid) return std::unexpected(pid.error());
+  return adopt(io, *pid, std::move(ends->first), false, std::move(message));
+}
+
+std::unique_ptr<GatewayChild> GatewayChild::adopt(
+    boost::asio::io_context& io, pid_t pid, protocol::OwnedFd channel, bool of_another_version,
+    std::function<void(protocol::Received)> message) {
   // A gateway whose channel is gone or that breaks the protocol is of no use: ended here, noticed
   // by SIGCHLD.
-  auto closed = [pid = *pid](const std::string& reason) {
+  auto closed = [pid](const std::string& reason) {
     gateway::log_warn("keeper", "lost touch with the gateway", {{"pid", pid}, {"reason", reason}});
     siginfo_t ended{};
     // Still our child (the pid has not been given to anybody else) and running: end it.
@@ -73,9 +80,11 @@ std::expected<std::unique_ptr<GatewayChild>, std::string> GatewayChild::spawn(
         ended.si_pid == 0)
       ::kill(pid, SIGKILL);
   };
-  auto channel = Channel::open(io, std::move(ends->first),
-                               {.message = std::move(message), .closed = std::move(closed)});
-  return std::unique_ptr<GatewayChild>(new GatewayChild(*pid, std::move(channel)));
+  auto opened = Channel::open(io, std::move(channel),
+                              {.message = std::move(message),
+                               .closed = std::move(closed),
+                               .of_another_version = of_another_version});
+  return std::unique_ptr<GatewayChild>(new GatewayChild(pid, std::move(opened)));
 }
 
 GatewayChild::~GatewayChild() {

@@ -16,14 +16,21 @@ namespace sluice::control {
 class GatewayChild {
  public:
   // Starts this same binary (by /proc/self/exe: the one that runs, whatever has been installed
-  // since).
+  // since). `user`: empty for this process's own.
   static std::expected<std::unique_ptr<GatewayChild>, std::string> spawn(
-      boost::asio::io_context& io, std::function<void(kernel::protocol::Received)> message);
+      boost::asio::io_context& io, const std::string& user,
+      std::function<void(kernel::protocol::Received)> message);
+  // One that this process started before `sluice upgrade` put another program in its place.
+  static std::unique_ptr<GatewayChild> adopt(
+      boost::asio::io_context& io, pid_t pid, kernel::protocol::OwnedFd channel,
+      bool of_another_version, std::function<void(kernel::protocol::Received)> message);
   ~GatewayChild();  // ends it at once
   GatewayChild(const GatewayChild&) = delete;
   GatewayChild& operator=(const GatewayChild&) = delete;
 
   pid_t pid() const { return pid_; }
+  int channel_fd() const { return channel_->fd(); }
+  bool idle() const { return channel_->idle(); }  // nothing waits to be sent
   void send(const kernel::protocol::Message& message,
             std::vector<kernel::protocol::OwnedFd> descriptors = {}) {
     channel_->send(message, std::move(descriptors));

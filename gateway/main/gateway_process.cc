@@ -23,6 +23,7 @@
 #include "gateway/main/compiled_policy.h"
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/sandbox.h"
+#include "gateway/main/seccomp.h"
 #include "gateway/metrics.h"
 
 namespace sluice::control {
@@ -36,6 +37,7 @@ using namespace std::chrono_literals;
 
 // The keeper gives up leases after 3 s without a word.
 constexpr auto kHeartbeat = 1s;
+constexpr int kMetricsTries = 50;  // half-hearted ones: 20 ms apart
 
 std::expected<std::vector<policy::PolicyFile>, std::string> read_bundle(int fd) {
   struct stat status{};
@@ -57,6 +59,7 @@ class GatewayProcess {
  public:
   explicit GatewayProcess(protocol::OwnedFd channel)
       : heartbeat_(io_),
+        metrics_timer_(io_),
         metrics_server_(io_,
                         {.metrics = [this] { return gateway_ ? gateway_->metrics_text() : ""; },
                          .ready = [this] { return ready_ && !draining_; }}) {
@@ -110,6 +113,7 @@ class GatewayProcess {
                                  .reason = request.reason.substr(0, 256)});
   }
   void beat();
+  void serve_metrics();
   void fail(const std::string& why) {
     log_error("gateway", why);
     exit_code_ = kExitFailed;
@@ -124,12 +128,15 @@ class GatewayProcess {
 
   boost::asio::io_context io_{1};
   boost::asio::steady_timer heartbeat_;
+  boost::asio::steady_timer metrics_timer_;
   std::unique_ptr<gateway::Gateway> gateway_;
   gateway::MetricsServer metrics_server_;
   std::shared_ptr<Channel> channel_;
   std::optional<Pending> pending_;
   std::vector<gateway::MetricSample> kernel_samples_;
   std::vector<gateway::MetricSample> incoming_samples_;
+  std::optional<policy::MetricsConfig> metrics_;
+  int metrics_tries_ = 0;
   bool ready_ = false;
   bool draining_ = false;
   int exit_code_ = kExitOk;
@@ -143,6 +150,14 @@ void GatewayProcess::on(const protocol::Hello& message, std::vector<protocol::Ow
        .on_ban = [this](const gateway::BanRequest& request) { request_ban(request); },
        .control = &io_});
   gateway_->metrics().add_source([this] { return kernel_samples_; });
+  gateway_->metrics().add_source([] {
+    return std::vector<gateway::MetricSample>{
+        {.name = "sluice_gateway_refused_system_calls_total",
+         .help = "System calls that seccomp refused to the gateway process; the log names them.",
+         .type = gateway::SampleType::counter,
+         .labels = {},
+         .value = static_cast<double>(refused_system_calls())}};
+  });
   beat();
 }
 
@@ -184,8 +199,9 @@ void GatewayProcess::on(const protocol::Commit& message, std::vector<protocol::O
   if (!gateway_ || !pending_ || pending_->generation != message.generation) return;
   Pending taken = std::move(*pending_);
   pending_.reset();
-  if (const auto served = metrics_server_.configure(taken.policy->config().metrics); !served)
-    log_error("metrics", "the metrics page is not served", {{"reason", served.error()}});
+  metrics_ = taken.policy->config().metrics;
+  metrics_tries_ = 0;
+  serve_metrics();
   for (auto& fd : taken.owned)
     (void)fd.release();  // the gateway closes them
   gateway_->apply(taken.policy->snapshot, std::move(taken.sockets));
@@ -196,9 +212,25 @@ void GatewayProcess::on(const protocol::Commit& message, std::vector<protocol::O
   channel_->send(protocol::Ready{.generation = message.generation});
 }
 
+// While the gateway that this one replaces has the address, again and again: it gives it up as soon
+// as this one is ready.
+void GatewayProcess::serve_metrics() {
+  if (draining_) return;
+  const auto served = metrics_server_.configure(metrics_);
+  if (served) return;
+  if (++metrics_tries_ == kMetricsTries)
+    log_error("metrics", "the metrics page is not served; trying on", {{"reason", served.error()}});
+  metrics_timer_.expires_after(metrics_tries_ < kMetricsTries ? 20ms : 1000ms);
+  metrics_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) serve_metrics();
+  });
+}
+
 void GatewayProcess::on(const protocol::Drain& message, std::vector<protocol::OwnedFd>&) {
   if (!gateway_ || draining_) return;
   draining_ = true;
+  // The next gateway wants its address.
+  if (message.replaced) (void)metrics_server_.configure(std::nullopt);
   gateway_->drain(std::chrono::milliseconds(message.deadline_ms), [this] {
     channel_->send(protocol::Drained{});
     // The keeper ends us; should it not, its end of the channel closing does.
@@ -236,13 +268,13 @@ void GatewayProcess::beat() {
 
 }  // namespace
 
-int run_gateway_process(int channel) {
+int run_gateway_process(int channel, const std::string& user) {
   // Signals of the terminal and the service manager reach the whole group; the keeper tells us what
   // to do about them.
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE})
     ::signal(signal, SIG_IGN);
   ::prctl(PR_SET_NAME, "sluice-gateway", 0, 0, 0);
-  if (auto sandbox = enter_gateway_sandbox(); !sandbox) {
+  if (auto sandbox = enter_gateway_sandbox(user); !sandbox) {
     log_error("gateway", "cannot give up privileges", {{"reason", sandbox.error()}});
     return kExitFailed;
   }

@@ -42,104 +42,234 @@ std::expected<protocol::OwnedFd, std::string> sealed_memory(std::string_view byt
 
 }  // namespace
 
-GatewaySupervisor::GatewaySupervisor(boost::asio::io_context& io, protocol::Hello hello,
-                                     Hooks hooks)
+GatewaySupervisor::GatewaySupervisor(boost::asio::io_context& io, std::string user, Hooks hooks)
     : io_(io),
-      hello_(hello),
+      user_(std::move(user)),
       hooks_(std::move(hooks)),
-      spawn_timer_(io),
+      start_timer_(io),
       prepare_timer_(io),
       drain_timer_(io) {}
 
 GatewaySupervisor::~GatewaySupervisor() = default;
 
 void GatewaySupervisor::start() {
-  spawn();
+  start_next();
 }
 
 // --- life and death ------------------------------------------------------------------------------
 
-void GatewaySupervisor::spawn() {
-  started_ = Clock::now();
-  auto child = GatewayChild::spawn(
-      io_, [this](protocol::Received received) { this->received(std::move(received)); });
-  if (!child) {
-    log_error("keeper", child.error());
-    ++quick_deaths_;
-    return schedule_spawn();
-  }
-  child_ = std::move(*child);
-  log_info("keeper", "gateway started", {{"pid", child_->pid()}});
-  child_->send(hello_);
-  const GatewayOffer current = hooks_.current();
-  first_generation_ = current.generation;
-  offer(current);
+std::expected<std::unique_ptr<GatewaySupervisor::Instance>, std::string> GatewaySupervisor::spawn(
+    const GatewayOffer& offer) {
+  auto instance = std::make_unique<Instance>(
+      Instance{.id = next_id_++, .hello = offer.hello, .generation = offer.generation});
+  auto child = GatewayChild::spawn(io_, user_, [this, id = instance->id](protocol::Received message) {
+    received(id, std::move(message));
+  });
+  if (!child) return std::unexpected(child.error());
+  instance->child = std::move(*child);
+  log_info("keeper", "gateway started", {{"pid", instance->child->pid()}});
+  instance->child->send(offer.hello);
+  feed(*instance, offer);
+  return instance;
 }
 
-void GatewaySupervisor::schedule_spawn() {
+void GatewaySupervisor::start_next() {
+  const GatewayOffer current = hooks_.current();
+  auto next = spawn(current);
+  if (next) {
+    next_ = std::move(*next);
+    return;
+  }
+  log_error("keeper", next.error());
+  ++quick_deaths_;
+  schedule_start();
+}
+
+void GatewaySupervisor::schedule_start() {
   // The first next one comes at once, then 100 ms, 200 ms, … 5 s.
   const auto pause = quick_deaths_ <= 1
                          ? 0ms
                          : std::min<std::chrono::milliseconds>(
                                100ms * (1 << std::min(quick_deaths_ - 2, 10U)), kLongestPause);
-  spawn_timer_.expires_after(pause);
-  spawn_timer_.async_wait([this](const boost::system::error_code& error) {
-    if (!error) spawn();
+  start_timer_.expires_after(pause);
+  start_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error && !next_ && !draining_) start_next();
   });
 }
 
 void GatewaySupervisor::child_signal() {
-  if (!child_) return;
-  if (const std::string how = child_->reap(); !how.empty()) child_ended(how);
+  std::vector<std::uint64_t> ended;
+  for (const auto& instance : retired_) {
+    if (!instance->child->reap().empty()) ended.push_back(instance->id);
+  }
+  for (const auto id : ended)
+    end_retired(id);
+  if (next_) {
+    if (const std::string how = next_->child->reap(); !how.empty()) next_ended(how);
+  }
+  if (serving_) {
+    if (const std::string how = serving_->child->reap(); !how.empty()) serving_ended(how);
+  }
 }
 
-void GatewaySupervisor::child_ended(const std::string& how) {
-  const pid_t pid = child_->pid();
-  child_.reset();
-  ready_ = false;
-  if (draining_) {
-    if (drained_) std::exchange(drained_, {})();
-    return;
-  }
+void GatewaySupervisor::serving_ended(const std::string& how) {
+  const auto ended = std::move(serving_);
+  if (draining_) return end_if_drained();
   log_error("keeper", "the gateway ended; the next one takes over its sockets",
-            {{"pid", pid}, {"how", how}});
+            {{"pid", ended->child->pid()}, {"how", how}});
   ++restarts_;
-  quick_deaths_ = Clock::now() - started_ < kQuickDeath ? quick_deaths_ + 1 : 1;
-  finish_prepare(
-      std::unexpected("the gateway process ended (" + how + ") while it prepared the policy"));
+  quick_deaths_ = Clock::now() - ended->started < kQuickDeath ? quick_deaths_ + 1 : 1;
+  if (!replacing_)
+    finish_prepare(
+        std::unexpected("the gateway process ended (" + how + ") while it prepared the policy"));
   hooks_.died();
-  if (committed_) std::exchange(committed_, {})();
+  if (!replacing_) finish_commit(std::unexpected("the gateway process ended (" + how + ")"));
   for (auto& [id, question] : std::exchange(questions_, {}))
     question.answered(std::unexpected("the gateway ended"));
-  schedule_spawn();
+  if (!next_) schedule_start();
+}
+
+void GatewaySupervisor::next_ended(const std::string& how) {
+  const auto ended = std::move(next_);
+  if (draining_) return;
+  log_error("keeper", "a gateway ended before it served",
+            {{"pid", ended->child->pid()}, {"how", how}});
+  const bool was_replacing = std::exchange(replacing_, false);
+  if (was_replacing && prepared_) {
+    finish_prepare(std::unexpected("the new gateway process ended (" + how + ")"));
+    if (!serving_ && !next_) schedule_start();
+    return;
+  }
+  ++restarts_;
+  quick_deaths_ = Clock::now() - ended->started < kQuickDeath ? quick_deaths_ + 1 : 1;
+  finish_commit(std::unexpected("the new gateway process ended (" + how + ")"));
+  schedule_start();
+}
+
+void GatewaySupervisor::promote_next() {
+  auto before = std::exchange(serving_, std::move(next_));
+  replacing_ = false;
+  if (before) {
+    ++replacements_;
+    log_info("keeper", "the next gateway serves, the one before finishes what is open",
+             {{"pid", serving_->child->pid()}, {"before", before->child->pid()}});
+    for (auto& [id, question] : std::exchange(questions_, {}))
+      question.answered(std::unexpected("the gateway was replaced; ask again"));
+    retire(std::move(before), hooks_.drain_deadline());
+  } else if (restarts_ > 0) {
+    log_info("keeper", "the next gateway serves", {{"pid", serving_->child->pid()}});
+  }
+  finish_commit({});
+  hooks_.ready();
+}
+
+void GatewaySupervisor::retire(std::unique_ptr<Instance> instance,
+                               std::chrono::milliseconds deadline) {
+  instance->child->send(protocol::Drain{
+      .deadline_ms = static_cast<std::uint32_t>(deadline.count()), .replaced = true});
+  instance->deadline = std::make_unique<boost::asio::steady_timer>(io_);
+  instance->deadline->expires_after(deadline + 2s);
+  instance->deadline->async_wait([this, id = instance->id](const boost::system::error_code& error) {
+    if (error) return;
+    log_warn("keeper", "a gateway that was replaced did not finish in time; ending it");
+    end_retired(id);
+  });
+  retired_.push_back(std::move(instance));
+}
+
+void GatewaySupervisor::end_retired(std::uint64_t id) {
+  const auto it =
+      std::ranges::find_if(retired_, [id](const auto& instance) { return instance->id == id; });
+  if (it == retired_.end()) return;
+  log_info("keeper", "a gateway that was replaced has gone", {{"pid", (*it)->child->pid()}});
+  retired_.erase(it);
+  if (draining_) end_if_drained();
 }
 
 bool GatewaySupervisor::alive() const {
-  return ready_ && Clock::now() - heard_ < kHeartbeatLimit;
+  return serving_ && (!serving_->spoken_to() || Clock::now() - serving_->heard < kHeartbeatLimit);
 }
 
 boost::json::object GatewaySupervisor::status() const {
-  boost::json::object out{
-      {"pid", nullptr}, {"ready", ready_}, {"alive", alive()}, {"restarts", restarts_}};
-  if (child_) {
-    out["pid"] = child_->pid();
+  boost::json::object out{{"pid", nullptr},
+                          {"ready", ready()},
+                          {"alive", alive()},
+                          {"restarts", restarts_},
+                          {"replacements", replacements_}};
+  if (const Instance* instance = serving_ ? serving_.get() : next_.get()) {
+    out["pid"] = instance->child->pid();
     out["uptime_seconds"] =
-        std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - started_).count();
+        std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - instance->started).count();
   }
+  boost::json::array finishing;
+  for (const auto& instance : retired_)
+    finishing.push_back(instance->child->pid());
+  out["finishing"] = std::move(finishing);
   return out;
+}
+
+// --- over an exec --------------------------------------------------------------------------------
+
+bool GatewaySupervisor::idle() const {
+  const auto quiet = [](const auto& instance) { return instance->child->idle(); };
+  return !next_ && !prepared_ && !committed_ && serving_ && quiet(serving_) &&
+         std::ranges::all_of(retired_, quiet);
+}
+
+std::vector<GatewayLeft> GatewaySupervisor::leave() const {
+  std::vector<GatewayLeft> out;
+  const auto add = [&out](const Instance& instance) {
+    GatewayLeft left{.pid = instance.child->pid(),
+                     .channel = instance.child->channel_fd(),
+                     .protocol = instance.protocol,
+                     .hello = instance.hello};
+    if (instance.deadline) {
+      left.retired = true;
+      left.left = std::chrono::duration_cast<std::chrono::milliseconds>(
+          instance.deadline->expiry() - Clock::now());
+    }
+    out.push_back(left);
+  };
+  if (serving_) add(*serving_);
+  for (const auto& instance : retired_)
+    add(*instance);
+  return out;
+}
+
+std::unique_ptr<GatewaySupervisor::Instance> GatewaySupervisor::adopt(const GatewayLeft& left) {
+  auto instance = std::make_unique<Instance>(
+      Instance{.id = next_id_++, .hello = left.hello, .protocol = left.protocol});
+  instance->child =
+      GatewayChild::adopt(io_, left.pid, protocol::OwnedFd(left.channel), !instance->spoken_to(),
+                          [this, id = instance->id](protocol::Received message) {
+                            received(id, std::move(message));
+                          });
+  return instance;
+}
+
+bool GatewaySupervisor::adopt(const std::vector<GatewayLeft>& left) {
+  for (const auto& one : left) {
+    if (one.retired) {
+      retire(adopt(one), std::max(one.left - 2s, 0ms));
+    } else {
+      serving_ = adopt(one);
+    }
+  }
+  child_signal();  // of those that ended meanwhile
+  return serving_ != nullptr;
 }
 
 // --- policy --------------------------------------------------------------------------------------
 
-void GatewaySupervisor::offer(const GatewayOffer& offer) {
+void GatewaySupervisor::feed(Instance& instance, const GatewayOffer& offer) {
   auto memory = sealed_memory(gateway::bundle_policy(offer.files));
   if (!memory) {
     log_error("keeper", memory.error());
-    return child_->kill();
+    return instance.child->kill();
   }
   std::vector<protocol::OwnedFd> descriptors;
   descriptors.push_back(std::move(*memory));
-  child_->send(protocol::Policy{.generation = offer.generation}, std::move(descriptors));
+  instance.child->send(protocol::Policy{.generation = offer.generation}, std::move(descriptors));
 
   std::size_t at = 0;
   do {
@@ -150,20 +280,30 @@ void GatewaySupervisor::offer(const GatewayOffer& offer) {
       batch.entries.push_back(offer.entries[at]);
       duplicates.emplace_back(::fcntl(offer.descriptors[at], F_DUPFD_CLOEXEC, 0));
     }
-    child_->send(batch, std::move(duplicates));
+    instance.child->send(batch, std::move(duplicates));
   } while (at < offer.entries.size());
 }
 
-void GatewaySupervisor::prepare(const GatewayOffer& next, Done done) {
-  if (!ready_) return done(std::unexpected("the gateway is not ready yet; try again"));
-  preparing_ = next.generation;
+void GatewaySupervisor::prepare(const GatewayOffer& offer, bool replace, Done done) {
+  if (!serving_ || next_ || prepared_ || committed_)
+    return done(std::unexpected("the gateway is not ready yet; try again"));
+  replacing_ = replace || !serving_->spoken_to() || serving_->hello != offer.hello;
+  if (replacing_) {
+    auto next = spawn(offer);
+    if (!next) {
+      replacing_ = false;
+      return done(std::unexpected(next.error()));
+    }
+    next_ = std::move(*next);
+  }
+  preparing_ = offer.generation;
   prepared_ = std::move(done);
   prepare_timer_.expires_after(kPrepareLimit);
   prepare_timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error)
       finish_prepare(std::unexpected("the gateway did not prepare the policy within 30 s"));
   });
-  offer(next);
+  if (!replacing_) feed(*serving_, offer);
 }
 
 void GatewaySupervisor::finish_prepare(std::expected<void, std::string> result) {
@@ -171,72 +311,95 @@ void GatewaySupervisor::finish_prepare(std::expected<void, std::string> result) 
   if (auto done = std::exchange(prepared_, {})) done(std::move(result));
 }
 
-void GatewaySupervisor::commit(std::uint64_t generation, std::function<void()> done) {
-  if (!child_) return done();
+void GatewaySupervisor::finish_commit(std::expected<void, std::string> result) {
+  if (auto done = std::exchange(committed_, {})) done(std::move(result));
+}
+
+void GatewaySupervisor::commit(std::uint64_t generation, Done done) {
+  Instance* taker = replacing_ ? next_.get() : serving_.get();
+  if (taker == nullptr) return done(std::unexpected("the gateway process ended"));
   committed_ = std::move(done);
-  child_->send(protocol::Commit{.generation = generation});
+  taker->child->send(protocol::Commit{.generation = generation});
 }
 
 void GatewaySupervisor::abandon(std::uint64_t generation) {
-  if (child_) child_->send(protocol::Abandon{.generation = generation});
+  if (std::exchange(replacing_, false)) {
+    next_.reset();
+  } else if (serving_) {
+    serving_->child->send(protocol::Abandon{.generation = generation});
+  }
 }
 
 // --- messages ------------------------------------------------------------------------------------
 
-void GatewaySupervisor::received(protocol::Received received) {
-  if (!child_) return;
-  heard_ = Clock::now();
-  auto& message = received.message;
-  if (const auto* prepared = std::get_if<protocol::Prepared>(&message)) return handle(*prepared);
-  if (const auto* committed = std::get_if<protocol::Committed>(&message)) return handle(*committed);
-  if (const auto* ready = std::get_if<protocol::Ready>(&message)) return handle(*ready);
-  if (auto* reply = std::get_if<protocol::Reply>(&message)) return handle(*reply);
-  if (const auto* ban = std::get_if<protocol::Ban>(&message)) return hooks_.ban(*ban);
-  if (std::holds_alternative<protocol::WantKernelSamples>(message)) return send_samples();
-  if (std::holds_alternative<protocol::Drained>(message)) {
-    if (drained_) std::exchange(drained_, {})();
-    return;
+GatewaySupervisor::Instance* GatewaySupervisor::find(std::uint64_t id) {
+  for (const auto* instance : {&serving_, &next_}) {
+    if (*instance && (*instance)->id == id) return instance->get();
   }
-  log_error("keeper", "the gateway sent what only the keeper may send; ending it");
-  child_->kill();
+  for (const auto& instance : retired_) {
+    if (instance->id == id) return instance.get();
+  }
+  return nullptr;
 }
 
-void GatewaySupervisor::handle(const protocol::Prepared& message) {
-  if (prepared_ && message.generation == preparing_) {
+void GatewaySupervisor::received(std::uint64_t id, protocol::Received received) {
+  Instance* from = find(id);
+  if (from == nullptr) return;
+  from->heard = Clock::now();
+  auto& message = received.message;
+  if (const auto* drained = std::get_if<protocol::Drained>(&message)) return handle(*from, *drained);
+  if (const auto* prepared = std::get_if<protocol::Prepared>(&message))
+    return handle(*from, *prepared);
+  if (std::holds_alternative<protocol::Committed>(message)) {
+    if (from == serving_.get() && !replacing_) finish_commit({});
+    return;
+  }
+  if (std::holds_alternative<protocol::Ready>(message)) {
+    if (from == next_.get()) promote_next();
+    return;
+  }
+  if (auto* reply = std::get_if<protocol::Reply>(&message)) return handle(*reply);
+  if (const auto* ban = std::get_if<protocol::Ban>(&message)) return hooks_.ban(*ban);
+  if (std::holds_alternative<protocol::WantKernelSamples>(message)) return send_samples(*from);
+  log_error("keeper", "the gateway sent what only the keeper may send; ending it");
+  from->child->kill();
+}
+
+void GatewaySupervisor::handle(Instance& from, const protocol::Prepared& message) {
+  const bool of_next = &from == next_.get();
+  if (prepared_ && message.generation == preparing_ && of_next == replacing_) {
     if (message.ok) return finish_prepare({});
     return finish_prepare(std::unexpected("the gateway refused the policy: " + message.message));
   }
-  if (ready_ || message.generation != first_generation_) return;  // of an attempt that was given up
+  if (!of_next || message.generation != from.generation) return;  // of an attempt given up
   if (message.ok) {
-    child_->send(protocol::Commit{.generation = message.generation});
+    from.child->send(protocol::Commit{.generation = message.generation});
     return;
   }
   log_error("keeper", "the gateway cannot start", {{"reason", message.message}});
-  child_->kill();
+  from.child->kill();
 }
 
-void GatewaySupervisor::handle(const protocol::Committed&) {
-  if (ready_ && committed_) std::exchange(committed_, {})();
+void GatewaySupervisor::handle(const Instance& from, const protocol::Drained&) {
+  if (from.deadline) return end_retired(from.id);
+  if (&from != serving_.get() || !draining_) return;
+  serving_.reset();
+  end_if_drained();
 }
 
-void GatewaySupervisor::handle(const protocol::Ready&) {
-  if (ready_) return;
-  ready_ = true;
-  if (restarts_ > 0) log_info("keeper", "the next gateway serves", {{"pid", child_->pid()}});
-  hooks_.ready();
-}
-
-void GatewaySupervisor::send_samples() {
+void GatewaySupervisor::send_samples(Instance& to) {
+  if (to.deadline || !to.spoken_to()) return;
   for (const auto& batch : protocol::in_batches(hooks_.samples()))
-    child_->send(batch);
+    to.child->send(batch);
 }
 
 void GatewaySupervisor::tell(const protocol::Message& message) {
-  if (child_) child_->send(message);
+  if (serving_ && serving_->spoken_to()) serving_->child->send(message);
 }
 
 void GatewaySupervisor::ask(const std::string& command, Answered answered) {
-  if (!ready_) return answered(std::unexpected("the gateway is not ready"));
+  if (!serving_ || !serving_->spoken_to())
+    return answered(std::unexpected("the gateway is not ready"));
   const std::uint64_t id = next_question_++;
   auto timer = std::make_unique<boost::asio::steady_timer>(io_);
   timer->expires_after(kAnswerLimit);
@@ -247,7 +410,7 @@ void GatewaySupervisor::ask(const std::string& command, Answered answered) {
   });
   questions_.emplace(
       id, Question{.text = {}, .answered = std::move(answered), .timer = std::move(timer)});
-  child_->send(protocol::Request{.id = id, .command = command});
+  serving_->child->send(protocol::Request{.id = id, .command = command});
 }
 
 void GatewaySupervisor::handle(protocol::Reply& message) {
@@ -263,16 +426,23 @@ void GatewaySupervisor::handle(protocol::Reply& message) {
 
 void GatewaySupervisor::drain(std::chrono::milliseconds deadline, std::function<void()> done) {
   draining_ = true;
-  spawn_timer_.cancel();
-  if (!child_ || !ready_) return done();
+  start_timer_.cancel();
+  next_.reset();
   drained_ = std::move(done);
-  child_->send(protocol::Drain{.deadline_ms = static_cast<std::uint32_t>(deadline.count())});
+  if (serving_)
+    serving_->child->send(
+        protocol::Drain{.deadline_ms = static_cast<std::uint32_t>(deadline.count())});
   drain_timer_.expires_after(deadline + 2s);
   drain_timer_.async_wait([this](const boost::system::error_code& error) {
     if (error || !drained_) return;
     log_warn("keeper", "the gateway did not finish in time; ending it");
     std::exchange(drained_, {})();
   });
+  end_if_drained();
+}
+
+void GatewaySupervisor::end_if_drained() {
+  if (!serving_ && retired_.empty() && drained_) std::exchange(drained_, {})();
 }
 
 }  // namespace sluice::control

@@ -1,11 +1,12 @@
 // Keeps one gateway process serving: starts it, feeds it the policy and the sockets, starts the
-// next one when it dies.
+// next one when it dies, and lets one take another's place without a lost connection.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <expected>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,10 +25,21 @@ namespace sluice::control {
 // One generation of what a gateway serves. Descriptors stay the keeper's; the gateway gets
 // duplicates.
 struct GatewayOffer {
+  kernel::protocol::Hello hello;  // what a gateway learns once; another one needs another process
   std::uint64_t generation = 0;
   std::vector<policy::PolicyFile> files;
   std::vector<kernel::protocol::Sockets::Entry> entries;
   std::vector<int> descriptors;  // one for each entry
+};
+
+// A gateway process over an exec of the keeper. Its pid stays our child's.
+struct GatewayLeft {
+  pid_t pid = -1;
+  int channel = -1;
+  std::uint16_t protocol = kernel::protocol::kVersion;
+  kernel::protocol::Hello hello;
+  bool retired = false;
+  std::chrono::milliseconds left{0};  // retired: until it is ended
 };
 
 // One thread.
@@ -39,23 +51,32 @@ class GatewaySupervisor {
 
   struct Hooks {
     std::function<GatewayOffer()> current;  // what a gateway that starts has to serve
-    std::function<void()> ready;  // a gateway serves: the first one, and each after a death
+    std::function<void()> ready;  // a gateway serves: the first one, and each that follows it
     std::function<void()> died;
     std::function<void(const kernel::protocol::Ban&)> ban;
     std::function<std::vector<kernel::protocol::KernelSample>()> samples;
+    std::function<std::chrono::milliseconds()> drain_deadline;  // of one that was replaced
   };
 
-  GatewaySupervisor(boost::asio::io_context& io, kernel::protocol::Hello hello, Hooks hooks);
-  ~GatewaySupervisor();  // ends the gateway at once
+  // `user`: who the gateway processes are; empty: as this one.
+  GatewaySupervisor(boost::asio::io_context& io, std::string user, Hooks hooks);
+  ~GatewaySupervisor();  // ends every gateway at once
 
   void start();
+  // Instead of start(): goes on with those that were left running. False: none of them serves.
+  bool adopt(const std::vector<GatewayLeft>& left);
+  // For adopt() in the program that takes this one's place; nothing may be sent any more.
+  std::vector<GatewayLeft> leave() const;
+  bool idle() const;    // nothing waits: no prepare, no gateway that starts, no unsent message
   void child_signal();  // call on SIGCHLD
 
   // The two halves of a reload. `done` of prepare comes once: with the gateway's word, when it
-  // dies, or after 30 s.
-  void prepare(const GatewayOffer& offer, Done done);
-  void commit(std::uint64_t generation,
-              std::function<void()> done);  // also when the gateway dies: the next starts there
+  // dies, or after 30 s. Where the gateway that serves cannot take the offer (another hello), or
+  // with `replace`, a second one is started for it; after the commit the first stops accepting,
+  // finishes what is open, and goes. One that does not start leaves the first as it was.
+  void prepare(const GatewayOffer& offer, bool replace, Done done);
+  // `done` comes with an error when the gateway died; the next one starts with what is current.
+  void commit(std::uint64_t generation, Done done);
   void abandon(std::uint64_t generation);
 
   void ask(const std::string& command, Answered answered);  // 2 s at most
@@ -64,50 +85,71 @@ class GatewaySupervisor {
   // passed.
   void drain(std::chrono::milliseconds deadline, std::function<void()> done);
 
-  bool ready() const { return ready_; }
+  bool ready() const { return serving_ != nullptr; }
   // Ready, and its control thread has been heard of within 3 s.
   bool alive() const;
   std::uint32_t restarts() const { return restarts_; }
+  std::uint32_t replacements() const { return replacements_; }
   boost::json::object status() const;
 
  private:
+  struct Instance {
+    std::uint64_t id = 0;
+    std::unique_ptr<GatewayChild> child{};
+    kernel::protocol::Hello hello;
+    std::uint64_t generation = 0;  // that it was started with
+    std::uint16_t protocol = kernel::protocol::kVersion;
+    Clock::time_point started = Clock::now();
+    Clock::time_point heard = Clock::now();
+    std::unique_ptr<boost::asio::steady_timer> deadline{};  // retired: then it is ended
+    bool spoken_to() const { return protocol == kernel::protocol::kVersion; }
+  };
   struct Question {
     std::string text;
     Answered answered;
     std::unique_ptr<boost::asio::steady_timer> timer;
   };
 
-  void spawn();
-  void schedule_spawn();
-  void offer(const GatewayOffer& offer);
-  void received(kernel::protocol::Received received);
-  void handle(const kernel::protocol::Prepared& message);
-  void handle(const kernel::protocol::Committed& message);
-  void handle(const kernel::protocol::Ready& message);
+  std::expected<std::unique_ptr<Instance>, std::string> spawn(const GatewayOffer& offer);
+  std::unique_ptr<Instance> adopt(const GatewayLeft& left);
+  void start_next();
+  void schedule_start();
+  void feed(Instance& instance, const GatewayOffer& offer);
+  void promote_next();
+  void retire(std::unique_ptr<Instance> instance, std::chrono::milliseconds deadline);
+  void end_retired(std::uint64_t id);
+  void end_if_drained();
+  Instance* find(std::uint64_t id);
+  void received(std::uint64_t from, kernel::protocol::Received received);
+  void handle(Instance& from, const kernel::protocol::Prepared& message);
+  void handle(const Instance& from, const kernel::protocol::Drained& message);
   void handle(kernel::protocol::Reply& message);
-  void send_samples();
-  void child_ended(const std::string& how);
+  void send_samples(Instance& to);
+  void serving_ended(const std::string& how);
+  void next_ended(const std::string& how);
   void finish_prepare(std::expected<void, std::string> result);
+  void finish_commit(std::expected<void, std::string> result);
 
   boost::asio::io_context& io_;
-  kernel::protocol::Hello hello_;
+  const std::string user_;
   Hooks hooks_;
-  std::unique_ptr<GatewayChild> child_;
-  boost::asio::steady_timer spawn_timer_;
+  std::unique_ptr<Instance> serving_;
+  std::unique_ptr<Instance> next_;  // starts: the first, after a death, or to replace serving_
+  std::list<std::unique_ptr<Instance>> retired_;
+  boost::asio::steady_timer start_timer_;
   boost::asio::steady_timer prepare_timer_;
   boost::asio::steady_timer drain_timer_;
   std::uint64_t preparing_ = 0;  // the generation that `prepared_` waits for
   Done prepared_;
-  std::function<void()> committed_;
+  Done committed_;
   std::function<void()> drained_;
-  std::uint64_t first_generation_ = 0;  // what this gateway was started with
+  bool replacing_ = false;  // next_ waits for the word of a reload before it is committed
   std::map<std::uint64_t, Question> questions_;
   std::uint64_t next_question_ = 1;
-  Clock::time_point started_{};
-  Clock::time_point heard_{};
+  std::uint64_t next_id_ = 1;
   std::uint32_t restarts_ = 0;
+  std::uint32_t replacements_ = 0;
   std::uint32_t quick_deaths_ = 0;
-  bool ready_ = false;
   bool draining_ = false;
 };
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <signal.h>
+#include <utility>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -24,6 +25,7 @@
 #include "gateway/main/policy_reloader.h"
 #include "gateway/main/sandbox.h"
 #include "gateway/main/service_manager.h"
+#include "gateway/main/upgrade.h"
 #include "kernel/keeper.h"
 
 namespace sluice::control {
@@ -43,9 +45,9 @@ constexpr auto kChangePause = 20ms;
 class KeeperProcess {
  public:
   KeeperProcess(const RunOptions& options, FirstPolicy first,
-                std::unique_ptr<kernel::Keeper> keeper)
+                std::unique_ptr<kernel::Keeper> keeper, std::optional<HandOver> from)
       : options_(options),
-        workers_(worker_count(first.policy.config().workers)),
+        workers_(from ? from->workers : worker_count(first.policy.config().workers)),
         keeper_(std::move(keeper)),
         reloader_(io_, options.policy_path, std::move(first), keeper_->generation() + 1,
                   {.apply =
@@ -58,15 +60,19 @@ class KeeperProcess {
                          supervisor_.tell(protocol::ReloadEnded{.ok = outcome.ok()});
                        }}),
         supervisor_(
-            io_, {.workers = workers_, .own_mark = own_mark(reloader_.current().config())},
-            {.current = [this] { return offer(reloader_.current(), reloader_.generation()); },
+            io_, options.user,
+            {.current =
+                 [this] { return offer(reloader_.current(), reloader_.generation(), workers_); },
              .ready = [this] { gateway_ready(); },
              .died = [this] { gateway_died(); },
              .ban =
                  [this](const protocol::Ban& ban) {
                    bans_.pass_on(*keeper_, ban, std::chrono::steady_clock::now());
                  },
-             .samples = [this] { return samples(); }}),
+             .samples = [this] { return samples(); },
+             .drain_deadline = [this] { return drain_deadline(reloader_.current().config()); }}),
+        upgrade_(io_, std::move(from),
+                 {.busy = [this] { return busy(); }, .hand_over = [this] { return hand_over(); }}),
         drop_streams_(io_, *keeper_),
         stop_signals_(io_, SIGTERM, SIGINT),
         other_signals_(io_, SIGHUP, SIGCHLD),
@@ -76,12 +82,20 @@ class KeeperProcess {
   int run();
 
  private:
-  GatewayOffer offer(const CompiledPolicy& policy, std::uint64_t generation) const;
+  GatewayOffer offer(const CompiledPolicy& policy, std::uint64_t generation,
+                     std::uint32_t workers) const;
+  std::expected<void, std::string> listen_for_admins();
+  std::expected<void, std::string> take_over();
+  void replace_gateway();
+  void go_back_to_predecessor(const std::string& problem);  // returns when that is impossible
+  std::string busy() const;
+  HandOver hand_over() const;
+  void begin_to_serve();
   void gateway_ready();
   void gateway_died();
   void apply(const CompiledPolicy& candidate, std::uint64_t generation,
              GatewaySupervisor::Done done);
-  void commit(std::uint64_t generation, const GatewaySupervisor::Done& done);
+  void commit(std::uint64_t generation, std::uint32_t workers, const GatewaySupervisor::Done& done);
   std::vector<protocol::KernelSample> samples() const;
   void add_admin_commands();
   bool follow_drops(const json::object& request,
@@ -93,6 +107,7 @@ class KeeperProcess {
   void watch_changes();
   void wait_for_change(boost::asio::posix::stream_descriptor& descriptor);
   void say_warnings();
+  void say_notices();
   void stop();
   void end(int code) {
     exit_code_ = code;
@@ -106,6 +121,7 @@ class KeeperProcess {
   std::unique_ptr<kernel::Keeper> keeper_;
   PolicyReloader reloader_;
   GatewaySupervisor supervisor_;
+  Upgrade upgrade_;
   BanBridge bans_;
   DropStreams drop_streams_;
   AdminCommands admin_commands_;
@@ -124,6 +140,37 @@ class KeeperProcess {
 
 int KeeperProcess::run() {
   add_admin_commands();
+  if (auto listens = listen_for_admins(); !listens) {
+    log_error("keeper", listens.error());
+    return kExitFailed;
+  }
+  if (auto dropped = drop_spare_capabilities(); !dropped)
+    log_warn("keeper", "keeps capabilities that it does not need", {{"reason", dropped.error()}});
+  if (upgrade_.from()) {
+    if (auto taken = take_over(); !taken) {
+      go_back(*upgrade_.from(), taken.error());
+      return kExitFailed;
+    }
+  } else {
+    const auto& config = reloader_.current().config();
+    if (auto prepared =
+            keeper_->prepare(make_kernel_plan(config, reloader_.generation(), workers_));
+        !prepared) {
+      log_error("keeper", prepared.error().message);
+      return kExitFailed;
+    }
+    kernel_prepared_ = true;
+    supervisor_.start();
+  }
+  wait_for_stop();
+  wait_for_other_signals();
+  unblock_signals();
+  io_.run();
+  return exit_code_;
+}
+
+std::expected<void, std::string> KeeperProcess::listen_for_admins() {
+  const auto& from = upgrade_.from();
   auto admin = gateway::AdminServer::listen(
       io_, options_.socket_path,
       [this](const json::object& request, const AdminCommands::Respond& respond) {
@@ -131,32 +178,78 @@ int KeeperProcess::run() {
       },
       [this](const json::object& request, const std::shared_ptr<gateway::AdminStream>& stream) {
         return follow_drops(request, stream);
-      });
-  if (!admin) {
-    log_error("keeper", admin.error());
-    return kExitFailed;
-  }
+      },
+      from ? ::fcntl(from->admin, F_DUPFD_CLOEXEC, 0) : -1);
+  if (!admin) return std::unexpected(admin.error());
   admin_ = std::move(*admin);
+  return {};
+}
 
-  const auto& config = reloader_.current().config();
-  if (auto prepared = keeper_->prepare(make_kernel_plan(config, reloader_.generation(), workers_));
-      !prepared) {
-    log_error("keeper", prepared.error().message);
-    return kExitFailed;
-  }
-  kernel_prepared_ = true;
-  wait_for_stop();
-  wait_for_other_signals();
-  supervisor_.start();
-  io_.run();
-  return exit_code_;
+// --- upgrade -------------------------------------------------------------------------------------
+
+// What the program before had in force is put in force by this one, with the same sockets and the
+// same gateway; then its own gateway takes the other's place.
+std::expected<void, std::string> KeeperProcess::take_over() {
+  const HandOver& from = *upgrade_.from();
+  const auto plan =
+      make_kernel_plan(reloader_.current().config(), reloader_.generation(), workers_);
+  if (auto prepared = keeper_->prepare(plan); !prepared)
+    return std::unexpected(prepared.error().message);
+  if (auto committed = keeper_->commit(); !committed)
+    return std::unexpected(committed.error().message);
+  for (const auto& socket : from.keeper.sockets)
+    protocol::OwnedFd(socket.fd).reset();  // the keeper has duplicates
+  protocol::OwnedFd(from.admin).reset();
+  in_force_ = true;
+  const bool serves = supervisor_.adopt(from.gateways);
+  if (!serves) supervisor_.start();
+  begin_to_serve();
+  if (upgrade_.under_way() && serves) replace_gateway();
+  return {};
+}
+
+void KeeperProcess::replace_gateway() {
+  const std::uint64_t generation = reloader_.generation();
+  supervisor_.prepare(offer(reloader_.current(), generation, workers_), true,
+                      [this, generation](const std::expected<void, std::string>& prepared) {
+                        if (prepared)
+                          return supervisor_.commit(generation, [this](const auto& served) {
+                            if (!served) go_back_to_predecessor(served.error());
+                          });
+                        supervisor_.abandon(generation);
+                        go_back_to_predecessor(prepared.error());
+                      });
+}
+
+void KeeperProcess::go_back_to_predecessor(const std::string& problem) {
+  upgrade_.go_back(problem);
+  reloader_.watch();
+}
+
+std::string KeeperProcess::busy() const {
+  if (stopping_) return "sluice is stopping";
+  if (!in_force_ || !supervisor_.idle())
+    return "a gateway is starting or a policy is being put in force; try again";
+  return "";
+}
+
+HandOver KeeperProcess::hand_over() const {
+  return {.workers = workers_,
+          .files = reloader_.current().files,
+          .keeper = keeper_->hand_over(),
+          .gateways = supervisor_.leave(),
+          .admin = admin_->descriptor()};
 }
 
 // --- the gateway ---------------------------------------------------------------------------------
 
-GatewayOffer KeeperProcess::offer(const CompiledPolicy& policy, std::uint64_t generation) const {
-  GatewayOffer out{
-      .generation = generation, .files = policy.files, .entries = {}, .descriptors = {}};
+GatewayOffer KeeperProcess::offer(const CompiledPolicy& policy, std::uint64_t generation,
+                                  std::uint32_t workers) const {
+  GatewayOffer out{.hello = {.workers = workers, .own_mark = own_mark(policy.config())},
+                   .generation = generation,
+                   .files = policy.files,
+                   .entries = {},
+                   .descriptors = {}};
   for (const auto& socket : keeper_->sockets()) {
     out.entries.push_back({.listener = policy.config().listeners.at(socket.listener).name,
                            .way = socket.way,
@@ -175,60 +268,70 @@ void KeeperProcess::gateway_ready() {
     }
     kernel_prepared_ = false;
     in_force_ = true;
-    tick();
-    watch_changes();
-    say_warnings();
-    reloader_.watch();
-    if (reloader_.last().ok()) keep_as_last_good(reloader_.current());
+    begin_to_serve();
     log_info("keeper", "ready", {{"generation", reloader_.generation()}, {"workers", workers_}});
-    tell_service_manager("READY=1\nSTATUS=policy generation " +
-                         std::to_string(reloader_.generation()));
   }
   supervisor_.tell(protocol::InForce{.generation = reloader_.generation()});
   if (!reloader_.last().ok()) supervisor_.tell(protocol::ReloadEnded{.ok = false});
+  if (!upgrade_.under_way()) return;
+  upgrade_.done();
+  reloader_.watch();
+}
+
+void KeeperProcess::begin_to_serve() {
+  tick();
+  watch_changes();
+  say_warnings();
+  // One change at a time: what is on disk now waits until the next gateway serves.
+  if (!upgrade_.under_way()) reloader_.watch();
+  if (reloader_.last().ok()) keep_as_last_good(reloader_.current());
+  tell_service_manager("READY=1\nSTATUS=policy generation " +
+                       std::to_string(reloader_.generation()));
 }
 
 void KeeperProcess::gateway_died() {
-  if (in_force_) keeper_->tick(false);
+  if (!in_force_) return;
+  keeper_->tick(false);
+  say_notices();
 }
 
 // --- reload --------------------------------------------------------------------------------------
 
 // The kernel's inactive slots first (it can fail for many reasons), then the gateway, then both
-// commit.
+// commit. Another number of workers or another mark needs another gateway process, which takes the
+// place of the one that serves.
 void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generation,
                           GatewaySupervisor::Done done) {
   if (stopping_ || !supervisor_.ready())
     return done(std::unexpected("the gateway is not ready; try again"));
-  if (worker_count(candidate.config().workers) != workers_)
-    log_warn("policy", "`workers` is read at the start only", {{"workers", workers_}});
-  if (own_mark(candidate.config()) != own_mark(reloader_.current().config()))
-    return done(
-        std::unexpected("the gateway's mark (intercept.marks, or the first and last intercept "
-                        "rule) cannot change while it runs; restart sluice"));
-  if (auto prepared = keeper_->prepare(make_kernel_plan(candidate.config(), generation, workers_));
+  const std::uint32_t workers = worker_count(candidate.config().workers);
+  if (auto prepared = keeper_->prepare(make_kernel_plan(candidate.config(), generation, workers));
       !prepared)
     return done(std::unexpected(prepared.error().message));
   kernel_prepared_ = true;
-  supervisor_.prepare(offer(candidate, generation), [this, generation, done = std::move(done)](
-                                                        std::expected<void, std::string> prepared) {
-    if (prepared) return commit(generation, done);
-    keeper_->abandon();
-    kernel_prepared_ = false;
-    supervisor_.abandon(generation);
-    done(std::move(prepared));
-  });
+  supervisor_.prepare(offer(candidate, generation, workers), false,
+                      [this, generation, workers,
+                       done = std::move(done)](std::expected<void, std::string> prepared) {
+                        if (prepared) return commit(generation, workers, done);
+                        keeper_->abandon();
+                        kernel_prepared_ = false;
+                        supervisor_.abandon(generation);
+                        done(std::move(prepared));
+                      });
 }
 
-void KeeperProcess::commit(std::uint64_t generation, const GatewaySupervisor::Done& done) {
+void KeeperProcess::commit(std::uint64_t generation, std::uint32_t workers,
+                           const GatewaySupervisor::Done& done) {
   kernel_prepared_ = false;
   if (auto committed = keeper_->commit(); !committed) {
     keeper_->abandon();
     supervisor_.abandon(generation);
     return done(std::unexpected(committed.error().message));
   }
+  workers_ = workers;
   say_warnings();
-  supervisor_.commit(generation, [this, generation, done] {
+  // Should the gateway end now, the next one starts with what is in force.
+  supervisor_.commit(generation, [this, generation, done](const auto&) {
     supervisor_.tell(protocol::InForce{.generation = generation});
     done({});
   });
@@ -249,6 +352,17 @@ std::vector<protocol::KernelSample> KeeperProcess::samples() const {
                  .value = static_cast<double>(supervisor_.restarts()),
                  .counter = true,
                  .help = "Gateway processes that ended and were replaced."});
+  out.push_back({.name = "sluice_gateway_replacements_total",
+                 .labels = {},
+                 .value = static_cast<double>(supervisor_.replacements()),
+                 .counter = true,
+                 .help = "Gateway processes that another took over from: upgrades, and reloads that "
+                         "change `workers`."});
+  out.push_back({.name = "sluice_keeper_upgrades_total",
+                 .labels = {},
+                 .value = static_cast<double>(upgrade_.count()),
+                 .counter = true,
+                 .help = "Programs that took over from another by `sluice upgrade`."});
   out.push_back({.name = "sluice_keeper_refused_bans_total",
                  .labels = {},
                  .value = static_cast<double>(bans_.refused()),
@@ -276,6 +390,9 @@ void KeeperProcess::add_admin_commands() {
   admin_commands_.add("drops", [this](const json::object&, const Respond& respond) {
     respond(handle_drops(*keeper_));
   });
+  admin_commands_.add("upgrade", [this](const json::object& request, const Respond& respond) {
+    upgrade_.handle(request, respond);
+  });
   admin_commands_.add("drain", [this](const json::object&, const Respond& respond) {
     respond({{"ok", true}, {"deadline_ms", drain_deadline(reloader_.current().config()).count()}});
     stop();
@@ -300,6 +417,7 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
     warnings.push_back(json::string(warning));
   head["warnings"] = std::move(warnings);
   head["gateway"] = supervisor_.status();
+  head["upgrade"] = upgrade_.status();
   supervisor_.ask("status", [respond, head = std::move(head)](
                                 const std::expected<std::string, std::string>& answer) mutable {
     if (answer) {
@@ -311,8 +429,14 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
   });
 }
 
+void KeeperProcess::say_notices() {
+  for (const auto& notice : keeper_->take_notices())
+    log_warn("keeper", notice);
+}
+
 void KeeperProcess::tick() {
   keeper_->tick(supervisor_.alive());
+  say_notices();
   tick_timer_.expires_after(kTick);
   tick_timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error && !stopping_) tick();
@@ -336,7 +460,9 @@ void KeeperProcess::wait_for_change(boost::asio::posix::stream_descriptor& descr
         if (error || stopping_) return;
         change_timer_.expires_after(kChangePause);
         change_timer_.async_wait([this](const boost::system::error_code& cancelled) {
-          if (!cancelled && !stopping_) keeper_->tick(supervisor_.alive());
+          if (cancelled || stopping_) return;
+          keeper_->tick(supervisor_.alive());
+          say_notices();
         });
         auto pause = std::make_shared<boost::asio::steady_timer>(io_, 2 * kChangePause);
         pause->async_wait([this, pause, &descriptor](const boost::system::error_code& failed) {
@@ -395,7 +521,7 @@ void KeeperProcess::stop() {
 
 }  // namespace
 
-int run_keeper_process(const RunOptions& options, FirstPolicy first) {
+int run_keeper_process(const RunOptions& options, FirstPolicy first, std::optional<HandOver> from) {
   forbid_core_dumps();
   if (const std::string missing = missing_keeper_capabilities(); !missing.empty()) {
     log_error("keeper",
@@ -404,12 +530,18 @@ int run_keeper_process(const RunOptions& options, FirstPolicy first) {
               {{"missing", missing}});
     return kExitFailed;
   }
-  auto keeper = kernel::Keeper::open({.pin_root = options.pin_root});
+  kernel::KeeperOptions kept{.pin_root = options.pin_root};
+  if (from) kept.before = from->keeper;
+  auto keeper = kernel::Keeper::open(kept);
   if (!keeper) {
+    if (from) go_back(*from, keeper.error().message);
     log_error("keeper", keeper.error().message);
     return kExitFailed;
   }
-  KeeperProcess process(options, std::move(first), std::move(*keeper));
+  // From here on the keeper's own: pins of another version can be taken away once ours are in
+  // force.
+  if (from) protocol::OwnedFd(std::exchange(from->keeper.lock, -1)).reset();
+  KeeperProcess process(options, std::move(first), std::move(*keeper), std::move(from));
   return process.run();
 }
 

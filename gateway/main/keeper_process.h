@@ -2,12 +2,17 @@
 // gateway alive, reads nothing from the network.
 #pragma once
 
+#include <optional>
+
 #include "gateway/main/first_policy.h"
+#include "gateway/main/hand_over.h"
 #include "gateway/main/run_options.h"
 
 namespace sluice::control {
 
-// Blocks until a stop. The process's exit code.
-int run_keeper_process(const RunOptions& options, FirstPolicy first);
+// Blocks until a stop. The process's exit code. `from`: the program that this one follows without a
+// gap (`sluice upgrade`).
+int run_keeper_process(const RunOptions& options, FirstPolicy first,
+                       std::optional<HandOver> from = std::nullopt);
 
 }  // namespace sluice::control

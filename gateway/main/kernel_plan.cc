@@ -180,10 +180,7 @@ policy::Prefix from_kernel(const kernel::Prefix& prefix) {
 }
 
 std::uint32_t own_mark(const policy::Config& config) {
-  const auto& intercept = config.intercept;
-  const bool any =
-      !intercept.local.empty() || !intercept.forward.empty() || !intercept.output.empty();
-  return any ? marks_of(config).gateway() : 0;
+  return marks_of(config).gateway();
 }
 
 kernel::Plan make_kernel_plan(const policy::Config& config, std::uint64_t generation,

@@ -14,7 +14,7 @@ kernel::Plan make_kernel_plan(const policy::Config& config, std::uint64_t genera
 kernel::Prefix to_kernel(const policy::Prefix& prefix);
 policy::Prefix from_kernel(const kernel::Prefix& prefix);
 
-// The mark of the gateway's own sockets; 0 when nothing is intercepted.
+// The mark of the gateway's own sockets, also while nothing is intercepted: a reload may begin to.
 std::uint32_t own_mark(const policy::Config& config);
 
 }  // namespace sluice::control

@@ -18,7 +18,7 @@ using namespace sluice::control;
 constexpr std::array kCommands{
     &kRunCommand,   &kCheckCommand,   &kStatusCommand,  &kDropsCommand,
     &kBanCommand,   &kUnbanCommand,   &kBansCommand,    &kReloadCommand,
-    &kDrainCommand, &kCleanupCommand, &kVersionCommand,
+    &kUpgradeCommand, &kDrainCommand, &kCleanupCommand, &kVersionCommand,
 };
 
 std::string padded(std::string text, std::size_t width) {
@@ -68,8 +68,8 @@ int dispatch(const std::vector<std::string_view>& words) {
     return kExitOk;
   }
   if (name == "--version") return kVersionCommand.run(Arguments{});
-  if (name == "gateway-process" && words.size() == 2)
-    return run_gateway_process(std::stoi(std::string(words[1])));
+  if (name == "gateway-process" && words.size() == 3)
+    return run_gateway_process(std::stoi(std::string(words[1])), std::string(words[2]));
 
   for (const Command* command : kCommands) {
     if (command->name != name) continue;

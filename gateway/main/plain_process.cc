@@ -166,6 +166,12 @@ void PlainProcess::add_admin_commands() {
     respond({{"ok", true}, {"deadline_ms", drain_deadline(reloader_.current().config()).count()}});
     stop();
   });
+  admin_commands_.add("upgrade", [](const json::object&, const Respond& respond) {
+    respond(
+        admin_error("this policy uses nothing of the kernel (intercept, guard, bans), so there is "
+                    "no keeper that could hold the sockets meanwhile; start the new program beside "
+                    "this one on another port, or drain and start again"));
+  });
   for (const char* name : {"ban", "unban", "bans", "drops"}) {
     admin_commands_.add(name, [](const json::object&, const Respond& respond) {
       respond(

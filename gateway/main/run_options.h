@@ -9,6 +9,7 @@ struct RunOptions {
   std::string policy_path = "/etc/sluice";
   std::string socket_path;  // of the admin socket
   std::string pin_root = "/sys/fs/bpf/sluice";
+  std::string user;  // of the gateway process; empty: the keeper's
 };
 
 }  // namespace sluice::control

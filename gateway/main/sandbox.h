@@ -6,13 +6,21 @@
 
 namespace sluice::control {
 
-// Keeps CAP_NET_RAW (IP_TRANSPARENT, SO_MARK) if it is there, drops every other capability for
-// good, forbids new privileges and core dumps (they would hold secrets). Before any other thread is
-// started: capabilities are per thread.
-std::expected<void, std::string> enter_gateway_sandbox();
+// Becomes `user` (a name or a number; empty: stays who it is), keeps CAP_NET_RAW (IP_TRANSPARENT,
+// SO_MARK) if it is there, drops every other capability for good, forbids new privileges, core
+// dumps (they would hold secrets) and all system calls but those of seccomp.cc. Before any other
+// thread is started: capabilities are per thread.
+std::expected<void, std::string> enter_gateway_sandbox(const std::string& user);
+
+// A user who exists, by name or number; else an error that says so.
+std::expected<void, std::string> check_user(const std::string& user);
 
 // What the keeper needs and this process lacks ("CAP_NET_ADMIN, CAP_BPF"); empty: nothing.
 std::string missing_keeper_capabilities();
+
+// Drops what the keeper does not need once it is up. What another program needs to start (execve(2)
+// by root) stays in the bounding set.
+std::expected<void, std::string> drop_spare_capabilities();
 
 // No core dumps, no ptrace by the same user.
 void forbid_core_dumps();

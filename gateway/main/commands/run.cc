@@ -8,9 +8,12 @@
 #include "gateway/main/command.h"
 #include "gateway/main/commands/ask.h"
 #include "gateway/main/first_policy.h"
+#include "gateway/main/hand_over.h"
 #include "gateway/main/keeper_process.h"
 #include "gateway/main/machine_limits.h"
 #include "gateway/main/plain_process.h"
+#include "gateway/main/sandbox.h"
+#include "gateway/main/upgrade.h"
 
 namespace sluice::control {
 namespace {
@@ -22,6 +25,8 @@ constexpr std::array kOptions{
     OptionSpec{"policy", "PATH", "a file or a directory of *.yaml, default /etc/sluice"},
     kSocketOption,
     kPinRootOption,
+    OptionSpec{"user", "NAME",
+               "who the gateway process is; certificates, keys and logs must be its to use"},
     OptionSpec{"log-level", "LEVEL", "debug, info (default), warn or error"},
 };
 
@@ -57,6 +62,30 @@ void say_limits(const policy::Config& config) {
   }
 }
 
+// What was in force under the program before goes on; what has changed on disk since is a reload.
+int take_over(const RunOptions& options, kernel::protocol::OwnedFd inherited) {
+  auto from = read_hand_over(inherited.get());
+  if (!from) {
+    std::cerr << from.error() << '\n';
+    return kExitFailed;
+  }
+  auto compiled = compile_policy(from->files);
+  if (!compiled) {
+    const std::string problem = "it refuses the policy in force:\n" + to_text(compiled.error());
+    std::cerr << problem << '\n';
+    if (!hand_over_is_a_check()) go_back(*from, problem);
+    return kExitFailed;
+  }
+  if (hand_over_is_a_check()) {
+    std::cout << kHandOverAccepted << '\n';
+    return kExitOk;
+  }
+  raise_descriptor_limit();
+  inherited.reset();
+  return run_keeper_process(options, {.policy = std::move(*compiled), .problem = {}},
+                            std::move(from.value()));
+}
+
 int run(const Arguments& arguments) {
   if (!set_level(arguments.get("log-level", "info"))) {
     std::cerr << "sluice: --log-level is debug, info, warn or error\n";
@@ -66,7 +95,16 @@ int run(const Arguments& arguments) {
   options.policy_path = arguments.get("policy", options.policy_path);
   options.pin_root = arguments.get("pin-root", options.pin_root);
   options.socket_path = gateway::admin_socket_path(arguments.get("socket"));
+  options.user = arguments.get("user");
+  if (!options.user.empty()) {
+    if (auto known = check_user(options.user); !known) {
+      std::cerr << "sluice: " << known.error() << '\n';
+      return kExitUsage;
+    }
+  }
 
+  if (const int inherited = inherited_hand_over(); inherited >= 0)
+    return take_over(options, kernel::protocol::OwnedFd(inherited));
   auto first = load_first_policy(options.policy_path);
   if (!first) {
     std::cerr << first.error()
