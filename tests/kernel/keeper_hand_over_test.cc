@@ -1,0 +1,165 @@
+// A keeper that follows another without a gap: the same sockets, whatever version their pins have;
+// and whom interception leaves alone by itself.
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <gtest/gtest.h>
+#include <set>
+#include <unistd.h>
+
+#include "kernel/keeper.h"
+#include "tests/kernel/keeper_fixture.h"
+#include "tests/kernel/sandbox.h"
+#include "tests/kernel/topology.h"
+
+namespace sluice::kernel {
+namespace {
+
+using namespace testing;  // NOLINT: test vocabulary
+
+Plan guarded_plan() {
+  Plan plan = plan_with({"web"}, 2);
+  plan.intercepts = {entry(WayIn::forward, {"10.2.0.0/16"}, {{80, 80}}, 0)};
+  plan.guard.enabled = true;
+  plan.guard.interfaces = {"*"};
+  GuardRule rule{.name = "gone", .match = {}, .except = {}, .protocol = {}};
+  rule.match.from = prefixes({"10.1.0.99"});
+  plan.guard.rules.push_back(std::move(rule));
+  return plan;
+}
+
+std::set<std::string> versions() {
+  std::set<std::string> out;
+  for (const auto& entry : std::filesystem::directory_iterator(kPinRoot))
+    out.insert(entry.path().filename());
+  return out;
+}
+
+std::unique_ptr<Keeper> follow(std::unique_ptr<Keeper> before, std::uint32_t version) {
+  // As over an exec: the descriptors outlive the keeper.
+  KeeperHandOver left = before->hand_over();
+  std::vector<Fd> kept;
+  for (auto& socket : left.sockets)
+    socket.fd = kept.emplace_back(::dup(socket.fd)).get();
+  Fd lock(::dup(left.lock));
+  left.lock = lock.get();
+  before.reset();
+  auto next = Keeper::open({.pin_root = kPinRoot, .abi_version = version, .before = left});
+  EXPECT_TRUE(next) << (next ? "" : next.error().message);
+  return next ? std::move(*next) : nullptr;
+}
+
+void expect_serves(const Topology& net, const Keeper& keeper) {
+  Fd client = net.connect_from_client("10.2.0.2", 80);
+  ASSERT_TRUE(client);
+  Fd accepted = accept_any(keeper, 0, WayIn::forward);
+  ASSERT_TRUE(accepted);
+  EXPECT_TRUE(exchange(client.get(), accepted.get()));
+}
+
+TEST(KeeperHandOver, TheSameVersionKeepsSocketsLockAndQueue) {
+  in_sandbox([] {
+    Topology net;
+    auto keeper = open_keeper();
+    Plan plan = guarded_plan();
+    put_in_force(*keeper, plan);
+    const auto port = port_of(keeper->sockets().front().fd);
+    Fd queued = net.connect_from_client("10.2.0.2", 80);  // before, and not accepted yet
+    ASSERT_TRUE(queued);
+    keeper = follow(std::move(keeper), 0);
+    ASSERT_TRUE(keeper);
+    EXPECT_FALSE(Keeper::open({.pin_root = kPinRoot})) << "locked all the time";
+    plan.generation = keeper->generation() + 1;
+    put_in_force(*keeper, plan);
+    EXPECT_EQ(port_of(keeper->sockets().front().fd), port);
+    Fd accepted = accept_any(*keeper, 0, WayIn::forward);
+    ASSERT_TRUE(accepted);
+    EXPECT_TRUE(exchange(queued.get(), accepted.get()));
+    expect_serves(net, *keeper);
+  });
+}
+
+TEST(KeeperHandOver, AnotherVersionTakesBansOverAndTheOldPinsAway) {
+  in_sandbox([] {
+    Topology net;
+    auto keeper = open_keeper();
+    Plan plan = guarded_plan();
+    put_in_force(*keeper, plan);
+    ASSERT_TRUE(keeper->ban(prefix("10.1.0.77"), std::chrono::hours(1), "by hand"));
+    const auto ours = versions();
+    ASSERT_EQ(ours.size(), 1U);
+    for (const std::uint32_t version : {99U, 0U}) {  // to a newer one, and back
+      keeper = follow(std::move(keeper), version);
+      ASSERT_TRUE(keeper);
+      EXPECT_EQ(versions().size(), 2U) << "new beside old";
+      plan.generation++;
+      put_in_force(*keeper, plan);
+      EXPECT_EQ(versions(), version == 0 ? ours : std::set<std::string>{"99"});
+      const auto bans = keeper->bans();
+      ASSERT_EQ(bans.size(), 1U);
+      EXPECT_EQ(bans[0].source, prefix("10.1.0.77"));
+      EXPECT_EQ(bans[0].reason, "by hand");
+      EXPECT_GT(bans[0].left, std::chrono::minutes(50));
+      expect_serves(net, *keeper);
+      net.in_client([] {
+        shell("ip addr replace 10.1.0.99/24 dev $(ip -o -4 addr show to 10.1.0.2 | awk '{print $2}')");
+      });
+      net.in_client([&] {
+        EXPECT_FALSE(connect_to("10.1.0.1", 9, "10.1.0.99", 1) || errno == ECONNREFUSED)
+            << "its drop rule is in force";
+        EXPECT_TRUE(!connect_to("10.1.0.1", 9, "10.1.0.2", 1) && errno == ECONNREFUSED)
+            << "and no more than that";
+      });
+    }
+    EXPECT_TRUE(cleanup({.pin_root = kPinRoot}));
+  });
+}
+
+TEST(BuiltinProtect, ResolversGatewaysAndTheApiServerAreNotIntercepted) {
+  in_sandbox([] {
+    Topology net;
+    shell(
+        "file=$(mktemp); echo 'nameserver 10.2.0.53' >$file; "
+        "mount --bind $file $(readlink -f /etc/resolv.conf); rm $file");
+    net.in_origin([] {
+      shell(
+          "DEV=$(ip -o -4 addr show to 10.2.0.2 | awk '{print $2}'); "
+          "for host in 53 1 60; do ip addr add 10.2.1.$host/32 dev $DEV; done; "
+          "ip addr add 10.2.0.53/24 dev $DEV; ip addr add 10.2.0.254/24 dev $DEV");
+    });
+    shell("ip route add default via 10.2.0.254; ip route add 10.2.1.0/24 via 10.2.0.2");
+    ::setenv("KUBERNETES_SERVICE_HOST", "10.2.1.60", 1);
+    ::setenv("KUBERNETES_SERVICE_PORT", "6443", 1);
+    auto keeper = open_keeper();
+    Plan plan = plan_with({"web"});
+    plan.intercepts = {entry(WayIn::forward, {"0.0.0.0/0"}, {{1, 65535}}, 0),
+                       entry(WayIn::output, {"0.0.0.0/0"}, {{1, 65535}}, 0)};
+    put_in_force(*keeper, plan);
+    struct Case {
+      const char* address;
+      std::uint16_t port;
+      bool caught;
+      const char* what;
+    };
+    for (const auto& [address, port, caught, what] :
+         {Case{"10.2.0.53", 53, false, "the resolver"},
+          Case{"10.2.0.53", 853, false, "the resolver, over TLS"},
+          Case{"10.2.0.53", 80, true, "another port of the resolver"},
+          Case{"10.2.0.254", 80, false, "the default gateway"},
+          Case{"10.2.1.60", 6443, false, "the API server"},
+          Case{"10.2.1.60", 80, true, "another port of the API server"},
+          Case{"10.2.0.2", 80, true, "an origin like any other"}}) {
+      Fd straight = net.listen_at_origin(address, port);
+      for (const bool forwarded : {true, false}) {
+        Fd client = forwarded ? net.connect_from_client(address, port) : connect_to(address, port);
+        ASSERT_TRUE(client) << what;
+        const WayIn way = forwarded ? WayIn::forward : WayIn::output;
+        Fd accepted = caught ? accept_any(*keeper, 0, way) : accept_from(straight.get());
+        EXPECT_TRUE(accepted) << what << (forwarded ? ", forwarded" : ", from the node");
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace sluice::kernel
