@@ -11,9 +11,12 @@ namespace sluice::policy {
 namespace {
 
 constexpr HashKey kIdKey{0x736c756963652d62, 0x616e2d72756c6573};
+constexpr HashKey kUpstreamKey{0x736c756963652d75, 0x70737472656d6964};
 
 std::uint64_t rule_id(const BanRule& rule) {
-  return siphash(kIdKey, rule.limit + "\n" + std::to_string(rule.count) + "\n" +
+  const std::string cause =
+      rule.event ? std::to_string(static_cast<int>(*rule.event)) + " " + rule.route : rule.limit;
+  return siphash(kIdKey, cause + "\n" + std::to_string(rule.count) + "\n" +
                              std::to_string(rule.within.count()) + "\n" +
                              std::to_string(static_cast<int>(rule.mode)));
 }
@@ -57,6 +60,10 @@ ProtectedSources::ProtectedSources(const Config& config) {
       prefixes_.push_back({address, static_cast<std::uint8_t>(address.bits())});
     }
   }
+  if (config.redis) {
+    const IpAddress& address = config.redis->address.address;
+    prefixes_.push_back({address, static_cast<std::uint8_t>(address.bits())});
+  }
 }
 
 bool ProtectedSources::overlaps(const Prefix& source) const {
@@ -66,13 +73,46 @@ bool ProtectedSources::overlaps(const Prefix& source) const {
 }
 
 BanRules::BanRules(const Config& config) : by_limit_(config.limits.size()), protected_(config) {
+  const auto period = static_cast<std::uint64_t>(config.bans.rate_period.count());
+  const std::uint64_t count = std::max<std::uint64_t>(config.bans.rate_count, 1);
+  ban_interval_ = (period + count - 1) / count;
+  ban_tolerance_ = ban_interval_ * count;
+  for (std::uint32_t i = 0; i < config.upstreams.size(); ++i) {
+    const auto named = [&](const BanRule& rule) {
+      return rule.action == BanAction::route && rule.upstream == config.upstreams[i].name;
+    };
+    if (std::ranges::any_of(config.bans.rules, named)) {
+      upstreams_.emplace_back(upstream_id(config.upstreams[i].name), i);
+    }
+  }
   for (std::uint32_t i = 0; i < config.bans.rules.size(); ++i) {
     const BanRule& rule = config.bans.rules[i];
+    Rule made{.index = i, .id = rule_id(rule), .upstream = upstream_id(rule.upstream), .rule = rule};
+    if (rule.event) {
+      const auto route = std::ranges::find(config.routes, rule.route, &Route::name);
+      if (route != config.routes.end()) {
+        made.route = static_cast<std::uint32_t>(route - config.routes.begin());
+      }
+      made.ipv6_prefix = rule.ipv6_prefix.value_or(64);
+      by_event_[static_cast<std::size_t>(*rule.event)].push_back(std::move(made));
+      continue;
+    }
     const auto limit = std::ranges::find(config.limits, rule.limit, &Limit::name);
     if (limit == config.limits.end()) continue;
-    by_limit_[static_cast<std::size_t>(limit - config.limits.begin())].push_back(
-        {i, rule_id(rule), limit->ipv6_prefix, rule});
+    made.ipv6_prefix = rule.ipv6_prefix.value_or(limit->ipv6_prefix);
+    by_limit_[static_cast<std::size_t>(limit - config.limits.begin())].push_back(std::move(made));
   }
+}
+
+std::optional<std::uint32_t> BanRules::find_upstream(std::uint64_t id) const {
+  const auto found =
+      std::ranges::find(upstreams_, id, &std::pair<std::uint64_t, std::uint32_t>::first);
+  if (found == upstreams_.end()) return std::nullopt;
+  return found->second;
+}
+
+std::uint64_t upstream_id(std::string_view name) {
+  return siphash(kUpstreamKey, name);
 }
 
 std::span<const BanRules::Rule> BanRules::of_limit(std::uint32_t limit) const {
@@ -89,21 +129,36 @@ BanTracker::BanTracker(HashKey hash_key, std::size_t sources) : hash_key_(hash_k
 
 std::optional<BanDecision> BanTracker::strike(const BanRules& rules, std::uint32_t limit,
                                               const IpAddress& source, std::uint64_t now_ns) {
-  const auto of_limit = rules.of_limit(limit);
-  if (of_limit.empty()) return std::nullopt;
-  const Prefix prefix = source_prefix(source, of_limit.front().ipv6_prefix);
-  if (rules.protected_sources().overlaps(prefix)) return std::nullopt;
-
   std::optional<BanDecision> decision;
-  const std::lock_guard lock(mutex_);
-  for (const BanRules::Rule& rule : of_limit) {
-    Record& record = find(record_key(hash_key_, rule.id, prefix), now_ns);
-    const auto duration = strike_one(rule.rule, record, now_ns);
-    if (!duration) continue;
-    const BanDecision found{prefix, *duration, rule.index, rule.rule.mode};
-    if (!decision || better(found, *decision)) decision = found;
+  for (const BanRules::Rule& rule : rules.of_limit(limit))
+    strike_rule(rules, rule, source, now_ns, decision);
+  return decision;
+}
+
+std::optional<BanDecision> BanTracker::strike(const BanRules& rules, BanEvent event,
+                                              std::optional<std::uint32_t> route,
+                                              const IpAddress& source, std::uint64_t now_ns) {
+  std::optional<BanDecision> decision;
+  for (const BanRules::Rule& rule : rules.of_event(event)) {
+    if (rule.rule.route.empty() || (rule.route && rule.route == route)) {
+      strike_rule(rules, rule, source, now_ns, decision);
+    }
   }
   return decision;
+}
+
+void BanTracker::strike_rule(const BanRules& rules, const BanRules::Rule& rule,
+                             const IpAddress& source, std::uint64_t now_ns,
+                             std::optional<BanDecision>& decision) {
+  const Prefix prefix = source_prefix(source, rule.ipv6_prefix);
+  if (rules.protected_sources().overlaps(prefix)) return;
+  const std::lock_guard lock(mutex_);
+  Record& record = find(record_key(hash_key_, rule.id, prefix), now_ns);
+  const auto duration = strike_one(rules, rule.rule, record, now_ns);
+  if (!duration) return;
+  const BanDecision found{prefix,         *duration,        rule.index,
+                          rule.rule.mode, rule.rule.action, rule.upstream};
+  if (!decision || better(found, *decision)) decision = found;
 }
 
 // The key's record, or the least useful one of its set, made new.
@@ -120,10 +175,22 @@ BanTracker::Record& BanTracker::find(std::uint64_t key, std::uint64_t now_ns) {
   return *victim;
 }
 
-std::optional<Duration> BanTracker::strike_one(const BanRule& rule, Record& record,
-                                               std::uint64_t now_ns) {
+// Refused bans take nothing: the source strikes again, and is banned when there is room.
+bool BanTracker::may_ban(const BanRules& rules, const BanRule& rule, std::uint64_t now_ns) {
+  if (rule.mode == BanMode::audit) return true;
+  const std::uint64_t next = std::max(bans_tat_, now_ns) + rules.ban_interval();
+  if (next - now_ns > rules.ban_tolerance()) {
+    refused_.fetch_add(1, std::memory_order_relaxed);
+    return false;
+  }
+  bans_tat_ = next;
+  return true;
+}
+
+std::optional<Duration> BanTracker::strike_one(const BanRules& rules, const BanRule& rule,
+                                               Record& record, std::uint64_t now_ns) {
   if (now_ns < record.banned_until) return std::nullopt;
-  if (!count_strike(rule, record, now_ns)) return std::nullopt;
+  if (!count_strike(rule, record, now_ns) || !may_ban(rules, rule, now_ns)) return std::nullopt;
   const auto memory = static_cast<std::uint64_t>(rule.up_to.count());
   if (record.bans > 0 && now_ns - record.banned_until > memory) record.bans = 0;
   const Duration duration = grown(rule, record.bans);

@@ -11,7 +11,9 @@ bool Config::needs_kernel() const {
     return upstream.source_address == SourceAddress::client;
   });
   const bool bans_in_kernel = std::ranges::any_of(
-      bans.rules, [](const BanRule& rule) { return rule.mode == BanMode::enforce; });
+      bans.rules, [](const BanRule& rule) {
+        return rule.mode == BanMode::enforce && rule.action == BanAction::drop;
+      });
   return intercepts || client_source || bans_in_kernel || guard.has_value();
 }
 

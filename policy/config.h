@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "policy/config/cluster.h"
 #include "policy/config/guard.h"
 #include "policy/config/intercept.h"
 #include "policy/config/limits.h"
@@ -30,6 +31,7 @@ struct Config {
   std::vector<Upstream> upstreams;
   std::vector<Route> routes;
   DefaultRoute default_route;
+  std::optional<RedisConfig> redis;  // cluster.redis
   std::vector<Limit> limits;
   BansConfig bans;
   std::optional<GuardConfig> guard;

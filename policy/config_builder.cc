@@ -129,6 +129,7 @@ Config build_config(const Node& root, const Reporter& reporter) {
   default_route(root.find("default_route"), reporter, config.default_route);
   each(root, "limits",
        [&](const Node& node) { limit(node, reporter, config.limits.emplace_back()); });
+  if (const Node* node = root.find("cluster")) cluster(*node, reporter, config.redis);
   if (const Node* node = root.find("bans")) bans(*node, reporter, config.bans);
   if (const Node* node = root.find("guard")) guard(*node, reporter, config.guard.emplace());
   return config;

@@ -93,7 +93,20 @@ class Writer {
     all(value.detect, value.head, value.body_idle, value.idle, value.drain);
   }
   void add(const Listener& value) {
-    all(value.name, value.bind, value.protocol, value.max_connections, value.timeouts);
+    all(value.name, value.bind, value.protocol, value.max_connections, value.access,
+        value.timeouts);
+    unordered(value.limits);
+  }
+  void add(const AccessSource& value) { add(value.cidr); }
+  void add(const AccessRules& value) {
+    unordered(value.allow);
+    unordered(value.deny);
+  }
+  void add(const LimitUse& value) { all(value.name, value.cost); }
+  void add(const LimitKeyPart& value) { all(value.kind, value.name); }
+  void add(const RedisConfig& value) {
+    all(value.address, value.database, value.username, value.password, value.prefix, value.on_loss,
+        value.deadline);
   }
   void add(const Endpoint& value) { all(value.address, value.weight); }
   void add(const HealthCheck& value) {
@@ -116,7 +129,7 @@ class Writer {
   void add(const ValueMatch& value) { all(value.name, value.kind, value.value); }
   void add(const Route& value) {
     all(value.name, value.listener, value.host, value.path.kind, value.path.value, value.timeout,
-        value.limits);
+        value.access, value.limits);
     unordered(value.upstreams);
     unordered(value.methods);
     unordered(value.headers);
@@ -130,12 +143,14 @@ class Writer {
   }
   void add(const DefaultRoute& value) { all(value.local, value.forward, value.output); }
   void add(const Limit& value) {
-    all(value.name, value.rate_count, value.rate_period, value.burst, value.ipv6_prefix);
+    all(value.name, value.unit, value.action, value.scope, value.rate_count, value.rate_period,
+        value.burst, value.max, value.max_delay, value.ipv4_prefix, value.ipv6_prefix,
+        value.max_keys);
     unordered(value.key);
   }
   void add(const BanRule& value) {
-    all(value.limit, value.count, value.within, value.duration, value.grow, value.up_to,
-        value.mode);
+    all(value.limit, value.event, value.route, value.count, value.within, value.duration,
+        value.grow, value.up_to, value.ipv6_prefix, value.action, value.upstream, value.mode);
   }
   void add(const GuardMatch& value) {
     unordered(value.from);
@@ -164,7 +179,8 @@ class Writer {
     const Marks& marks = value.intercept.marks;
     all(value.state_dir, value.workers, value.metrics, value.access_log.format,
         value.access_log.path, marks.mark, marks.mask, marks.table, marks.priority,
-        value.default_route, value.bans.max, value.guard);
+        value.default_route, value.bans.max, value.bans.rate_count, value.bans.rate_period,
+        value.redis, value.guard);
     unordered(value.protect.from);
     unordered(value.protect.host_ports);
     unordered(value.intercept.local);

@@ -1,5 +1,6 @@
 #include "policy/schema.h"
 
+#include "policy/schema/cluster.h"
 #include "policy/schema/guard.h"
 #include "policy/schema/intercept.h"
 #include "policy/schema/limits.h"
@@ -67,6 +68,10 @@ constexpr Field kPolicy[] = {
      .example = "{ local: 503 }",
      .children = kDefaultRoute,
      .doc = "For what no route claims, by the way it came."},
+    {.name = "cluster",
+     .example = "{ redis: { url: \"redis://192.0.2.6:6379\" } }",
+     .children = kCluster,
+     .doc = "What several gateways share; left out: nothing."},
     {.name = "limits",
      .shape = map,
      .example = "{ per-client: { rate: 100/s } }",

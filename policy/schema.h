@@ -80,11 +80,16 @@ inline constexpr std::array<std::string_view, 3> kLbPolicyWords{"round_robin", "
                                                                 "random"};
 inline constexpr std::array<std::string_view, 5> kRetryOnWords{"connect_failure", "reset", "502",
                                                                "503", "504"};  // bits 0 to 4
-inline constexpr std::array<std::string_view, 2> kLimitKeyWords{"client_ip", "route"};
-inline constexpr std::array<std::string_view, 1> kLimitUnitWords{"requests"};
-inline constexpr std::array<std::string_view, 1> kLimitActionWords{"reject"};
-inline constexpr std::array<std::string_view, 1> kLimitScopeWords{"per_node"};
-inline constexpr std::array<std::string_view, 1> kBanActionWords{"drop"};
+inline constexpr std::array<std::string_view, 5> kLimitKeyWords{"client_ip", "route", "method",
+                                                                "host", "destination"};
+inline constexpr std::array<std::string_view, 3> kLimitUnitWords{"requests", "connections",
+                                                                 "concurrency"};
+inline constexpr std::array<std::string_view, 3> kLimitActionWords{"reject", "delay", "count"};
+inline constexpr std::array<std::string_view, 2> kLimitScopeWords{"per_node", "cluster"};
+inline constexpr std::array<std::string_view, 3> kOnLossWords{"share", "deny", "per_node"};
+inline constexpr std::array<std::string_view, 2> kBanActionWords{"drop", "route"};
+inline constexpr std::array<std::string_view, 4> kBanEventWords{
+    "access_denied", "http2_abuse", "malformed_request", "auth_failure"};
 inline constexpr std::array<std::string_view, 2> kBanModeWords{"enforce", "audit"};
 inline constexpr std::array<std::string_view, 3> kGuardActionWords{"drop", "count",
                                                                   "limit"};

@@ -42,6 +42,7 @@ Snapshot::Snapshot(Config config)
   tables_.reserve(config_.listeners.size());
   for (const Listener& listener : config_.listeners) {
     tables_.emplace_back(config_.routes, listener.name);
+    listeners_.push_back(resolve(listener));
   }
   routes_.reserve(config_.routes.size());
   for (const Route& route : config_.routes)
@@ -59,8 +60,18 @@ CompiledRoute Snapshot::resolve(const Route& route) const {
     compiled.targets.push_back({*index, upstream.weight});
     compiled.weights.push_back(upstream.weight);
   }
-  for (const std::string& limit : route.limits) {
-    if (const auto index = find_limit(limit)) compiled.limits.push_back(*index);
+  compiled.access = Access(route.access);
+  for (const LimitUse& limit : route.limits) {
+    if (const auto index = find_limit(limit.name)) compiled.limits.push_back({*index, limit.cost});
+  }
+  return compiled;
+}
+
+CompiledListener Snapshot::resolve(const Listener& listener) const {
+  CompiledListener compiled;
+  compiled.access = Access(listener.access);
+  for (const std::string& limit : listener.limits) {
+    if (const auto index = find_limit(limit)) compiled.limits.push_back({*index, 1});
   }
   return compiled;
 }

@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "policy/access.h"
 #include "policy/bans.h"
 #include "policy/config.h"
 #include "policy/routing.h"
@@ -26,13 +27,27 @@ struct RouteTarget {
   std::uint32_t weight = 1;
 };
 
+// At most so many limits on a route or a listener.
+inline constexpr std::size_t kMaxRouteLimits = 16;
+
+struct UsedLimit {
+  std::uint32_t index = 0;  // in Config::limits and LimitStore::resolve()'s result
+  std::uint32_t cost = 1;
+};
+
 // A route with its names resolved. The route itself is config().routes[same index].
 struct CompiledRoute {
   std::uint64_t id = 0;  // of the route's name: the same over reloads, for limits keyed by route
   std::vector<RouteTarget> targets;    // at least one
   std::vector<std::uint32_t> weights;  // of `targets`, as pick_weighted() wants them
-  std::vector<std::uint32_t>
-      limits;  // indices in Config::limits and LimitStore::resolve()'s result
+  Access access;
+  std::vector<UsedLimit> limits;
+};
+
+// The same for a listener: what is asked as a connection is accepted.
+struct CompiledListener {
+  Access access;
+  std::vector<UsedLimit> limits;
 };
 
 struct RespondStatus {
@@ -63,6 +78,8 @@ class Snapshot {
   const RouteTable& routes(std::uint32_t listener) const { return tables_[listener]; }
   // Indexed as Config::routes, which is what RouteTable::match() returns.
   const CompiledRoute& route(std::uint32_t index) const { return routes_[index]; }
+  // Indexed as Config::listeners.
+  const CompiledListener& listener(std::uint32_t index) const { return listeners_[index]; }
   // `bind` takes default_route.local.
   const Fallback& fallback(Way way) const { return fallbacks_[static_cast<std::size_t>(way)]; }
 
@@ -79,6 +96,7 @@ class Snapshot {
       std::unordered_map<std::string_view, std::uint32_t>;  // views into config_, which never moves
 
   CompiledRoute resolve(const Route& route) const;
+  CompiledListener resolve(const Listener& listener) const;
   Fallback resolve(const DefaultAction& action) const;
 
   Config config_;
@@ -88,6 +106,7 @@ class Snapshot {
   Index limit_index_;
   std::vector<RouteTable> tables_;
   std::vector<CompiledRoute> routes_;
+  std::vector<CompiledListener> listeners_;
   std::array<Fallback, kWays> fallbacks_;
   BanRules ban_rules_;
 };

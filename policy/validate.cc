@@ -6,7 +6,6 @@
 
 #include "policy/nearest_name.h"
 #include "policy/schema.h"
-#include "policy/units.h"
 
 namespace sluice::policy {
 
@@ -75,38 +74,13 @@ void check_upstreams(const Config& config, Reporter& reporter) {
   }
 }
 
-void check_limits(const Config& config, Reporter& reporter) {
-  constexpr Duration kLongest = 24h * 366;
-  for (const Limit& limit : config.limits) {
-    if (limit.rate_count == 0) continue;  // reported by the schema
-    if (limit.key.empty()) {
-      reporter.error(limit.where, "limit `" + limit.name + "` has an empty key",
-                     "known: client_ip, route");
-    }
-    const double fill = static_cast<double>(limit.rate_period.count()) *
-                        (static_cast<double>(limit.burst) / static_cast<double>(limit.rate_count));
-    if (fill > static_cast<double>(kLongest.count())) {
-      reporter.error(limit.where,
-                     "limit `" + limit.name + "`: a burst of " + std::to_string(limit.burst) +
-                         " takes more than a year to come back at this rate",
-                     "lower the burst or raise the rate");
-    }
-  }
-  for (const BanRule& rule : config.bans.rules) {
-    if (rule.up_to < rule.duration) {
-      reporter.error(rule.where,
-                     "`up_to` (" + format_duration(rule.up_to) + ") is shorter than `for` (" +
-                         format_duration(rule.duration) + ")",
-                     "`up_to` is the longest ban");
-    }
-  }
-}
-
 void cross_check(const Config& config, Reporter& reporter) {
   check_listeners_named(config, reporter);
   check_routes(config, reporter);
   check_upstreams(config, reporter);
   check_limits(config, reporter);
+  check_bans(config, reporter);
+  check_access(config, reporter);
   check_interception(config, reporter);
   check_guard(config, reporter);
 }

@@ -16,6 +16,8 @@ void check_listeners_named(const Config& config, Reporter& reporter);
 void check_routes(const Config& config, Reporter& reporter);
 void check_upstreams(const Config& config, Reporter& reporter);
 void check_limits(const Config& config, Reporter& reporter);
+void check_bans(const Config& config, Reporter& reporter);
+void check_access(const Config& config, Reporter& reporter);
 void check_interception(const Config& config, Reporter& reporter);
 void check_guard(const Config& config, Reporter& reporter);
 

@@ -11,6 +11,8 @@ void listener(const Node& node, const Reporter& reporter, Listener& out) {
   optional(node, "bind", out.bind);
   optional_word(node, "protocol", kListenerProtocolWords, out.protocol);
   optional(node, "max_connections", out.max_connections);
+  if (const Node* child = node.find("access")) access(*child, reporter, out.access);
+  optional(node, "limits", out.limits);
   if (const Node* timeouts = node.find("timeouts")) {
     optional(*timeouts, "detect", out.timeouts.detect);
     optional(*timeouts, "head", out.timeouts.head);

@@ -70,7 +70,13 @@ void route(const Node& node, const Reporter& reporter, Route& out) {
     optional(element, "name", upstream.name);
     optional(element, "weight", upstream.weight);
   });
-  optional(node, "limits", out.limits);
+  if (const Node* child = node.find("access")) access(*child, reporter, out.access);
+  each(node, "limits", [&](const Node& element) {
+    LimitUse& use = out.limits.emplace_back();
+    if (element.kind == Node::Kind::scalar) return read(element, use.name);
+    optional(element, "name", use.name);
+    optional(element, "cost", use.cost);
+  });
   optional(node, "timeout", out.timeout);
 }
 

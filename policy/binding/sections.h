@@ -18,6 +18,8 @@ void value_matches(const Node& node, std::string_view key, bool are_headers,
                    std::vector<ValueMatch>& out);
 void route(const Node& node, const Reporter& reporter, Route& out);
 void default_route(const Node* node, const Reporter& reporter, DefaultRoute& out);
+void access(const Node& node, const Reporter& reporter, AccessRules& out);
+void cluster(const Node& node, const Reporter& reporter, std::optional<RedisConfig>& out);
 void limit(const Node& node, const Reporter& reporter, Limit& out);
 void bans(const Node& node, const Reporter& reporter, BansConfig& out);
 void guard(const Node& node, const Reporter& reporter, GuardConfig& out);

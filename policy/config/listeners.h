@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "policy/address.h"
+#include "policy/config/access.h"
 #include "policy/config/common.h"
 #include "policy/diagnostic.h"
 
@@ -28,6 +29,8 @@ struct Listener {
   std::optional<SocketAddress> bind;  // none: steered traffic only
   ListenerProtocol protocol = ListenerProtocol::http;
   std::uint32_t max_connections = 20000;
+  AccessRules access;
+  std::vector<std::string> limits;  // of units connections and concurrency
   ListenerTimeouts timeouts;
   Location where;
 };

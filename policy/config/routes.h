@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "policy/address.h"
+#include "policy/config/access.h"
 #include "policy/config/common.h"
+#include "policy/config/limits.h"
 #include "policy/config/matches.h"
 #include "policy/diagnostic.h"
 
@@ -37,7 +39,8 @@ struct Route {
   std::vector<Prefix> to;            // original destination
   std::vector<PortRange> to_ports;
   std::vector<WeightedUpstream> upstreams;
-  std::vector<std::string> limits;
+  AccessRules access;
+  std::vector<LimitUse> limits;
   Duration timeout = 0s;  // whole request; 0: none
   Location where;
 };

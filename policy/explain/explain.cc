@@ -107,6 +107,16 @@ Explanation explain(const Snapshot& snapshot, const RequestDescription& request,
   view.fields = &fields;
   view.identity = &identity;
 
+  const auto add_access = [&](const std::string& owner, const Access& access,
+                              const Location& where, bool closes) {
+    if (access.empty()) return true;
+    explanation.steps.push_back(explaining::access(owner, access, where, view, closes));
+    return !explanation.steps.back().final;
+  };
+  if (!add_access("listener `" + served.name + "`", snapshot.listener(*listener).access,
+                  served.where, true)) {
+    return ended(std::move(explanation), false);
+  }
   explaining::RouteStep found = explaining::route(snapshot, *listener, view);
   explanation.steps.push_back(std::move(found.step));
   if (!found.route) {
@@ -115,7 +125,11 @@ Explanation explain(const Snapshot& snapshot, const RequestDescription& request,
     return ended(std::move(explanation), passes);
   }
   const Route& route = snapshot.config().routes[*found.route];
-  explanation.steps.push_back(explaining::limits(snapshot, route));
+  if (!add_access("route `" + route.name + "`", snapshot.route(*found.route).access, route.where,
+                  false)) {
+    return ended(std::move(explanation), false);
+  }
+  explanation.steps.push_back(explaining::limits(snapshot, route, served));
   explanation.steps.push_back(explaining::upstream(snapshot, route));
   return ended(std::move(explanation), true);
 }

@@ -96,13 +96,38 @@ std::string why_less(const Route& route, const Route& winner) {
   return "it comes later in the file";
 }
 
-std::string describe(const Limit& limit) {
+std::string shown(const LimitKeyPart& part) {
+  if (part.kind == LimitKey::header) return "header " + part.name;
+  return std::string(kLimitKeyWords[static_cast<std::size_t>(part.kind)]);
+}
+
+std::string beyond(const Limit& limit) {
+  switch (limit.action) {
+    case LimitAction::reject:
+      return limit.unit == LimitUnit::connections ? "closed" : "429";
+    case LimitAction::delay:
+      return "delayed up to " + format_duration(limit.max_delay) + ", then 429";
+    case LimitAction::count:
+      return "only counted";
+  }
+  return "";
+}
+
+std::string describe(const Limit& limit, std::uint32_t cost) {
   std::string keys;
-  for (const LimitKey key : limit.key)
-    keys += (keys.empty() ? "" : ", ") + std::string(kLimitKeyWords[static_cast<std::size_t>(key)]);
-  return "limit `" + limit.name + "`: " + std::to_string(limit.rate_count) + " in " +
-         format_duration(limit.rate_period) + ", burst " + std::to_string(limit.burst) + ", by " +
-         keys;
+  for (const LimitKeyPart& part : limit.key)
+    keys += (keys.empty() ? "" : ", ") + shown(part);
+  std::string text = "limit `" + limit.name + "`: ";
+  if (limit.unit == LimitUnit::concurrency) {
+    text += std::to_string(limit.max) + " at a time";
+  } else {
+    text += std::to_string(limit.rate_count) + " in " + format_duration(limit.rate_period) +
+            ", burst " + std::to_string(limit.burst);
+  }
+  text += ", by " + keys;
+  if (limit.scope == LimitScope::cluster) text += ", over the cluster";
+  if (cost != 1) text += ", at a cost of " + std::to_string(cost);
+  return text + "; beyond: " + beyond(limit);
 }
 
 std::string upstream_names(const Route& route) {
@@ -162,16 +187,39 @@ Step fallback(const Snapshot& snapshot, Way way) {
   return step;
 }
 
-Step limits(const Snapshot& snapshot, const Route& route) {
+Step access(const std::string& owner, const Access& access, const Location& where,
+            const RequestView& request, bool closes) {
+  const AccessVerdict verdict = access.check(request);
+  const std::string client = request.client.to_string();
+  Step step{"access", "", verdict.source ? verdict.source->where : where, {}, !verdict.allowed};
+  if (verdict.allowed) {
+    step.verdict = owner + " lets " + client + " in";
+    step.reasons.push_back({verdict.source ? "allow names " + to_string(*verdict.source)
+                                           : "deny does not name it, and there is no allow",
+                            step.where});
+    return step;
+  }
+  step.verdict = owner + " refuses " + client + (closes ? ": closed" : " with 403");
+  step.reasons.push_back(
+      {verdict.source ? "deny names " + to_string(*verdict.source) : "allow does not name it",
+       step.where});
+  return step;
+}
+
+Step limits(const Snapshot& snapshot, const Route& route, const Listener& listener) {
   const Config& config = snapshot.config();
   Step step{"limits", "no limit applies", {}, {}, false};
-  for (const std::string& name : route.limits) {
+  const auto add = [&](const std::string& name, std::uint32_t cost, const Location& where) {
     const auto index = snapshot.find_limit(name);
-    if (!index) continue;
+    if (!index) return;
     const Limit& limit = config.limits[*index];
-    step.reasons.push_back({describe(limit), limit.where});
-    step.where = route.where;
-  }
+    step.reasons.push_back({describe(limit, cost), limit.where});
+    step.where = where;
+  };
+  for (const std::string& name : listener.limits)
+    add(name, 1, listener.where);
+  for (const LimitUse& use : route.limits)
+    add(use.name, use.cost, route.where);
   if (!step.reasons.empty()) {
     step.verdict = step.reasons.size() == 1 ? "one limit applies"
                                             : std::to_string(step.reasons.size()) + " limits apply";

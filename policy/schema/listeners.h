@@ -1,6 +1,7 @@
 // The fields of `listeners`.
 #pragma once
 
+#include "policy/schema/access.h"
 #include "policy/schema/common.h"
 
 namespace sluice::policy::fields {
@@ -60,6 +61,16 @@ inline constexpr Field kListener[] = {
      .min = 1,
      .max = 1'000'000,
      .doc = "Open connections of this listener, over all workers."},
+    {.name = "access",
+     .example = "{ allow: [10.0.0.0/8] }",
+     .children = kAccess,
+     .doc = "Who may connect; others are closed at once, before TLS."},
+    {.name = "limits",
+     .type = name,
+     .shape = list,
+     .example = "[new-connections]",
+     .refers = "limits",
+     .doc = "Limits of unit connections or concurrency, checked as a connection is accepted."},
     {.name = "timeouts",
      .example = "{ idle: 90s }",
      .children = kListenerTimeouts,

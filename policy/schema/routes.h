@@ -1,6 +1,7 @@
 // The fields of `routes and default_route`.
 #pragma once
 
+#include "policy/schema/access.h"
 #include "policy/schema/common.h"
 
 namespace sluice::policy::fields {
@@ -57,6 +58,21 @@ inline constexpr Field kRouteUpstream[] = {
      .min = 0,
      .max = 1'000'000,
      .doc = "Its share of the route's requests."},
+};
+inline constexpr Field kRouteLimit[] = {
+    {.name = "name",
+     .type = name,
+     .example = "per-client",
+     .refers = "limits",
+     .required = true,
+     .doc = "A limit."},
+    {.name = "cost",
+     .type = integer,
+     .fallback = "1",
+     .example = "5",
+     .min = 1,
+     .max = 1'000'000,
+     .doc = "What one request takes of it."},
 };
 inline constexpr Field kRoute[] = {
     {.name = "name",
@@ -116,12 +132,16 @@ inline constexpr Field kRoute[] = {
      .children = kRouteUpstream,
      .shorthand = "name",
      .doc = "Where matching requests go, by weight."},
+    {.name = "access",
+     .example = "{ deny: [198.51.100.0/24] }",
+     .children = kAccess,
+     .doc = "Who may use the route; others get 403."},
     {.name = "limits",
-     .type = name,
      .shape = list,
      .example = "[per-client]",
-     .refers = "limits",
-     .doc = "Every one of these must allow a request."},
+     .children = kRouteLimit,
+     .shorthand = "name",
+     .doc = "Every one of these must allow a request; one that is refused uses up none of them."},
     {.name = "timeout",
      .type = duration,
      .fallback = "0s",

@@ -16,7 +16,9 @@ constexpr const char* kBase =
     "version: 1\n"
     "listeners: { web: {} }\n"
     "upstreams: { api: { endpoints: [\"192.0.2.77:80\"] } }\n"
-    "limits: { per-client: { rate: 7/s } }\n";
+    "limits: { per-client: { rate: 7/s, burst: 50 }, new-connections: { unit: connections, "
+    "rate: 7/s } }\n"
+    "cluster: { redis: { url: \"redis://192.0.2.66:6379\" } }\n";
 
 // Where the fields of an object stand, and what must stand beside them.
 struct Context {
@@ -49,6 +51,9 @@ const std::map<std::string, Context>& contexts() {
       {".intercept.output.except",
        {"intercept: { output: [{ ports: [80], except: { ", {}, " } }] }"}},
       {".listeners", {"listeners: { new: { ", {}, " } }"}},
+      {".listeners.access", {"listeners: { new: { access: { ", {}, " } } }"}},
+      {".listeners.access.allow", {"listeners: { new: { access: { allow: [{ ", {}, " }] } } }"}},
+      {".listeners.access.deny", {"listeners: { new: { access: { deny: [{ ", {}, " }] } } }"}},
       {".listeners.timeouts", {"listeners: { new: { timeouts: { ", {}, " } } }"}},
       {".upstreams", {"upstreams: { new: { ", endpoints, " } }"}},
       {".upstreams.endpoints",
@@ -62,9 +67,18 @@ const std::map<std::string, Context>& contexts() {
       {".routes.path", {"routes: [{ upstream: api, path: { ", {}, " } }]"}},
       {".routes.headers", {"routes: [{ upstream: api, headers: [{ ", {{"name", "x-a"}}, " }] }]"}},
       {".routes.query", {"routes: [{ upstream: api, query: [{ ", {{"name", "a"}}, " }] }]"}},
+      {".routes.access", {"routes: [{ upstream: api, access: { ", {}, " } }]"}},
+      {".routes.access.allow", {"routes: [{ upstream: api, access: { allow: [{ ", {}, " }] } }]"}},
+      {".routes.access.deny", {"routes: [{ upstream: api, access: { deny: [{ ", {}, " }] } }]"}},
+      {".routes.limits",
+       {"routes: [{ upstream: api, limits: [{ ", {{"name", "per-client"}}, " }] }]"}},
       {".routes.upstreams", {"routes: [{ upstreams: [{ ", {{"name", "api"}}, " }] }]"}},
       {".default_route", {"default_route: { ", {}, " }"}},
+      {".cluster", {"cluster: { ", {}, " }"}},
+      {".cluster.redis",
+       {"cluster: { redis: { ", {{"url", "\"redis://192.0.2.6:6379\""}}, " } }"}},
       {".limits", {"limits: { new: { ", {{"rate", "9/s"}}, " } }"}},
+      {".limits.key", {"limits: { new: { rate: 9/s, key: [{ ", {}, " }] } }"}},
       {".bans", {"bans: { ", {}, " }"}},
       {".bans.rules", {"bans: { rules: [{ ", {{"when", "{ limit: per-client }"}}, " }] }"}},
       {".bans.rules.when", {"bans: { rules: [{ when: { ", {{"limit", "per-client"}}, " } }] }"}},
@@ -82,9 +96,20 @@ const std::map<std::string, std::map<std::string, std::string>>& own_neighbours(
   static const std::map<std::string, std::map<std::string, std::string>> all{
       {".intercept.marks.mark", {{"mask", "0xc00000"}}},
       {".routes.upstream", {}},
+      {".routes.access", {"routes: [{ upstream: api, access: { ", {}, " } }]"}},
+      {".routes.access.allow", {"routes: [{ upstream: api, access: { allow: [{ ", {}, " }] } }]"}},
+      {".routes.access.deny", {"routes: [{ upstream: api, access: { deny: [{ ", {}, " }] } }]"}},
+      {".routes.limits",
+       {"routes: [{ upstream: api, limits: [{ ", {{"name", "per-client"}}, " }] }]"}},
       {".routes.upstreams", {}},
       {".guard.rules.rate", {{"to_ports", "[9]"}, {"action", "limit"}}},
       {".guard.rules.burst", {{"to_ports", "[9]"}, {"action", "limit"}, {"rate", "9/s"}}},
+      {".limits.max", {{"unit", "concurrency"}}},
+      {".limits.max_delay", {{"rate", "9/s"}, {"action", "delay"}}},
+      {".bans.rules.when.event", {}},
+      {".bans.rules.when.route", {{"event", "access_denied"}}},
+      {".bans.rules.action", {{"when", "{ limit: per-client }"}, {"upstream", "api"}}},
+      {".bans.rules.upstream", {{"when", "{ limit: per-client }"}, {"action", "route"}}},
       {".bans.rules.up_to", {{"when", "{ limit: per-client }"}, {"for", "1m"}}},
   };
   return all;
@@ -126,7 +151,9 @@ std::vector<Case> all_cases() {
 
 ParseResult parse_case(const Case& one, const std::string& text) {
   // Examples of whole maps bring the base's names themselves.
-  const std::string base = one.field->shape == Shape::map ? "version: 1\n" : kBase;
+  // So do those of the cluster, of which there is one.
+  std::string base = one.field->shape == Shape::map ? "version: 1\n" : kBase;
+  if (one.path.starts_with(".cluster")) base.erase(base.find("cluster:"));
   const PolicyFile files[] = {{"base.yaml", base}, {"case.yaml", text}};
   return parse(files);
 }

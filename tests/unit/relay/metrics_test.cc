@@ -53,7 +53,7 @@ TEST(MetricsTest, CountsOfAllWorkersAreAdded) {
     worker.client_bytes(slots->listeners[0], 10, 100);
     worker.parse_error(slots->listeners[0], 1);
     worker.upstream_connect_failed(slots->endpoints[0][1]);
-    worker.limit_verdict(slots->limits[0], false);
+    worker.limit_verdict(slots->limits[0], LimitOutcome::rejected);
   }
   metrics.worker(1).connection_closed(slots->listeners[0], kForward);
   metrics.worker(1).request_begun(slots->listeners[0]);

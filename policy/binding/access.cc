@@ -1,0 +1,26 @@
+// From the tree to `access`.
+#include "policy/binding/read.h"
+#include "policy/binding/sections.h"
+
+namespace sluice::policy::binding {
+
+namespace {
+
+void sources(const Node& node, std::string_view key, const Reporter& reporter,
+             std::vector<AccessSource>& out) {
+  each(node, key, [&](const Node& element) {
+    AccessSource& source = out.emplace_back();
+    source.where = reporter.locate(element.where());
+    const Node* cidr = element.kind == Node::Kind::scalar ? &element : element.find("cidr");
+    if (cidr) take(Prefix::parse(cidr->text), source.cidr.emplace());
+  });
+}
+
+}  // namespace
+
+void access(const Node& node, const Reporter& reporter, AccessRules& out) {
+  sources(node, "allow", reporter, out.allow);
+  sources(node, "deny", reporter, out.deny);
+}
+
+}  // namespace sluice::policy::binding

@@ -1,0 +1,100 @@
+// Rates that several gateways share. The truth is one GCRA per key in Redis; each gateway leases
+// requests ahead and hands them out by itself, so that no request waits for Redis.
+//
+// A lease is at most `chunk` requests: what the rate allows in 100 ms. What a gateway has used since
+// it last asked decides how much it asks for. A key's first requests are let in before anything is
+// leased, at most a chunk of them, and charged with the first lease.
+//
+// The error: with n gateways that reach Redis, all of them together let in at most
+// burst + rate * t + 2 * n * chunk in any time t (a chunk leased before, a chunk of first
+// requests); what a lease leaves unused after a second is lost, so that less is let in. While Redis
+// is away, each begins with what it has leased and an empty bucket of a share of the rate, so that
+// the sum holds; keys that are new then start with their share of the burst.
+//
+// Rates below 10/s are too small to share: Redis decides each request, within a deadline.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "policy/config.h"
+#include "policy/limits_rate.h"
+
+namespace sluice::policy {
+
+// What a gateway asks Redis for, of one key.
+struct LeaseRequest {
+  std::uint64_t key = 0;
+  std::uint32_t wanted = 0;
+  std::uint32_t charged = 0;    // let in already
+  bool empty_bucket = false;    // Redis was away, and the bucket there may say too much
+};
+
+struct ClusterVerdict {
+  LimitVerdict verdict;
+  bool ask = false;     // begin_lease() and granted() are wanted for the key
+  bool decide = false;  // Redis has to say; the verdict says nothing
+  std::uint64_t key = 0;
+};
+
+// The state of one limit on one gateway. Any thread; takes a short spin lock of two buckets. Memory
+// is fixed at construction, 64 bytes an entry.
+class ClusterTable {
+ public:
+  static constexpr std::uint64_t kLeaseTime = 1'000'000'000;    // then what is unused is lost
+  static constexpr std::uint64_t kAskInterval = 20'000'000;     // per key
+  static constexpr std::uint64_t kChunkTime = 100'000'000;
+
+  // `name`: of the limit, the same on every gateway.
+  ClusterTable(std::string name, const GcraParameters& parameters, OnLoss on_loss,
+               std::size_t entries);
+  ~ClusterTable();
+  ClusterTable(const ClusterTable&) = delete;
+  ClusterTable& operator=(const ClusterTable&) = delete;
+
+  // `decided_here`: Redis was asked and did not answer in time: as while it is away.
+  ClusterVerdict admit(const LimitKeys& keys, std::uint64_t now_ns, std::uint32_t cost,
+                       bool decided_here = false) noexcept;
+
+  // --- whoever speaks to Redis ---
+  LeaseRequest begin_lease(std::uint64_t key, std::uint64_t now_ns) noexcept;
+  // `next_ns`: how long until Redis has another one to give.
+  void granted(std::uint64_t key, std::uint32_t requests, std::uint64_t next_ns,
+               std::uint64_t now_ns) noexcept;
+  // No answer came: what was let in stays to be charged.
+  void failed(const LeaseRequest& request) noexcept;
+  // Redis cannot be asked. `gateways`: as many share the rate, this one included.
+  void lost(std::uint32_t gateways) noexcept;
+  void found() noexcept;
+
+  const std::string& name() const { return name_; }
+  const GcraParameters& parameters() const { return parameters_; }
+  std::uint32_t chunk() const { return chunk_; }  // 0: too small to share
+  OnLoss on_loss() const { return on_loss_; }
+  LimitTableStats stats(std::uint64_t now_ns) const noexcept;
+
+ private:
+  struct Entry;
+  struct Bucket;
+
+  Entry* find(Bucket& in, std::uint64_t tag) const noexcept;
+  Entry* place_for(Bucket& first, Bucket& second, std::uint64_t tag, std::uint64_t now_ns) noexcept;
+  ClusterVerdict admit_leased(Entry& entry, std::uint64_t now_ns, std::uint32_t cost) noexcept;
+  LimitVerdict admit_alone(Entry& entry, std::uint64_t now_ns, std::uint32_t cost) noexcept;
+  template <typename Use>
+  void with(std::uint64_t key, Use use) noexcept;
+
+  std::string name_;
+  GcraParameters parameters_;
+  OnLoss on_loss_;
+  std::uint32_t chunk_ = 0;
+  std::atomic<std::uint32_t> gateways_{1};
+  std::atomic<std::uint32_t> epoch_{1};  // odd: Redis is away; each change begins a new one
+  std::unique_ptr<Bucket[]> buckets_;
+  std::uint64_t mask_ = 0;
+  std::atomic<std::uint64_t> overflow_count_{0};
+};
+
+}  // namespace sluice::policy

@@ -1,0 +1,78 @@
+#include "policy/limits_key.h"
+
+#include <algorithm>
+#include <array>
+#include <tuple>
+
+namespace sluice::policy {
+
+namespace {
+
+constexpr int kOverflowV4Bits = 24;
+constexpr int kOverflowV6Bits = 48;
+constexpr std::uint64_t kAbsent = 0xa5;  // no value hashes like "no value"
+
+std::array<std::uint8_t, 8> bytes_of(std::uint64_t value) {
+  std::array<std::uint8_t, 8> bytes{};
+  for (std::size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = static_cast<std::uint8_t>(value >> (8 * i));
+  return bytes;
+}
+
+}  // namespace
+
+LimitKeyHasher::LimitKeyHasher(const Limit& limit, HashKey hash_key)
+    : hash_key_(hash_key),
+      parts_(limit.key),
+      ipv4_prefix_(limit.ipv4_prefix),
+      ipv6_prefix_(limit.ipv6_prefix) {
+  std::ranges::sort(parts_, {},
+                    [](const LimitKeyPart& part) { return std::tuple(part.kind, part.name); });
+  uses_destination_ =
+      std::ranges::find(parts_, LimitKey::destination, &LimitKeyPart::kind) != parts_.end();
+}
+
+LimitKeys LimitKeyHasher::of(const RequestView& request, std::uint64_t route_id) const noexcept {
+  std::uint64_t own = 0;
+  for (const LimitKeyPart& part : parts_)
+    own = add(own, part, request, route_id);
+  const bool v4 = request.client.is_v4();
+  const IpAddress network = request.client.masked(v4 ? kOverflowV4Bits : kOverflowV6Bits);
+  return {own, siphash({hash_key_.k1, hash_key_.k0}, network.bytes())};
+}
+
+// The hash so far is part of the next one's key, so that no two lists of parts read alike.
+std::uint64_t LimitKeyHasher::add(std::uint64_t so_far, const LimitKeyPart& part,
+                                  const RequestView& request,
+                                  std::uint64_t route_id) const noexcept {
+  const HashKey key{hash_key_.k0 ^ so_far, hash_key_.k1 + static_cast<std::uint64_t>(part.kind)};
+  const HashKey absent{key.k0, key.k1 ^ (kAbsent << 32)};
+  switch (part.kind) {
+    case LimitKey::client_ip: {
+      const bool v4 = request.client.is_v4();
+      return siphash(key, request.client.masked(v4 ? ipv4_prefix_ : ipv6_prefix_).bytes());
+    }
+    case LimitKey::route:
+      return siphash(key, bytes_of(route_id));
+    case LimitKey::method:
+      return siphash(key, request.method);
+    case LimitKey::host:
+      return siphash(key, request.host);
+    case LimitKey::destination: {
+      if (!request.destination) return siphash(absent, std::string_view{});
+      std::array<std::uint8_t, 18> input{};
+      std::ranges::copy(request.destination->address.bytes(), input.begin());
+      input[16] = static_cast<std::uint8_t>(request.destination->port >> 8);
+      input[17] = static_cast<std::uint8_t>(request.destination->port);
+      return siphash(key, input);
+    }
+    case LimitKey::header: {
+      const auto value =
+          request.fields == nullptr ? std::nullopt : request.fields->field(part.name);
+      return value ? siphash(key, *value) : siphash(absent, std::string_view{});
+    }
+  }
+  return so_far;
+}
+
+}  // namespace sluice::policy

@@ -1,0 +1,49 @@
+// The fields of `cluster`.
+#pragma once
+
+#include "policy/schema/common.h"
+
+namespace sluice::policy::fields {
+
+inline constexpr Field kRedis[] = {
+    {.name = "url",
+     .type = text,
+     .example = "\"redis://192.0.2.6:6379/1\"",
+     .required = true,
+     .doc = "redis://address:port, and perhaps a database: /0 to /15."},
+    {.name = "username",
+     .type = text,
+     .example = "sluice",
+     .doc = "For AUTH, where Redis has users (ACL)."},
+    {.name = "password",
+     .type = text,
+     .example = "\"file:/run/secrets/redis\"",
+     .doc = "For AUTH; `file:` reads it when a connection is made."},
+    {.name = "prefix",
+     .type = name,
+     .fallback = "sluice",
+     .example = "edge",
+     .doc = "Begins every key in Redis; gateways with one prefix share limits."},
+    {.name = "on_loss",
+     .type = word,
+     .fallback = "share",
+     .example = "deny",
+     .words = kOnLossWords,
+     .doc = "While Redis cannot be asked: share allows the rate divided by the gateways last "
+            "known, deny nothing, per_node the whole rate on each."},
+    {.name = "deadline",
+     .type = duration,
+     .fallback = "50ms",
+     .example = "100ms",
+     .min = 10 * kMs,
+     .max = 10 * kSecond,
+     .doc = "How long a request may wait for Redis where a limit's rate is below 10/s."},
+};
+inline constexpr Field kCluster[] = {
+    {.name = "redis",
+     .example = "{ url: \"redis://192.0.2.6:6379\" }",
+     .children = kRedis,
+     .doc = "Where limits of `scope: cluster` are counted."},
+};
+
+}  // namespace sluice::policy::fields

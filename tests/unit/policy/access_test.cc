@@ -1,0 +1,91 @@
+#include "policy/access.h"
+
+#include <gmock/gmock.h>
+
+#include "parsing.h"
+#include "policy/explain.h"
+#include "policy/snapshot.h"
+
+namespace sluice::policy {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+RequestView from(const char* client) {
+  RequestView view;
+  view.client = *IpAddress::parse(client);
+  return view;
+}
+
+std::shared_ptr<const Snapshot> policy_of(const std::string& access) {
+  return Snapshot::compile(
+      parse_good("version: 1\nlisteners: { web: {} }\nupstreams: { api: { endpoints: "
+                 "[\"192.0.2.77:80\"] } }\nroutes:\n  - { name: api, upstream: api, access: " +
+                 access + " }\n"));
+}
+
+bool allows(const std::string& access, const char* client) {
+  return policy_of(access)->route(0).access.check(from(client)).allowed;
+}
+
+TEST(Access, DenyWinsOverAllow) {
+  const std::string rules = "{ allow: [10.0.0.0/8], deny: [10.1.0.0/16, 10.2.3.4] }";
+  EXPECT_TRUE(allows(rules, "10.9.9.9"));
+  EXPECT_FALSE(allows(rules, "10.1.2.3"));
+  EXPECT_FALSE(allows(rules, "10.2.3.4"));
+  EXPECT_TRUE(allows(rules, "10.2.3.5"));
+  EXPECT_FALSE(allows(rules, "192.0.2.1"));
+  EXPECT_FALSE(allows(rules, "2001:db8::1"));
+}
+
+TEST(Access, WithoutAllowEveryoneElseComesIn) {
+  EXPECT_TRUE(allows("{ deny: [198.51.100.0/24] }", "10.9.9.9"));
+  EXPECT_TRUE(allows("{ deny: [198.51.100.0/24] }", "2001:db8::1"));
+  EXPECT_FALSE(allows("{ deny: [\"2001:db8::/32\"] }", "2001:db8:1::1"));
+}
+
+TEST(Access, AVersionIsNeverTheOther) {
+  EXPECT_FALSE(allows("{ allow: [\"::/0\"] }", "10.0.0.1"));
+  EXPECT_FALSE(allows("{ allow: [0.0.0.0/0] }", "2001:db8::1"));
+  EXPECT_TRUE(allows("{ allow: [0.0.0.0/0] }", "10.0.0.1"));
+}
+
+TEST(Access, SaysWhichEntryDecided) {
+  const auto policy = policy_of("{ deny: [{ cidr: 10.0.0.0/8 }], allow: [192.0.2.0/24] }");
+  const AccessVerdict denied = policy->route(0).access.check(from("10.0.0.1"));
+  ASSERT_NE(denied.source, nullptr);
+  EXPECT_EQ(denied.source->where.line, 5);
+  EXPECT_EQ(policy->route(0).access.check(from("8.8.8.8")).source, nullptr);
+}
+
+TEST(Access, ExplainShowsIt) {
+  const auto policy = policy_of("{ deny: [10.0.0.0/8] }");
+  RequestDescription request;
+  request.client = *IpAddress::parse("10.0.0.1");
+  request.host = "a.example";
+  request.target = "/";
+  const Explanation why = explain(*policy, request);
+  EXPECT_FALSE(why.passes);
+  EXPECT_EQ(why.outcome, "route `api` refuses 10.0.0.1 with 403");
+  EXPECT_THAT(why.steps.back().reasons.at(0).text, HasSubstr("10.0.0.0/8"));
+  request.client = *IpAddress::parse("192.0.2.1");
+  EXPECT_TRUE(explain(*policy, request).passes);
+}
+
+std::vector<std::string> problems_of(const std::string& access) {
+  return shown(parse_text("version: 1\nlisteners: { web: { access: " + access + " } }\n").diagnostics);
+}
+
+TEST(Access, TellsOfEntriesThatChangeNothing) {
+  EXPECT_THAT(problems_of("{ deny: [10.0.0.0/8, 10.1.0.0/16] }"),
+              ElementsAre(HasSubstr("2:51: warning: listener `web`: access.deny 10.1.0.0/16 lies "
+                                    "within 10.0.0.0/8, which is named too")));
+  EXPECT_THAT(problems_of("{ deny: [10.0.0.0/8, 10.0.0.0/8] }").size(), 1);
+  EXPECT_THAT(problems_of("{ deny: [10.0.0.0/8], allow: [10.3.0.0/16, 192.0.2.1] }"),
+              ElementsAre(HasSubstr("never lets anyone in")));
+  EXPECT_THAT(problems_of("{ deny: [{}] }"), ElementsAre(HasSubstr("names nobody")));
+}
+
+}  // namespace
+}  // namespace sluice::policy
