@@ -16,6 +16,7 @@
 #include "gateway/http1/parse_error.h"
 #include "gateway/log.h"
 #include "gateway/metrics.h"
+#include "gateway/redis/limit_leases.h"
 #include "gateway/status.h"
 #include "gateway/upstream/health_checker.h"
 #include "gateway/upstream/registry.h"
@@ -136,12 +137,20 @@ class GatewayImpl final : public Gateway {
         control_(options_.control),
         metrics_({.workers = options_.workers, .parse_errors = parse_error_names()}),
         limits_(random_key()),
-        bans_(random_key()) {}
+        bans_(random_key()),
+        diverted_(random_key()) {
+    leases_ = std::make_unique<LimitLeases>(control_.io(), options_.own_mark);
+    metrics_.add_source([this] { return limit_samples(); });
+  }
 
   ~GatewayImpl() override {
     *alive_ = false;
-    control_.run([this] { health_.reset(); });
+    control_.run([this] {
+      health_.reset();
+      leases_->close();
+    });
     workers_.clear();
+    control_.run([this] { leases_.reset(); });
     control_.stop();
   }
 
@@ -158,6 +167,7 @@ class GatewayImpl final : public Gateway {
   void start_workers();
   void follow_health(const std::shared_ptr<const ClusterSet>& clusters);
   void request_ban(BanRequest request);
+  std::vector<MetricSample> limit_samples() const;
 
   GatewayOptions options_;
   ControlThread control_;
@@ -168,6 +178,9 @@ class GatewayImpl final : public Gateway {
   std::unique_ptr<HealthChecker> health_;
   policy::LimitStore limits_;
   policy::BanTracker bans_;
+  policy::DivertedSources diverted_;
+  std::unique_ptr<LimitLeases> leases_;                // control thread's, but what it says
+  std::vector<policy::LimitHandle> limit_handles_;     // control thread's; for the metrics page
   ListenerLoads loads_;
   std::shared_ptr<const policy::Snapshot> snapshot_;
   std::vector<std::pair<std::string, WayIn>> serving_;
@@ -200,6 +213,8 @@ void GatewayImpl::start_workers() {
         .metrics = &metrics_.worker(i),
         .access_log = access_log_.get(),
         .bans = &bans_,
+        .diverted = &diverted_,
+        .leases = leases_.get(),
         .request_ban = [this](BanRequest request) { request_ban(std::move(request)); },
         .load_of = [this](const std::string& name) { return loads_.of(name); },
     }));
@@ -210,6 +225,31 @@ void GatewayImpl::request_ban(BanRequest request) {
   asio::post(control_.io(), [this, alive = alive_, request = std::move(request)] {
     if (*alive && options_.on_ban) options_.on_ban(request);
   });
+}
+
+// Walks the tables: once for each page.
+std::vector<MetricSample> GatewayImpl::limit_samples() const {
+  std::vector<MetricSample> samples = leases_->samples();
+  const auto now = static_cast<std::uint64_t>(
+      std::chrono::steady_clock::now().time_since_epoch().count());
+  for (const policy::LimitHandle& limit : limit_handles_) {
+    const policy::LimitTableStats stats = limit.state().stats(now);
+    const std::vector<std::pair<std::string, std::string>> labels{{"limit", limit.name()}};
+    samples.push_back({"sluice_limit_keys", "Keys that have a count of their own just now.",
+                       SampleType::gauge, labels, static_cast<double>(stats.live)});
+    samples.push_back({"sluice_limit_keys_capacity", "Keys that can have one.", SampleType::gauge,
+                       labels, static_cast<double>(stats.entries)});
+    samples.push_back({"sluice_limit_overflow_total",
+                       "Verdicts on keys that shared a count with their network, for want of room.",
+                       SampleType::counter, labels, static_cast<double>(stats.overflow)});
+  }
+  samples.push_back({"sluice_diverted_sources", "Sources that bans of action route name just now.",
+                     SampleType::gauge, {}, static_cast<double>(diverted_.list(now).size())});
+  samples.push_back({"sluice_bans_refused_total",
+                     "Bans that the gateway did not ask for: bans.rate, or no room to divert.",
+                     SampleType::counter, {},
+                     static_cast<double>(bans_.refused() + diverted_.refused())});
+  return samples;
 }
 
 void GatewayImpl::follow_health(const std::shared_ptr<const ClusterSet>& clusters) {
@@ -241,8 +281,12 @@ void GatewayImpl::apply(std::shared_ptr<const policy::Snapshot> snapshot,
     return;
   }
   generation->clusters = clusters_.apply(config.upstreams);
-  generation->limits = limits_.resolve(config.limits);
-  control_.run([&] { follow_health(generation->clusters); });
+  generation->limits = limits_.resolve(config.limits, config.redis);
+  control_.run([&] {
+    follow_health(generation->clusters);
+    leases_->configure(config.redis, generation->limits);
+    limit_handles_ = generation->limits;
+  });
   if (workers_.empty()) start_workers();
 
   serving_.clear();
@@ -291,6 +335,9 @@ std::string GatewayImpl::status_json() const {
   input.clusters = clusters_.current();
   input.serving = serving_;
   input.draining = draining_;
+  input.now_ns = static_cast<std::uint64_t>(
+      std::chrono::steady_clock::now().time_since_epoch().count());
+  input.diverted = diverted_.list(input.now_ns);
   for (const auto& worker : workers_)
     input.worker_connections.push_back(worker->open_connections());
   input.connections_of = [this](const std::string& name) {

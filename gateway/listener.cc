@@ -1,5 +1,6 @@
 #include "gateway/listener.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <netinet/in.h>
@@ -10,6 +11,7 @@
 
 #include <boost/asio/bind_allocator.hpp>
 
+#include "gateway/limit_gate.h"
 #include "gateway/log.h"
 #include "gateway/original_destination.h"
 #include "gateway/session.h"
@@ -33,6 +35,13 @@ bool of_that_connection(int error) {
   return error == ECONNABORTED || error == EINTR || error == EPROTO || error == ENETDOWN ||
          error == ENOPROTOOPT || error == EHOSTDOWN || error == ENONET || error == EHOSTUNREACH ||
          error == ENETUNREACH || error == EPERM;
+}
+
+// RST rather than FIN: nothing of the connection stays here.
+void reset(int fd) {
+  const linger now{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  ::close(fd);
 }
 
 }  // namespace
@@ -153,15 +162,45 @@ bool Listener::accept_one() {
     return false;
   }
   const auto peer = to_socket_address(address);
+  auto places = admit(fd, peer.value_or(policy::SocketAddress{}).address);
+  if (!places) return true;
   boost::system::error_code error;
   TransportPtr transport = Transport::adopt(worker_.io(), fd, error);
   if (!transport) {  // epoll took no more: the same shortage as above
     accept_failed(error.value());
     return false;
   }
-  worker_.accepted(Client{std::move(transport), ClientTicket(RefPtr(this)),
+  worker_.accepted(Client{std::move(transport), ClientTicket(RefPtr(this), std::move(*places)),
                           peer.value_or(policy::SocketAddress{}), worker_.next_connection_id()});
   return true;
+}
+
+std::optional<std::vector<policy::ConcurrencyLease>> Listener::admit(
+    int fd, const policy::IpAddress& client) {
+  const policy::CompiledListener& rules = config_->snapshot().listener(index_);
+  if (rules.access.empty() && rules.limits.empty()) return std::vector<policy::ConcurrencyLease>{};
+  policy::RequestView view;
+  view.client = client;
+  const bool allowed = rules.access.check(view).allowed;
+  if (!allowed) {
+    worker_.metrics().access_denied(slot_);
+    worker_.strike(*config_, *this, policy::BanEvent::access_denied, std::nullopt, client);
+    reset(fd);
+    return std::nullopt;
+  }
+  if (rules.limits.empty()) return std::vector<policy::ConcurrencyLease>{};
+  const bool destination = std::ranges::any_of(rules.limits, [&](const policy::UsedLimit& used) {
+    return config_->limit(used.index).uses_destination();
+  });
+  if (destination) view.destination = local_address(fd);
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  LimitGate gate(worker_, nullptr);
+  if (gate.begin(*config_, rules.limits, view, 0, static_cast<std::uint64_t>(now.count())) !=
+      LimitGate::Result::passed) {
+    reset(fd);
+    return std::nullopt;
+  }
+  return gate.take_places();
 }
 
 // A shortage lasts for many pauses: said once a minute, counted each time.

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/io_context.hpp>
@@ -19,6 +20,7 @@
 #include "gateway/upstream/handler_memory.h"
 #include "gateway/worker_config.h"
 #include "policy/config.h"
+#include "policy/limits_concurrency.h"
 
 namespace sluice::gateway {
 
@@ -64,6 +66,9 @@ class Listener : public RefCounted<Listener> {
   void wait();
   void on_acceptable();
   bool accept_one();  // false: wait, or paused
+  // Access rules and limits, before a byte is read; nullopt: closed.
+  std::optional<std::vector<policy::ConcurrencyLease>> admit(int fd,
+                                                             const policy::IpAddress& client);
   void accept_failed(int error);
   void pause(std::chrono::milliseconds time);
   void on_pause_over();

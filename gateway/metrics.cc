@@ -13,12 +13,16 @@
 #include "gateway/http2/flood.h"
 #include "gateway/metrics_page.h"
 #include "gateway/metrics_slots.h"
+#include "policy/schema.h"
 
 namespace sluice::gateway {
 
 namespace {
 
 constexpr std::array<std::string_view, kWays> kWayNames{"bind", "local", "forward", "output"};
+constexpr std::array<std::string_view, kLimitOutcomes> kOutcomeNames{"allowed", "rejected",
+                                                                     "delayed", "counted"};
+static_assert(kBanEvents == policy::kBanEventWords.size());
 constexpr std::array<std::string_view, kStatusClasses> kStatusNames{"none", "1xx", "2xx",
                                                                     "3xx",  "4xx", "5xx"};
 constexpr std::array<std::pair<EndpointState, std::string_view>, 3> kStateNames{
@@ -250,6 +254,15 @@ void Metrics::State::collect_listeners(MetricsPage& page) const {
                  "Times that accepting stopped for want of descriptors or memory.",
                  {{"listener", name}},
                  sum(slot, table, [](auto& c) -> auto& { return c.accept_pauses; }));
+    page.counter("sluice_access_denied_total",
+                 "Connections and requests that an access rule refused.", {{"listener", name}},
+                 sum(slot, table, [](auto& c) -> auto& { return c.access_denied; }));
+    for (std::size_t i = 0; i < kBanEvents; ++i) {
+      const auto bans = sum(slot, table, [i](auto& c) -> auto& { return c.bans[i]; });
+      page.counter("sluice_event_bans_total",
+                   "Bans that the gateway asked for because of an event, by event.",
+                   {{"listener", name}, {"event", policy::kBanEventWords[i]}}, bans);
+    }
     page.counter("sluice_client_received_bytes_total", "Bytes received from clients.",
                  {{"listener", name}},
                  sum(slot, table, [](auto& c) -> auto& { return c.bytes_in; }));
@@ -379,11 +392,11 @@ void Metrics::State::collect_limits(MetricsPage& page) const {
   for (const auto& [key, index] : limits.shown()) {
     const LimitSlot slot{index};
     constexpr std::string_view kVerdicts = "sluice_limit_verdicts_total";
-    constexpr std::string_view kVerdictsHelp = "Requests that a limit judged, by its verdict.";
-    page.counter(kVerdicts, kVerdictsHelp, {{"limit", key[0]}, {"verdict", "allowed"}},
-                 sum(slot, table, [](auto& c) -> auto& { return c.allowed; }));
-    page.counter(kVerdicts, kVerdictsHelp, {{"limit", key[0]}, {"verdict", "rejected"}},
-                 sum(slot, table, [](auto& c) -> auto& { return c.rejected; }));
+    constexpr std::string_view kVerdictsHelp = "Requests and connections that a limit judged, by its verdict (counted: it was exceeded and only counts).";
+    for (std::size_t i = 0; i < kLimitOutcomes; ++i) {
+      page.counter(kVerdicts, kVerdictsHelp, {{"limit", key[0]}, {"verdict", kOutcomeNames[i]}},
+                   sum(slot, table, [i](auto& c) -> auto& { return c.verdicts[i]; }));
+    }
     page.counter("sluice_bans_requested_total",
                  "Sources that the gateway asked to be banned, by the limit that they broke.",
                  {{"limit", key[0]}}, sum(slot, table, [](auto& c) -> auto& { return c.bans; }));

@@ -27,7 +27,8 @@ void ListenerCounters::reset() {
   reset_all(closed);
   reset_all(parse_errors);
   reset_all(http2_abuse);
-  reset_each(refused, accept_pauses, bytes_in, bytes_out, requests_begun, requests_ended);
+  reset_all(bans);
+  reset_each(refused, access_denied, accept_pauses, bytes_in, bytes_out, requests_begun, requests_ended);
 }
 
 void RouteCounters::reset() {
@@ -47,7 +48,8 @@ void EndpointCounters::reset() {
 }
 
 void LimitCounters::reset() {
-  reset_each(allowed, rejected, bans);
+  reset_all(verdicts);
+  bans.reset();
 }
 
 }  // namespace sluice::gateway

@@ -63,6 +63,9 @@ class DurationHistogram {
 inline constexpr std::size_t kWays = 4;           // WayIn
 inline constexpr std::size_t kMaxReasons = 48;    // parse errors
 inline constexpr std::size_t kHttp2Abuses = 8;    // http2::Abuse
+enum class LimitOutcome : std::uint8_t { allowed, rejected, delayed, counted };
+inline constexpr std::size_t kLimitOutcomes = 4;
+inline constexpr std::size_t kBanEvents = 4;  // policy::BanEvent
 inline constexpr std::size_t kStatusClasses = 6;  // 1xx to 5xx, and 0: no answer was sent
 
 struct ListenerCounters {
@@ -70,6 +73,8 @@ struct ListenerCounters {
   std::array<SingleWriterCounter, kWays> closed;
   SingleWriterCounter refused;        // over max_connections
   SingleWriterCounter accept_pauses;  // descriptors or memory ran out
+  SingleWriterCounter access_denied;  // connections and requests
+  std::array<SingleWriterCounter, kBanEvents> bans;  // asked for because of an event
   SingleWriterCounter bytes_in;       // from clients
   SingleWriterCounter bytes_out;      // to clients
   SingleWriterCounter requests_begun;
@@ -110,8 +115,7 @@ struct EndpointCounters {
 };
 
 struct LimitCounters {
-  SingleWriterCounter allowed;
-  SingleWriterCounter rejected;
+  std::array<SingleWriterCounter, kLimitOutcomes> verdicts;
   SingleWriterCounter bans;  // asked for because of this limit
   void reset();
 };
@@ -195,9 +199,12 @@ class WorkerMetrics {
     endpoints_.at(e).requests[status_class(status)].add();
   }
 
-  void limit_verdict(LimitSlot l, bool allowed) {
-    (allowed ? limits_.at(l).allowed : limits_.at(l).rejected).add();
+  void access_denied(ListenerSlot l) { listeners_.at(l).access_denied.add(); }
+  void limit_verdict(LimitSlot l, LimitOutcome outcome) {
+    limits_.at(l).verdicts[static_cast<std::size_t>(outcome)].add();
   }
+  // `event`: policy::BanEvent.
+  void ban_requested(ListenerSlot l, std::size_t event) { listeners_.at(l).bans[event].add(); }
   void ban_requested(LimitSlot l) { limits_.at(l).bans.add(); }
 
   static constexpr std::size_t status_class(int status) {

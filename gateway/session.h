@@ -1,8 +1,11 @@
 // A client's connection from accept to close, whatever it speaks.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <utility>
+#include <vector>
 
 #include <boost/intrusive/list.hpp>
 
@@ -10,6 +13,7 @@
 #include "gateway/refcounted.h"
 #include "gateway/transport.h"
 #include "policy/address.h"
+#include "policy/limits_concurrency.h"
 
 namespace sluice::gateway {
 
@@ -17,18 +21,26 @@ namespace sluice::gateway {
 class ClientTicket {
  public:
   ClientTicket() = default;
-  explicit ClientTicket(RefPtr<Listener> listener) : listener_(std::move(listener)) {
+  // `places`: in limits of concurrency, given back with the ticket.
+  ClientTicket(RefPtr<Listener> listener, std::vector<policy::ConcurrencyLease> places)
+      : listener_(std::move(listener)), places_(std::move(places)) {
     listener_->connection_opened();
   }
   ClientTicket(ClientTicket&& other) noexcept = default;
   ClientTicket& operator=(ClientTicket&& other) noexcept {
     listener_.swap(other.listener_);
+    places_.swap(other.places_);
     return *this;
   }
   ~ClientTicket() { release(); }
   void release() {
+    places_.clear();
     if (listener_) listener_->connection_closed();
     listener_.reset();
+  }
+
+  void hold(std::vector<policy::ConcurrencyLease> places) {
+    std::ranges::move(places, std::back_inserter(places_));
   }
 
   Listener& listener() const { return *listener_; }
@@ -36,6 +48,7 @@ class ClientTicket {
 
  private:
   RefPtr<Listener> listener_;
+  std::vector<policy::ConcurrencyLease> places_;
 };
 
 // What phase accept knows, handed from owner to owner.

@@ -95,10 +95,18 @@ std::string status_json_of(const StatusInput& input) {
   for (std::size_t i = 0; i < input.worker_connections.size(); ++i) {
     workers.push_back(json::object{{"index", i}, {"connections", input.worker_connections[i]}});
   }
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  json::array diverted;
+  for (const policy::DivertedSource& source : input.diverted) {
+    diverted.push_back(json::object{{"source", source.source.to_string()},
+                                    {"seconds_left", (source.until_ns - input.now_ns) / kSecond},
+                                    {"reason", source.reason}});
+  }
   return json::serialize(json::object{{"draining", input.draining},
                                       {"listeners", listeners(input)},
                                       {"upstreams", upstreams(input)},
-                                      {"workers", std::move(workers)}});
+                                      {"workers", std::move(workers)},
+                                      {"diverted", std::move(diverted)}});
 }
 
 }  // namespace sluice::gateway

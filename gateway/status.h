@@ -10,6 +10,7 @@
 
 #include "gateway/gateway.h"
 #include "gateway/upstream/cluster.h"
+#include "policy/bans_diverted.h"
 #include "policy/snapshot.h"
 
 namespace sluice::gateway {
@@ -20,12 +21,15 @@ struct StatusInput {
   std::vector<std::pair<std::string, WayIn>> serving;  // listener and way, once for each worker
   std::vector<std::uint32_t> worker_connections;
   std::function<std::uint32_t(const std::string&)> connections_of;  // by listener
+  std::vector<policy::DivertedSource> diverted;
+  std::uint64_t now_ns = 0;  // on the scale of DivertedSource::until_ns
   bool draining = false;
 };
 
 // {"draining":…,"listeners":[{name,protocol,ways,connections,max_connections,address?}],
 //  "upstreams":[{name,active_requests,connections,endpoints:[{address,healthy,ejected,drained,
-//  active_requests,connections,requests,weight}]}],"workers":[{index,connections}]}
+//  active_requests,connections,requests,weight}]}],"workers":[{index,connections}],
+//  "diverted":[{source,seconds_left,reason}]}
 std::string status_json_of(const StatusInput& input);
 
 }  // namespace sluice::gateway

@@ -14,6 +14,7 @@ TcpSession::TcpSession(Worker& worker, Client client, RefPtr<WorkerConfig> confi
       client_(std::move(client)),
       listener_(RefPtr(&client_.ticket.listener())),
       config_(std::move(config)),
+      gate_(worker, this),
       begun_(std::chrono::steady_clock::now()) {}
 
 void TcpSession::start(Worker& worker, Client client) {
@@ -44,25 +45,59 @@ void TcpSession::route() {
   const auto dialled = snapshot.routes(listener_->index()).uses_destination()
                            ? local_address(client_.transport->fd())
                            : std::nullopt;
-  if (const auto index = snapshot.routes(listener_->index()).match_connection("", dialled)) {
-    const policy::CompiledRoute& route = snapshot.route(*index);
-    route_name_ = config_->policy().routes[*index].name;
-    for (const std::uint32_t limit : route.limits) {
-      const auto now = static_cast<std::uint64_t>(begun_.time_since_epoch().count());
-      const bool allowed = config_->limit(limit).admit(client_.peer.address, route.id, now).allowed;
-      worker_.metrics().limit_verdict(config_->slots().limits[limit], allowed);
-      if (allowed) continue;
-      worker_.strike(*config_, limit, client_.peer.address);
-      return end("limit " + config_->limit(limit).name());
-    }
-    upstream_index_ = choose_upstream(route, worker_);
-  } else {
-    const auto* forward = std::get_if<policy::ForwardTo>(&snapshot.fallback(policy_way(way)));
-    if (forward == nullptr) return end("no route");
-    upstream_index_ = forward->upstream;
+  const policy::IpAddress& client = client_.peer.address;
+  if (const auto diverted = worker_.diverted(*config_, client)) {
+    use_upstream(*diverted);
+    return pick();
   }
-  cluster_ = &config_->clusters().at(upstream_index_);
+  if (const auto index = snapshot.routes(listener_->index()).match_connection("", dialled)) {
+    route_ = *index;
+    route_name_ = config_->policy().routes[*index].name;
+    policy::RequestView view;
+    view.client = client;
+    view.destination = dialled;
+    if (!snapshot.route(*index).access.check(view).allowed) {
+      worker_.metrics().access_denied(listener_->slot());
+      worker_.strike(*config_, *listener_, policy::BanEvent::access_denied, *index, client);
+      return end("access denied");
+    }
+    return limits(view);
+  }
+  const auto* forward = std::get_if<policy::ForwardTo>(&snapshot.fallback(policy_way(way)));
+  if (forward == nullptr) return end("no route");
+  use_upstream(forward->upstream);
   pick();
+}
+
+void TcpSession::limits(policy::RequestView view) {
+  const policy::CompiledRoute& route = config_->snapshot().route(route_);
+  if (route.limits.empty()) return on_limits_passed();
+  const bool destination = std::ranges::any_of(route.limits, [&](const policy::UsedLimit& used) {
+    return config_->limit(used.index).uses_destination();
+  });
+  if (destination && !view.destination) {
+    view.destination = local_address(client_.transport->fd());
+  }
+  const auto now = static_cast<std::uint64_t>(begun_.time_since_epoch().count());
+  const auto result = gate_.begin(*config_, route.limits, view, route.id, now);
+  if (result == LimitGate::Result::passed) return on_limits_passed();
+  if (result == LimitGate::Result::refused) return on_limits_refused();
+}
+
+void TcpSession::on_limits_passed() {
+  const RefPtr<TcpSession> guard(this);
+  use_upstream(choose_upstream(config_->snapshot().route(route_), worker_));
+  pick();
+}
+
+void TcpSession::on_limits_refused() {
+  const RefPtr<TcpSession> guard(this);
+  end("limit " + gate_.refused_by().name());
+}
+
+void TcpSession::use_upstream(std::uint32_t index) {
+  upstream_index_ = index;
+  cluster_ = &config_->clusters().at(index);
 }
 
 void TcpSession::pick() {
@@ -145,6 +180,7 @@ void TcpSession::settle(const RelayResult& result) {
                                      result.bytes.from_upstream);
   }
   end_attempt(refused ? Outcome::reset : Outcome::success);
+  gate_.release();
   log(AccessRecord::Kind::close, to_string(result.end), result.bytes);
   const RefPtr<TcpSession> guard = std::move(self_);
   upstream_.reset();
@@ -164,6 +200,7 @@ void TcpSession::end_attempt(Outcome outcome) {
 
 void TcpSession::end(std::string_view reason) {
   if (!self_) return;
+  gate_.release();
   log(AccessRecord::Kind::close, reason, {});
   const RefPtr<TcpSession> guard = std::move(self_);
   if (upstream_) upstream_->close();

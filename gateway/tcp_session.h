@@ -9,6 +9,7 @@
 
 #include "gateway/access_log.h"
 #include "gateway/l4_relay.h"
+#include "gateway/limit_gate.h"
 #include "gateway/session.h"
 #include "gateway/upstream/upstream_worker.h"
 #include "gateway/worker_config.h"
@@ -26,7 +27,10 @@ struct Tunnel {
   std::string from_upstream;
 };
 
-class TcpSession final : public Session, public RefCounted<TcpSession>, public ConnectHandler {
+class TcpSession final : public Session,
+                         public RefCounted<TcpSession>,
+                         public ConnectHandler,
+                         private LimitGateUser {
  public:
   static void start(Worker& worker, Client client);
   static void start(Worker& worker, Tunnel tunnel);
@@ -44,6 +48,10 @@ class TcpSession final : public Session, public RefCounted<TcpSession>, public C
   static constexpr std::size_t kMaxTries = 8;
 
   void route();
+  void limits(policy::RequestView view);
+  void use_upstream(std::uint32_t index);
+  void on_limits_passed() override;
+  void on_limits_refused() override;
   void pick();
   void connect();
   void connect_failed(const ConnectFailure& failure);
@@ -58,6 +66,8 @@ class TcpSession final : public Session, public RefCounted<TcpSession>, public C
   Client client_;
   RefPtr<Listener> listener_;
   RefPtr<WorkerConfig> config_;
+  std::uint32_t route_ = 0;  // index in Config::routes, from phase limits on
+  LimitGate gate_;
   std::uint32_t upstream_index_ = 0;
   const Cluster* cluster_ = nullptr;
   Attempt attempt_;

@@ -15,6 +15,7 @@
 #include "gateway/http2/upstream_pool.h"
 #include "gateway/log.h"
 #include "gateway/tcp_session.h"
+#include "policy/schema.h"
 
 namespace sluice::gateway {
 namespace {
@@ -22,6 +23,10 @@ namespace {
 constexpr std::size_t kKeepConnections = 1024;
 constexpr std::size_t kKeepExchanges = 256;
 constexpr std::chrono::seconds kStopPatience{2};  // for handlers of closed sockets; they need none
+
+std::uint64_t steady_ns() {
+  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+}
 
 std::uint64_t seed() {
   std::random_device device;
@@ -198,23 +203,59 @@ std::uint64_t Worker::random() {  // xorshift64*
 
 bool Worker::strike(const WorkerConfig& config, std::uint32_t limit,
                     const policy::IpAddress& source) {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  const auto decision = setup_.bans->strike(config.snapshot().ban_rules(), limit, source,
-                                            static_cast<std::uint64_t>(now.count()));
+  const policy::BanRules& rules = config.snapshot().ban_rules();
+  if (rules.of_limit(limit).empty()) return false;
+  const auto decision = setup_.bans->strike(rules, limit, source, steady_ns());
   if (!decision) return false;
-  const std::string& name = config.limit(limit).name();
-  const auto duration = std::chrono::ceil<std::chrono::seconds>(decision->duration);
-  const policy::Location& where = config.policy().bans.rules[decision->rule].where;
-  if (decision->mode == policy::BanMode::audit) {
-    log_info(
-        "bans", "would ban (audit)",
-        {{"source", decision->source.to_string()}, {"limit", name}, {"rule", where.to_string()}});
+  if (decision->mode == policy::BanMode::enforce) {
+    metrics().ban_requested(config.slots().limits[limit]);
+  }
+  return punish(config, *decision, "limit " + config.limit(limit).name());
+}
+
+bool Worker::strike(const WorkerConfig& config, const Listener& listener, policy::BanEvent event,
+                    std::optional<std::uint32_t> route, const policy::IpAddress& source) {
+  const policy::BanRules& rules = config.snapshot().ban_rules();
+  if (rules.of_event(event).empty()) return false;
+  const auto decision = setup_.bans->strike(rules, event, route, source, steady_ns());
+  if (!decision) return false;
+  const auto index = static_cast<std::size_t>(event);
+  if (decision->mode == policy::BanMode::enforce) {
+    metrics().ban_requested(listener.slot(), index);
+  }
+  return punish(config, *decision, std::string(policy::kBanEventWords[index]));
+}
+
+bool Worker::punish(const WorkerConfig& config, const policy::BanDecision& decision,
+                    const std::string& cause) {
+  const std::string where = config.policy().bans.rules[decision.rule].where.to_string();
+  const auto duration = std::chrono::ceil<std::chrono::seconds>(decision.duration);
+  if (decision.mode == policy::BanMode::audit) {
+    log_info("bans", "would ban (audit)",
+             {{"source", decision.source.to_string()}, {"cause", cause}, {"rule", where}});
     return false;
   }
-  metrics().ban_requested(config.slots().limits[limit]);
-  setup_.request_ban(
-      {decision->source, duration, "limit " + name + " (" + where.to_string() + ")"});
-  return true;
+  const std::string reason = cause + " (" + where + ")";
+  if (decision.action == policy::BanAction::drop) {
+    setup_.request_ban({decision.source, duration, reason});
+    return true;
+  }
+  const std::uint64_t now = steady_ns();
+  const auto until = now + static_cast<std::uint64_t>(decision.duration.count());
+  if (setup_.diverted->add(decision.source, decision.upstream, until, now, reason)) {
+    log_info("bans", "diverted",
+             {{"source", decision.source.to_string()},
+              {"seconds", static_cast<std::uint64_t>(duration.count())},
+              {"reason", reason}});
+  }
+  return false;  // its connection goes on, to the other upstream
+}
+
+std::optional<std::uint32_t> Worker::diverted(const WorkerConfig& config,
+                                              const policy::IpAddress& source) const {
+  if (setup_.diverted->empty()) return std::nullopt;
+  const auto upstream = setup_.diverted->find(source, steady_ns());
+  return upstream ? config.snapshot().ban_rules().find_upstream(*upstream) : std::nullopt;
 }
 
 void Worker::http2_abuse(const Listener& listener, http2::Abuse kind,
@@ -224,6 +265,7 @@ void Worker::http2_abuse(const Listener& listener, http2::Abuse kind,
            {{"listener", listener.name()},
             {"client", source.to_string()},
             {"kind", std::string(http2::name(kind))}});
+  strike(*config_, listener, policy::BanEvent::http2_abuse, std::nullopt, source);
 }
 
 bool Worker::is_own_address(const policy::SocketAddress& destination) const {

@@ -26,8 +26,11 @@
 #include "gateway/upstream/upstream_worker.h"
 #include "gateway/worker_config.h"
 #include "policy/bans.h"
+#include "policy/bans_diverted.h"
 
 namespace sluice::gateway {
+
+class LimitLeases;
 
 namespace http1 {
 class ClientStream;
@@ -48,6 +51,8 @@ struct WorkerSetup {
   WorkerMetrics* metrics = nullptr;
   AccessLog* access_log = nullptr;
   policy::BanTracker* bans = nullptr;
+  policy::DivertedSources* diverted = nullptr;
+  LimitLeases* leases = nullptr;
   std::function<void(BanRequest)> request_ban;                               // any thread
   std::function<std::shared_ptr<ListenerLoad>(const std::string&)> load_of;  // any thread
 };
@@ -94,8 +99,17 @@ class Worker {
   void session_opened(Session& session);
   void session_closed(Session& session);
 
-  // A refusal by `limit`; true when this makes a ban of `source`, which has been asked for.
+  // Limits of scope cluster; any thread.
+  LimitLeases& leases() { return *setup_.leases; }
+
+  // `limit` was exceeded; true when this makes a ban of `source`, which has been asked for.
   bool strike(const WorkerConfig& config, std::uint32_t limit, const policy::IpAddress& source);
+  // The same for what else calls for a ban; `route`: where it happened on one.
+  bool strike(const WorkerConfig& config, const Listener& listener, policy::BanEvent event,
+              std::optional<std::uint32_t> route, const policy::IpAddress& source);
+  // Where a source's requests go that a ban of action `route` names: an index in Config::upstreams.
+  std::optional<std::uint32_t> diverted(const WorkerConfig& config,
+                                        const policy::IpAddress& source) const;
 
   // A client's HTTP/2 connection is ended for what it did; where a ban rule may come to look.
   void http2_abuse(const Listener& listener, http2::Abuse kind, const policy::IpAddress& source);
@@ -104,6 +118,8 @@ class Worker {
   bool is_own_address(const policy::SocketAddress& destination) const;
 
  private:
+  bool punish(const WorkerConfig& config, const policy::BanDecision& decision,
+              const std::string& cause);
   void run();
   void adopt_sockets(std::vector<ListenerSocket> sockets);
   void drain_sessions(bool of_gone_listeners_only);

@@ -1,10 +1,10 @@
 // One request and its answer, whatever protocol either side speaks. Its life is a row of phases,
 // each a function of that name in a file of that name:
 //
-//   head ─► access ─► route ─► limits ─► pick ─► connect ─► send ─► relay ─► settle ─► log
+//   head ─► target ─► route ─► access ─► limits ─► pick ─► connect ─► send ─► relay ─► settle ─► log
 //
-// (Accept lies before it: Listener and the protocols' connections. Limits are a route's, so the
-// route is found first.) Any phase may refuse() instead of going on; a failed try goes back to
+// (Accept lies before it: Listener and the protocols' connections. Access rules and limits are a
+// route's, so the route is found first.) Any phase may refuse() instead of going on; a failed try goes back to
 // pick. Both directions run at the same time from send on: an origin may answer before the body has
 // come.
 #pragma once
@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "gateway/http/stream.h"
+#include "gateway/limit_gate.h"
 #include "gateway/http1/head.h"
 #include "gateway/timer_wheel.h"
 #include "gateway/upstream/upstream_worker.h"
@@ -28,7 +29,7 @@ class Worker;
 
 namespace sluice::gateway::http {
 
-class Exchange final : public UpstreamEvents {
+class Exchange final : public UpstreamEvents, private LimitGateUser {
  public:
   explicit Exchange(Worker& worker);
 
@@ -48,14 +49,15 @@ class Exchange final : public UpstreamEvents {
   static constexpr std::size_t kMaxTries = 8;
   static constexpr std::uint32_t kMaxInterim = 16;  // 1xx answers before the final one
 
-  enum class State : std::uint8_t { head, connecting, exchanging, refusing, ended };
+  enum class State : std::uint8_t { head, waiting, connecting, exchanging, refusing, ended };
   enum class Staged : std::uint8_t { some, need_more, ended };
 
   // --- phases ---
   void head();
-  void access();
+  void target();
   void route();
-  void limits(const policy::CompiledRoute& route);
+  bool may_use(const policy::CompiledRoute& route);  // access
+  void limits();
   void pick();
   void connect();
   void send();
@@ -63,7 +65,7 @@ class Exchange final : public UpstreamEvents {
   void settle();
   void log();
 
-  // head, access
+  // head, target
   bool normalise_target();
   void refuse_malformed(ParseError error);
   void arm_deadline(std::chrono::nanoseconds route_timeout);
@@ -85,8 +87,13 @@ class Exchange final : public UpstreamEvents {
   void answer_broken(std::string_view reason);
   bool retry_for_status();
   void tunnel();
-  void use_upstream(std::uint32_t index);
+  // route, access, limits
+  const policy::IpAddress& client_address() const;
+  policy::RequestView view(const policy::FieldSource& fields, bool with_destination);
   std::optional<std::uint32_t> find_route(const policy::RouteTable& table);
+  void on_limits_passed() override;
+  void on_limits_refused() override;
+  void use_upstream(std::uint32_t index);
   // retries
   bool replayable() const;  // the whole request can be sent again
   void upstream_failed();   // before a byte of the answer
@@ -94,8 +101,7 @@ class Exchange final : public UpstreamEvents {
   void end_attempt(Outcome outcome, int status = 0);
   void drop_upstream();
   // own answers
-  void refuse(int status, std::string_view reason);
-  void refuse_after(int status, std::string_view reason, std::uint64_t retry_after_seconds);
+  void refuse(int status, std::string_view reason, std::span<const ExtraField> extra = {});
   void refuse_call(std::string_view reason);
   // ends
   void cut_short(std::string_view reason);
@@ -130,6 +136,7 @@ class Exchange final : public UpstreamEvents {
   std::uint32_t upstream_index_ = 0;
   const Cluster* cluster_ = nullptr;
   std::optional<policy::SocketAddress> destination_;
+  LimitGate gate_{worker_, this};
 
   // The try under way.
   Attempt attempt_;

@@ -1,4 +1,4 @@
-// Phases head and access: a whole, well-formed head, and a client that may ask.
+// Phases head and target: a whole, well-formed head, and what it asks for in one form.
 #include "gateway/http/exchange.h"
 #include "gateway/http/grpc.h"
 #include "gateway/worker.h"
@@ -12,7 +12,7 @@ void Exchange::head() {
     case ReadHead::State::complete:
       timer_.cancel();
       head_read_ = true;
-      return access();
+      return target();
     case ReadHead::State::failed:
       return refuse_malformed(read.error);
     case ReadHead::State::need_more:
@@ -25,11 +25,12 @@ void Exchange::head() {
 
 void Exchange::refuse_malformed(ParseError error) {
   worker_.metrics().parse_error(listener().slot(), static_cast<std::size_t>(error));
+  worker_.strike(*config_, listener(), policy::BanEvent::malformed_request, std::nullopt, client_address());
   client_->close_after(true);
   refuse(http1::status(error), http1::reason(error));
 }
 
-void Exchange::access() {
+void Exchange::target() {
   request_done_ = request_.body() == BodyKind::none;
   grpc_ = grpc::is_content_type(request_.fields().first(http1::KnownField::content_type));
   if (request_.method() == Method::connect) return refuse(405, "CONNECT is not offered");

@@ -139,6 +139,8 @@ void Exchange::tunnel() {
   tunnel.upstream = upstream_->take_connection(tunnel.from_upstream);
   upstream_.reset();
   tunnel.client = client_->take_client(tunnel.from_client);
+  tunnel.client.ticket.hold(gate_.take_places());  // as long as the tunnel lasts
+  gate_.release();
   TcpSession::start(worker_, std::move(tunnel));
   timer_.cancel();
   deadline_.cancel();

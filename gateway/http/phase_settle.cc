@@ -39,6 +39,7 @@ void Exchange::end(Ending ending) {
   timer_.cancel();
   deadline_.cancel();
   state_ = State::ended;
+  gate_.release();
   config_.reset();
   std::exchange(client_, nullptr)->ended(ending);
 }
@@ -52,6 +53,9 @@ void Exchange::log() {
   const RouteSlot slot = route_ ? slots.routes[*route_] : slots.default_routes[index.value_or(0)];
   metrics.request_ended(listener.slot(), slot, status_, now - begun_);
   metrics.client_bytes(listener.slot(), client_->bytes_in(), client_->bytes_out());
+  if (status_ == 401) {
+    worker_.strike(*config_, listener, policy::BanEvent::auth_failure, route_, client_address());
+  }
 
   if (!worker_.access_log().enabled()) return;
   AccessRing& ring = worker_.access_ring();

@@ -1,6 +1,5 @@
 // Refusals: short, plain, and safe to read by whoever gets them.
 #include <algorithm>
-#include <charconv>
 
 #include "gateway/http/exchange.h"
 #include "gateway/http/grpc.h"
@@ -8,14 +7,10 @@
 
 namespace sluice::gateway::http {
 
-void Exchange::refuse(int status, std::string_view reason) {
-  refuse_after(status, reason, 0);
-}
-
-void Exchange::refuse_after(int status, std::string_view reason,
-                            std::uint64_t retry_after_seconds) {
+void Exchange::refuse(int status, std::string_view reason, std::span<const ExtraField> extra) {
   constexpr std::size_t kMaxShown = 512;
   state_ = State::refusing;
+  gate_.release();
   timer_.cancel();
   status_ = status;
   reason_.assign(reason);
@@ -24,14 +19,11 @@ void Exchange::refuse_after(int status, std::string_view reason,
   char* end = std::ranges::copy(std::string_view("sluice: "), body.begin()).out;
   end = std::ranges::copy(reason.substr(0, kMaxShown), end).out;
   *end++ = '\n';
-  std::array<ExtraField, 3> fields{{{"Content-Type", "text/plain; charset=utf-8"}}};
+  std::array<ExtraField, 6> fields{{{"Content-Type", "text/plain; charset=utf-8"}}};
   std::size_t count = 1;
   if (status == 405) fields[count++] = {"Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"};
-  std::array<char, 20> seconds;
-  if (retry_after_seconds > 0) {
-    char* last = std::to_chars(seconds.begin(), seconds.end(), retry_after_seconds).ptr;
-    fields[count++] = {"Retry-After", {seconds.begin(), last}};
-  }
+  for (const ExtraField& field : extra.first(std::min(extra.size(), fields.size() - count)))
+    fields[count++] = field;
   client_->answer(
       {.status = status, .fields = std::span(fields).first(count), .body = {body.begin(), end}});
   answer_done_ = true;

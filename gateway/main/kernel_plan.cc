@@ -96,7 +96,7 @@ std::vector<kernel::Listener> listeners_of(const policy::Config& config) {
   return out;
 }
 
-// The operator's own, then the policy's upstreams: an origin that answers with garbage must not be
+// The operator's own, Redis, then the policy's upstreams: an origin that answers with garbage must not be
 // locked out.
 std::vector<kernel::Protect> protect_of(const policy::Config& config) {
   std::vector<kernel::Protect> out;
@@ -107,6 +107,14 @@ std::vector<kernel::Protect> protect_of(const policy::Config& config) {
                    .upstream = false,
                    .server_only = false});
   std::vector<kernel::Prefix> seen;
+  if (config.redis) {
+    seen.push_back(host(config.redis->address.address));
+    out.push_back({.peer = seen.back(),
+                   .to_ports = {},
+                   .interfaces = {},
+                   .upstream = true,
+                   .server_only = false});
+  }
   for (const auto& upstream : config.upstreams) {
     for (const auto& endpoint : upstream.endpoints) {
       const kernel::Prefix peer = host(endpoint.address.address);
@@ -147,7 +155,10 @@ kernel::GuardRule to_kernel(const policy::GuardRule& rule, bool audit_all) {
 kernel::GuardPlan guard_of(const policy::Config& config) {
   kernel::GuardPlan guard;
   guard.max_bans = config.bans.max;
-  guard.enabled = config.guard.has_value() || !config.bans.rules.empty();
+  guard.enabled = config.guard.has_value() ||
+                  std::ranges::any_of(config.bans.rules, [](const policy::BanRule& rule) {
+                    return rule.action == policy::BanAction::drop;
+                  });
   if (!config.guard) return guard;
   guard.interfaces = config.guard->interfaces;
   guard.first = config.guard->first;

@@ -95,9 +95,13 @@ class Sluice(Process):
         self.scratch = scratch
         self.policy = scratch.write(f"{name}.yaml", policy)
         self.socket = os.path.join(scratch.path, f"{name}.sock")
-        super().__init__(scratch, name, [SLUICE, "run", "--policy", self.policy, "--socket", self.socket])
+        super().__init__(scratch, name, self.command([SLUICE, "run", "--policy", self.policy, "--socket", self.socket]))
         if wait:
             eventually(self.ready, f"sluice is ready; it said:\n{self.output()}")
+
+    def command(self, arguments):
+        """How it is started; a namespace of its own, for example."""
+        return arguments
 
     def ready(self):
         if self.process.poll() is not None:

@@ -1,0 +1,188 @@
+#include "gateway/limit_gate.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "gateway/redis/limit_leases.h"
+#include "gateway/worker.h"
+
+namespace sluice::gateway {
+namespace {
+
+std::uint64_t steady_now() {
+  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+}
+
+bool is_rate(const policy::LimitHandle& limit) {
+  return !limit.is_concurrency() && !limit.is_cluster();
+}
+
+bool only_counts(const policy::LimitHandle& limit) {
+  return limit.limit().action == policy::LimitAction::count;
+}
+
+}  // namespace
+
+LimitGate::Result LimitGate::begin(const WorkerConfig& config,
+                                   std::span<const policy::UsedLimit> limits,
+                                   const policy::RequestView& request, std::uint64_t route_id,
+                                   std::uint64_t now_ns) {
+  config_ = &config;
+  source_ = request.client;
+  limits = limits.first(std::min(limits.size(), kMaxLimits));
+  Keys keys;
+  for (std::size_t i = 0; i < limits.size(); ++i)
+    keys[i] = config.limit(limits[i].index).keys(request, route_id);
+  if (!take_places(limits, keys) || !peek_rates(limits, keys, now_ns) ||
+      !take_rates(limits, keys, now_ns) || !take_leased(limits, keys, now_ns)) {
+    return Result::refused;
+  }
+  return go_on();
+}
+
+void LimitGate::release() {
+  places_.clear();
+  asked_.clear();
+  delay_ns_ = 0;
+  timer_.cancel();
+  if (decision_) std::exchange(decision_, nullptr)->done = nullptr;
+}
+
+bool LimitGate::take_places(std::span<const policy::UsedLimit> limits, const Keys& keys) {
+  for (std::size_t i = 0; i < limits.size(); ++i) {
+    const policy::LimitHandle& limit = config_->limit(limits[i].index);
+    if (!limit.is_concurrency()) continue;
+    for (std::uint32_t taken = 0; taken < limits[i].cost; ++taken) {
+      if (auto place = limit.acquire(keys[i])) {
+        places_.push_back(std::move(*place));
+        if (taken == 0) allowed(limits[i].index);
+        continue;
+      }
+      constexpr std::uint64_t kSoon = 1'000'000'000;  // nobody knows when a place is given back
+      if (exceeded(limits[i].index, {.allowed = false, .retry_after_ns = kSoon})) return false;
+      break;
+    }
+  }
+  return true;
+}
+
+// With several rates: none is used up by what another one refuses.
+bool LimitGate::peek_rates(std::span<const policy::UsedLimit> limits, const Keys& keys,
+                           std::uint64_t now_ns) {
+  if (limits.size() < 2) return true;
+  for (std::size_t i = 0; i < limits.size(); ++i) {
+    const policy::LimitHandle& limit = config_->limit(limits[i].index);
+    if (!is_rate(limit) || only_counts(limit)) continue;
+    const policy::LimitVerdict verdict = limit.peek(keys[i], now_ns, limits[i].cost);
+    if (!verdict.allowed && exceeded(limits[i].index, verdict)) return false;
+  }
+  return true;
+}
+
+bool LimitGate::take_rates(std::span<const policy::UsedLimit> limits, const Keys& keys,
+                           std::uint64_t now_ns) {
+  for (std::size_t i = 0; i < limits.size(); ++i) {
+    const policy::LimitHandle& limit = config_->limit(limits[i].index);
+    if (!is_rate(limit)) continue;
+    const policy::LimitVerdict verdict = limit.admit(keys[i], now_ns, limits[i].cost);
+    if (!verdict.allowed) {
+      if (exceeded(limits[i].index, verdict)) return false;
+      continue;
+    }
+    delay_ns_ = std::max(delay_ns_, verdict.delay_ns);
+    if (verdict.delay_ns > 0) {
+      worker_.metrics().limit_verdict(config_->slots().limits[limits[i].index],
+                                      LimitOutcome::delayed);
+    } else {
+      allowed(limits[i].index);
+    }
+  }
+  return true;
+}
+
+bool LimitGate::take_leased(std::span<const policy::UsedLimit> limits, const Keys& keys,
+                            std::uint64_t now_ns) {
+  for (std::size_t i = 0; i < limits.size(); ++i) {
+    const policy::LimitHandle& limit = config_->limit(limits[i].index);
+    if (!limit.is_cluster()) continue;
+    const policy::ClusterVerdict found = limit.cluster()->admit(keys[i], now_ns, limits[i].cost);
+    if (found.decide) {
+      asked_.push_back({limits[i].index, limits[i].cost, keys[i]});
+      continue;
+    }
+    if (found.ask) worker_.leases().ask(limit.cluster(), found.key);
+    if (found.verdict.allowed) {
+      allowed(limits[i].index);
+    } else if (exceeded(limits[i].index, found.verdict)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+LimitGate::Result LimitGate::go_on() {
+  if (!asked_.empty()) {
+    ask(asked_.back());
+    return Result::waiting;
+  }
+  if (delay_ns_ == 0) return Result::passed;
+  worker_.wheel().arm(timer_, std::chrono::nanoseconds(std::exchange(delay_ns_, 0)));
+  return Result::waiting;
+}
+
+void LimitGate::ask(const Asked& asked) {
+  decision_ = std::make_shared<LimitDecision>();
+  decision_->worker = &worker_.io();
+  decision_->done = [this](std::optional<bool> answer) { answered(answer); };
+  worker_.leases().decide(config_->limit(asked.limit).cluster(), asked.keys.own, asked.cost,
+                          decision_);
+  worker_.wheel().arm(timer_, config_->policy().redis->deadline);
+}
+
+// Worker's thread; from the event loop.
+void LimitGate::answered(std::optional<bool> answer) {
+  if (decision_) std::exchange(decision_, nullptr)->done = nullptr;
+  timer_.cancel();
+  const Asked asked = asked_.back();
+  asked_.pop_back();
+  const policy::LimitHandle& limit = config_->limit(asked.limit);
+  policy::LimitVerdict verdict;
+  if (answer) {
+    const std::uint64_t interval = limit.cluster()->parameters().emission_interval;
+    verdict = {.allowed = *answer, .retry_after_ns = interval, .reset_ns = interval};
+  } else {
+    verdict = limit.cluster()->admit(asked.keys, steady_now(), asked.cost, true).verdict;
+  }
+  if (verdict.allowed) {
+    allowed(asked.limit);
+  } else if (exceeded(asked.limit, verdict)) {
+    return user_->on_limits_refused();
+  }
+  if (go_on() == Result::passed) user_->on_limits_passed();
+}
+
+// Either Redis was too slow, or the wait is over.
+void LimitGate::on_timer() {
+  if (decision_) return answered(std::nullopt);
+  user_->on_limits_passed();
+}
+
+void LimitGate::allowed(std::uint32_t limit) {
+  worker_.metrics().limit_verdict(config_->slots().limits[limit], LimitOutcome::allowed);
+}
+
+// True: the request goes no further.
+bool LimitGate::exceeded(std::uint32_t limit, const policy::LimitVerdict& verdict) {
+  const bool counted = only_counts(config_->limit(limit));
+  worker_.metrics().limit_verdict(config_->slots().limits[limit],
+                                  counted ? LimitOutcome::counted : LimitOutcome::rejected);
+  const bool banned = worker_.strike(*config_, limit, source_);
+  if (counted) return false;
+  release();
+  banned_ = banned;
+  refused_by_ = limit;
+  verdict_ = verdict;
+  return true;
+}
+
+}  // namespace sluice::gateway

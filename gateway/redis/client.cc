@@ -1,0 +1,297 @@
+#include "gateway/redis/client.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <hiredis/hiredis.h>
+#include <sys/socket.h>
+#include <utility>
+#include <vector>
+
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+
+namespace sluice::gateway::redis {
+namespace {
+
+namespace asio = boost::asio;
+using tcp = asio::ip::tcp;
+
+struct FreeReader {
+  void operator()(redisReader* reader) const { redisReaderFree(reader); }
+};
+struct FreeReply {
+  void operator()(void* reply) const { freeReplyObject(reply); }
+};
+
+tcp::endpoint endpoint_of(const policy::SocketAddress& address) {
+  if (address.address.is_v4())
+    return {asio::ip::address_v4(address.address.v4_host_order()), address.port};
+  return {asio::ip::address_v6(address.address.bytes()), address.port};
+}
+
+// "file:/path" is read anew each time, so that a secret can be changed under a running gateway.
+std::string secret_of(const std::string& written) {
+  constexpr std::string_view kFile = "file:";
+  constexpr std::size_t kLongest = 4096;
+  if (!written.starts_with(kFile)) return written;
+  std::ifstream file(written.substr(kFile.size()));
+  std::string secret(kLongest, '\0');
+  file.read(secret.data(), kLongest);
+  secret.resize(static_cast<std::size_t>(std::max<std::streamsize>(file.gcount(), 0)));
+  while (!secret.empty() && (secret.back() == '\n' || secret.back() == '\r'))
+    secret.pop_back();
+  return secret;
+}
+
+void append_command(std::string& out, std::span<const std::string_view> words) {
+  std::vector<const char*> texts;
+  std::vector<std::size_t> sizes;
+  for (const std::string_view word : words) {
+    texts.push_back(word.data());
+    sizes.push_back(word.size());
+  }
+  char* formatted = nullptr;
+  const long long size = redisFormatCommandArgv(&formatted, static_cast<int>(words.size()),
+                                                texts.data(), sizes.data());
+  if (size <= 0) return;
+  out.append(formatted, static_cast<std::size_t>(size));
+  redisFreeCommand(formatted);
+}
+
+}  // namespace
+
+// Shared with its handlers, so that the client may go at any time.
+class Client::Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(asio::io_context& io, policy::RedisConfig config, ClientOptions options, Events events)
+      : io_(io),
+        config_(std::move(config)),
+        options_(options),
+        events_(std::move(events)),
+        pause_(options.first_pause),
+        socket_(io),
+        timer_(io),
+        watch_(io) {}
+
+  void start() { connect(); }
+  void close() {
+    closed_ = true;
+    events_ = {};
+    waiting_.clear();
+    drop_socket();
+    timer_.cancel();
+  }
+
+  void command(std::span<const std::string_view> words, Done done) {
+    if (!ready_) return done(nullptr);
+    ++stats_.commands;
+    send(words, std::move(done));
+  }
+  bool ready() const { return ready_; }
+  const ClientStats& stats() const { return stats_; }
+
+ private:
+  struct Waiting {
+    Done done;
+    std::chrono::steady_clock::time_point since;
+  };
+
+  void connect();
+  void greet();
+  void send(std::span<const std::string_view> words, Done done);
+  void flush();
+  void read();
+  void take(std::size_t size);
+  void watch();
+  void fail(const std::string& reason);
+  void drop_socket();
+
+  asio::io_context& io_;
+  const policy::RedisConfig config_;
+  const ClientOptions options_;
+  Events events_;
+  std::chrono::milliseconds pause_;
+  tcp::socket socket_;
+  asio::steady_timer timer_;  // the next try, or the end of this one
+  asio::steady_timer watch_;  // for answers that do not come
+  std::unique_ptr<redisReader, FreeReader> reader_;
+  std::array<char, 16384> input_;
+  std::string next_;     // to be written
+  std::string writing_;  // is being written
+  std::deque<Waiting> waiting_;
+  ClientStats stats_;
+  std::uint64_t attempt_ = 0;  // handlers of an earlier one mean nothing
+  bool flush_posted_ = false;
+  bool ready_ = false;
+  bool closed_ = false;
+};
+
+void Client::Connection::drop_socket() {
+  ++attempt_;
+  boost::system::error_code ignored;
+  socket_.close(ignored);
+  watch_.cancel();
+  next_.clear();
+  writing_.clear();
+}
+
+void Client::Connection::connect() {
+  drop_socket();
+  reader_.reset(redisReaderCreate());
+  boost::system::error_code error;
+  const tcp::endpoint endpoint = endpoint_of(config_.address);
+  socket_.open(endpoint.protocol(), error);
+  if (error) return fail(error.message());
+  if (options_.own_mark != 0 &&
+      ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_MARK, &options_.own_mark,
+                   sizeof options_.own_mark) != 0) {
+    return fail(std::string("SO_MARK: ") + std::strerror(errno));
+  }
+  socket_.set_option(tcp::no_delay(true), error);
+  const std::uint64_t attempt = attempt_;
+  socket_.async_connect(endpoint, [self = shared_from_this(), attempt](auto failed) {
+    if (self->attempt_ != attempt) return;
+    if (failed) return self->fail(failed.message());
+    self->greet();
+  });
+  timer_.expires_after(options_.patience);
+  timer_.async_wait([self = shared_from_this(), attempt](auto cancelled) {
+    if (!cancelled && self->attempt_ == attempt && !self->ready_) self->fail("no answer");
+  });
+}
+
+// All in one write; the first that fails ends the connection.
+void Client::Connection::greet() {
+  const std::uint64_t attempt = attempt_;
+  const auto expect_ok = [this, attempt](std::string what, bool last) {
+    return [this, attempt, what = std::move(what), last](const redisReply* reply) {
+      if (attempt_ != attempt || reply == nullptr) return;
+      if (reply->type == REDIS_REPLY_ERROR)
+        return fail(what + ": " + std::string(reply->str, reply->len));
+      if (!last) return;
+      timer_.cancel();
+      ready_ = true;
+      pause_ = options_.first_pause;
+      ++stats_.connections;
+      if (events_.up) events_.up();
+    };
+  };
+  read();
+  if (const std::string password = secret_of(config_.password); !password.empty()) {
+    const std::array<std::string_view, 3> words{"AUTH", config_.username, password};
+    if (config_.username.empty()) {
+      send(std::array<std::string_view, 2>{"AUTH", password}, expect_ok("AUTH", false));
+    } else {
+      send(words, expect_ok("AUTH", false));
+    }
+  }
+  const std::string database = std::to_string(config_.database);
+  send(std::array<std::string_view, 2>{"SELECT", database}, expect_ok("SELECT", true));
+  watch();
+}
+
+void Client::Connection::send(std::span<const std::string_view> words, Done done) {
+  append_command(next_, words);
+  waiting_.push_back({std::move(done), std::chrono::steady_clock::now()});
+  if (std::exchange(flush_posted_, true)) return;
+  asio::post(io_, [self = shared_from_this()] {
+    self->flush_posted_ = false;
+    self->flush();
+  });
+}
+
+void Client::Connection::flush() {
+  if (!writing_.empty() || next_.empty()) return;
+  writing_.swap(next_);
+  asio::async_write(socket_, asio::buffer(writing_),
+                    [self = shared_from_this(), attempt = attempt_](auto failed, std::size_t) {
+                      if (self->attempt_ != attempt) return;
+                      if (failed) return self->fail(failed.message());
+                      self->writing_.clear();
+                      self->flush();
+                    });
+}
+
+void Client::Connection::read() {
+  socket_.async_read_some(
+      asio::buffer(input_),
+      [self = shared_from_this(), attempt = attempt_](auto failed, std::size_t size) {
+        if (self->attempt_ != attempt) return;
+        if (failed) return self->fail(failed.message());
+        self->take(size);
+        if (self->attempt_ == attempt) self->read();
+      });
+}
+
+void Client::Connection::take(std::size_t size) {
+  redisReaderFeed(reader_.get(), input_.data(), size);
+  const std::uint64_t attempt = attempt_;
+  for (;;) {
+    void* reply = nullptr;
+    if (redisReaderGetReply(reader_.get(), &reply) != REDIS_OK) return fail(reader_->errstr);
+    if (reply == nullptr) return;
+    const std::unique_ptr<void, FreeReply> owned(reply);
+    if (waiting_.empty()) return fail("an answer to nothing");
+    const Done done = std::move(waiting_.front().done);
+    waiting_.pop_front();
+    done(static_cast<const redisReply*>(reply));
+    if (attempt_ != attempt) return;
+  }
+}
+
+void Client::Connection::watch() {
+  watch_.expires_after(options_.patience / 4);
+  watch_.async_wait([self = shared_from_this(), attempt = attempt_](auto cancelled) {
+    if (cancelled || self->attempt_ != attempt) return;
+    const auto now = std::chrono::steady_clock::now();
+    if (!self->waiting_.empty() && now - self->waiting_.front().since > self->options_.patience)
+      return self->fail("no answer");
+    self->watch();
+  });
+}
+
+void Client::Connection::fail(const std::string& reason) {
+  if (closed_) return;
+  const std::shared_ptr<Connection> guard = shared_from_this();
+  ready_ = false;
+  ++stats_.failures;
+  drop_socket();
+  for (const Waiting& waiting : std::exchange(waiting_, {}))
+    waiting.done(nullptr);
+  if (events_.down) events_.down(reason);
+  if (closed_) return;
+  timer_.expires_after(pause_);
+  pause_ = std::min(pause_ * 2, options_.longest_pause);
+  timer_.async_wait([self = guard](auto cancelled) {
+    if (!cancelled && !self->closed_) self->connect();
+  });
+}
+
+Client::Client(asio::io_context& io, policy::RedisConfig config, ClientOptions options,
+               Events events)
+    : connection_(
+          std::make_shared<Connection>(io, std::move(config), options, std::move(events))) {
+  connection_->start();
+}
+
+Client::~Client() {
+  connection_->close();
+}
+
+void Client::command(std::span<const std::string_view> words, Done done) {
+  connection_->command(words, std::move(done));
+}
+
+bool Client::ready() const {
+  return connection_->ready();
+}
+
+const ClientStats& Client::stats() const {
+  return connection_->stats();
+}
+
+}  // namespace sluice::gateway::redis

@@ -1,0 +1,285 @@
+#include "gateway/redis/limit_leases.h"
+
+#include <array>
+#include <cstdio>
+#include <hiredis/hiredis.h>
+#include <random>
+#include <utility>
+
+#include <boost/asio/post.hpp>
+
+#include "gateway/log.h"
+
+namespace sluice::gateway {
+namespace {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+constexpr auto kHeartbeat = 1s;
+constexpr std::string_view kGatewayTime = "5000000";  // µs without a heartbeat: gone
+
+// GCRA over Redis' own clock, so that gateways need not agree on the time. All times in
+// microseconds, with decimals. KEYS[1]: the theoretical arrival time. ARGV: interval, tolerance,
+// wanted, charged (let in already, whatever the bucket says), 1: all or nothing, 1: begin with an
+// empty bucket. Returns what was granted and when the next one is there.
+constexpr std::string_view kScript = R"lua(
+local interval, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2])
+local wanted, charged = tonumber(ARGV[3]), tonumber(ARGV[4])
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local tat = tonumber(redis.call('GET', KEYS[1]) or now)
+if tat < now then tat = now end
+if ARGV[6] == '1' and tat < now + tolerance then tat = now + tolerance end
+tat = tat + charged * interval
+local granted = math.floor((tolerance - (tat - now)) / interval + 0.000001)
+if granted > wanted then granted = wanted end
+if granted < 0 or (ARGV[5] == '1' and granted < wanted) then granted = 0 end
+tat = tat + granted * interval
+local left = math.ceil((tat - now) / 1000) + 1
+redis.call('SET', KEYS[1], string.format('%.3f', tat), 'PX', left)
+local next = tat + interval - now - tolerance
+if next < 0 then next = 0 end
+return {granted, math.ceil(next)}
+)lua";
+
+constexpr std::string_view kRegisterScript = R"lua(
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ARGV[2]))
+redis.call('EXPIRE', KEYS[1], 3600)
+return redis.call('ZCARD', KEYS[1])
+)lua";
+
+std::uint64_t steady_now() {
+  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+}
+
+std::string random_id() {
+  std::random_device device;
+  std::array<char, 20> text{};
+  std::snprintf(text.data(), text.size(), "%08x%08x", device(), device());
+  return text.data();
+}
+
+std::string microseconds(std::uint64_t ns) {
+  std::array<char, 40> text{};
+  std::snprintf(text.data(), text.size(), "%llu.%03u", static_cast<unsigned long long>(ns / 1000),
+                static_cast<unsigned>(ns % 1000));
+  return text.data();
+}
+
+// The two numbers of the script's answer.
+std::optional<std::pair<std::uint32_t, std::uint64_t>> numbers_of(const redisReply* reply) {
+  if (reply == nullptr || reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) return {};
+  const redisReply* granted = reply->element[0];
+  const redisReply* next = reply->element[1];
+  if (granted->type != REDIS_REPLY_INTEGER || next->type != REDIS_REPLY_INTEGER ||
+      granted->integer < 0 || granted->integer > 0x7fffffff || next->integer < 0)
+    return {};
+  return std::pair(static_cast<std::uint32_t>(granted->integer),
+                   static_cast<std::uint64_t>(next->integer));
+}
+
+void answer(const std::shared_ptr<LimitDecision>& decision, std::optional<bool> allowed) {
+  asio::post(*decision->worker, [decision, allowed] {
+    if (decision->done) std::exchange(decision->done, nullptr)(allowed);
+  });
+}
+
+}  // namespace
+
+LimitLeases::LimitLeases(asio::io_context& control, std::uint32_t own_mark)
+    : control_(control), own_mark_(own_mark), gateway_id_(random_id()), heartbeat_(control) {}
+
+LimitLeases::~LimitLeases() {
+  close();
+}
+
+void LimitLeases::close() {
+  *alive_ = false;
+  heartbeat_.cancel();
+  client_.reset();
+}
+
+void LimitLeases::configure(const std::optional<policy::RedisConfig>& config,
+                            const std::vector<policy::LimitHandle>& limits) {
+  tables_.clear();
+  for (const policy::LimitHandle& limit : limits) {
+    if (!limit.is_cluster()) continue;
+    tables_.push_back(limit.cluster());
+    if (in_use_) {
+      limit.cluster()->found();
+    } else {
+      limit.cluster()->lost(gateways_);
+    }
+  }
+  const bool wanted = config && !tables_.empty();
+  const bool same = config_ && config && config_->address == config->address &&
+                    config_->database == config->database &&
+                    config_->username == config->username &&
+                    config_->password == config->password && config_->prefix == config->prefix;
+  config_ = config;
+  if (client_ && wanted && same) return;
+  client_.reset();
+  if (std::exchange(in_use_, false)) {
+    for (const auto& table : tables_)
+      table->lost(gateways_);
+  }
+  if (!wanted) return heartbeat_.cancel(), void();
+  client_ = std::make_unique<redis::Client>(
+      control_, *config, redis::ClientOptions{.own_mark = own_mark_},
+      redis::Client::Events{.up = [this] { up(); },
+                            .down = [this](const std::string& reason) { down(reason); }});
+}
+
+void LimitLeases::up() {
+  client_->command(std::array<std::string_view, 3>{"SCRIPT", "LOAD", kScript},
+                   [this](const redisReply* reply) {
+                     if (reply == nullptr || reply->type != REDIS_REPLY_STRING) return;
+                     script_sha_.assign(reply->str, reply->len);
+                   });
+  register_gateway();
+}
+
+// Says that we are there, and hears how many are.
+void LimitLeases::register_gateway() {
+  if (!client_ || !client_->ready()) return;
+  const std::string key = config_->prefix + ":gateways";
+  client_->command(
+      std::array<std::string_view, 6>{"EVAL", kRegisterScript, "1", key, gateway_id_, kGatewayTime},
+      [this](const redisReply* reply) {
+        if (reply == nullptr) return;  // the connection's end; down() says more
+        if (reply->type != REDIS_REPLY_INTEGER || script_sha_.empty()) {
+          return log_error("redis", "scripts are refused; limits of scope cluster stay with on_loss",
+                           {{"reason", reply->type == REDIS_REPLY_ERROR
+                                           ? std::string(reply->str, reply->len)
+                                           : std::string("no script")}});
+        }
+        gateways_ = static_cast<std::uint32_t>(std::max<long long>(reply->integer, 1));
+        if (std::exchange(in_use_, true)) return;
+        log_info("redis", "limits of scope cluster are shared", {{"gateways", gateways_}});
+        for (const auto& table : tables_)
+          table->found();
+      });
+  heartbeat_.expires_after(kHeartbeat);
+  heartbeat_.async_wait([this, alive = alive_](const boost::system::error_code& error) {
+    if (!error && *alive) register_gateway();
+  });
+}
+
+void LimitLeases::down(const std::string& reason) {
+  heartbeat_.cancel();
+  for (const auto& table : tables_)
+    table->lost(gateways_);
+  if (std::exchange(in_use_, false) || losses_ == 0) {
+    ++losses_;
+    log_warn("redis", "cannot be asked; limits of scope cluster follow on_loss",
+             {{"reason", reason}, {"gateways", gateways_}});
+  }
+}
+
+void LimitLeases::ask(const std::shared_ptr<policy::ClusterTable>& table, std::uint64_t key) {
+  push({.table = table, .key = key, .cost = 0, .decision = nullptr});
+}
+
+void LimitLeases::decide(const std::shared_ptr<policy::ClusterTable>& table, std::uint64_t key,
+                         std::uint32_t cost, std::shared_ptr<LimitDecision> decision) {
+  push({.table = table, .key = key, .cost = cost, .decision = std::move(decision)});
+}
+
+void LimitLeases::push(Item item) {
+  {
+    const std::scoped_lock lock(mutex_);
+    queue_.push_back(std::move(item));
+    if (std::exchange(posted_, true)) return;
+  }
+  asio::post(control_, [this, alive = alive_] {
+    if (*alive) send_all();
+  });
+}
+
+void LimitLeases::send_all() {
+  std::vector<Item> items;
+  {
+    const std::scoped_lock lock(mutex_);
+    items.swap(queue_);
+    posted_ = false;
+  }
+  for (const Item& item : items) {
+    if (item.decision) {
+      decide(item);
+    } else {
+      lease(item);
+    }
+  }
+}
+
+void LimitLeases::evaluate(const Item& item, const policy::LeaseRequest& request,
+                           bool all_or_nothing, redis::Client::Done done) {
+  if (!client_ || !in_use_) return done(nullptr);
+  std::array<char, 20> hash{};
+  std::snprintf(hash.data(), hash.size(), ":%016llx",
+                static_cast<unsigned long long>(request.key));
+  const std::string key = config_->prefix + ":limit:" + item.table->name() + hash.data();
+  const policy::GcraParameters& gcra = item.table->parameters();
+  const std::string interval = microseconds(gcra.emission_interval);
+  const std::string tolerance = microseconds(gcra.tolerance);
+  const std::string wanted = std::to_string(request.wanted);
+  const std::string charged = std::to_string(request.charged);
+  client_->command(std::array<std::string_view, 10>{"EVALSHA", script_sha_, "1", key, interval,
+                                                    tolerance, wanted, charged,
+                                                    all_or_nothing ? "1" : "0",
+                                                    request.empty_bucket ? "1" : "0"},
+                   [this, done = std::move(done)](const redisReply* reply) {
+                     const bool gone = reply != nullptr && reply->type == REDIS_REPLY_ERROR &&
+                                       std::string_view(reply->str, reply->len)
+                                           .starts_with("NOSCRIPT");
+                     if (gone) up();  // somebody flushed the scripts
+                     done(reply);
+                   });
+}
+
+void LimitLeases::lease(const Item& item) {
+  const policy::LeaseRequest request = item.table->begin_lease(item.key, steady_now());
+  ++leases_;
+  evaluate(item, request, false, [table = item.table, request](const redisReply* reply) {
+    const auto numbers = numbers_of(reply);
+    if (!numbers) return table->failed(request);
+    table->granted(request.key, numbers->first, numbers->second * 1000, steady_now());
+  });
+}
+
+void LimitLeases::decide(const Item& item) {
+  ++decisions_;
+  const policy::LeaseRequest request{.key = item.key == 0 ? 1 : item.key, .wanted = item.cost};
+  evaluate(item, request, true,
+           [decision = item.decision, cost = item.cost](const redisReply* reply) {
+             const auto numbers = numbers_of(reply);
+             answer(decision, numbers ? std::optional(numbers->first >= cost) : std::nullopt);
+           });
+}
+
+std::vector<MetricSample> LimitLeases::samples() const {
+  if (!config_) return {};
+  const redis::ClientStats stats = client_ ? client_->stats() : redis::ClientStats{};
+  const auto counter = [](const char* name, const char* help, std::uint64_t value) {
+    return MetricSample{name, help, SampleType::counter, {}, static_cast<double>(value)};
+  };
+  return {
+      {"sluice_redis_up", "1 while limits of scope cluster are counted in Redis, 0 while they follow on_loss.",
+       SampleType::gauge, {}, in_use_ ? 1.0 : 0.0},
+      {"sluice_redis_gateways", "Gateways that share limits, as last known.", SampleType::gauge, {},
+       static_cast<double>(gateways_)},
+      counter("sluice_redis_losses_total", "Times that Redis could no longer be asked.", losses_),
+      counter("sluice_redis_connection_failures_total",
+              "Connections to Redis that failed or ended.", stats.failures),
+      counter("sluice_redis_commands_total", "Commands sent to Redis.", stats.commands),
+      counter("sluice_limit_leases_total", "Shares of limits asked for in Redis.", leases_),
+      counter("sluice_limit_decisions_total", "Requests that Redis itself was asked about.",
+              decisions_),
+  };
+}
+
+}  // namespace sluice::gateway

@@ -1,0 +1,85 @@
+// Limits of scope `cluster`: leases from Redis, ahead of need, and the decisions that Redis takes
+// itself. What the numbers mean is in policy/limits_cluster.h.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "gateway/metrics_samples.h"
+#include "gateway/redis/client.h"
+#include "policy/limits.h"
+
+namespace sluice::gateway {
+
+// A question on its way. `done` belongs to the worker's thread, which may clear it at any time;
+// none: Redis cannot be asked.
+struct LimitDecision {
+  boost::asio::io_context* worker = nullptr;
+  std::function<void(std::optional<bool> allowed)> done;
+};
+
+class LimitLeases {
+ public:
+  LimitLeases(boost::asio::io_context& control, std::uint32_t own_mark);
+  ~LimitLeases();  // control thread
+
+  // --- control thread ---
+  // The policy's Redis, if any, and its limits. The connection is kept where nothing of it changed.
+  void configure(const std::optional<policy::RedisConfig>& config,
+                 const std::vector<policy::LimitHandle>& limits);
+  std::vector<MetricSample> samples() const;
+  void close();  // asks nothing more and answers nobody; call before workers go
+
+  // --- any thread ---
+  void ask(const std::shared_ptr<policy::ClusterTable>& table, std::uint64_t key);
+  void decide(const std::shared_ptr<policy::ClusterTable>& table, std::uint64_t key,
+              std::uint32_t cost, std::shared_ptr<LimitDecision> decision);
+
+ private:
+  struct Item {
+    std::shared_ptr<policy::ClusterTable> table;
+    std::uint64_t key = 0;
+    std::uint32_t cost = 0;
+    std::shared_ptr<LimitDecision> decision;  // null: a lease
+  };
+
+  void push(Item item);
+  void send_all();
+  void lease(const Item& item);
+  void decide(const Item& item);
+  void evaluate(const Item& item, const policy::LeaseRequest& request, bool all_or_nothing,
+                redis::Client::Done done);
+  void up();
+  void down(const std::string& reason);
+  void register_gateway();
+
+  boost::asio::io_context& control_;
+  const std::uint32_t own_mark_;
+  const std::string gateway_id_;  // in Redis' list of gateways
+  std::optional<policy::RedisConfig> config_;
+  std::vector<std::shared_ptr<policy::ClusterTable>> tables_;
+  std::unique_ptr<redis::Client> client_;
+  boost::asio::steady_timer heartbeat_;
+  std::string script_sha_;
+  std::uint32_t gateways_ = 1;
+  bool in_use_ = false;  // Redis has said how many gateways there are
+  std::uint64_t leases_ = 0;
+  std::uint64_t decisions_ = 0;
+  std::uint64_t losses_ = 0;
+
+  std::mutex mutex_;  // of what follows
+  std::vector<Item> queue_;
+  bool posted_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // control thread's
+};
+
+}  // namespace sluice::gateway

@@ -1,0 +1,138 @@
+"""From an offence in the gateway to packets dropped in the kernel, in two namespaces: the client's and the node's."""
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from harness import HANG, SLUICE, Process, Scratch, Sluice, eventually
+from namespaces import Star, inside
+
+
+@pytest.fixture
+def star():
+    if os.getuid() != 0:
+        pytest.skip("needs root for network namespaces and BPF")
+    with Star("ban", 1) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def no_trace(star):
+    yield
+    subprocess.run(inside(star.rim[0], SLUICE, "cleanup"), capture_output=True, timeout=HANG, check=False)
+
+
+@pytest.fixture
+def scratch():
+    with Scratch() as made:
+        yield made
+
+
+class Node(Sluice):
+    """The gateway in the rim's namespace; clients are in the hub's, at 10.77.1.1."""
+
+    def __init__(self, scratch, star, bans, name="node"):
+        self.star, self.pins = star, f"{scratch.path}/pins"
+        super().__init__(scratch, f"""version: 1
+state_dir: {scratch.path}/state
+workers: 2
+listeners: {{ web: {{ bind: "10.77.1.2:8080" }} }}
+upstreams: {{ origin: {{ endpoints: ["127.0.0.1:8000"] }} }}
+limits: {{ few: {{ rate: 1/h, burst: 1 }} }}
+guard: {{ interfaces: [eth0] }}
+bans: {bans}
+routes:
+  - {{ name: bait, path: /bait, upstream: origin, access: {{ deny: [0.0.0.0/0] }} }}
+  - {{ name: limited, path: /limited, upstream: origin, limits: [few] }}
+  - {{ name: all, upstream: origin }}
+""", name=name)
+
+    def command(self, arguments):
+        return inside(self.star.rim[0], *arguments)
+
+    def bans(self):
+        return json.loads(self.ctl("bans", "--output", "json").stdout)["bans"]
+
+
+def origin(scratch, star):
+    config = scratch.write("origin.conf", f"""
+user root; daemon off; worker_processes 1; pid {scratch.path}/nginx.pid;
+events {{ worker_connections 512; }}
+http {{ access_log off; server {{ listen 127.0.0.1:8000; return 200 "ok\\n"; }} }}
+""")
+    Process(scratch, "origin", inside(star.rim[0], "nginx", "-c", config, "-e", f"{scratch.path}/error.log"))
+
+
+def ask(star, path, patience=2):
+    done = subprocess.run(inside(star.hub, "curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", str(patience),
+                                 f"http://10.77.1.2:8080{path}"), capture_output=True, text=True, timeout=HANG, check=False)
+    return int(done.stdout or 0)
+
+
+# Keeps a connection open, says so, and prints what ends it.
+WAIT = """
+import socket, sys
+waiting = socket.create_connection(("10.77.1.2", 8080), 20)
+waiting.sendall(b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+assert waiting.recv(100).startswith(b"HTTP/1.1 200")
+print("open", flush=True)
+sys.stdin.readline()
+try:
+    waiting.settimeout(15)
+    while waiting.recv(1000): pass
+    print("closed")
+except ConnectionResetError:
+    print("reset")
+except TimeoutError:
+    print("silent")
+"""
+
+
+def test_one_request_for_the_bait_and_the_source_is_dropped_everywhere(scratch, star):
+    origin(scratch, star)
+    node = Node(scratch, star, "{ rules: [{ when: { event: access_denied, route: bait, count: 1 }, for: 60s, grow: 2 }] }")
+    eventually(lambda: ask(star, "/") == 200, "it serves")
+    waiting = subprocess.Popen(inside(star.hub, sys.executable, "-c", WAIT), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert waiting.stdout.readline() == "open\n"
+        ask(star, "/bait")
+        eventually(lambda: [b["address"] for b in node.bans()] in (["10.77.1.1"], ["10.77.1.1/32"]), "the source is banned")
+        assert ask(star, "/", patience=1) == 0
+        # The gateway's side of what was open has ended at once; what the client hears of it is dropped or a reset.
+        eventually(lambda: node.status()["workers"] and sum(w["connections"] for w in node.status()["workers"]) == 0,
+                   "its open connections are closed")
+        waiting.stdin.write("\n")
+        waiting.stdin.flush()
+    finally:
+        waiting.kill()
+        waiting.wait()
+        waiting.stdin.close()
+        waiting.stdout.close()
+    reason = node.bans()[0]["reason"]
+    assert "access_denied" in reason and "node.yaml:" in reason
+
+    # A reload keeps it, and so does a gateway that crashes, and a restart of both.
+    with open(node.policy) as file:
+        node.write_policy(file.read().replace("rate: 1/h", "rate: 2/h"))
+    node.ctl("reload")
+    assert len(node.bans()) == 1
+    node.stop(signal.SIGTERM)
+    assert ask(star, "/", patience=1) == 0
+    node = Node(scratch, star, "{ rules: [{ when: { event: access_denied, route: bait, count: 1 } }] }", name="again")
+    assert len(node.bans()) == 1 and ask(star, "/", patience=1) == 0
+    node.ctl("unban", "10.77.1.1")
+    eventually(lambda: ask(star, "/") == 200, "it serves again")
+    node.stop()
+
+
+def test_an_audited_rule_bans_nobody(scratch, star):
+    origin(scratch, star)
+    node = Node(scratch, star, "{ rules: [{ when: { limit: few, count: 2 }, mode: audit },"
+                               " { when: { event: access_denied, count: 100 } }] }")
+    eventually(lambda: ask(star, "/") == 200, "it serves")
+    assert [ask(star, "/limited") for _ in range(4)] == [200, 429, 429, 429]
+    eventually(lambda: "would ban (audit)" in node.output(), "it says whom it would ban")
+    assert node.bans() == [] and ask(star, "/") == 200
