@@ -32,6 +32,16 @@ print(*sent)
 '''
 
 
+POLICY = """version: 1
+state_dir: {state}/state
+listeners: {{ web: {{ bind: "10.77.1.2:8080" }} }}
+upstreams: {{ origin: {{ endpoints: ["127.0.0.1:8000"] }} }}
+routes: [{{ name: bait, path: /bait, upstream: origin, access: {{ deny: [0.0.0.0/0] }} }}]
+guard: {{ interfaces: [eth0] }}
+bans: {{ rules: [{{ when: {{ event: access_denied, count: 1 }}, for: 60s }}] }}
+"""
+
+
 def measure(gateway, star, inside):
     receiver_code = ("import socket,sys\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\ns.bind(('10.77.1.2',9999))\n"
                      "s.settimeout(1)\nlast=-1\nprint('listening',flush=True)\ntry:\n  while True: last=max(last,int.from_bytes(s.recv(4),'big'))\n"
@@ -52,6 +62,7 @@ def main():
     options.add_argument("--sluice", default="build/release/sluice")
     options.add_argument("--rounds", type=int, default=20)
     chosen = options.parse_args()
+    chosen.sluice = os.path.abspath(chosen.sluice)
     os.environ["SLUICE"] = chosen.sluice
     import harness
     from namespaces import Star, inside
@@ -60,21 +71,14 @@ def main():
         def command(self, arguments):
             return inside(star.rim[0], *arguments)
 
+    took = []
     with harness.Scratch() as scratch, Star("ban", 1) as star:
-        gateway = Gateway(scratch, f"""version: 1
-state_dir: {scratch.path}/state
-listeners: {{ web: {{ bind: "10.77.1.2:8080" }} }}
-upstreams: {{ origin: {{ endpoints: ["127.0.0.1:8000"] }} }}
-routes: [{{ name: bait, path: /bait, upstream: origin, access: {{ deny: [0.0.0.0/0] }} }}]
-guard: {{ interfaces: [eth0] }}
-bans: {{ rules: [{{ when: {{ event: access_denied, count: 1 }}, for: 60s, up_to: 60s }}] }}
-""")
-        took = []
-        for _ in range(chosen.rounds):
+        for i in range(chosen.rounds):
+            # A gateway remembers whom it has banned for as long as the ban would have lasted: a new one each time.
+            gateway = Gateway(scratch, POLICY.format(state=scratch.path), name=f"round{i}")
             took.append(measure(gateway, star, inside))
-            # The gateway remembers the source for as long as its ban would have lasted: a new one each time.
             gateway.stop()
-            gateway = Gateway(scratch, open(gateway.policy).read())
+        subprocess.run(inside(star.rim[0], chosen.sluice, "cleanup"), capture_output=True, check=False)
     took.sort()
     print(f"first offending request to first dropped packet, {len(took)} rounds: "
           f"median {statistics.median(took):.2f} ms, least {took[0]:.2f}, most {took[-1]:.2f}")
