@@ -23,10 +23,6 @@ void check_concurrency(const Limit& limit, Reporter& reporter) {
   if (limit.max == 0) {
     reporter.error(limit.where, "limits." + limit.name + " needs `max`", "such as `max: 10`");
   }
-  if (limit.rate_count != 0) {
-    reporter.error(limit.where, who + " of unit concurrency has a rate",
-                   "`max` says how many at a time; a rate is a limit of its own");
-  }
   if (limit.action == LimitAction::delay) {
     reporter.error(limit.where, who + " of unit concurrency cannot delay", "reject or count");
   }
@@ -44,7 +40,11 @@ void check_rate(const Config& config, const Limit& limit, Reporter& reporter) {
                    "set `unit: concurrency`");
   }
   if (limit.rate_count == 0) {
-    reporter.error(limit.where, "limits." + limit.name + " needs `rate`", "such as `rate: 100/s`");
+    // A misspelt one is told already.
+    if (!reporter.has_errors()) {
+      reporter.error(limit.where, "limits." + limit.name + " needs `rate`",
+                     "such as `rate: 100/s`");
+    }
     return;
   }
   const double fill = static_cast<double>(limit.rate_period.count()) *

@@ -128,13 +128,13 @@ def offered(seen, first, last):
 def test_three_gateways_hold_one_rate_while_redis_is_killed_and_started_again(scratch, star):
     redis, gateways = start_all(scratch, star, f"rate: {RATE}/s, burst: {BURST}")
     begun = time.monotonic()
-    load = start_load(star, 200, 15)
+    load = start_load(star, 200, 11)
     try:
-        time.sleep(5)
+        time.sleep(4)
         redis.stop(signal.SIGKILL)
         killed = time.monotonic() - begun
         eventually(lambda: all(g.metric("sluice_redis_up") == 0 for g in gateways), "every gateway notices")
-        time.sleep(4)
+        time.sleep(3)
         Redis(scratch, star, "open-sesame", name="redis-again")
         eventually(lambda: all(g.metric("sluice_redis_up") == 1 for g in gateways), "they come back by themselves")
         back = time.monotonic() - begun

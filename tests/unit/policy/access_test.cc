@@ -79,7 +79,7 @@ std::vector<std::string> problems_of(const std::string& access) {
 
 TEST(Access, TellsOfEntriesThatChangeNothing) {
   EXPECT_THAT(problems_of("{ deny: [10.0.0.0/8, 10.1.0.0/16] }"),
-              ElementsAre(HasSubstr("2:51: warning: listener `web`: access.deny 10.1.0.0/16 lies "
+              ElementsAre(HasSubstr("2:50: warning: listener `web`: access.deny 10.1.0.0/16 lies "
                                     "within 10.0.0.0/8, which is named too")));
   EXPECT_THAT(problems_of("{ deny: [10.0.0.0/8, 10.0.0.0/8] }").size(), 1);
   EXPECT_THAT(problems_of("{ deny: [10.0.0.0/8], allow: [10.3.0.0/16, 192.0.2.1] }"),

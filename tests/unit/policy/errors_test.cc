@@ -64,7 +64,7 @@ const Wrong kSchema[] = {
      "version: 1\ntrusted_proxies: [10.0.0.0/8]\n",
      {"p.yaml:2:1: error: unknown key `trusted_proxies` in the policy (known: version, state_dir, "
       "workers, "
-      "protect, metrics, logs, intercept, listeners, upstreams, routes, default_route, limits, "
+      "protect, metrics, logs, intercept, listeners, upstreams, routes, default_route, cluster, "
       "…)"}},
     {"DuplicateKey",
      "version: 1\nworkers: 1\nworkers: 2\n",
@@ -82,7 +82,7 @@ const Wrong kSchema[] = {
      "version: 1\nlisteners: { web: http }\n",
      {"p.yaml:2:19: error: listeners.web is a map of keys, not a single value (known: bind, "
       "protocol, "
-      "max_connections, timeouts)"}},
+      "max_connections, access, limits, timeouts)"}},
     {"ScalarForList",
      "version: 1\nprotect: { host_ports: 22 }\n",
      {"p.yaml:2:24: error: protect.host_ports is a list, not a single value (did you mean "
