@@ -13,6 +13,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "gateway/access_log.h"
+#include "gateway/auth/auth_set.h"
 #include "gateway/http1/parse_error.h"
 #include "gateway/log.h"
 #include "gateway/metrics.h"
@@ -57,6 +58,8 @@ MetricsLayout layout_of(const policy::Snapshot& snapshot) {
   }
   for (const policy::Limit& limit : config.limits)
     layout.limits.push_back(limit.name);
+  for (const policy::Auth& auth : config.auth)
+    layout.auths.push_back(auth.name);
   return layout;
 }
 
@@ -136,6 +139,7 @@ class GatewayImpl final : public Gateway {
       : options_(std::move(options)),
         control_(options_.control),
         metrics_({.workers = options_.workers, .parse_errors = parse_error_names()}),
+        auth_(random_key()),
         limits_(random_key()),
         bans_(random_key()),
         diverted_(random_key()) {
@@ -148,6 +152,8 @@ class GatewayImpl final : public Gateway {
     control_.run([this] {
       health_.reset();
       leases_->close();
+      files_timer_.cancel();
+      memory_timer_.cancel();
     });
     workers_.clear();
     control_.run([this] { leases_.reset(); });
@@ -165,6 +171,8 @@ class GatewayImpl final : public Gateway {
  private:
   void open_log(const policy::Config& config);
   void start_workers();
+  void look_at_files();
+  void look_at_memory();
   void follow_health(const std::shared_ptr<const ClusterSet>& clusters);
   void request_ban(BanRequest request);
   std::vector<MetricSample> limit_samples() const;
@@ -176,11 +184,15 @@ class GatewayImpl final : public Gateway {
   std::unique_ptr<AccessLog> access_log_;
   ClusterRegistry clusters_;
   std::unique_ptr<HealthChecker> health_;
+  auth::AuthRegistry auth_;  // control thread
+  asio::steady_timer files_timer_{control_.io()};
   policy::LimitStore limits_;
   policy::BanTracker bans_;
   policy::DivertedSources diverted_;
   std::unique_ptr<LimitLeases> leases_;                // control thread's, but what it says
   std::vector<policy::LimitHandle> limit_handles_;     // control thread's; for the metrics page
+  OverloadGuard overload_;
+  asio::steady_timer memory_timer_{control_.io()};
   ListenerLoads loads_;
   std::shared_ptr<const policy::Snapshot> snapshot_;
   std::vector<std::pair<std::string, WayIn>> serving_;
@@ -215,6 +227,7 @@ void GatewayImpl::start_workers() {
         .bans = &bans_,
         .diverted = &diverted_,
         .leases = leases_.get(),
+        .overload = &overload_,
         .request_ban = [this](BanRequest request) { request_ban(std::move(request)); },
         .load_of = [this](const std::string& name) { return loads_.of(name); },
     }));
@@ -267,6 +280,23 @@ void GatewayImpl::follow_health(const std::shared_ptr<const ClusterSet>& cluster
   health_->follow(*clusters);
 }
 
+// Files that the policy names are looked at every second. Control thread.
+void GatewayImpl::look_at_files() {
+  auth_.look_at_files();
+  files_timer_.expires_after(std::chrono::seconds(1));
+  files_timer_.async_wait([this, alive = alive_](boost::system::error_code error) {
+    if (!error && *alive) look_at_files();
+  });
+}
+
+void GatewayImpl::look_at_memory() {
+  overload_.look_at_memory();
+  memory_timer_.expires_after(std::chrono::milliseconds(250));
+  memory_timer_.async_wait([this, alive = alive_](boost::system::error_code error) {
+    if (!error && *alive) look_at_memory();
+  });
+}
+
 void GatewayImpl::apply(std::shared_ptr<const policy::Snapshot> snapshot,
                         std::vector<ListenerSocket> sockets) {
   const policy::Config& config = snapshot->config();
@@ -286,6 +316,10 @@ void GatewayImpl::apply(std::shared_ptr<const policy::Snapshot> snapshot,
     follow_health(generation->clusters);
     leases_->configure(config.redis, generation->limits);
     limit_handles_ = generation->limits;
+    generation->auth = auth_.apply(*snapshot);
+    look_at_files();
+    overload_.configure(config.overload);
+    look_at_memory();
   });
   if (workers_.empty()) start_workers();
 

@@ -106,11 +106,13 @@ void Listener::replace(int fd) {
 
 void Listener::connection_opened() {
   load_->open.fetch_add(1, std::memory_order_relaxed);
+  worker_.overload().connection_opened();
   worker_.metrics().connection_opened(slot_, way_);
 }
 
 void Listener::connection_closed() {
   load_->open.fetch_sub(1, std::memory_order_relaxed);
+  worker_.overload().connection_closed();
   worker_.metrics().connection_closed(slot_, way_);
   if (std::exchange(full_, false)) {  // a place is free: no need to wait for the clock
     pause_.cancel();
@@ -143,7 +145,8 @@ void Listener::on_acceptable() {
 }
 
 bool Listener::accept_one() {
-  if (load_->open.load(std::memory_order_relaxed) >= policy_->max_connections) {
+  if (load_->open.load(std::memory_order_relaxed) >= policy_->max_connections ||
+      worker_.overload().full()) {
     // The backlog holds the rest; a client waits rather than being turned away.
     if (!full_) worker_.metrics().connection_refused(slot_);
     full_ = true;

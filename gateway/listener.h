@@ -56,6 +56,7 @@ class Listener : public RefCounted<Listener> {
 
   void connection_opened();
   void connection_closed();
+  std::uint32_t open_connections() const { return load_->open.load(std::memory_order_relaxed); }
 
  private:
   using Acceptor = boost::asio::basic_socket_acceptor<boost::asio::ip::tcp,

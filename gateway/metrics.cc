@@ -68,6 +68,7 @@ struct Metrics::State final : prometheus::Collectable {
   void collect_upstreams(MetricsPage& page) const;
   void collect_endpoints(MetricsPage& page) const;
   void collect_limits(MetricsPage& page) const;
+  void collect_auths(MetricsPage& page) const;
 
   bool reserve();
   void abandon();
@@ -76,7 +77,7 @@ struct Metrics::State final : prometheus::Collectable {
 
   MetricsOptions options;
   std::vector<std::unique_ptr<WorkerMetrics>> workers;
-  SlotDirectory listeners, routes, upstreams, endpoints, limits;
+  SlotDirectory listeners, routes, upstreams, endpoints, limits, auths;
   CounterTable<EndpointStateCell, EndpointSlot> endpoint_states;
   // Generations that may still be written under, oldest first.
   std::vector<std::pair<std::uint64_t, std::weak_ptr<const MetricSlots>>> generations;
@@ -92,7 +93,8 @@ bool Metrics::State::reserve() {
   for (const auto& worker : workers) {
     if (!worker->listeners_.reserve(listeners.size()) || !worker->routes_.reserve(routes.size()) ||
         !worker->upstreams_.reserve(upstreams.size()) ||
-        !worker->endpoints_.reserve(endpoints.size()) || !worker->limits_.reserve(limits.size())) {
+        !worker->endpoints_.reserve(endpoints.size()) || !worker->limits_.reserve(limits.size()) ||
+        !worker->auths_.reserve(auths.size())) {
       return false;
     }
   }
@@ -100,7 +102,7 @@ bool Metrics::State::reserve() {
 }
 
 void Metrics::State::abandon() {
-  for (SlotDirectory* d : {&listeners, &routes, &upstreams, &endpoints, &limits})
+  for (SlotDirectory* d : {&listeners, &routes, &upstreams, &endpoints, &limits, &auths})
     d->abandon();
 }
 
@@ -122,6 +124,7 @@ void Metrics::State::free_unused() {
   reset(routes, RouteSlot{}, [](WorkerMetrics& w) -> auto& { return w.routes_; });
   reset(upstreams, UpstreamSlot{}, [](WorkerMetrics& w) -> auto& { return w.upstreams_; });
   reset(limits, LimitSlot{}, [](WorkerMetrics& w) -> auto& { return w.limits_; });
+  reset(auths, AuthSlot{}, [](WorkerMetrics& w) -> auto& { return w.auths_; });
   for (const std::uint32_t freed : endpoints.collect(oldest)) {
     for (const auto& worker : workers)
       worker->endpoints_.at(EndpointSlot{freed}).reset();
@@ -158,11 +161,14 @@ std::shared_ptr<const MetricSlots> Metrics::begin_generation(const MetricsLayout
   for (const std::string& name : layout.limits) {
     slots->limits.push_back(LimitSlot{s.limits.take({name})});
   }
+  for (const std::string& name : layout.auths)
+    slots->auths.push_back(AuthSlot{s.auths.take({name})});
   if (!s.reserve()) {
     s.abandon();
     return nullptr;
   }
-  for (SlotDirectory* d : {&s.listeners, &s.routes, &s.upstreams, &s.endpoints, &s.limits}) {
+  for (SlotDirectory* d : {&s.listeners, &s.routes, &s.upstreams, &s.endpoints, &s.limits,
+                           &s.auths}) {
     d->publish();
   }
   s.generations.emplace_back(s.listeners.generation(), slots);
@@ -201,6 +207,7 @@ std::vector<prometheus::MetricFamily> Metrics::State::Collect() const {
   collect_upstreams(page);
   collect_endpoints(page);
   collect_limits(page);
+  collect_auths(page);
   for (const auto& source : sources) {
     for (const MetricSample& sample : source())
       page.sample(sample);
@@ -263,6 +270,13 @@ void Metrics::State::collect_listeners(MetricsPage& page) const {
                    "Bans that the gateway asked for because of an event, by event.",
                    {{"listener", name}, {"event", policy::kBanEventWords[i]}}, bans);
     }
+    constexpr std::string_view kShed = "sluice_overload_refused_total";
+    constexpr std::string_view kShedHelp =
+        "Requests refused with 503 because connections or memory were short.";
+    page.counter(kShed, kShedHelp, {{"listener", name}, {"reason", "connections"}},
+                 sum(slot, table, [](auto& c) -> auto& { return c.shed_connections; }));
+    page.counter(kShed, kShedHelp, {{"listener", name}, {"reason", "memory"}},
+                 sum(slot, table, [](auto& c) -> auto& { return c.shed_memory; }));
     page.counter("sluice_client_received_bytes_total", "Bytes received from clients.",
                  {{"listener", name}},
                  sum(slot, table, [](auto& c) -> auto& { return c.bytes_in; }));
@@ -298,6 +312,17 @@ void Metrics::State::collect_routes(MetricsPage& page) const {
                    "answer). route \"(none)\": no route claimed it.",
                    {{"listener", key[0]}, {"route", key[1]}, {"code", kStatusNames[i]}},
                    sum(slot, table, [i](auto& c) -> auto& { return c.requests[i]; }));
+    }
+    const auto mirrored = sum(slot, table, [](auto& c) -> auto& { return c.mirrored; });
+    const auto dropped = sum(slot, table, [](auto& c) -> auto& { return c.mirror_dropped; });
+    if (mirrored + dropped > 0) {
+      constexpr std::string_view kName = "sluice_mirrored_requests_total";
+      constexpr std::string_view kHelp =
+          "Copies of requests for a mirror; dropped: too large, too many, or it was not there.";
+      page.counter(kName, kHelp,
+                   {{"listener", key[0]}, {"route", key[1]}, {"result", "sent"}}, mirrored);
+      page.counter(kName, kHelp,
+                   {{"listener", key[0]}, {"route", key[1]}, {"result", "dropped"}}, dropped);
     }
     HistogramSum duration;
     for (const auto& worker : workers)
@@ -400,6 +425,20 @@ void Metrics::State::collect_limits(MetricsPage& page) const {
     page.counter("sluice_bans_requested_total",
                  "Sources that the gateway asked to be banned, by the limit that they broke.",
                  {{"limit", key[0]}}, sum(slot, table, [](auto& c) -> auto& { return c.bans; }));
+  }
+}
+
+void Metrics::State::collect_auths(MetricsPage& page) const {
+  const auto table = [](WorkerMetrics& w) -> auto& { return w.auths_; };
+  constexpr std::array<std::string_view, 3> kResults{"allowed", "denied", "error"};
+  for (const auto& [key, index] : auths.shown()) {
+    const AuthSlot slot{index};
+    for (std::size_t i = 0; i < kResults.size(); ++i) {
+      page.counter("sluice_auth_verdicts_total",
+                   "Requests that an entry of auth judged (error: keys or service did not answer).",
+                   {{"auth", key[0]}, {"verdict", kResults[i]}},
+                   sum(slot, table, [i](auto& c) -> auto& { return c.results[i]; }));
+    }
   }
 }
 

@@ -27,6 +27,7 @@ struct MetricsLayout {
   std::vector<Route> routes;
   std::vector<Upstream> upstreams;
   std::vector<std::string> limits;
+  std::vector<std::string> auths;
 };
 
 // Where workers count what happens under one policy. Keep it as long as anything may still count
@@ -39,6 +40,7 @@ struct MetricSlots {
   std::vector<UpstreamSlot> upstreams;
   std::vector<std::vector<EndpointSlot>> endpoints;
   std::vector<LimitSlot> limits;
+  std::vector<AuthSlot> auths;
 };
 
 enum class EndpointState : std::uint8_t { unknown, healthy, unhealthy, ejected };

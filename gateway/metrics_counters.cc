@@ -28,12 +28,14 @@ void ListenerCounters::reset() {
   reset_all(parse_errors);
   reset_all(http2_abuse);
   reset_all(bans);
+  reset_each(shed_connections, shed_memory);
   reset_each(refused, access_denied, accept_pauses, bytes_in, bytes_out, requests_begun, requests_ended);
 }
 
 void RouteCounters::reset() {
   reset_all(requests);
   duration.reset();
+  reset_each(mirrored, mirror_dropped);
 }
 
 void UpstreamCounters::reset() {
@@ -45,6 +47,11 @@ void EndpointCounters::reset() {
   reset_each(requests_begun, requests_ended, connections_opened, connections_closed,
              connect_failures, connections_reused, bytes_sent, bytes_received, ejections, connect,
              first_byte);
+}
+
+void AuthCounters::reset() {
+  for (auto& result : results)
+    result.reset();
 }
 
 void LimitCounters::reset() {

@@ -19,6 +19,9 @@ enum class RouteSlot : std::uint32_t {};
 enum class UpstreamSlot : std::uint32_t {};
 enum class EndpointSlot : std::uint32_t {};
 enum class LimitSlot : std::uint32_t {};
+enum class AuthSlot : std::uint32_t {};
+
+enum class AuthResult : std::uint8_t { allowed, denied, error };
 
 // Only its worker adds; anybody may read. An add is a load and a store, without the bus lock of an
 // atomic increment.
@@ -75,6 +78,8 @@ struct ListenerCounters {
   SingleWriterCounter accept_pauses;  // descriptors or memory ran out
   SingleWriterCounter access_denied;  // connections and requests
   std::array<SingleWriterCounter, kBanEvents> bans;  // asked for because of an event
+  SingleWriterCounter shed_connections;  // requests refused by overload
+  SingleWriterCounter shed_memory;
   SingleWriterCounter bytes_in;       // from clients
   SingleWriterCounter bytes_out;      // to clients
   SingleWriterCounter requests_begun;
@@ -87,6 +92,8 @@ struct ListenerCounters {
 struct RouteCounters {
   std::array<SingleWriterCounter, kStatusClasses> requests;
   DurationHistogram duration;
+  SingleWriterCounter mirrored;
+  SingleWriterCounter mirror_dropped;
   void reset();
 };
 
@@ -117,6 +124,11 @@ struct EndpointCounters {
 struct LimitCounters {
   std::array<SingleWriterCounter, kLimitOutcomes> verdicts;
   SingleWriterCounter bans;  // asked for because of this limit
+  void reset();
+};
+
+struct AuthCounters {
+  std::array<SingleWriterCounter, 3> results;  // AuthResult
   void reset();
 };
 
@@ -153,6 +165,9 @@ class WorkerMetrics {
   void connection_opened(ListenerSlot l, WayIn way) { listeners_.at(l).opened[index(way)].add(); }
   void connection_closed(ListenerSlot l, WayIn way) { listeners_.at(l).closed[index(way)].add(); }
   void connection_refused(ListenerSlot l) { listeners_.at(l).refused.add(); }
+  void shed(ListenerSlot l, bool memory) {
+    (memory ? listeners_.at(l).shed_memory : listeners_.at(l).shed_connections).add();
+  }
   void accept_paused(ListenerSlot l) { listeners_.at(l).accept_pauses.add(); }
   void client_bytes(ListenerSlot l, std::uint64_t in, std::uint64_t out) {
     listeners_.at(l).bytes_in.add(in);
@@ -170,6 +185,10 @@ class WorkerMetrics {
     listeners_.at(l).requests_ended.add();
     routes_.at(r).requests[status_class(status)].add();
     routes_.at(r).duration.observe(duration);
+  }
+
+  void mirrored(RouteSlot r, bool sent) {
+    (sent ? routes_.at(r).mirrored : routes_.at(r).mirror_dropped).add();
   }
 
   void retried(UpstreamSlot u) { upstreams_.at(u).retries.add(); }
@@ -205,6 +224,9 @@ class WorkerMetrics {
   }
   // `event`: policy::BanEvent.
   void ban_requested(ListenerSlot l, std::size_t event) { listeners_.at(l).bans[event].add(); }
+  void auth_result(AuthSlot a, AuthResult result) {
+    auths_.at(a).results[static_cast<std::size_t>(result)].add();
+  }
   void ban_requested(LimitSlot l) { limits_.at(l).bans.add(); }
 
   static constexpr std::size_t status_class(int status) {
@@ -220,6 +242,7 @@ class WorkerMetrics {
   CounterTable<UpstreamCounters, UpstreamSlot> upstreams_;
   CounterTable<EndpointCounters, EndpointSlot> endpoints_;
   CounterTable<LimitCounters, LimitSlot> limits_;
+  CounterTable<AuthCounters, AuthSlot> auths_;
 };
 
 }  // namespace sluice::gateway

@@ -86,7 +86,9 @@ void TcpSession::limits(policy::RequestView view) {
 
 void TcpSession::on_limits_passed() {
   const RefPtr<TcpSession> guard(this);
-  use_upstream(choose_upstream(config_->snapshot().route(route_), worker_));
+  const policy::CompiledRoute& route = config_->snapshot().route(route_);
+  if (route.targets.empty()) return end("the route answers over HTTP only");
+  use_upstream(choose_upstream(route, worker_));
   pick();
 }
 

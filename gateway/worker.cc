@@ -6,6 +6,8 @@
 
 #include <boost/asio/post.hpp>
 
+#include "gateway/auth/jwt.h"
+#include "gateway/auth/key_fetcher.h"
 #include "gateway/detection.h"
 #include "gateway/http1/client_stream.h"
 #include "gateway/http1/connection.h"
@@ -54,6 +56,7 @@ Worker::Worker(WorkerSetup setup)
           io_, wheel_, UpstreamWorkerOptions{.worker = setup_.index, .own_mark = setup_.own_mark})),
       relays_(io_, wheel_),
       random_state_(seed()) {
+  if (setup_.index == 0) key_fetcher_ = std::make_unique<auth::KeyFetcher>(*this);
   thread_ = std::thread([this] { run(); });
 }
 
@@ -89,6 +92,8 @@ void Worker::stop() {
     listener->stop();
   while (!sessions_.empty())
     sessions_.front().abort();
+  if (key_fetcher_) key_fetcher_->stop();
+  mirrors_.close();
   http2_pool_->close();
   upstreams_->close_idle();
   wheel_.pause();
@@ -102,6 +107,8 @@ void Worker::apply(std::shared_ptr<const PolicyGeneration> generation,
                           done = std::move(done)]() mutable {
     config_ = make_ref<WorkerConfig>(std::move(generation));
     upstreams_->adopt(config_->shared_clusters());
+    jwt_memories_.clear();
+    if (key_fetcher_) key_fetcher_->follow(config_);
     adopt_sockets(std::move(sockets));
     done();
   });
@@ -192,6 +199,12 @@ void Worker::session_closed(Session& session) {
   sessions_open_.store(sessions_open_.load(std::memory_order_relaxed) - 1,
                        std::memory_order_relaxed);
   report_if_drained();
+}
+
+auth::JwtMemory& Worker::jwt_memory(std::uint64_t id) {
+  auto& memory = jwt_memories_[id];
+  if (!memory) memory = std::make_unique<auth::JwtMemory>();
+  return *memory;
 }
 
 std::uint64_t Worker::random() {  // xorshift64*

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include <boost/asio/executor_work_guard.hpp>
@@ -15,11 +16,14 @@
 
 #include "gateway/access_log.h"
 #include "gateway/buffer.h"
+#include "gateway/compression/compressor.h"
 #include "gateway/gateway.h"
+#include "gateway/http/mirrors.h"
 #include "gateway/http/upstream_streams.h"
 #include "gateway/l4_relay.h"
 #include "gateway/listener.h"
 #include "gateway/metrics_counters.h"
+#include "gateway/overload.h"
 #include "gateway/recycler.h"
 #include "gateway/session.h"
 #include "gateway/timer_wheel.h"
@@ -32,6 +36,10 @@ namespace sluice::gateway {
 
 class LimitLeases;
 
+namespace auth {
+class JwtMemory;
+class KeyFetcher;
+}  // namespace auth
 namespace http1 {
 class ClientStream;
 class Connection;
@@ -53,6 +61,7 @@ struct WorkerSetup {
   policy::BanTracker* bans = nullptr;
   policy::DivertedSources* diverted = nullptr;
   LimitLeases* leases = nullptr;
+  OverloadGuard* overload = nullptr;
   std::function<void(BanRequest)> request_ban;                               // any thread
   std::function<std::shared_ptr<ListenerLoad>(const std::string&)> load_of;  // any thread
 };
@@ -80,6 +89,7 @@ class Worker {
   RelayWorker& relays() { return relays_; }
   BufferPool& buffers() { return buffers_; }
   WorkerMetrics& metrics() { return *setup_.metrics; }
+  OverloadGuard& overload() { return *setup_.overload; }
   AccessLog& access_log() { return *setup_.access_log; }
   AccessRing& access_ring() { return ring_; }
   const RefPtr<WorkerConfig>& config() const { return config_; }
@@ -87,9 +97,13 @@ class Worker {
   Recycler<http1::ClientStream>& http1_clients() { return http1_clients_; }
   Recycler<http1::UpstreamStream>& http1_upstreams() { return http1_upstreams_; }
   http::UpstreamStreams& upstream_streams() { return upstream_streams_; }
+  CompressorPool& compressors() { return compressors_; }
+  http::Mirrors& mirrors() { return mirrors_; }
   Recycler<http2::ClientStream>& http2_clients() { return http2_clients_; }
   Recycler<http2::UpstreamStream>& http2_upstreams() { return http2_upstreams_; }
   http2::UpstreamPool& http2_pool() { return *http2_pool_; }
+  // What is remembered of the auth entry of this id, until the next policy.
+  auth::JwtMemory& jwt_memory(std::uint64_t id);
   bool draining() const { return draining_; }
   std::uint64_t random();  // not for secrets
 
@@ -132,6 +146,8 @@ class Worker {
   Recycler<http1::ClientStream> http1_clients_;
   Recycler<http1::UpstreamStream> http1_upstreams_;
   http::UpstreamStreams upstream_streams_;
+  http::Mirrors mirrors_{*this};
+  CompressorPool compressors_;
   Recycler<http2::ClientStream> http2_clients_;
   Recycler<http2::UpstreamStream> http2_upstreams_;
   std::unique_ptr<http2::UpstreamPool> http2_pool_;
@@ -142,6 +158,8 @@ class Worker {
   RelayWorker relays_;
   BufferPool buffers_;
   RefPtr<WorkerConfig> config_;
+  std::unordered_map<std::uint64_t, std::unique_ptr<auth::JwtMemory>> jwt_memories_;
+  std::unique_ptr<auth::KeyFetcher> key_fetcher_;  // of the first worker, for all
   std::vector<RefPtr<Listener>> listeners_;
   SessionList sessions_;
   std::atomic<std::uint32_t> sessions_open_{0};

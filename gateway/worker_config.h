@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "gateway/auth/auth_set.h"
 #include "gateway/metrics.h"
 #include "gateway/refcounted.h"
 #include "gateway/upstream/cluster.h"
@@ -18,6 +19,7 @@ namespace sluice::gateway {
 struct PolicyGeneration {
   std::shared_ptr<const policy::Snapshot> snapshot;
   std::shared_ptr<const ClusterSet> clusters;
+  std::shared_ptr<const auth::AuthSet> auth;
   std::shared_ptr<const MetricSlots> slots;
   std::vector<policy::LimitHandle> limits;  // as Config::limits
 };
@@ -33,6 +35,7 @@ class WorkerConfig : public RefCounted<WorkerConfig> {
   const policy::Config& policy() const { return generation_->snapshot->config(); }
   const ClusterSet& clusters() const { return *generation_->clusters; }
   const std::shared_ptr<const ClusterSet>& shared_clusters() const { return generation_->clusters; }
+  const auth::AuthSet& auth() const { return *generation_->auth; }
   const MetricSlots& slots() const { return *generation_->slots; }
   const policy::LimitHandle& limit(std::uint32_t index) const { return generation_->limits[index]; }
 

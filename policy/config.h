@@ -8,12 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "policy/config/auth.h"
 #include "policy/config/cluster.h"
 #include "policy/config/guard.h"
 #include "policy/config/intercept.h"
 #include "policy/config/limits.h"
 #include "policy/config/listeners.h"
 #include "policy/config/observability.h"
+#include "policy/config/overload.h"
 #include "policy/config/protect.h"
 #include "policy/config/routes.h"
 #include "policy/config/upstreams.h"
@@ -29,6 +31,8 @@ struct Config {
   InterceptConfig intercept;
   std::vector<Listener> listeners;
   std::vector<Upstream> upstreams;
+  std::vector<Auth> auth;
+  Overload overload;
   std::vector<Route> routes;
   DefaultRoute default_route;
   std::optional<RedisConfig> redis;  // cluster.redis

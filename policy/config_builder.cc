@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "policy/auth_url.h"
 #include "policy/binding/read.h"
 #include "policy/binding/sections.h"
 #include "policy/schema.h"
@@ -93,6 +94,22 @@ void add_original_destination(Config& config) {
   implicit.original_destination = true;
 }
 
+// Services that are asked under an address of their own get an upstream of their own.
+void add_auth_upstreams(Config& config) {
+  const auto add = [&](AuthUrl& url, const Auth& auth, const std::string& what) {
+    const auto address = address_of(url);
+    if (!url.upstream.empty() || url.tls || !address) return;
+    Upstream& implicit = config.upstreams.emplace_back();
+    implicit.name = url.upstream = "auth." + auth.name + "." + what;
+    implicit.where = auth.where;
+    implicit.endpoints.emplace_back().address = *address;
+  };
+  for (Auth& auth : config.auth) {
+    if (auth.jwt && auth.jwt->jwks_url) add(*auth.jwt->jwks_url, auth, "jwks");
+    if (auth.external) add(auth.external->url, auth, "external");
+  }
+}
+
 // Without a name a rule is called after its place among the unnamed, which a reload of the same
 // file keeps.
 void name_guard_rules(GuardConfig& guard) {
@@ -124,6 +141,9 @@ Config build_config(const Node& root, const Reporter& reporter) {
        [&](const Node& node) { listener(node, reporter, config.listeners.emplace_back()); });
   each(root, "upstreams",
        [&](const Node& node) { upstream(node, reporter, config.upstreams.emplace_back()); });
+  if (const Node* node = root.find("overload")) overload(*node, config.overload);
+  each(root, "auth",
+       [&](const Node& node) { auth(node, reporter, config.auth.emplace_back()); });
   each(root, "routes",
        [&](const Node& node) { route(node, reporter, config.routes.emplace_back()); });
   default_route(root.find("default_route"), reporter, config.default_route);
@@ -138,6 +158,7 @@ Config build_config(const Node& root, const Reporter& reporter) {
 void complete(Config& config) {
   name_the_only_listener(config);
   add_original_destination(config);
+  add_auth_upstreams(config);
   for (Route& route : config.routes) {
     if (route.name.empty()) route.name = describe(route);
   }

@@ -127,9 +127,66 @@ class Writer {
   }
   void add(const WeightedUpstream& value) { all(value.name, value.weight); }
   void add(const ValueMatch& value) { all(value.name, value.kind, value.value); }
+  void add(const ApiKey& value) {
+    all(value.name);
+    for (const std::uint8_t byte : value.sha256)
+      bytes_.push_back(static_cast<char>(byte));
+    add(value.attributes.size());
+    for (const auto& [name, text] : value.attributes)
+      all(name, text);
+  }
+  void add(const ApiKeyAuth& value) {
+    all(value.header, value.forward);
+    unordered(value.keys);
+  }
+  void add(const AuthUrl& value) { all(value.text, value.upstream); }
+  void add(const JwtAuth& value) {
+    all(value.issuer, value.jwks_file, value.jwks_url, value.refresh, value.leeway, value.header,
+        value.forward);
+    unordered(value.audience);
+    unordered(value.algorithms);
+  }
+  void add(const ExternalAuth& value) {
+    all(value.url, value.timeout, value.on_error);
+    unordered(value.request_headers);
+    unordered(value.upstream_headers);
+  }
+  void add(const Overload& value) {
+    all(value.max_connections, value.max_memory, value.shed_percent, value.retry_after);
+  }
+  void add(const Auth& value) { all(value.name, value.api_keys, value.jwt, value.external); }
+  void add(const FieldChange& value) { all(value.name, value.value); }
+  void add(const FieldChanges& value) {
+    all(value.add);
+    unordered(value.set);
+    unordered(value.remove);
+  }
+  void add(const PathChange& value) { all(value.kind, value.value); }
+  void add(const Rewrite& value) { all(value.host, value.path); }
+  void add(const Redirect& value) {
+    all(value.status, value.scheme, value.host, value.port, value.path);
+  }
+  void add(const DirectResponse& value) { all(value.status, value.body, value.content_type); }
+  void add(const Cors& value) {
+    unordered(value.allow_origins);
+    unordered(value.allow_methods);
+    unordered(value.allow_headers);
+    unordered(value.expose_headers);
+    all(value.allow_credentials, value.max_age);
+  }
+  void add(const Mirror& value) { all(value.upstream, value.percent); }
+  void add(const Compression& value) {
+    all(value.algorithms, value.min_size, value.level);
+    unordered(value.types);
+  }
+  void add(const RouteActions& value) {
+    all(value.request_headers, value.response_headers, value.rewrite, value.redirect,
+        value.direct_response, value.cors, value.mirror,
+        value.compression, value.max_body, value.max_response_body);
+  }
   void add(const Route& value) {
     all(value.name, value.listener, value.host, value.path.kind, value.path.value, value.timeout,
-        value.access, value.limits);
+        value.access, value.limits, value.auth, value.actions);
     unordered(value.upstreams);
     unordered(value.methods);
     unordered(value.headers);
@@ -189,6 +246,8 @@ class Writer {
     unordered(value.listeners);
     unordered(value.upstreams);
     unordered(value.routes);
+    unordered(value.auth);
+    all(value.overload);
     unordered(value.limits);
     unordered(value.bans.rules);
   }

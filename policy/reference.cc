@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "policy/field_template.h"
 #include "policy/schema.h"
 #include "policy/value_shape.h"
 
@@ -82,6 +83,17 @@ void put_object(const Field& field, const std::string& path, std::string& out) {
   }
 }
 
+void put_variables(std::string& out) {
+  out +=
+      "## Variables\n\n"
+      "In the values of `request_headers` and `response_headers`; `%%` stands for `%`. Bytes that "
+      "could end a line become `?`.\n\n"
+      "| variable | stands for |\n|---|---|\n";
+  for (const VariableInfo& variable : variables())
+    out += "| `%" + std::string(variable.name) + "%` | " + cell(variable.doc) + " |\n";
+  out += "\n";
+}
+
 }  // namespace
 
 std::string reference() {
@@ -95,6 +107,7 @@ std::string reference() {
       "whole text.\n"
       "- `NAME` is a name of yours; `[]` an element of a list.\n\n";
   put_object(schema(), "", out);
+  put_variables(out);
   while (out.ends_with("\n\n"))
     out.pop_back();
   return out;

@@ -22,6 +22,15 @@ class FieldSource {
   ~FieldSource() = default;
 };
 
+// What is known of an authenticated caller, by name: a token's claims, an API key's attributes.
+class AttributeSource {
+ public:
+  virtual std::optional<std::string_view> attribute(std::string_view name) const = 0;
+
+ protected:
+  ~AttributeSource() = default;
+};
+
 // What the client has proved to be. Everything here is verified; what is not stays empty.
 struct ClientIdentity {
   // Subject alternative names (DNS, URI) and the subject's common name of a certificate that the
@@ -39,6 +48,7 @@ struct RequestView {
   std::string_view query;                    // without the '?', as received
   const FieldSource* fields = nullptr;       // null: none
   const ClientIdentity* identity = nullptr;  // null: nobody proved anything
+  const AttributeSource* attributes = nullptr;  // after phase auth; null: none
 };
 
 }  // namespace sluice::policy

@@ -1,11 +1,13 @@
 #include "policy/schema.h"
 
+#include "policy/schema/auth.h"
 #include "policy/schema/cluster.h"
 #include "policy/schema/guard.h"
 #include "policy/schema/intercept.h"
 #include "policy/schema/limits.h"
 #include "policy/schema/listeners.h"
 #include "policy/schema/observability.h"
+#include "policy/schema/overload.h"
 #include "policy/schema/protect.h"
 #include "policy/schema/routes.h"
 #include "policy/schema/upstreams.h"
@@ -85,6 +87,15 @@ constexpr Field kPolicy[] = {
      .example = "{ rules: [{ to_ports: [23] }] }",
      .children = kGuard,
      .doc = "Packets dropped before they cost anything; left out: none."},
+    {.name = "auth",
+     .shape = map,
+     .example = "{ partners: { jwt: { jwks: { file: jwks.json } } } }",
+     .children = kAuth,
+     .doc = "Who may call, by name; routes say which they ask for."},
+    {.name = "overload",
+     .example = "{ max_memory: 2GiB }",
+     .children = kOverload,
+     .doc = "When new work is refused, so that what runs can go on."},
 };
 
 constexpr Field kSchema{.name = "", .children = kPolicy, .doc = "The policy file."};

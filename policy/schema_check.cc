@@ -393,7 +393,8 @@ class Checker {
     const auto& known = names_in(field.refers);
     if (std::ranges::binary_search(known, std::string_view(node.text))) return;
     if (field.refers == "upstreams" && node.text == kOriginalDestination) return;  // implicit
-    std::string kind(field.refers.substr(0, field.refers.size() - 1));
+    std::string kind(field.refers);
+    if (kind.ends_with('s')) kind.pop_back();
     reporter_.error(node.at, path + ": there is no " + kind + " " + quoted(node.text),
                     known.empty() ? "the policy has no " + std::string(field.refers)
                                   : suggestion(node.text, known));

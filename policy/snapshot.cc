@@ -1,5 +1,7 @@
 #include "policy/snapshot.h"
 
+#include <algorithm>
+
 #include "policy/siphash.h"
 
 namespace sluice::policy {
@@ -73,6 +75,15 @@ CompiledListener Snapshot::resolve(const Listener& listener) const {
   for (const std::string& limit : listener.limits) {
     if (const auto index = find_limit(limit)) compiled.limits.push_back({*index, 1});
   }
+  for (const std::string& auth : route.auth) {
+    const auto known = std::ranges::find(config_.auth, auth, &Auth::name);
+    if (known == config_.auth.end()) continue;
+    compiled.auth.push_back(static_cast<std::uint32_t>(known - config_.auth.begin()));
+  }
+  if (const auto& mirror = route.actions.mirror) {
+    compiled.mirror = find_upstream(mirror->upstream).value_or(0);
+  }
+  compiled.actions = CompiledActions::compile(route);
   return compiled;
 }
 

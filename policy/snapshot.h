@@ -14,6 +14,7 @@
 #include "policy/access.h"
 #include "policy/bans.h"
 #include "policy/config.h"
+#include "policy/route_actions.h"
 #include "policy/routing.h"
 
 namespace sluice::policy {
@@ -38,10 +39,13 @@ struct UsedLimit {
 // A route with its names resolved. The route itself is config().routes[same index].
 struct CompiledRoute {
   std::uint64_t id = 0;  // of the route's name: the same over reloads, for limits keyed by route
-  std::vector<RouteTarget> targets;    // at least one
+  std::vector<RouteTarget> targets;    // at least one, but where the route answers by itself
   std::vector<std::uint32_t> weights;  // of `targets`, as pick_weighted() wants them
   Access access;
   std::vector<UsedLimit> limits;
+  std::vector<std::uint32_t> auth;  // indices in Config::auth
+  std::uint32_t mirror = 0;         // index in Config::upstreams, where the route mirrors
+  std::unique_ptr<const CompiledActions> actions;  // null: it only forwards
 };
 
 // The same for a listener: what is asked as a connection is accepted.

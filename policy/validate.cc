@@ -77,6 +77,8 @@ void check_upstreams(const Config& config, Reporter& reporter) {
 void cross_check(const Config& config, Reporter& reporter) {
   check_listeners_named(config, reporter);
   check_routes(config, reporter);
+  check_route_actions(config, reporter);
+  check_auth(config, reporter);
   check_upstreams(config, reporter);
   check_limits(config, reporter);
   check_bans(config, reporter);

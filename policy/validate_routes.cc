@@ -24,9 +24,10 @@ UpstreamsByName by_name_of(const Config& config) {
 }
 
 void check_route_upstreams(const Route& route, Reporter& reporter) {
+  if (route.upstreams.empty() && route.actions.answers()) return;
   if (route.upstreams.empty()) {
     reporter.error(route.where, "route `" + route.name + "` has no upstream",
-                   "such as `upstream: api`");
+                   "such as `upstream: api`, or `redirect` or `direct_response`");
     return;
   }
   const bool some = std::ranges::any_of(
@@ -45,6 +46,12 @@ void check_route_upstreams(const Route& route, Reporter& reporter) {
 void check_tcp_route(const Config& config, const Route& route, Reporter& reporter) {
   const auto listener = std::ranges::find(config.listeners, route.listener, &Listener::name);
   if (listener == config.listeners.end() || listener->protocol != ListenerProtocol::tcp) return;
+  if (route.actions.answers()) {
+    reporter.error(route.where,
+                   "route `" + route.name + "` answers over HTTP, but listener `" +
+                       route.listener + "` speaks plain TCP",
+                   "give it an upstream, or set `protocol: http` or `auto`");
+  }
   if (route.host.empty() && route.path.kind == PathMatch::Kind::any &&
       !conditions_of(route).names_http()) {
     return;

@@ -21,6 +21,15 @@ void Exchange::reset() {
   host_ = {};
   route_.reset();
   cluster_ = nullptr;
+  actions_ = nullptr;
+  attributes_.clear();
+  mirror_.reset();
+  tunnelling_ = false;
+  websocket_key_.clear();
+  end_compression();
+  auth_lines_.clear();
+  challenge_.clear();
+  body_left_ = answer_left_ = kNoLimit;
   destination_.reset();
   tries_ = 0;
   interim_ = 0;
@@ -53,6 +62,7 @@ void Exchange::on_upstream_readable() {
 
 // How long the next step may take. One timer serves both directions: what is waited for says which.
 std::chrono::nanoseconds Exchange::patience() const {
+  if (tunnelling_) return timeouts().idle;
   if (state_ == State::refusing || !client_->empty() || !request_done_ || head_forwarded_) {
     return timeouts().body_idle;
   }
@@ -68,6 +78,7 @@ void Exchange::on_timer() {
     client_->close_after(true);
     return refuse(408, "request head timeout");
   }
+  if (tunnelling_) return cut_short("tunnel idle");
   if (!client_->empty()) return client_gone("client reads nothing");
   if (head_forwarded_) return cut_short("upstream stalled in the body");
   if (!request_done_ && upstream_->empty()) {

@@ -1,7 +1,8 @@
 // One request and its answer, whatever protocol either side speaks. Its life is a row of phases,
 // each a function of that name in a file of that name:
 //
-//   head ─► target ─► route ─► access ─► limits ─► pick ─► connect ─► send ─► relay ─► settle ─► log
+//   head ─► target ─► route ─► auth ─► access ─► limits ─► pick ─► connect ─► send ─► relay ─►
+//   settle ─► log
 //
 // (Accept lies before it: Listener and the protocols' connections. Access rules and limits are a
 // route's, so the route is found first.) Any phase may refuse() instead of going on; a failed try goes back to
@@ -12,16 +13,22 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "gateway/auth/attributes.h"
+#include "gateway/compression/compressor.h"
 #include "gateway/http/stream.h"
 #include "gateway/limit_gate.h"
+#include "gateway/http/subrequest.h"
 #include "gateway/http1/head.h"
 #include "gateway/timer_wheel.h"
 #include "gateway/upstream/upstream_worker.h"
 #include "gateway/worker_config.h"
+#include "policy/field_template.h"
 
 namespace sluice::gateway {
 class Worker;
@@ -29,7 +36,10 @@ class Worker;
 
 namespace sluice::gateway::http {
 
-class Exchange final : public UpstreamEvents, private LimitGateUser {
+class Exchange final : public UpstreamEvents,
+                       private LimitGateUser,
+                       private SubrequestUser,
+                       private policy::VariableSource {
  public:
   explicit Exchange(Worker& worker);
 
@@ -48,14 +58,24 @@ class Exchange final : public UpstreamEvents, private LimitGateUser {
   using Clock = std::chrono::steady_clock;
   static constexpr std::size_t kMaxTries = 8;
   static constexpr std::uint32_t kMaxInterim = 16;  // 1xx answers before the final one
+  static constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
 
-  enum class State : std::uint8_t { head, waiting, connecting, exchanging, refusing, ended };
+  enum class State : std::uint8_t {
+    head,
+    authorizing,
+    waiting,
+    connecting,
+    exchanging,
+    refusing,
+    ended
+  };
   enum class Staged : std::uint8_t { some, need_more, ended };
 
   // --- phases ---
   void head();
   void target();
   void route();
+  void authenticate(const policy::CompiledRoute& route);
   bool may_use(const policy::CompiledRoute& route);  // access
   void limits();
   void pick();
@@ -67,6 +87,7 @@ class Exchange final : public UpstreamEvents, private LimitGateUser {
 
   // head, target
   bool normalise_target();
+  bool admit();  // false: overload has refused it
   void refuse_malformed(ParseError error);
   void arm_deadline(std::chrono::nanoseconds route_timeout);
   // connect
@@ -94,6 +115,47 @@ class Exchange final : public UpstreamEvents, private LimitGateUser {
   void on_limits_passed() override;
   void on_limits_refused() override;
   void use_upstream(std::uint32_t index);
+  void leave_as_tunnel();
+  void client_ended_tunnel();
+  void edit_handshake(http1::RequestForwarding& options);
+  void edit_handshake_answer(ResponseHead& response);
+  bool accepted_handshake(const ResponseHead& response) const;
+  std::optional<std::uint32_t> match(const policy::RouteTable& table, std::string_view method);
+  // what the route does besides forwarding (route_actions.cc); called where it does anything
+  bool is_preflight() const;
+  bool begin_actions();    // false: the exchange is answered
+  bool answer_directly();  // true: the route answers by itself
+  void answer_preflight();
+  void redirect(const policy::Redirect& redirect);
+  void respond(int status, std::span<const ExtraField> fields, std::string_view body);
+  void edit_request(http1::RequestForwarding& options);
+  AnswerEdits edit_answer(ResponseHead& response);
+  std::string_view lines_of_own_answer();
+  bool answer_too_large(const ResponseHead& response);
+  void append_lines(const policy::CompiledChanges& changes, std::string& out) const;
+  void request_too_large();
+  std::string_view client_scheme() const;
+  std::string_view variable(policy::Variable name, std::string_view argument) const override;
+  // compression
+  // The answer's body may pass by unseen.
+  bool takes_splice() const { return answer_left_ == kNoLimit && !compressor_; }
+  bool begin_compression(ResponseHead& response);
+  bool take_compressed(bool at_end);
+  void end_compression();
+  // mirror
+  void begin_mirror(const http1::RequestForwarding& options);
+  void mirror_body(std::string_view data);
+  void send_mirror();
+  void drop_mirror();
+  // auth
+  bool know_caller(const policy::CompiledRoute& route);
+  void challenge(const policy::Auth& config, std::string_view why);
+  void ask_next();
+  void after_auth();
+  void ask(const auth::AuthEntry& entry);
+  void no_answer(std::string_view why);
+  void pass_refusal_on(const Subrequest& subrequest);
+  void on_subrequest_ended(Subrequest& subrequest, SubrequestEnd end) override;
   // retries
   bool replayable() const;  // the whole request can be sent again
   void upstream_failed();   // before a byte of the answer
@@ -102,6 +164,7 @@ class Exchange final : public UpstreamEvents, private LimitGateUser {
   void drop_upstream();
   // own answers
   void refuse(int status, std::string_view reason, std::span<const ExtraField> extra = {});
+  void refuse_after(int status, std::string_view reason, std::uint64_t retry_after_seconds);
   void refuse_call(std::string_view reason);
   // ends
   void cut_short(std::string_view reason);
@@ -137,6 +200,25 @@ class Exchange final : public UpstreamEvents, private LimitGateUser {
   const Cluster* cluster_ = nullptr;
   std::optional<policy::SocketAddress> destination_;
   LimitGate gate_{worker_, this};
+
+  const policy::CompiledActions* actions_ = nullptr;  // null: the route only forwards
+  std::uint64_t body_left_ = kNoLimit;    // payload that may still come
+  std::uint64_t answer_left_ = kNoLimit;  // the same of the answer
+  std::string request_lines_;             // field lines that the route adds
+  std::string answer_lines_;
+  std::string new_path_;
+  auth::AttributeStore attributes_;  // of the caller
+  std::string auth_lines_;           // what external services say of it
+  std::string challenge_;            // field line of a 401
+  std::size_t next_auth_ = 0;        // of the route's
+  std::unique_ptr<Subrequest> subrequest_;
+  std::unique_ptr<Compressor> compressor_;  // of the answer under way
+  std::string compressed_;                  // until it is with the client
+  bool flush_compressor_ = false;
+  bool tunnelling_ = false;    // bytes go both ways without an end of their own
+  std::string websocket_key_;  // of ours, towards the origin
+  std::unique_ptr<Subrequest> mirror_;  // the copy that is being written
+  mutable std::array<char, 8> port_text_{};
 
   // The try under way.
   Attempt attempt_;

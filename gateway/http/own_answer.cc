@@ -7,6 +7,22 @@ namespace sluice::gateway::http {
 
 std::string_view reason_phrase(int status) {
   switch (status) {
+    case 200:
+      return "OK";
+    case 204:
+      return "No Content";
+    case 301:
+      return "Moved Permanently";
+    case 302:
+      return "Found";
+    case 303:
+      return "See Other";
+    case 304:
+      return "Not Modified";
+    case 307:
+      return "Temporary Redirect";
+    case 308:
+      return "Permanent Redirect";
     case 400:
       return "Bad Request";
     case 401:
@@ -46,7 +62,7 @@ std::string_view reason_phrase(int status) {
     case 508:
       return "Loop Detected";
     default:
-      return "Refused";
+      return status < 400 ? "OK" : "Refused";
   }
 }
 

@@ -20,6 +20,7 @@ policy::RequestView Exchange::view(const policy::FieldSource& fields, bool with_
   view.path = normal_path_;
   view.query = request_.query();
   view.fields = &fields;
+  if (!attributes_.empty()) view.attributes = &attributes_;
   return view;
 }
 

@@ -33,9 +33,24 @@ void Exchange::refuse_malformed(ParseError error) {
 void Exchange::target() {
   request_done_ = request_.body() == BodyKind::none;
   grpc_ = grpc::is_content_type(request_.fields().first(http1::KnownField::content_type));
+  if (!admit()) return;
   if (request_.method() == Method::connect) return refuse(405, "CONNECT is not offered");
   if (!normalise_target()) return;
   route();
+}
+
+// New work is refused before it costs anything; on a connection that was let in, what comes is
+// served, but the place is wanted back.
+bool Exchange::admit() {
+  const Pressure pressure = worker_.overload().pressure(listener().open_connections(),
+                                                        listener().policy().max_connections);
+  if (pressure == Pressure::none) return true;
+  client_->close_after(false);
+  if (pressure == Pressure::connections && client_->number() > 1) return true;
+  worker_.metrics().shed(listener().slot(), pressure == Pressure::memory);
+  refuse_after(503, pressure == Pressure::memory ? "overload: memory" : "overload: connections",
+               worker_.overload().retry_after());
+  return false;
 }
 
 // What is matched is what the upstream gets: two views of one path would be a bypass.

@@ -60,6 +60,7 @@ void Exchange::limits() {
 }
 
 void Exchange::on_limits_passed() {
+  if (actions_ != nullptr && answer_directly()) return;
   use_upstream(choose_upstream(config_->snapshot().route(*route_), worker_));
   pick();
 }

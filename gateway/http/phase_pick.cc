@@ -136,6 +136,7 @@ void Exchange::end_attempt(Outcome outcome, int status) {
 }
 
 void Exchange::drop_upstream() {
+  if (subrequest_) subrequest_->cancel();
   timer_.cancel();
   upstream_.reset();
   send_broken_ = false;

@@ -1,7 +1,6 @@
 // Phase relay: the origin's answer goes to the client as it comes, one read at a time. The next
 // read waits until the last one is with the client: that is the back-pressure.
 #include "gateway/http/exchange.h"
-#include "gateway/tcp_session.h"
 #include "gateway/worker.h"
 
 namespace sluice::gateway::http {
@@ -21,11 +20,11 @@ void Exchange::relay() {
     }
     if (answer_done_) return settle();
     if (state_ != State::exchanging) return;
-    if (head_forwarded_ && upstream_->response().switching()) return tunnel();
+    if (head_forwarded_ && !tunnelling_ && upstream_->response().switching()) return tunnel();
     const Staged staged = stage_answer();
     if (staged == Staged::ended) return;
     if (staged == Staged::some) continue;
-    switch (upstream_->read(client_->pipe())) {
+    switch (upstream_->read(takes_splice() ? client_->pipe() : nullptr)) {
       case ReadResult::data:
         if (!answer_begun_) first_byte_ = Clock::now();
         answer_begun_ = true;
@@ -44,10 +43,12 @@ void Exchange::relay() {
 // All that is here, so that what follows a head goes out with it, in one call.
 Exchange::Staged Exchange::stage_answer() {
   bool progress = false;
+  compressed_.clear();
   while (client_->has_room()) {
     const Piece piece = upstream_->next();
     switch (piece.part) {
       case Part::none:
+        if (compressor_ && progress && !take_compressed(false)) return Staged::ended;
         return progress ? Staged::some : Staged::need_more;
       case Part::head:
         if (const Staged head = stage_head(); head == Staged::ended) return head;
@@ -57,9 +58,20 @@ Exchange::Staged Exchange::stage_answer() {
         }
         break;
       case Part::data:
-        client_->add(piece.data);
+        if (piece.data.size() > answer_left_) {
+          cut_short("answer larger than max_response_body");
+          return Staged::ended;
+        }
+        if (answer_left_ != kNoLimit) answer_left_ -= piece.data.size();
+        if (!compressor_) {
+          client_->add(piece.data);
+        } else if (!compressor_->write(piece.data, compressed_)) {
+          cut_short("compression failed");
+          return Staged::ended;
+        }
         break;
       case Part::end:
+        if (compressor_ && !take_compressed(true)) return Staged::ended;
         client_->finish(upstream_->trailers());
         answer_done_ = true;
         return Staged::some;
@@ -75,6 +87,11 @@ Exchange::Staged Exchange::stage_answer() {
 Exchange::Staged Exchange::stage_head() {
   if (upstream_->response().interim()) return stage_interim();
   if (retry_for_status()) return Staged::ended;
+  if (actions_ != nullptr && answer_too_large(upstream_->response())) return Staged::ended;
+  if (upstream_->response().switching() && !accepted_handshake(upstream_->response())) {
+    answer_broken("upstream's sec-websocket-accept is wrong");
+    return Staged::ended;
+  }
   if (!begin_answer()) {
     answer_broken(http1::reason(ParseError::forwarded_head_too_large));
     return Staged::ended;
@@ -95,8 +112,16 @@ Exchange::Staged Exchange::stage_interim() {
 }
 
 bool Exchange::begin_answer() {
-  const ResponseHead& response = upstream_->response();
-  const auto form = client_->begin(response, upstream_->gives_coded());
+  ResponseHead& response = upstream_->response();
+  AnswerEdits edits;
+  if (actions_ != nullptr) edits = edit_answer(response);
+  if (response.switching()) {
+    if (actions_ == nullptr) answer_lines_.clear();
+    edit_handshake_answer(response);
+    edits.lines = answer_lines_;
+  }
+  const bool coded = upstream_->gives_coded() && answer_left_ == kNoLimit && !edits.recoded;
+  const auto form = client_->begin(response, edits, coded);
   if (!form) return false;
   head_forwarded_ = true;
   status_ = response.status();
@@ -124,29 +149,6 @@ bool Exchange::retry_for_status() {
     default:
       return false;
   }
-}
-
-void Exchange::tunnel() {
-  log();
-  worker_.metrics().upstream_request_ended(endpoint_slot_, status_);
-  Tunnel tunnel{.client = {},
-                .config = config_,
-                .attempt = std::move(attempt_),
-                .upstream = {},
-                .upstream_index = upstream_index_,
-                .from_client = {},
-                .from_upstream = {}};
-  tunnel.upstream = upstream_->take_connection(tunnel.from_upstream);
-  upstream_.reset();
-  tunnel.client = client_->take_client(tunnel.from_client);
-  tunnel.client.ticket.hold(gate_.take_places());  // as long as the tunnel lasts
-  gate_.release();
-  TcpSession::start(worker_, std::move(tunnel));
-  timer_.cancel();
-  deadline_.cancel();
-  state_ = State::ended;
-  config_.reset();
-  std::exchange(client_, nullptr)->taken();
 }
 
 }  // namespace sluice::gateway::http

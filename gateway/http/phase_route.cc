@@ -27,6 +27,9 @@ void Exchange::route() {
     const policy::CompiledRoute& route = snapshot.route(*route_);
     const policy::Duration timeout = config_->policy().routes[*route_].timeout;
     arm_deadline(timeout);
+    actions_ = route.actions.get();
+    if (actions_ != nullptr && !begin_actions()) return;
+    if (!route.auth.empty()) return authenticate(route);
     if (!may_use(route)) return;
     return limits();
   }
@@ -39,8 +42,19 @@ void Exchange::route() {
 }
 
 std::optional<std::uint32_t> Exchange::find_route(const policy::RouteTable& table) {
+  if (is_preflight()) {  // it stands for the request that it asks for
+    const auto found = match(table, request_.fields().first("access-control-request-method"));
+    if (found && config_->policy().routes[*found].actions.cors) return found;
+  }
+  return match(table, request_.method_name());
+}
+
+std::optional<std::uint32_t> Exchange::match(const policy::RouteTable& table,
+                                             std::string_view method) {
   const http1::RequestFields fields(request_, joined_field_);
-  return table.match(view(fields, table.uses_destination()));
+  policy::RequestView wanted = view(fields, table.uses_destination());
+  wanted.method = method;
+  return table.match(wanted);
 }
 
 // The earlier one of the route's and the caller's own. `route_timeout`: 0 is none.

@@ -28,7 +28,12 @@ bool Exchange::begin_request() {
   options.add = add;
   options.remove = http1::KnownFieldSet(http1::KnownField::x_forwarded_proto);
   options.keep_expect = true;
-  const auto form = upstream_->begin(request_, options, client_->gives_coded());
+  if (actions_ != nullptr) edit_request(options);
+  if (!request_.upgrade().empty()) edit_handshake(options);
+  // What is measured is payload.
+  if (actions_ != nullptr && actions_->mirrors) begin_mirror(options);
+  const bool coded = client_->gives_coded() && body_left_ == kNoLimit && !mirror_;
+  const auto form = upstream_->begin(request_, options, coded);
   if (form) client_->take_body(*form);
   return form.has_value();
 }
@@ -58,6 +63,12 @@ Exchange::Staged Exchange::stage_request() {
     const Piece piece = client_->next();
     switch (piece.part) {
       case Part::data:
+        if (piece.data.size() > body_left_) {
+          request_too_large();
+          return Staged::ended;
+        }
+        if (body_left_ != kNoLimit) body_left_ -= piece.data.size();
+        if (mirror_) mirror_body(piece.data);
         upstream_->add(piece.data);
         break;
       case Part::end:
@@ -85,7 +96,7 @@ void Exchange::request_broken() {
 }
 
 bool Exchange::read_request() {
-  switch (client_->read(upstream_->pipe())) {
+  switch (client_->read(mirror_ ? nullptr : upstream_->pipe())) {
     case ReadResult::data:
       return true;
     case ReadResult::again:
@@ -93,8 +104,11 @@ bool Exchange::read_request() {
       upstream_->want_read();
       rearm();
       return false;
-    case ReadResult::full:  // an incomplete trailer line of this size is refused by its decoder
     case ReadResult::eof:
+      if (!tunnelling_) break;
+      client_ended_tunnel();
+      return true;
+    case ReadResult::full:  // an incomplete trailer line of this size is refused by its decoder
     case ReadResult::failed:
       break;
   }
@@ -103,6 +117,7 @@ bool Exchange::read_request() {
 }
 
 void Exchange::request_sent() {
+  if (mirror_) send_mirror();
   upstream_->want_read();
   client_->watch();  // so that a client that resets is noticed while the origin thinks
   rearm();

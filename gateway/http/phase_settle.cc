@@ -36,6 +36,7 @@ void Exchange::cut_short(std::string_view reason) {
 }
 
 void Exchange::end(Ending ending) {
+  end_compression();
   timer_.cancel();
   deadline_.cancel();
   state_ = State::ended;

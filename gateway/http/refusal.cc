@@ -1,5 +1,6 @@
 // Refusals: short, plain, and safe to read by whoever gets them.
 #include <algorithm>
+#include <charconv>
 
 #include "gateway/http/exchange.h"
 #include "gateway/http/grpc.h"
@@ -24,11 +25,21 @@ void Exchange::refuse(int status, std::string_view reason, std::span<const Extra
   if (status == 405) fields[count++] = {"Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"};
   for (const ExtraField& field : extra.first(std::min(extra.size(), fields.size() - count)))
     fields[count++] = field;
-  client_->answer(
-      {.status = status, .fields = std::span(fields).first(count), .body = {body.begin(), end}});
+  client_->answer({.status = status,
+                   .fields = std::span(fields).first(count),
+                   .lines = lines_of_own_answer(),
+                   .body = {body.begin(), end}});
   answer_done_ = true;
   rearm();
   relay();
+}
+
+void Exchange::refuse_after(int status, std::string_view reason,
+                            std::uint64_t retry_after_seconds) {
+  std::array<char, 20> seconds;
+  char* last = std::to_chars(seconds.begin(), seconds.end(), retry_after_seconds).ptr;
+  const std::array<ExtraField, 1> field{{{"Retry-After", {seconds.begin(), last}}}};
+  refuse(status, reason, field);
 }
 
 // A caller of gRPC reads its own status, in a head that is all there is (Trailers-Only).
@@ -38,7 +49,7 @@ void Exchange::refuse_call(std::string_view reason) {
   const std::array<ExtraField, 3> fields{
       {{"content-type", "application/grpc"}, {"grpc-status", status}, {"grpc-message", message}}};
   status_ = 200;
-  client_->answer({.status = status_, .fields = fields});
+  client_->answer({.status = status_, .fields = fields, .lines = lines_of_own_answer()});
   answer_done_ = true;
   rearm();
   relay();

@@ -68,6 +68,8 @@ class Stream {
   // Field lines with their CRLF, checked; "" if there are none, or if the body is `coded`.
   virtual std::string_view trailers() const { return {}; }
   virtual bool gives_coded() const { return false; }
+  // From here on both ways are bytes without a frame of the message's; the end is the stream's.
+  virtual void open_tunnel() = 0;
   // How the body is to be handed over; before the first piece of it.
   virtual void take_body(BodyForm form) = 0;
 
@@ -102,7 +104,15 @@ class Stream {
 struct OwnAnswer {
   int status = 0;
   std::span<const ExtraField> fields = {};  // besides Date and what frames the body
+  std::string_view lines = {};              // whole field lines with CRLF, besides those; copied
   std::string_view body = {};               // left out for HEAD; copied
+};
+
+// What of the origin's head goes to the client changed. Bytes live until the head is sent.
+struct AnswerEdits {
+  std::string_view lines = {};  // whole field lines with CRLF, behind the origin's
+  http1::KnownFieldSet remove{};
+  bool recoded = false;  // the body is another one than the head says, of unknown length
 };
 
 enum class Ending : std::uint8_t {
@@ -137,7 +147,8 @@ class ClientStream : public Stream {
   // --- the answer ---
   virtual bool interim(const ResponseHead& head) = 0;  // false: too large
   // `coded`: the upstream can hand the body over in its coding. Returns how it has to.
-  virtual std::optional<BodyForm> begin(const ResponseHead& head, bool coded) = 0;
+  virtual std::optional<BodyForm> begin(const ResponseHead& head, const AnswerEdits& edits,
+                                        bool coded) = 0;
   virtual void answer(const OwnAnswer& answer) = 0;
   // No further request is taken from this client's connection. `linger`: it may still be sending.
   virtual void close_after(bool linger) = 0;
@@ -176,11 +187,13 @@ class UpstreamStream : public Stream {
                                         const http1::RequestForwarding& options, bool coded) = 0;
   // After Part::head, until the next one.
   const ResponseHead& response() const { return response_; }
+  ResponseHead& response() { return response_; }
   virtual std::string_view failure() const = 0;
   // The origin has not looked at the request: sending it again is safe (RFC 9113 section 8.7).
   virtual bool unprocessed() const { return false; }
 
-  // For a tunnel, as ClientStream::take_client.
+  // For a tunnel, as ClientStream::can_tunnel and take_client.
+  virtual bool can_tunnel() const = 0;
   virtual UpstreamConnectionPtr take_connection(std::string& early) = 0;
 
   // `whole`: the exchange is over, so the connection may be kept. The stream is gone then.

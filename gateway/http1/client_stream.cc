@@ -94,6 +94,12 @@ void ClientStream::take_body(http::BodyForm form) {
               coded ? BodyRelay::verbatim : BodyRelay::dechunk);
 }
 
+void ClientStream::open_tunnel() {
+  close_ = true;
+  body_.begin(BodyKind::until_close, 0, BodyRelay::verbatim);
+  writer_.begin(false);
+}
+
 void ClientStream::watch() {
   if (!connection_->half_closed() && connection_->input_room() > 0) connection_->want_read();
 }
@@ -129,11 +135,15 @@ bool ClientStream::interim(const ResponseHead& head) {
   return true;
 }
 
-std::optional<http::BodyForm> ClientStream::begin(const ResponseHead& head, bool coded) {
+std::optional<http::BodyForm> ClientStream::begin(const ResponseHead& head,
+                                                  const http::AnswerEdits& edits, bool coded) {
   ResponseForwarding options;
   options.client_minor_version = head_->minor_version();
   // An answer before the whole request: the rest of that is not waited for.
   options.client_keep_alive = !close_ && may_keep() && body_.done();
+  options.lines = edits.lines;
+  options.remove = edits.remove;
+  options.recoded = edits.recoded;
   OutgoingHead outgoing(memory_);
   const auto forwarded = forward_response(head, options, outgoing);
   if (!forwarded) return std::nullopt;
@@ -162,9 +172,13 @@ void ClientStream::answer(const http::OwnAnswer& answer) {
   own_.append("\r\nDate: ").append(http::date_now()).append("\r\n");
   for (const ExtraField& field : answer.fields)
     own_.append(field.name).append(": ").append(field.value).append("\r\n");
-  own_.append("Content-Length: ");
-  number(answer.body.size());
-  own_.append(close_ ? "\r\nConnection: close\r\n\r\n" : "\r\n\r\n");
+  own_.append(answer.lines);
+  if (http::has_length(answer.status)) {
+    own_.append("Content-Length: ");
+    number(answer.body.size());
+    own_.append("\r\n");
+  }
+  own_.append(close_ ? "Connection: close\r\n\r\n" : "\r\n");
   if (head_ == nullptr || head_->method() != Method::head) own_.append(answer.body);
   // An interim answer may still be in the outbox; it stays before this one.
   out_.add(own_);

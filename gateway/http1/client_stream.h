@@ -43,7 +43,8 @@ class ClientStream final : public http::ClientStream {
   bool still_there() override { return connection_->read() != ReadResult::failed; }
 
   bool interim(const ResponseHead& head) override;
-  std::optional<http::BodyForm> begin(const ResponseHead& head, bool coded) override;
+  std::optional<http::BodyForm> begin(const ResponseHead& head, const http::AnswerEdits& edits,
+                                      bool coded) override;
   void add(std::string_view data) override { writer_.add(out_, data); }
   void finish(std::string_view trailers) override { writer_.finish(out_, trailers); }
   Flush flush() override;
@@ -56,6 +57,7 @@ class ClientStream final : public http::ClientStream {
   void close_after(bool linger) override;
 
   bool can_tunnel() const override { return true; }
+  void open_tunnel() override;
   Client take_client(std::string& early) override;
   void ended(http::Ending ending) override;
   void taken() override;

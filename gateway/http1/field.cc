@@ -163,6 +163,12 @@ std::string_view FieldTable::first(KnownField id) const {
   return {};
 }
 
+void FieldTable::drop(std::string_view lower_name) {
+  for (std::size_t i = 0; i < size_; ++i) {
+    if (equals_ignoring_case((*this)[i].name, lower_name)) entries_[i].nominated = true;
+  }
+}
+
 std::string_view FieldTable::first(std::string_view lower_name) const {
   for (std::size_t i = 0; i < size_; ++i) {
     const Field field = (*this)[i];

@@ -128,7 +128,8 @@ class FieldTable {
     std::uint16_t value_at;
     std::uint16_t value_size;
     KnownField id;
-    bool nominated;  // named by the Connection field: for this hop only (RFC 9110 section 7.6.1)
+    // Not forwarded: named by the Connection field (RFC 9110 section 7.6.1), or drop()ped.
+    bool nominated;
   };
 
   class Iterator {
@@ -165,6 +166,9 @@ class FieldTable {
   std::string_view first(KnownField id) const;
   // By any name, given in lower case; for names that are not in KnownField. "" if there is none.
   std::string_view first(std::string_view lower_name) const;
+
+  // Fields of that name, given in lower case, are not forwarded; they can be read all the same.
+  void drop(std::string_view lower_name);
 
   // For the parser and the forwarder.
   const Entry& entry(std::size_t index) const { return entries_[index]; }

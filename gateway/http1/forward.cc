@@ -131,6 +131,7 @@ class RequestForwarder {
     put_kept_fields(head_.base_, head_.fields_, head_.size_, drop, out_);
     connection_fields();
     put_extras(options_.add, out_);
+    out_.refer(options_.lines);
     out_.copy("\r\n");
   }
 
@@ -183,6 +184,7 @@ class ResponseForwarder {
     if (plan.body == BodyRelay::enchunk) out_.copy("transfer-encoding: chunked\r\n");
     connection_fields(plan);
     put_extras(options_.add, out_);
+    out_.refer(options_.lines);
     out_.copy("\r\n");
     return plan;
   }
@@ -202,7 +204,7 @@ class ResponseForwarder {
       case BodyKind::none:
         break;
       case BodyKind::length:
-        plan.body = BodyRelay::verbatim;
+        plan.body = options_.recoded ? BodyRelay::enchunk : BodyRelay::verbatim;
         break;
       case BodyKind::chunked:
         plan.body = to_http10() ? BodyRelay::dechunk : BodyRelay::verbatim;
@@ -239,7 +241,9 @@ class ResponseForwarder {
       drop.add(KnownField::trailer);
     }
     // Content-Length: 0, as the parser has seen to (RFC 9110 section 8.6).
-    if (head_.status_ < 200 || head_.status_ == 204) drop.add(KnownField::content_length);
+    if (head_.status_ < 200 || head_.status_ == 204 || options_.recoded) {
+      drop.add(KnownField::content_length);
+    }
     return drop;
   }
 

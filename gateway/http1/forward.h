@@ -56,6 +56,7 @@ struct RequestForwarding {
   // Host to send; "": the effective authority. A request without one (HTTP/1.0) needs it set.
   std::string_view host{};
   std::span<const ExtraField> add{};  // behind the client's fields, in this order
+  std::string_view lines{};           // whole field lines with CRLF, behind those
   KnownFieldSet remove{};             // besides hop-by-hop: for what `add` replaces
   bool keep_expect =
       false;  // pass Expect on, from HTTP/1.1 clients only; the caller relays the 100
@@ -81,7 +82,9 @@ struct ResponseForwarding {
   std::uint8_t client_minor_version = 1;
   bool client_keep_alive = true;  // RequestHead::keep_alive() and we want it too (draining: false)
   std::span<const ExtraField> add{};
+  std::string_view lines{};  // whole field lines with CRLF, behind those
   KnownFieldSet remove{};
+  bool recoded = false;  // the body that goes out is another one: its length is not known
 };
 
 struct ForwardedResponse {

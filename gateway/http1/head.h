@@ -88,6 +88,7 @@ class RequestHead {
 
   std::uint8_t minor_version() const { return minor_version_; }  // 0 or 1
   const FieldTable& fields() const { return fields_; }
+  FieldTable& fields() { return fields_; }
 
   BodyKind body() const { return body_; }                           // never until_close
   std::uint64_t content_length() const { return content_length_; }  // 0 unless body() is `length`
@@ -144,6 +145,7 @@ class ResponseHead {
   std::string_view reason() const { return view(reason_); }
   std::uint8_t minor_version() const { return minor_version_; }
   const FieldTable& fields() const { return fields_; }
+  FieldTable& fields() { return fields_; }
 
   BodyKind body() const { return body_; }
   std::uint64_t content_length() const { return content_length_; }
@@ -156,6 +158,7 @@ class ResponseHead {
   bool switching() const { return status_ == 101; }
 
   std::size_t size() const { return size_; }
+  std::string_view bytes() const { return {base_, size_}; }  // from the first that was parsed
   void rebase(const char* base) {
     base_ = base;
     fields_.rebase(base);

@@ -36,7 +36,7 @@ void UpstreamStream::reset() {
   out_.clear();
   begin_ = end_ = 0;
   bytes_in_ = bytes_out_ = 0;
-  have_head_ = send_broken_ = false;
+  have_head_ = send_broken_ = tunnelling_ = half_close_ = false;
   meter_.reset();
   ended_ = End::none;
   failure_ = {};
@@ -97,6 +97,7 @@ Flush UpstreamStream::flush() {
   Transport& transport = connection_->transport();
   Flush result = transport.write(out_, bytes_out_);
   if (result == Flush::done) result = pipe_.drain(transport, bytes_out_);
+  if (result == Flush::done && std::exchange(half_close_, false)) transport.shutdown_write();
   if (result == Flush::failed) {
     send_broken_ = true;
     out_.clear();
@@ -163,6 +164,12 @@ void UpstreamStream::take_body(http::BodyForm form) {
   const bool coded = form == http::BodyForm::coded;
   body_.begin(response_.body(), response_.content_length(),
               coded ? BodyRelay::verbatim : BodyRelay::dechunk);
+}
+
+void UpstreamStream::open_tunnel() {
+  tunnelling_ = true;
+  body_.begin(BodyKind::until_close, 0, BodyRelay::verbatim);
+  writer_.begin(false);
 }
 
 ReadResult UpstreamStream::read(BorrowedPipe* past) {

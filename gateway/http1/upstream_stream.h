@@ -37,7 +37,10 @@ class UpstreamStream final : public http::UpstreamStream,
   std::optional<http::BodyForm> begin(const RequestHead& head, const RequestForwarding& options,
                                       bool coded) override;
   void add(std::string_view data) override { writer_.add(out_, data); }
-  void finish(std::string_view trailers) override { writer_.finish(out_, trailers); }
+  void finish(std::string_view trailers) override {
+    writer_.finish(out_, trailers);
+    half_close_ = tunnelling_;
+  }
   Flush flush() override;
   bool empty() const override { return out_.empty() && pipe_.empty(); }
   BorrowedPipe* pipe() override {
@@ -53,6 +56,8 @@ class UpstreamStream final : public http::UpstreamStream,
   void take_body(http::BodyForm form) override;
   std::string_view failure() const override { return failure_; }
 
+  bool can_tunnel() const override { return true; }
+  void open_tunnel() override;
   UpstreamConnectionPtr take_connection(std::string& early) override;
   void release(bool whole) override;
 
@@ -90,6 +95,8 @@ class UpstreamStream final : public http::UpstreamStream,
   std::size_t end_ = 0;
   bool have_head_ = false;  // the final one
   bool send_broken_ = false;
+  bool tunnelling_ = false;
+  bool half_close_ = false;  // once all is sent
   End ended_ = End::none;
   std::string_view failure_;
 };

@@ -134,8 +134,10 @@ ReadHead ClientStream::read_head(http::RequestHead& head) {
     default:
       return {State::failed, ParseError::malformed_http2};
   }
-  // An extended CONNECT (RFC 8441) is not offered in our settings: there is no tunnel for it yet.
-  if (!text_.protocol().empty()) return {State::failed, ParseError::malformed_http2};
+  // Of an extended CONNECT (RFC 8441) only WebSocket has a meaning here.
+  if (!text_.protocol().empty() && text_.protocol() != "websocket") {
+    return {State::failed, ParseError::malformed_http2};
+  }
   switch (parser_.parse(text_.text(), head)) {
     case http1::Progress::complete:
       break;
@@ -177,11 +179,13 @@ bool ClientStream::interim(const http::ResponseHead& head) {
   return true;
 }
 
-std::optional<http::BodyForm> ClientStream::begin(const http::ResponseHead& head, bool /*coded*/) {
+std::optional<http::BodyForm> ClientStream::begin(const http::ResponseHead& head,
+                                                  const http::AnswerEdits& edits, bool /*coded*/) {
   FieldList& fields = connection_->fields();
   fields.clear();
-  response_fields(head, fields);
-  const bool has_body = head.body() != http::BodyKind::none;
+  response_fields(head, {.lines = edits.lines, .remove = edits.remove, .recoded = edits.recoded},
+                  fields);
+  const bool has_body = head.body() != http::BodyKind::none || head.switching();
   if (!has_body) output_.finish_with_head();
   if (!submit(has_body)) return std::nullopt;
   return http::BodyForm::payload;
@@ -217,8 +221,9 @@ void ClientStream::answer(const http::OwnAnswer& answer) {
   fields.add("date", http::date_now());
   for (const http::ExtraField& field : answer.fields)
     fields.add(field.name, field.value);
+  fields.add_lines(answer.lines);
   const std::string length = std::to_string(answer.body.size());
-  fields.add("content-length", length);
+  if (http::has_length(answer.status)) fields.add("content-length", length);
   const bool has_body = !answer.body.empty() && method_ != http::Method::head;
   if (has_body) {
     own_.assign(answer.body);

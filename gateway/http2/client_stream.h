@@ -58,7 +58,8 @@ class ClientStream final : public http::ClientStream {
   bool still_there() override { return true; }
 
   bool interim(const http::ResponseHead& head) override;
-  std::optional<http::BodyForm> begin(const http::ResponseHead& head, bool coded) override;
+  std::optional<http::BodyForm> begin(const http::ResponseHead& head, const http::AnswerEdits& edits,
+                                      bool coded) override;
   void add(std::string_view data) override;
   void finish(std::string_view trailers) override;
   Flush flush() override;
@@ -68,6 +69,7 @@ class ClientStream final : public http::ClientStream {
   void close_after(bool linger) override;
 
   bool can_tunnel() const override { return false; }
+  void open_tunnel() override {}  // DATA frames are its bytes (RFC 8441 section 5)
   Client take_client(std::string& early) override;
   void ended(http::Ending ending) override;
   void taken() override {}

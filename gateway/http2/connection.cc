@@ -44,10 +44,11 @@ void Connection::begin(std::string_view early) {
 }
 
 void Connection::announce() {
-  const std::array<nghttp2_settings_entry, 3> settings{
+  const std::array<nghttp2_settings_entry, 4> settings{
       {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kMaxStreams},
        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindow},
-       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HeadText::kMaxSize}}};
+       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HeadText::kMaxSize},
+       {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1}}};
   nghttp2_submit_settings(codec_.session(), NGHTTP2_FLAG_NONE, settings.data(), settings.size());
   nghttp2_session_set_local_window_size(codec_.session(), NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
 }
@@ -123,7 +124,7 @@ bool Connection::submit_response(ClientStream& stream, bool has_body) {
 
 void Connection::submit_interim(std::int32_t id, const http::ResponseHead& head) {
   fields_.clear();
-  response_fields(head, fields_);
+  response_fields(head, {}, fields_);
   const auto fields = fields_.fields();
   nghttp2_submit_headers(codec_.session(), NGHTTP2_FLAG_NONE, id, nullptr, fields.data(),
                          fields.size(), nullptr);

@@ -81,19 +81,26 @@ void FieldList::add_lines(std::string_view lines) {
   }
 }
 
-void response_fields(const http1::ResponseHead& head, FieldList& out) {
-  out.add_status(head.status());
-  KnownFieldSet drop;
+void response_fields(const http1::ResponseHead& head, const http1::ResponseForwarding& options,
+                     FieldList& out) {
+  // A switch of protocols is a 200 here (RFC 8441 section 5).
+  out.add_status(head.switching() ? 200 : head.status());
+  KnownFieldSet drop = options.remove;
   // As HTTP/1.1's forwarder (RFC 9110 section 8.6).
-  if (head.status() < 200 || head.status() == 204) drop.add(KnownField::content_length);
+  if (head.status() < 200 || head.status() == 204 || options.recoded) {
+    drop.add(KnownField::content_length);
+  }
   out.add_all(head.fields(), drop);
+  out.add_lines(options.lines);
 }
 
 void request_fields(const http1::RequestHead& head, const http1::RequestForwarding& options,
                     std::string_view scheme, std::string& path_memory, FieldList& out) {
   path_memory.assign(options.path.empty() ? head.path() : options.path);
   if (head.has_query()) path_memory.append("?").append(head.query());
-  out.add(":method", head.method_name());
+  const bool extended = !head.upgrade().empty();  // RFC 8441 section 4
+  out.add(":method", extended ? "CONNECT" : head.method_name());
+  if (extended) out.add(":protocol", head.upgrade());
   out.add(":scheme", scheme);
   out.add(":authority", options.host.empty() ? head.authority() : options.host);
   out.add(":path", path_memory);
@@ -103,6 +110,7 @@ void request_fields(const http1::RequestHead& head, const http1::RequestForwardi
   if (wants_trailers(head.fields())) out.add("te", "trailers");
   for (const http1::ExtraField& field : options.add)
     out.add(field.name, field.value);
+  out.add_lines(options.lines);
 }
 
 }  // namespace sluice::gateway::http2

@@ -40,7 +40,9 @@ class FieldList {
   std::array<char, 3> status_;
 };
 
-void response_fields(const http1::ResponseHead& head, FieldList& out);
+// `lines`, `recoded` and `remove` as for http1::forward_response.
+void response_fields(const http1::ResponseHead& head, const http1::ResponseForwarding& options,
+                     FieldList& out);
 
 // `path`, `host`, `add` and `remove` as for http1::forward_request. `scheme`: "http" or "https".
 void request_fields(const http1::RequestHead& head, const http1::RequestForwarding& options,

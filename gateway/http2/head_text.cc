@@ -215,6 +215,11 @@ HeadError HeadText::finish_response(bool has_body, bool to_head) {
   // 101 does not exist in HTTP/2 (RFC 9113 section 8.6).
   if (error_ == HeadError::none && status_ == 101) error_ = HeadError::bad_pseudo;
   if (error_ != HeadError::none) return error_;
+  if (!upgrade_.empty() && status_ >= 200 && status_ < 300) {
+    text_.assign("HTTP/1.1 101 \r\nconnection: upgrade\r\nupgrade: ").append(upgrade_);
+    text_.append("\r\n").append(fields_).append("\r\n");
+    return HeadError::none;
+  }
   text_.assign("HTTP/1.1 ");
   text_.push_back(static_cast<char>('0' + status_ / 100));
   text_.push_back(static_cast<char>('0' + status_ / 10 % 10));

@@ -45,6 +45,9 @@ class HeadText {
   HeadError finish_request(bool has_body);
   // `to_head`: the request was HEAD, whose answer has no body whatever its fields say.
   HeadError finish_response(bool has_body, bool to_head);
+  // The request was an extended CONNECT for this protocol (RFC 8441): a 2xx answer is written down
+  // as a 101. "": it was not. Stays over reset().
+  void set_upgrade(std::string_view protocol) { upgrade_.assign(protocol); }
   std::string_view text() const { return text_; }
   // Of an extended CONNECT (RFC 8441): "websocket"; it is written down as an Upgrade.
   std::string_view protocol() const { return protocol_; }
@@ -70,6 +73,7 @@ class HeadText {
   std::string cookie_;  // its crumbs put together (RFC 9113 section 8.2.3)
   std::string host_;
   std::string method_, path_, authority_, protocol_;
+  std::string upgrade_;
   std::size_t list_size_ = 0;
   int status_ = 0;
   std::uint8_t seen_ = 0;  // bits of Pseudo

@@ -129,8 +129,10 @@ std::optional<http::BodyForm> UpstreamStream::begin(const http::RequestHead& hea
                                                     const http1::RequestForwarding& options,
                                                     bool /*coded*/) {
   to_head_ = head.method() == http::Method::head;
-  context_ = {head.method(), false};
-  const bool has_body = head.body() != http::BodyKind::none;
+  text_.set_upgrade(head.upgrade());
+  interim_.set_upgrade(head.upgrade());  // they change places
+  context_ = {head.method(), !head.upgrade().empty()};
+  const bool has_body = head.body() != http::BodyKind::none || !head.upgrade().empty();
   if (!has_body) output_.finish_with_head();
   FieldList& fields = session_->fields();
   fields.clear();

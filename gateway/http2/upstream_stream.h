@@ -65,6 +65,8 @@ class UpstreamStream final : public http::UpstreamStream {
   void take_body(http::BodyForm form) override;
   std::string_view failure() const override { return failure_; }
   bool unprocessed() const override { return unprocessed_; }
+  bool can_tunnel() const override { return false; }
+  void open_tunnel() override {}
   UpstreamConnectionPtr take_connection(std::string& early) override;
   void release(bool whole) override;
 

@@ -77,7 +77,9 @@ void route(const Node& node, const Reporter& reporter, Route& out) {
     optional(element, "name", use.name);
     optional(element, "cost", use.cost);
   });
+  optional(node, "auth", out.auth);
   optional(node, "timeout", out.timeout);
+  route_actions(node, reporter, out.actions);
 }
 
 void default_route(const Node* node, const Reporter& reporter, DefaultRoute& out) {

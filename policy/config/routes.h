@@ -12,6 +12,7 @@
 #include "policy/config/common.h"
 #include "policy/config/limits.h"
 #include "policy/config/matches.h"
+#include "policy/config/route_actions.h"
 #include "policy/diagnostic.h"
 
 namespace sluice::policy {
@@ -41,7 +42,9 @@ struct Route {
   std::vector<WeightedUpstream> upstreams;
   AccessRules access;
   std::vector<LimitUse> limits;
+  std::vector<std::string> auth;
   Duration timeout = 0s;  // whole request; 0: none
+  RouteActions actions;
   Location where;
 };
 

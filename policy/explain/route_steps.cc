@@ -229,6 +229,14 @@ Step limits(const Snapshot& snapshot, const Route& route, const Listener& listen
 
 Step upstream(const Snapshot& snapshot, const Route& route) {
   const Config& config = snapshot.config();
+  if (const auto& redirect = route.actions.redirect) {
+    return {"upstream", "answered with a redirect, " + std::to_string(redirect->status),
+            redirect->where, {}, true};
+  }
+  if (const auto& response = route.actions.direct_response) {
+    return {"upstream", "answered directly with " + std::to_string(response->status),
+            response->where, {}, true};
+  }
   Step step{"upstream", "forwarded to upstream " + upstream_names(route), route.where, {}, true};
   for (const WeightedUpstream& target : route.upstreams) {
     const auto index = snapshot.find_upstream(target.name);

@@ -3,6 +3,7 @@
 
 #include "policy/schema/access.h"
 #include "policy/schema/common.h"
+#include "policy/schema/route_actions.h"
 
 namespace sluice::policy::fields {
 
@@ -142,6 +143,13 @@ inline constexpr Field kRoute[] = {
      .children = kRouteLimit,
      .shorthand = "name",
      .doc = "Every one of these must allow a request; one that is refused uses up none of them."},
+    {.name = "auth",
+     .type = name,
+     .shape = list,
+     .example = "[partners]",
+     .refers = "auth",
+     .doc = "Who may call: one of the entries with api_keys or jwt must know the caller, and every "
+            "external one must agree. Left out: anybody."},
     {.name = "timeout",
      .type = duration,
      .fallback = "0s",
@@ -149,6 +157,57 @@ inline constexpr Field kRoute[] = {
      .min = 0,
      .max = kDay,
      .doc = "For a whole request; 0s: none."},
+    {.name = "request_headers",
+     .example = "{ set: { x-client: \"%client_ip%\" } }",
+     .children = kFieldChanges,
+     .doc = "Changes to the header fields that the upstream gets."},
+    {.name = "response_headers",
+     .example = "{ remove: [server] }",
+     .children = kFieldChanges,
+     .doc = "Changes to the header fields that the client gets, in answers of Sluice's own too."},
+    {.name = "rewrite",
+     .example = "{ prefix: / }",
+     .children = kRewrite,
+     .doc = "Another path or host for the upstream."},
+    {.name = "redirect",
+     .example = "{ scheme: https }",
+     .children = kRedirect,
+     .excludes = "upstream upstreams direct_response rewrite",
+     .doc = "Answer with a redirect instead of forwarding."},
+    {.name = "direct_response",
+     .example = "{ status: 503 }",
+     .children = kDirectResponse,
+     .excludes = "upstream upstreams rewrite",
+     .doc = "Answer at once instead of forwarding."},
+    {.name = "cors",
+     .example = "{ allow_origins: [\"https://app.example.com\"] }",
+     .children = kCors,
+     .doc = "Which pages' scripts may use this route. Preflights are answered here, and matched as "
+            "the request that they ask for."},
+    {.name = "mirror",
+     .example = "{ upstream: api }",
+     .children = kMirror,
+     .excludes = "redirect direct_response",
+     .doc = "Copies of requests for another upstream, sent after the request itself; answers to "
+            "them are thrown away. Never of bodies above 1MiB or upgrades."},
+    {.name = "compression",
+     .example = "{ algorithms: [gzip] }",
+     .children = kCompression,
+     .excludes = "redirect direct_response",
+     .doc = "Of answers, for clients that take it (Accept-Encoding); not of what is coded already, "
+            "partial, or no-transform. `compression: {}` has the defaults."},
+    {.name = "max_body",
+     .type = size,
+     .example = "10MiB",
+     .min = 1,
+     .doc = "Of a request: 413 beyond it, before anything is sent where its length is known; left "
+            "out: any."},
+    {.name = "max_response_body",
+     .type = size,
+     .example = "100MiB",
+     .min = 1,
+     .doc = "Of an answer: 502 beyond it, or cut short where its length was not known; left out: "
+            "any."},
 };
 
 inline constexpr Field kDefaultRoute[] = {

@@ -233,7 +233,7 @@ const Wrong kRoutes[] = {
      {"p.yaml:6:5: error: two routes are named `x` (the other at p.yaml:5:5)"}},
     {"NoUpstream",
      "version: 1\nlisteners: { web: {} }\nroutes: [{ path: /a }]\n",
-     {"p.yaml:3:10: error: route `web * /a` has no upstream (such as `upstream: api`)"}},
+     {"p.yaml:3:10: error: route `web * /a` has no upstream (such as `upstream: api`, or `redirect` or `direct_response`)"}},
     {"AllWeightsZero",
      "version: 1\nlisteners: { web: {} }\nupstreams: { api: { endpoints: [\"1.2.3.4:80\"] } }\n"
      "routes: [{ upstreams: [{ name: api, weight: 0 }] }]\n",

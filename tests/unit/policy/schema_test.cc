@@ -19,6 +19,7 @@ constexpr const char* kBase =
     "limits: { per-client: { rate: 7/s, burst: 50 }, new-connections: { unit: connections, "
     "rate: 7/s } }\n"
     "routes: [{ name: trap, listener: web, host: trap.example, upstream: api }]\n"
+    "auth: { partners: { jwt: { jwks: { file: base.json } } } }\n"
     "cluster: { redis: { url: \"redis://192.0.2.66:6379\" } }\n";
 
 // Where the fields of an object stand, and what must stand beside them.
@@ -32,6 +33,7 @@ const std::map<std::string, Context>& contexts() {
   const std::map<std::string, std::string> local{{"to", "[10.0.0.0/8]"}, {"ports", "[80]"}};
   const std::map<std::string, std::string> ports{{"ports", "[80, 443]"}};
   const std::map<std::string, std::string> endpoints{{"endpoints", "[\"192.0.2.78:80\"]"}};
+  const std::string kKeys = "[{ name: bob, sha256: " + std::string(64, '5') + " }]";
   const std::string upstream = "upstreams: { new: { endpoints: [\"192.0.2.78:80\"], ";
   static const std::map<std::string, Context> all{
       {"", {"", {}, ""}},
@@ -74,6 +76,30 @@ const std::map<std::string, Context>& contexts() {
       {".routes.limits",
        {"routes: [{ upstream: api, limits: [{ ", {{"name", "per-client"}}, " }] }]"}},
       {".routes.upstreams", {"routes: [{ upstreams: [{ ", {{"name", "api"}}, " }] }]"}},
+      {".routes.request_headers",
+       {"routes: [{ upstream: api, request_headers: { ", {}, " } }]"}},
+      {".routes.response_headers",
+       {"routes: [{ upstream: api, response_headers: { ", {}, " } }]"}},
+      {".routes.rewrite", {"routes: [{ upstream: api, rewrite: { ", {{"path", "/else"}}, " } }]"}},
+      {".routes.redirect", {"routes: [{ redirect: { ", {{"host", "b.example"}}, " } }]"}},
+      {".routes.direct_response",
+       {"routes: [{ direct_response: { ", {{"body", "text"}}, " } }]"}},
+      {".routes.cors", {"routes: [{ upstream: api, cors: { ", {{"allow_origins", "[\"*\"]"}},
+                        " } }]"}},
+      {".routes.mirror",
+       {"routes: [{ upstream: api, mirror: { ", {{"upstream", "api"}}, " } }]"}},
+      {".routes.compression", {"routes: [{ upstream: api, compression: { ", {}, " } }]"}},
+      {".overload", {"overload: { ", {}, " }"}},
+      {".auth", {"auth: { new: { ", {}, " } }"}},
+      {".auth.api_keys", {"auth: { new: { api_keys: { ", {{"keys", kKeys}}, " } } }"}},
+      {".auth.api_keys.keys",
+       {"auth: { new: { api_keys: { keys: [{ ",
+        {{"name", "bob"}, {"sha256", std::string(64, '5')}},
+        " }] } } }"}},
+      {".auth.jwt", {"auth: { new: { jwt: { ", {{"jwks", "{ file: j }"}}, " } } }"}},
+      {".auth.jwt.jwks", {"auth: { new: { jwt: { jwks: { ", {{"file", "j"}}, " } } } }"}},
+      {".auth.external",
+       {"auth: { new: { external: { ", {{"url", "\"http://192.0.2.1/\""}}, " } } }"}},
       {".default_route", {"default_route: { ", {}, " }"}},
       {".cluster", {"cluster: { ", {}, " }"}},
       {".cluster.redis",
@@ -98,6 +124,11 @@ const std::map<std::string, std::map<std::string, std::string>>& own_neighbours(
       {".intercept.marks.mark", {{"mask", "0xc00000"}}},
       {".routes.upstream", {}},
       {".routes.upstreams", {}},
+      {".auth.jwt.jwks.url", {}},
+      {".auth.jwt.jwks.upstream", {{"url", "\"http://192.0.2.1/\""}}},
+      {".routes.redirect", {}},
+      {".routes.direct_response", {}},
+      {".routes.rewrite.prefix", {{"host", "b.example"}}},
       {".guard.rules.rate", {{"to_ports", "[9]"}, {"action", "limit"}}},
       {".guard.rules.burst", {{"to_ports", "[9]"}, {"action", "limit"}, {"rate", "9/s"}}},
       {".limits.max", {{"unit", "concurrency"}}},
@@ -148,7 +179,8 @@ std::vector<Case> all_cases() {
 ParseResult parse_case(const Case& one, const std::string& text) {
   // Examples of whole maps bring the base's names themselves.
   // So do those of the cluster, of which there is one.
-  std::string base = one.field->shape == Shape::map ? "version: 1\n" : kBase;
+  const bool whole = one.path.find('.', 1) == std::string::npos && one.field->shape == Shape::map;
+  std::string base = whole ? "version: 1\n" : kBase;
   if (one.path.starts_with(".cluster")) base.erase(base.find("cluster:"));
   const PolicyFile files[] = {{"base.yaml", base}, {"case.yaml", text}};
   return parse(files);

@@ -1,0 +1,66 @@
+// The exchange's part in compression: which answers, and what their heads then say.
+#include "gateway/compression/compressor.h"
+
+#include "gateway/http/exchange.h"
+#include "gateway/http1/request_fields.h"
+#include "gateway/worker.h"
+#include "policy/compression.h"
+
+namespace sluice::gateway::http {
+
+using http1::KnownField;
+
+// RFC 9110 section 8.4 and 8.8.1, RFC 9111 section 5.2.2.6. True: the body goes through
+// compressor_. Field lines for it are appended to the answer's.
+bool Exchange::begin_compression(ResponseHead& response) {
+  const auto& config = config_->policy().routes[*route_].actions.compression;
+  http1::FieldTable& fields = response.fields();
+  const bool coded = fields.has(KnownField::content_encoding);
+  const bool whole = response.status() != 206 && !fields.has(KnownField::content_range);
+  if (!config || grpc_ || coded || !whole || response.status() < 200 ||
+      !policy::is_compressible(*config, fields.first(KnownField::content_type)) ||
+      policy::has_directive(fields.first(KnownField::cache_control), "no-transform")) {
+    return false;
+  }
+  if (response.body() == BodyKind::length && response.content_length() < config->min_size) {
+    return false;
+  }
+  // From here on the answer depends on what the client takes, whatever it is this time.
+  answer_lines_.append("vary: accept-encoding\r\n");
+  const http1::RequestFields request(request_, joined_field_);
+  const auto coding = policy::choose_coding(*config, request.field("accept-encoding").value_or(""));
+  if (!coding || request_.minor_version() == 0) return false;
+  answer_lines_.append("content-encoding: ").append(coding_name(*coding)).append("\r\n");
+  // A strong validator would be another representation's.
+  const std::string_view tag = fields.first(KnownField::etag);
+  if (!tag.empty() && !tag.starts_with("W/")) {
+    answer_lines_.append("etag: W/").append(tag).append("\r\n");
+    fields.drop("etag");
+  }
+  fields.drop("accept-ranges");
+  fields.drop("content-md5");
+  fields.drop("content-digest");
+  if (response.body() == BodyKind::none) return true;  // to a HEAD: the head alone
+  compressor_ = worker_.compressors().take(*coding);
+  compressor_->begin(config->level);
+  compressed_.clear();
+  flush_compressor_ = response.body() != BodyKind::length;
+  return true;
+}
+
+// What was written comes out at once where the origin's length is not known: it may be waiting.
+bool Exchange::take_compressed(bool at_end) {
+  if (at_end ? !compressor_->finish(compressed_)
+             : flush_compressor_ && !compressor_->flush(compressed_)) {
+    cut_short("compression failed");
+    return false;
+  }
+  if (!compressed_.empty()) client_->add(compressed_);
+  return true;
+}
+
+void Exchange::end_compression() {
+  if (compressor_) worker_.compressors().give_back(std::move(compressor_));
+}
+
+}  // namespace sluice::gateway::http

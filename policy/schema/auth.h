@@ -1,0 +1,170 @@
+// The fields of `auth`.
+#pragma once
+
+#include "policy/schema/common.h"
+
+namespace sluice::policy {
+
+inline constexpr std::array<std::string_view, 3> kJwtAlgorithmWords{"RS256", "ES256", "EdDSA"};
+inline constexpr std::array<std::string_view, 2> kOnAuthErrorWords{"deny", "allow"};
+
+}  // namespace sluice::policy
+
+namespace sluice::policy::fields {
+
+inline constexpr Field kApiKey[] = {
+    {.name = "name",
+     .type = name,
+     .example = "alice",
+     .required = true,
+     .doc = "Whose it is: attribute `sub` in variables, access rules and limits."},
+    {.name = "sha256",
+     .type = text,
+     .example = "2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90",
+     .required = true,
+     .doc = "Of the key, in hexadecimal (`printf %s KEY | sha256sum`). Keys are to be random, at "
+            "least 128 bits."},
+    {.name = "attributes",
+     .type = text,
+     .shape = map,
+     .example = "{ plan: gold }",
+     .doc = "What else is known of it, under names of yours."},
+};
+inline constexpr Field kApiKeyAuth[] = {
+    {.name = "header",
+     .type = token,
+     .fallback = "x-api-key",
+     .example = "authorization",
+     .doc = "Where the key is; in `authorization` behind `Bearer `."},
+    {.name = "keys",
+     .shape = list,
+     .example = "[{ name: alice, sha256: "
+                "2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90 }]",
+     .children = kApiKey,
+     .required = true,
+     .doc = "Who may call."},
+    {.name = "forward",
+     .type = boolean,
+     .fallback = "false",
+     .example = "true",
+     .doc = "Whether the upstream gets the key too."},
+};
+inline constexpr Field kJwks[] = {
+    {.name = "file",
+     .type = text,
+     .example = "/etc/sluice/jwks.json",
+     .excludes = "url upstream",
+     .doc = "A JSON Web Key Set (RFC 7517); read again when it changes."},
+    {.name = "url",
+     .type = text,
+     .example = "\"http://192.0.2.30:8080/keys\"",
+     .doc = "Where it is fetched from. The last good set stays in force while that fails."},
+    {.name = "upstream",
+     .type = name,
+     .example = "api",
+     .refers = "upstreams",
+     .doc = "Through which the url is asked; left out: the url's host itself, an address."},
+    {.name = "refresh",
+     .type = duration,
+     .fallback = "5m",
+     .example = "1h",
+     .min = kSecond,
+     .max = kDay,
+     .doc = "How often. A token with an unknown key id asks sooner, every ten seconds at most."},
+};
+inline constexpr Field kJwtAuth[] = {
+    {.name = "issuer",
+     .type = text,
+     .example = "\"https://idp.example.com\"",
+     .doc = "`iss` must be this; left out: anything."},
+    {.name = "audience",
+     .type = text,
+     .shape = list,
+     .example = "[api]",
+     .doc = "`aud` must name one of these."},
+    {.name = "jwks",
+     .example = "{ file: other.json }",
+     .children = kJwks,
+     .required = true,
+     .doc = "The issuer's public keys."},
+    {.name = "algorithms",
+     .type = word,
+     .shape = list,
+     .fallback = "[RS256, ES256, EdDSA]",
+     .example = "[ES256]",
+     .words = kJwtAlgorithmWords,
+     .doc = "What signatures may be; never what the token says alone."},
+    {.name = "leeway",
+     .type = duration,
+     .fallback = "30s",
+     .example = "5s",
+     .min = 0,
+     .max = kHour,
+     .doc = "By how much clocks may differ, for `exp` and `nbf`. A token without `exp` is refused."},
+    {.name = "header",
+     .type = token,
+     .fallback = "authorization",
+     .example = "x-token",
+     .doc = "Where the token is; in `authorization` behind `Bearer `."},
+    {.name = "forward",
+     .type = boolean,
+     .fallback = "true",
+     .example = "false",
+     .doc = "Whether the upstream gets the token too."},
+};
+inline constexpr Field kExternalAuth[] = {
+    {.name = "url",
+     .type = text,
+     .example = "\"http://127.0.0.1:9191/check\"",
+     .required = true,
+     .doc = "A GET with X-Forwarded-Method, -Proto, -Host, -Uri and -For. 2xx: the request goes "
+            "on; anything else below 500 is the client's answer."},
+    {.name = "upstream",
+     .type = name,
+     .example = "api",
+     .refers = "upstreams",
+     .doc = "Through which the url is asked; left out: the url's host itself, an address."},
+    {.name = "timeout",
+     .type = duration,
+     .fallback = "1s",
+     .example = "200ms",
+     .min = kMs,
+     .max = kMinute,
+     .doc = "For the whole call."},
+    {.name = "on_error",
+     .type = word,
+     .fallback = "deny",
+     .example = "allow",
+     .words = kOnAuthErrorWords,
+     .doc = "Without an answer in time, or with a 5xx: 503 for the client, or as if it had said "
+            "yes."},
+    {.name = "request_headers",
+     .type = token,
+     .shape = list,
+     .example = "[authorization, cookie]",
+     .doc = "Which of the client's fields it gets; left out: all."},
+    {.name = "upstream_headers",
+     .type = token,
+     .shape = list,
+     .example = "[x-user]",
+     .doc = "Fields of its answer that the upstream gets, instead of the client's own."},
+};
+inline constexpr Field kAuth[] = {
+    {.name = "api_keys",
+     .example = "{ keys: [{ name: alice, sha256: "
+                "2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90 }] }",
+     .children = kApiKeyAuth,
+     .excludes = "jwt external",
+     .doc = "Random keys, known by their hash."},
+    {.name = "jwt",
+     .example = "{ jwks: { file: jwks.json } }",
+     .children = kJwtAuth,
+     .excludes = "external",
+     .doc = "Signed tokens (RFC 7519). Their claims are attributes."},
+    {.name = "external",
+     .example = "{ url: \"http://127.0.0.1:9191/check\" }",
+     .children = kExternalAuth,
+     .doc = "A service that is asked for each request."},
+};
+
+}  // namespace sluice::policy::fields

@@ -1,0 +1,215 @@
+"""What a route does besides forwarding, on real traffic: curl over HTTP/1.1 and h2c, nginx behind."""
+import json
+import os
+import subprocess
+
+import pytest
+
+from harness import HANG, Nginx, Scratch, Sluice, connect, curl, exchange, free_port, read_all
+
+VERSIONS = ["--http1.1", "--http2-prior-knowledge"]
+ECHO = """
+    location /echo { default_type application/json; client_max_body_size 0; add_header X-Powered-By php; add_header Server2 x;
+      add_header Access-Control-Allow-Origin "https://wrong.example";
+      return 200 '{"uri":"$request_uri","host":"$http_host","client":"$http_x_client","internal":"$http_x_internal","twice":"$http_x_twice","method":"$request_method"}'; }
+    location /put/ { dav_methods PUT; create_full_put_path on; client_max_body_size 0; }
+"""
+
+
+@pytest.fixture
+def scratch():
+    with Scratch() as made:
+        yield made
+
+
+class Front:
+    def __init__(self, scratch, routes, port=None, more=""):
+        self.scratch, self.port = scratch, free_port()
+        self.origin = Nginx(scratch, extra=ECHO)
+        self.sluice = Sluice(scratch, self.policy(routes, more))
+
+    def policy(self, routes, more=""):
+        return f"""version: 1
+state_dir: {self.scratch.path}/state
+workers: 1
+logs: {{ access: {{ format: none }} }}
+listeners: {{ web: {{ bind: "127.0.0.1:{self.port}" }} }}
+upstreams: {{ api: {{ endpoints: ["127.0.0.1:{self.origin.port}"] }} }}
+routes:
+{routes}
+{more}
+"""
+
+    def url(self, path=""):
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def get(self, path, *arguments, version="--http1.1"):
+        """(status, fields as lower-case lists, body)"""
+        code, body, head = curl(version, *arguments, self.url(path))
+        assert code == 0, (code, head, body)
+        lines = head.strip().splitlines()
+        blocks = [i for i, line in enumerate(lines) if line.startswith("HTTP/")]
+        lines = lines[blocks[-1]:]
+        fields = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            fields.setdefault(name.strip().lower(), []).append(value.strip())
+        return int(lines[0].split()[1]), fields, body.decode()
+
+    def echo(self, path, *arguments, version="--http1.1"):
+        status, fields, body = self.get(path, *arguments, version=version)
+        assert status == 200, (status, body)
+        return json.loads(body)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_header_changes(scratch, version):
+    front = Front(scratch, """
+  - upstream: api
+    name: main
+    request_headers: { set: { x-client: "%client_ip%/%route%/%host%/%scheme%" }, add: { x-twice: "%method% %path%" }, remove: [X-Internal] }
+    response_headers: { set: { server: sluice, x-from: "%upstream% %endpoint%" }, remove: [x-powered-by] }
+""")
+    got = front.echo("/echo/a?q=1", "-H", "X-Client: forged", "-H", "x-internal: secret", version=version)
+    assert got["client"] == "127.0.0.1/main/127.0.0.1/http"
+    assert got["internal"] == ""
+    assert got["twice"] == "GET /echo/a" and got["uri"] == "/echo/a?q=1"
+    assert front.echo("/echo/a", "-H", "x-twice: one", version=version)["twice"].startswith("one")  # nginx shows the first
+    _, fields, _ = front.get("/echo/a", version=version)
+    assert fields["server"] == ["sluice"] and "x-powered-by" not in fields
+    assert fields["x-from"] == [f"api 127.0.0.1:{front.origin.port}"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_rewrites(scratch, version):
+    front = Front(scratch, """
+  - { path: /v1, upstream: api, rewrite: { prefix: /echo, host: "api.internal:8080" } }
+  - { path: { exact: /one }, upstream: api, rewrite: { path: /echo/whole } }
+  - { path: /strip, upstream: api, rewrite: { prefix: / } }
+""")
+    got = front.echo("/v1/x%2Fy/../z?a=b", version=version)
+    assert got["uri"] == "/echo/z?a=b" and got["host"] == "api.internal:8080"
+    assert front.echo("/v1", version=version)["uri"] == "/echo"
+    assert front.echo("/one?q", version=version)["uri"] == "/echo/whole?q"
+    assert " /x " in front.get("/strip/x", version=version)[2]
+    assert " / " in front.get("/strip", version=version)[2]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_redirects_and_direct_responses(scratch, version):
+    front = Front(scratch, """
+  - { path: /secure, redirect: { scheme: https, status: "308" } }
+  - { path: /old, redirect: { prefix: /new, status: "301" } }
+  - { path: /host, redirect: { host: other.example, port: 8080, path: /there } }
+  - { path: /down, direct_response: { status: 503, body: "closed for maintenance" }, response_headers: { set: { retry-after: "60", x-why: "%route%" } } }
+  - { path: /empty, direct_response: { status: 204 } }
+  - { path: /json, direct_response: { body: '{"ok":true}', content_type: application/json } }
+""")
+    status, fields, _ = front.get("/secure/a%20b?x=1", version=version)
+    assert status == 308 and fields["location"] == ["https://127.0.0.1/secure/a%20b?x=1"]
+    status, fields, _ = front.get("/old/deep/er?x", version=version)
+    assert status == 301 and fields["location"] == [front.url("/new/deep/er?x")]
+    status, fields, _ = front.get("/host", version=version)
+    assert status == 302 and fields["location"] == ["http://other.example:8080/there"]
+    status, fields, body = front.get("/down", version=version)
+    assert (status, body) == (503, "closed for maintenance\n") and fields["x-why"] == ["web * /down"]
+    status, fields, body = front.get("/empty", version=version)
+    assert status == 204 and body == "" and "content-length" not in fields
+    status, fields, body = front.get("/json", version=version)
+    assert fields["content-type"] == ["application/json"] and json.loads(body) == {"ok": True}
+    assert b"closed" not in subprocess.run(["curl", "-sI", version, front.url("/down")], capture_output=True, timeout=HANG).stdout
+
+
+def test_a_redirect_lets_nothing_into_the_head(scratch):
+    front = Front(scratch, '\n  - { redirect: { scheme: https } }\n')
+    for path in (b"/%0d%0aX-Evil:1", b"/?q=%0d%0aX-Evil:1", b"/\\evil", b"//evil.example/x"):
+        got = exchange(front.port, b"GET " + path + b" HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
+        assert b"\r\nX-Evil" not in got and b"ocation: https://evil" not in got, got
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_cors(scratch, version):
+    front = Front(scratch, """
+  - upstream: api
+    methods: [GET, PUT]
+    cors: { allow_origins: ["https://app.example", "https://*.app.example"], allow_methods: [PUT], allow_headers: [x-token], expose_headers: [x-id],
+            allow_credentials: true, max_age: 10m }
+""")
+    preflight = ["-X", "OPTIONS", "-H", "Access-Control-Request-Method: PUT", "-H", "Access-Control-Request-Headers: x-token"]
+    status, fields, body = front.get("/echo", *preflight, "-H", "Origin: https://x.app.example", version=version)
+    assert status == 204 and body == ""
+    assert fields["access-control-allow-origin"] == ["https://x.app.example"]
+    assert fields["access-control-allow-methods"] == ["PUT"] and fields["access-control-allow-headers"] == ["x-token"]
+    assert fields["access-control-max-age"] == ["600"] and fields["access-control-allow-credentials"] == ["true"]
+    assert fields["vary"] == ["origin"]
+    status, fields, _ = front.get("/echo", *preflight, "-H", "Origin: https://evil.example", version=version)
+    assert status == 204 and "access-control-allow-origin" not in fields
+    # The origin's own idea of it does not come through, whoever asks.
+    status, fields, _ = front.get("/echo", "-H", "Origin: https://app.example", version=version)
+    assert status == 200 and fields["access-control-allow-origin"] == ["https://app.example"]
+    assert fields["access-control-expose-headers"] == ["x-id"]
+    status, fields, _ = front.get("/echo", "-H", "Origin: https://evil.example", version=version)
+    assert status == 200 and "access-control-allow-origin" not in fields
+    # An OPTIONS that is no preflight is an ordinary request, which this route does not take.
+    assert front.get("/echo", "-X", "OPTIONS", version=version)[0] == 404
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_max_body(scratch, version):
+    front = Front(scratch, "\n  - { upstream: api, max_body: 64KiB }\n")
+    small, large = front.scratch.path + "/small", front.scratch.path + "/large"
+    for path, size in ((small, 65536), (large, 65537)):
+        with open(path, "wb") as file:
+            file.write(os.urandom(size))
+    put = lambda path, name, *more: front.get(f"/put/{name}", "-T", path, *more, version=version)[0]
+    assert put(small, "a") == 201
+    assert put(large, "b") == 413
+    chunked = ["-H", "Transfer-Encoding: chunked"] if version == "--http1.1" else []
+    stdin = lambda path, name: subprocess.run(
+        ["curl", "-s", version, "-T", "-", *chunked, "-o", "/dev/null", "-w", "%{http_code}", front.url(f"/put/{name}")],
+        stdin=open(path, "rb"), capture_output=True, timeout=HANG).stdout
+    assert stdin(small, "c") == b"201"
+    assert stdin(large, "d") == b"413"
+    stored = os.listdir(front.origin.directory + "/put")
+    assert sorted(stored) == ["a", "c"]
+    for name in stored:
+        with open(f"{front.origin.directory}/put/{name}", "rb") as a, open(small, "rb") as b:
+            assert a.read() == b.read()
+
+
+def test_max_body_is_said_before_the_body_is_sent(scratch):
+    front = Front(scratch, "\n  - { upstream: api, max_body: 1KiB }\n")
+    with connect(front.port) as client:
+        client.sendall(b"PUT /put/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 413 ")
+    got = exchange(front.port, b"PUT /put/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"400\r\n" + b"x" * 1024 + b"\r\n1\r\nx\r\n")
+    assert got.startswith(b"HTTP/1.1 413 "), got
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_max_response_body(scratch, version):
+    front = Front(scratch, "\n  - { upstream: api, max_response_body: 64KiB }\n")
+    front.origin.file("ok", 65536)
+    front.origin.file("big", 65537)
+    status, _, _ = front.get("/files/ok", "-o", "/dev/null", version=version)
+    assert status == 200
+    status, _, body = front.get("/files/big", version=version)
+    assert status == 502 and "max_response_body" in body
+
+
+def test_canary_by_header(scratch):
+    front = Front(scratch, """
+  - { upstream: api, rewrite: { path: /echo/stable } }
+  - { upstream: api, headers: [{ name: x-canary, exact: "1" }], rewrite: { path: /echo/canary } }
+""")
+    assert front.echo("/")["uri"] == "/echo/stable"
+    assert front.echo("/", "-H", "X-Canary: 1")["uri"] == "/echo/canary"
+    assert front.echo("/", "-H", "X-Canary: 2")["uri"] == "/echo/stable"
+
+
+def test_changes_by_reload(scratch):
+    front = Front(scratch, '\n  - { upstream: api, response_headers: { set: { x-policy: one } } }\n')
+    assert front.get("/echo")[1]["x-policy"] == ["one"]
+    front.sluice.write_policy(front.policy('\n  - { upstream: api, response_headers: { set: { x-policy: two } } }\n'))
+    front.sluice.ctl("reload")
+    assert front.get("/echo")[1]["x-policy"] == ["two"]

@@ -1,0 +1,171 @@
+"""WebSocket over HTTP/1.1 (RFC 6455) and HTTP/2 (RFC 8441), in every mix of the two sides."""
+import base64
+import hashlib
+import socket
+import threading
+
+import h2.events
+import h2.settings
+import pytest
+
+from harness import HANG, Scratch, Sluice, connect, eventually, free_port
+from test_http2 import Client, text
+
+GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455 section 1.3
+
+
+class Echo:
+    """An origin that switches protocols and sends every byte back in upper case."""
+
+    def __init__(self, accept=None):
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listening.getsockname()[1]
+        self.heads, self.ended, self.accept = [], threading.Event(), accept
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listening.close()
+
+    def serve(self):
+        while True:
+            try:
+                peer = self.listening.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.talk, args=(peer,), daemon=True).start()
+
+    def talk(self, peer):
+        data = b""
+        while b"\r\n\r\n" not in data:
+            more = peer.recv(4096)
+            if not more:
+                return
+            data += more
+        head, _, rest = data.partition(b"\r\n\r\n")
+        self.heads.append(head.decode().lower())
+        fields = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:])
+        key = [line.split(": ", 1)[1] for line in head.decode().split("\r\n")[1:] if line.lower().startswith("sec-websocket-key")]
+        if fields.get("upgrade") != "websocket" or not key:
+            peer.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nno\n")
+            return peer.close()
+        accept = self.accept or base64.b64encode(hashlib.sha1((key[0] + GUID).encode()).digest()).decode()
+        peer.sendall(f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\nhello".encode())
+        peer.sendall(rest.upper())
+        while data := peer.recv(65536):
+            if data.endswith(b"quit"):
+                break
+            peer.sendall(data.upper())
+        self.ended.set()
+        peer.close()
+
+
+@pytest.fixture
+def scratch():
+    with Scratch() as made:
+        yield made
+
+
+def policy(scratch, name, port, endpoint, upstream=""):
+    return f"""version: 1
+state_dir: {scratch.path}/{name}
+workers: 1
+logs: {{ access: {{ format: none }} }}
+listeners: {{ web: {{ bind: "127.0.0.1:{port}" }} }}
+upstreams: {{ api: {{ endpoints: ["127.0.0.1:{endpoint}"] {upstream} }} }}
+routes: [{{ upstream: api }}]
+"""
+
+
+def front(scratch, origin, chain):
+    """chain: "h1", one sluice; "h2": one that speaks HTTP/2 to a second one."""
+    inner = free_port()
+    Sluice(scratch, policy(scratch, "inner", inner, origin.port), name="inner")
+    if chain == "h1":
+        return inner
+    outer = free_port()
+    Sluice(scratch, policy(scratch, "outer", outer, inner, ", protocol: http2"), name="outer")
+    return outer
+
+
+def until(connection, end):
+    data = b""
+    while not data.endswith(end):
+        more = connection.recv(65536)
+        assert more, data
+        data += more
+    return data
+
+
+@pytest.mark.parametrize("chain", ["h1", "h2"])
+def test_over_http1(scratch, chain):
+    with Echo() as origin:
+        with connect(front(scratch, origin, chain)) as client:
+            client.sendall(f"GET /chat?x=1 HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n".encode())
+            head = until(client, b"hello")
+            assert head.startswith(b"HTTP/1.1 101 ") and b"upgrade: websocket" in head.lower()
+            assert head.lower().count(b"sec-websocket-accept: " + ACCEPT.lower().encode()) == 1, head
+            client.sendall(b"one")
+            until(client, b"ONE")
+            client.sendall(b"x" * 300_000 + b"two")
+            assert len(until(client, b"TWO")) == 300_003
+            client.sendall(b"quit")
+            assert client.recv(1) == b""
+        assert "get /chat?x=1 http/1.1" in origin.heads[0]
+
+
+@pytest.mark.parametrize("chain", ["h1", "h2"])
+def test_over_http2(scratch, chain):
+    with Echo() as origin:
+        client = Client(front(scratch, origin, chain))
+        client.until(lambda: any(isinstance(e, h2.events.RemoteSettingsChanged) for e in client.events))
+        assert client.h2.remote_settings.enable_connect_protocol == 1
+        stream = client.request("/chat?x=1", "CONNECT", [("sec-websocket-version", "13")], end=False, protocol="websocket")
+        body = lambda: b"".join(e.data for e in client.of(stream, h2.events.DataReceived))
+        client.until(lambda: body() == b"hello")
+        fields = client.fields(stream)
+        assert fields[":status"] == "200" and "sec-websocket-accept" not in fields and "upgrade" not in fields
+        client.data(stream, b"one")
+        client.until(lambda: body() == b"helloONE")
+        for _ in range(6):
+            client.data(stream, b"y" * 10_000)
+        client.until(lambda: len(body()) == 60_008)
+        # Another stream of the connection is not in its way.
+        other = client.request("/plain")
+        assert client.answer(other)[0] == 400
+        client.data(stream, b"quit")
+        client.until(lambda: client.of(stream, h2.events.StreamEnded))
+        assert client.of(stream, h2.events.StreamEnded) and not client.of(stream, h2.events.StreamReset)
+        assert origin.ended.is_set()
+
+
+def test_a_client_that_ends_its_side(scratch):
+    with Echo() as origin:
+        client = Client(front(scratch, origin, "h1"))
+        stream = client.request("/", "CONNECT", [("sec-websocket-version", "13")], end=False, protocol="websocket")
+        client.until(lambda: client.of(stream, h2.events.DataReceived))
+        client.data(stream, b"", end=True)
+        eventually(origin.ended.is_set, "the origin sees the end")
+        client.until(lambda: client.of(stream, h2.events.StreamEnded))
+        assert client.of(stream, h2.events.StreamEnded)
+
+
+def test_a_wrong_accept_is_no_switch(scratch):
+    with Echo(accept="bm90IHRoZSByaWdodCBvbmU=") as origin:
+        client = Client(front(scratch, origin, "h1"))
+        stream = client.request("/", "CONNECT", [("sec-websocket-version", "13")], end=False, protocol="websocket")
+        assert client.answer(stream)[0] == 502
+
+
+def test_other_protocols_are_refused(scratch):
+    with Echo() as origin:
+        client = Client(front(scratch, origin, "h1"))
+        stream = client.request("/", "CONNECT", end=False, protocol="connect-udp")
+        assert client.answer(stream)[0] == 400
+        stream = client.request(None, "CONNECT", end=False, scheme=None, authority="a.example:443")
+        assert client.answer(stream)[0] == 405
+        assert origin.heads == []
