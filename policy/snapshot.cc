@@ -66,15 +66,6 @@ CompiledRoute Snapshot::resolve(const Route& route) const {
   for (const LimitUse& limit : route.limits) {
     if (const auto index = find_limit(limit.name)) compiled.limits.push_back({*index, limit.cost});
   }
-  return compiled;
-}
-
-CompiledListener Snapshot::resolve(const Listener& listener) const {
-  CompiledListener compiled;
-  compiled.access = Access(listener.access);
-  for (const std::string& limit : listener.limits) {
-    if (const auto index = find_limit(limit)) compiled.limits.push_back({*index, 1});
-  }
   for (const std::string& auth : route.auth) {
     const auto known = std::ranges::find(config_.auth, auth, &Auth::name);
     if (known == config_.auth.end()) continue;
@@ -84,6 +75,15 @@ CompiledListener Snapshot::resolve(const Listener& listener) const {
     compiled.mirror = find_upstream(mirror->upstream).value_or(0);
   }
   compiled.actions = CompiledActions::compile(route);
+  return compiled;
+}
+
+CompiledListener Snapshot::resolve(const Listener& listener) const {
+  CompiledListener compiled;
+  compiled.access = Access(listener.access);
+  for (const std::string& limit : listener.limits) {
+    if (const auto index = find_limit(limit)) compiled.limits.push_back({*index, 1});
+  }
   return compiled;
 }
 
