@@ -71,6 +71,11 @@ std::uint64_t LimitKeyHasher::add(std::uint64_t so_far, const LimitKeyPart& part
           request.fields == nullptr ? std::nullopt : request.fields->field(part.name);
       return value ? siphash(key, *value) : siphash(absent, std::string_view{});
     }
+    case LimitKey::claim: {
+      const auto value = request.attributes == nullptr ? std::nullopt
+                                                       : request.attributes->attribute(part.name);
+      return value ? siphash(key, *value) : siphash(absent, std::string_view{});
+    }
   }
   return so_far;
 }

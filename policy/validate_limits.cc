@@ -68,10 +68,11 @@ void check_rate(const Config& config, const Limit& limit, Reporter& reporter) {
 void check_key(const Limit& limit, Reporter& reporter) {
   if (limit.key.empty()) {
     reporter.error(limit.where, quoted("limit", limit.name) + " has an empty key",
-                   "known: client_ip, route, method, host, destination, { header: name }");
+                   "known: client_ip, route, method, host, destination, { header: name }, { claim: name }");
   }
   for (auto part = limit.key.begin(); part != limit.key.end(); ++part) {
-    if (part->kind == LimitKey::header && part->name.empty()) {
+    const bool named = part->kind == LimitKey::header || part->kind == LimitKey::claim;
+    if (named && part->name.empty()) {
       reporter.error(limit.where, quoted("limit", limit.name) + " has a key part of no name");
     }
     if (std::find(limit.key.begin(), part, *part) != part) {
@@ -132,6 +133,12 @@ void check_route_limits(const Config& config, const Route& route, Reporter& repo
     if (limit->unit == LimitUnit::connections) {
       reporter.error(route.where, what + ", which counts new connections",
                      "put it into the listener's `limits`, or set `unit: requests`");
+    }
+    const bool by_claim =
+        std::ranges::find(limit->key, LimitKey::claim, &LimitKeyPart::kind) != limit->key.end();
+    if (by_claim && route.auth.empty()) {
+      reporter.warning(route.where, what + ", which counts by a claim, and has no `auth`",
+                       "nobody has claims there: all callers are one key");
     }
     if (limit->unit == LimitUnit::concurrency ? use.cost > limit->max && limit->max > 0
                                               : use.cost > limit->burst && limit->burst > 0) {

@@ -14,6 +14,10 @@ void key_part(const Node& node, LimitKeyPart& out) {
     out.kind = LimitKey::header;
     out.name = lower(header->text);
   }
+  if (const Node* claim = node.find("claim")) {
+    out.kind = LimitKey::claim;
+    out.name = claim->text;
+  }
 }
 
 void ban_cause(const Node& when, BanRule& out) {

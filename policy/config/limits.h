@@ -13,12 +13,12 @@
 
 namespace sluice::policy {
 
-enum class LimitKey { client_ip, route, method, host, destination, header };
+enum class LimitKey { client_ip, route, method, host, destination, header, claim };
 
 // One part of what is counted apart.
 struct LimitKeyPart {
   LimitKey kind = LimitKey::client_ip;
-  std::string name;  // of a header field, lower case
+  std::string name;  // of a header field, lower case; of a claim
 
   LimitKeyPart() = default;
   LimitKeyPart(LimitKey part) : kind(part) {}  // NOLINT: a word of the file is a part

@@ -98,6 +98,7 @@ std::string why_less(const Route& route, const Route& winner) {
 
 std::string shown(const LimitKeyPart& part) {
   if (part.kind == LimitKey::header) return "header " + part.name;
+  if (part.kind == LimitKey::claim) return "claim " + part.name;
   return std::string(kLimitKeyWords[static_cast<std::size_t>(part.kind)]);
 }
 

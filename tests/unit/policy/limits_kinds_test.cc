@@ -130,6 +130,14 @@ TEST(ConcurrencyTable, HoldsForManyThreads) {
   EXPECT_EQ(table->stats().live, 0u);
 }
 
+std::vector<std::string> problems_of(const std::string& limits, const std::string& more = "",
+                                     const std::string& listener = "") {
+  return shown(parse_text("version: 1\nlisteners: { web: { " + listener + " } }\nupstreams: { api: { endpoints: "
+                          "[\"192.0.2.77:80\"] } }\nlimits: { " +
+                          limits + " }\n" + more)
+                   .diagnostics);
+}
+
 class Fields final : public FieldSource {
  public:
   explicit Fields(std::string value) : value_(std::move(value)) {}
@@ -179,6 +187,27 @@ TEST(LimitKey, EachPartCountsApart) {
   EXPECT_FALSE(differs([](RequestView& r) { r.path = "/other"; }));
 }
 
+class Claims final : public AttributeSource {
+ public:
+  std::optional<std::string_view> attribute(std::string_view name) const override {
+    if (name == "sub") return "alice";
+    return std::nullopt;
+  }
+};
+
+TEST(LimitKey, ByAClaimOfTheCaller) {
+  const Claims alice;
+  RequestView request;
+  const std::uint64_t nobody = key_of({{LimitKey::claim, "sub"}}, request);
+  request.attributes = &alice;
+  EXPECT_NE(key_of({{LimitKey::claim, "sub"}}, request), nobody);
+  EXPECT_EQ(key_of({{LimitKey::claim, "tenant"}}, request),
+            key_of({{LimitKey::claim, "sub"}}, RequestView{}));
+  EXPECT_THAT(problems_of("a: { rate: 1/s, key: [{ claim: sub }] }",
+                          "routes: [{ upstream: api, limits: [a] }]\n"),
+              ElementsAre(HasSubstr("counts by a claim")));
+}
+
 TEST(LimitKey, AnAbsentFieldIsNotAnEmptyOne) {
   const Fields empty("");
   RequestView request;
@@ -199,14 +228,6 @@ TEST(LimitKey, ANetworkOfIpv4IsOneClientWhereAskedFor) {
   EXPECT_EQ(hasher.of(a, 0).own, hasher.of(b, 0).own);
   b.client = *IpAddress::parse("192.0.3.1");
   EXPECT_NE(hasher.of(a, 0).own, hasher.of(b, 0).own);
-}
-
-std::vector<std::string> problems_of(const std::string& limits, const std::string& more = "",
-                                     const std::string& listener = "") {
-  return shown(parse_text("version: 1\nlisteners: { web: { " + listener + " } }\nupstreams: { api: { endpoints: "
-                          "[\"192.0.2.77:80\"] } }\nlimits: { " +
-                          limits + " }\n" + more)
-                   .diagnostics);
 }
 
 TEST(LimitChecks, SayWhatIsMissingOrMeaningless) {
