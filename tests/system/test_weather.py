@@ -1,4 +1,5 @@
 """What happens to a node happens to Sluice: crashes, other people's tools, a machine that runs out of things."""
+import glob
 import json
 import os
 import random
@@ -257,17 +258,69 @@ def test_out_of_descriptors_accepting_pauses_and_recovers(node):
     assert sluice.gateway() == gateway
 
 
+FAKETIME = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), "libfaketime is missing")
+
+
 def test_a_clock_that_jumps_changes_no_lease_and_no_ban(node):
-    """The machine's clock is not a test's to turn. What would be wrong with it: bans whose end is kept in wall time."""
+    """The wall clock of keeper and gateway jumps a day ahead, then two days back."""
+    clock = node.scratch.write("clock", "+0")
+    sluice = NodeSluice(node, policy(node), limits=(
+        "env", f"LD_PRELOAD={FAKETIME}", f"FAKETIME_TIMESTAMP_FILE={clock}", "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"))
+    sluice.ctl("ban", "198.51.100.9", "--for", "600s")
+    days = set()
+    for jump in ("+1d", "-1d", "+0"):
+        node.scratch.write("clock", jump)
+        time.sleep(1.2)  # longer than the lease
+        assert SERVED in node.curl("http://10.72.0.2:8080/"), (jump, sluice.output())
+        assert SERVED in node.curl("http://203.0.113.7/"), (jump, sluice.output())
+        left = json.loads(sluice.ctl("bans", "--output", "json").stdout)["bans"][0]["seconds_left"]
+        assert 500 < left <= 600, jump
+        sluice.write_policy(policy(node).replace("name: nobody", f"name: nobody{len(days)}"))
+        sluice.ctl("reload")
+        days.add(re.findall(r"^(\d{4}-\d\d-\d\d)T", sluice.output(), re.MULTILINE)[-1])
+    assert len(days) == 3, f"the clock did jump: {days}"
+    assert sluice.status()["gateway"]["restarts"] == 0
+
+
+def memory_group(pid):
+    """A group without a limit, and how to set one; version 2, or version 1 beside it."""
+    for root, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+        if os.path.exists(f"{root}/memory.limit_in_bytes") or os.path.exists(f"{root}/cgroup.controllers"):
+            group = f"{root}/sluice-test-{pid}"
+            os.makedirs(group, exist_ok=True)
+            if os.path.exists(f"{group}/{limit}"):
+                return group, limit
+            os.rmdir(group)
+    raise AssertionError("this machine has no memory controller")
+
+
+def test_a_memory_limit_ends_the_gateway_and_the_next_one_serves(node):
     sluice = NodeSluice(node, policy(node))
-    sluice.ctl("ban", "198.51.100.9", "--for", "60s")
-    left = [ban["seconds_left"] for ban in json.loads(sluice.ctl("bans", "--output", "json").stdout)["bans"]]
-    assert 0 < left[0] <= 60
-    # Expiry is kept in the kernel's monotonic time: the same after a restart that another clock would have upset.
-    sluice.kill_all()
-    sluice = NodeSluice(node, policy(node), name="next")
-    again = [ban["seconds_left"] for ban in json.loads(sluice.ctl("bans", "--output", "json").stdout)["bans"]]
-    assert 0 < again[0] <= left[0]
+    eventually(lambda: served(node), "served")
+    victim = sluice.gateway()
+    group, limit = memory_group(sluice.pid)
+    node.scratch.closers.insert(0, lambda: os.rmdir(group))
+    with open(f"{group}/cgroup.procs", "w") as procs:
+        procs.write(str(victim))
+    with open(f"{group}/{limit}", "w") as maximum:
+        maximum.write("262144")  # what it has is charged elsewhere; what it asks for now is too much
+
+    def ask():
+        connections = []
+        try:
+            for _ in range(400):
+                connection = socket.create_connection(("203.0.113.7", 80), 5)
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 4000)
+                connections.append(connection)
+        except OSError:
+            pass
+        return connections
+
+    held = node.as_client(ask).result()
+    eventually(lambda: sluice.gateway() != victim and served(node), "the next gateway serves")
+    assert "by signal 9" in sluice.output(), "said"
+    eventually(lambda: sluice.metric("sluice_gateway_restarts_total") >= 1, "counted")
+    del held
 
 
 def test_bpffs_not_mounted_is_mounted_or_said(node):
