@@ -19,8 +19,7 @@
 #include "gateway/metrics.h"
 #include "gateway/redis/limit_leases.h"
 #include "gateway/status.h"
-#include "gateway/upstream/health_checker.h"
-#include "gateway/upstream/registry.h"
+#include "gateway/upstream/upstream_control.h"
 #include "gateway/worker.h"
 
 namespace sluice::gateway {
@@ -42,18 +41,19 @@ std::vector<std::string> parse_error_names() {
   return names;
 }
 
-MetricsLayout layout_of(const policy::Snapshot& snapshot) {
+MetricsLayout layout_of(const policy::Snapshot& snapshot, const ClusterSet& clusters) {
   MetricsLayout layout;
   const policy::Config& config = snapshot.config();
   for (const policy::Listener& listener : config.listeners)
     layout.listeners.push_back(listener.name);
   for (const policy::Route& route : config.routes)
     layout.routes.push_back({route.name, snapshot.find_listener(route.listener).value_or(0)});
-  for (const policy::Upstream& upstream : config.upstreams) {
-    MetricsLayout::Upstream entry{upstream.name, {}};
-    for (const policy::Endpoint& endpoint : upstream.endpoints)
-      entry.endpoints.push_back(endpoint.address.to_string());
-    if (entry.endpoints.empty()) entry.endpoints.emplace_back("original_destination");
+  for (const auto& cluster : clusters.clusters()) {
+    MetricsLayout::Upstream entry{cluster->name(), {}};
+    for (const auto& endpoint : cluster->endpoints())
+      entry.endpoints.push_back(endpoint->name());
+    if (cluster->config().original_destination)
+      entry.endpoints.emplace_back("original_destination");
     layout.upstreams.push_back(std::move(entry));
   }
   for (const policy::Limit& limit : config.limits)
@@ -145,12 +145,15 @@ class GatewayImpl final : public Gateway {
         diverted_(random_key()) {
     leases_ = std::make_unique<LimitLeases>(control_.io(), options_.own_mark);
     metrics_.add_source([this] { return limit_samples(); });
+    metrics_.add_source([this] {
+      return upstreams_ ? upstreams_->samples() : std::vector<MetricSample>{};
+    });
   }
 
   ~GatewayImpl() override {
     *alive_ = false;
     control_.run([this] {
-      health_.reset();
+      upstreams_.reset();
       leases_->close();
       files_timer_.cancel();
       memory_timer_.cancel();
@@ -173,7 +176,9 @@ class GatewayImpl final : public Gateway {
   void start_workers();
   void look_at_files();
   void look_at_memory();
-  void follow_health(const std::shared_ptr<const ClusterSet>& clusters);
+  void apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
+                  std::vector<ListenerSocket> sockets);
+  void clusters_changed(std::shared_ptr<const ClusterSet> clusters);
   void request_ban(BanRequest request);
   std::vector<MetricSample> limit_samples() const;
 
@@ -182,8 +187,8 @@ class GatewayImpl final : public Gateway {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // control thread's view
   Metrics metrics_;
   std::unique_ptr<AccessLog> access_log_;
-  ClusterRegistry clusters_;
-  std::unique_ptr<HealthChecker> health_;
+  std::unique_ptr<UpstreamControl> upstreams_;  // from the first apply() on
+  std::shared_ptr<const PolicyGeneration> generation_;
   auth::AuthRegistry auth_;  // control thread
   asio::steady_timer files_timer_{control_.io()};
   policy::LimitStore limits_;
@@ -265,21 +270,6 @@ std::vector<MetricSample> GatewayImpl::limit_samples() const {
   return samples;
 }
 
-void GatewayImpl::follow_health(const std::shared_ptr<const ClusterSet>& clusters) {
-  if (!health_) {
-    HealthCheckerOptions options;
-    options.own_mark = options_.own_mark;
-    options.on_change = [](const HealthChange& change) {
-      log_info("health", change.healthy ? "endpoint is healthy" : "endpoint is unhealthy",
-               {{"upstream", change.upstream},
-                {"endpoint", change.endpoint},
-                {"reason", change.reason}});
-    };
-    health_ = std::make_unique<HealthChecker>(control_.io(), std::move(options));
-  }
-  health_->follow(*clusters);
-}
-
 // Files that the policy names are looked at every second. Control thread.
 void GatewayImpl::look_at_files() {
   auth_.look_at_files();
@@ -299,28 +289,36 @@ void GatewayImpl::look_at_memory() {
 
 void GatewayImpl::apply(std::shared_ptr<const policy::Snapshot> snapshot,
                         std::vector<ListenerSocket> sockets) {
+  control_.run([&] { apply_here(std::move(snapshot), std::move(sockets)); });
+}
+
+void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
+                             std::vector<ListenerSocket> sockets) {
   const policy::Config& config = snapshot->config();
   open_log(config);
+  if (!upstreams_) {
+    UpstreamControlOptions options;
+    options.own_mark = options_.own_mark;
+    options.on_change = [this](auto clusters) { clusters_changed(std::move(clusters)); };
+    upstreams_ = std::make_unique<UpstreamControl>(control_.io(), std::move(options));
+  }
   auto generation = std::make_shared<PolicyGeneration>();
   generation->snapshot = snapshot;
-  generation->slots = metrics_.begin_generation(layout_of(*snapshot));
+  generation->clusters = upstreams_->apply(config.upstreams);
+  generation->slots = metrics_.begin_generation(layout_of(*snapshot, *generation->clusters));
   if (!generation->slots) {
     log_error("gateway", "the policy has too many objects to count", {});
     for (const ListenerSocket& socket : sockets)
       close_socket(socket);
     return;
   }
-  generation->clusters = clusters_.apply(config.upstreams);
   generation->limits = limits_.resolve(config.limits, config.redis);
-  control_.run([&] {
-    follow_health(generation->clusters);
-    leases_->configure(config.redis, generation->limits);
-    limit_handles_ = generation->limits;
-    generation->auth = auth_.apply(*snapshot);
-    look_at_files();
-    overload_.configure(config.overload);
-    look_at_memory();
-  });
+  leases_->configure(config.redis, generation->limits);
+  limit_handles_ = generation->limits;
+  generation->auth = auth_.apply(*snapshot);
+  look_at_files();
+  overload_.configure(config.overload);
+  look_at_memory();
   if (workers_.empty()) start_workers();
 
   serving_.clear();
@@ -340,6 +338,23 @@ void GatewayImpl::apply(std::shared_ptr<const policy::Snapshot> snapshot,
   }
   adopted.wait();
   snapshot_ = std::move(snapshot);
+  generation_ = std::move(generation);
+}
+
+// The same policy, on other endpoints. Requests under way go on with those that they know.
+void GatewayImpl::clusters_changed(std::shared_ptr<const ClusterSet> clusters) {
+  if (!generation_ || generation_->clusters == clusters) return;
+  auto generation = std::make_shared<PolicyGeneration>(*generation_);
+  generation->clusters = std::move(clusters);
+  generation->slots =
+      metrics_.begin_generation(layout_of(*generation->snapshot, *generation->clusters));
+  if (!generation->slots) {
+    log_error("gateway", "too many endpoints to count; the upstreams stay as they were", {});
+    return;
+  }
+  generation_ = std::move(generation);
+  for (const auto& worker : workers_)
+    worker->update(generation_);
 }
 
 void GatewayImpl::drain(std::chrono::milliseconds deadline, std::function<void()> done) {
@@ -366,7 +381,7 @@ void GatewayImpl::drain(std::chrono::milliseconds deadline, std::function<void()
 std::string GatewayImpl::status_json() const {
   StatusInput input;
   input.snapshot = snapshot_;
-  input.clusters = clusters_.current();
+  if (upstreams_) input.clusters = upstreams_->current();
   input.serving = serving_;
   input.draining = draining_;
   input.now_ns = static_cast<std::uint64_t>(

@@ -103,24 +103,63 @@ void TcpSession::use_upstream(std::uint32_t index) {
 }
 
 void TcpSession::pick() {
+  const auto& address = client_.peer.address.bytes();
   auto attempt = worker_.upstreams().begin(
       *cluster_, {.exclude = std::span(tried_.data(), std::min<std::size_t>(tries_, kMaxTries)),
-                  .original_destination = destination_});
-  if (!attempt) {
-    worker_.metrics().no_endpoint(config_->slots().upstreams[upstream_index_]);
-    return end(attempt.error() == PickError::no_endpoints ? "no endpoint"
-                                                          : "no original destination, or a loop");
-  }
+                  .original_destination = destination_,
+                  .hash = cluster_->config().lb_policy == policy::LbPolicy::maglev
+                              ? policy::balancing_hash(
+                                    {reinterpret_cast<const char*>(address.data()), address.size()})
+                              : 0});
+  if (!attempt) return nobody_picked(attempt.error());
   attempt_ = std::move(*attempt);
   endpoint_ = attempt_.endpoint().address();
-  endpoint_slot_ = endpoint_slot(*config_, upstream_index_, attempt_.endpoint());
+  endpoint_slot_ = endpoint_slot(*config_, upstream_index_, attempt_);
   worker_.metrics().upstream_request_begun(endpoint_slot_);
   connect();
+}
+
+void TcpSession::nobody_picked(PickError error) {
+  const UpstreamSlot slot = config_->slots().upstreams[upstream_index_];
+  switch (error) {
+    case PickError::resolving:
+      if (worker_.upstreams().wait(*cluster_, waiter_)) return;
+      [[fallthrough]];
+    case PickError::no_endpoints:
+      worker_.metrics().no_endpoint(slot);
+      return end("no endpoint");
+    case PickError::request_limit:
+      worker_.metrics().breaker_open(slot);
+      return end("upstream request limit");
+    case PickError::no_original_destination:
+      worker_.metrics().no_endpoint(slot);
+      return end("no original destination, or a loop");
+  }
+}
+
+// A connection may be had, or DNS may have answered: then the same policy has other clusters.
+void TcpSession::on_place() {
+  const RefPtr<TcpSession> guard(this);
+  if (attempt_) return connect();
+  if (const auto& newest = worker_.config(); &newest->snapshot() == &config_->snapshot()) {
+    config_ = newest;
+    cluster_ = &config_->clusters().at(upstream_index_);
+  }
+  pick();
+}
+
+void TcpSession::on_queue_timeout() {
+  const RefPtr<TcpSession> guard(this);
+  const UpstreamSlot slot = config_->slots().upstreams[upstream_index_];
+  attempt_ ? worker_.metrics().breaker_open(slot) : worker_.metrics().no_endpoint(slot);
+  end(attempt_ ? "no upstream connection within queue_timeout"
+               : "the upstream's name is not resolved");
 }
 
 void TcpSession::connect() {
   auto connection = worker_.upstreams().connect(attempt_, client_.peer.address, *this);
   if (!connection) return connect_failed(connection.error());
+  waiter_.leave();
   upstream_ = std::move(*connection);
   if (upstream_->state() == UpstreamConnection::State::in_use) relay({}, {});
 }
@@ -143,6 +182,10 @@ bool TcpSession::may_retry() const {
 }
 
 void TcpSession::connect_failed(const ConnectFailure& failure) {
+  if (failure.reason == ConnectError::connection_limit &&
+      worker_.upstreams().wait(*cluster_, waiter_)) {
+    return;
+  }
   upstream_.reset();
   const Endpoint* endpoint = &attempt_.endpoint();
   const Outcome outcome = !blames_endpoint(failure.reason)            ? Outcome::neutral
@@ -151,7 +194,8 @@ void TcpSession::connect_failed(const ConnectFailure& failure) {
   worker_.metrics().upstream_connect_failed(endpoint_slot_);
   end_attempt(outcome);
   if (!blames_endpoint(failure.reason) || !may_retry() ||
-      !cluster_->state().retries().try_begin_retry(cluster_->config().retry.budget_percent)) {
+      !cluster_->state().retries().try_begin_retry(cluster_->config().retry.budget_percent,
+                                                   cluster_->config().circuit_breakers.retries)) {
     return end(to_string(failure.reason));
   }
   retrying_ = true;
@@ -192,6 +236,7 @@ void TcpSession::settle(const RelayResult& result) {
 
 // Harmless when there is none.
 void TcpSession::end_attempt(Outcome outcome) {
+  waiter_.leave();
   if (attempt_) {
     if (!tunnel_) worker_.metrics().upstream_request_ended(endpoint_slot_, 0);
     attempt_.finish(outcome, std::chrono::steady_clock::now());

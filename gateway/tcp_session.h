@@ -30,7 +30,8 @@ struct Tunnel {
 class TcpSession final : public Session,
                          public RefCounted<TcpSession>,
                          public ConnectHandler,
-                         private LimitGateUser {
+                         private LimitGateUser,
+                         private WaitUser {
  public:
   static void start(Worker& worker, Client client);
   static void start(Worker& worker, Tunnel tunnel);
@@ -55,6 +56,9 @@ class TcpSession final : public Session,
   void pick();
   void connect();
   void connect_failed(const ConnectFailure& failure);
+  void nobody_picked(PickError error);
+  void on_place() override;
+  void on_queue_timeout() override;
   bool may_retry() const;
   void relay(std::string from_client, std::string from_upstream);
   void settle(const RelayResult& result);
@@ -77,6 +81,7 @@ class TcpSession final : public Session,
   std::array<const Endpoint*, kMaxTries> tried_{};
   std::uint32_t tries_ = 0;
   bool retrying_ = false;
+  Waiter waiter_{*this};
   bool tunnel_ = false;  // its request was counted by http1
   std::optional<policy::SocketAddress> destination_;
   std::string route_name_;

@@ -13,13 +13,8 @@ std::uint32_t choose_upstream(const policy::CompiledRoute& route, Worker& worker
 }
 
 EndpointSlot endpoint_slot(const WorkerConfig& config, std::uint32_t upstream,
-                           const Endpoint& endpoint) {
-  const std::vector<EndpointSlot>& slots = config.slots().endpoints[upstream];
-  const auto endpoints = config.clusters().at(upstream).endpoints();
-  for (std::size_t i = 0; i < endpoints.size() && i < slots.size(); ++i) {
-    if (endpoints[i].get() == &endpoint) return slots[i];
-  }
-  return slots.front();  // original_destination: one for all
+                           const Attempt& attempt) {
+  return config.slots().endpoints[upstream][attempt.index()];
 }
 
 std::optional<policy::SocketAddress> reachable_destination(const Worker& worker, WayIn way,

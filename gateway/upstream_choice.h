@@ -19,9 +19,10 @@ inline policy::Way policy_way(WayIn way) {
 // One of a route's upstreams, drawn by weight: its index in Config::upstreams.
 std::uint32_t choose_upstream(const policy::CompiledRoute& route, Worker& worker);
 
-// Where the counts of an endpoint are.
+// Where the counts of an attempt's endpoint are. `config`: the one that the attempt's cluster is
+// of.
 EndpointSlot endpoint_slot(const WorkerConfig& config, std::uint32_t upstream,
-                           const Endpoint& endpoint);
+                           const Attempt& attempt);
 
 // Where a caught connection (forward, output) wanted to go, unless going there would come back to
 // us: then nullopt, as for connections that were made to us (bind) or steered from addresses that

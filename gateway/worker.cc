@@ -114,6 +114,13 @@ void Worker::apply(std::shared_ptr<const PolicyGeneration> generation,
   });
 }
 
+void Worker::update(std::shared_ptr<const PolicyGeneration> generation) {
+  boost::asio::post(io_, [this, generation = std::move(generation)]() mutable {
+    config_ = make_ref<WorkerConfig>(std::move(generation));
+    upstreams_->adopt(config_->shared_clusters());
+  });
+}
+
 void Worker::adopt_sockets(std::vector<ListenerSocket> sockets) {
   std::vector<RefPtr<Listener>> kept;
   const policy::Snapshot& snapshot = config_->snapshot();

@@ -77,6 +77,8 @@ class Worker {
   // Calls `done` on the worker's thread when the policy is in force here.
   void apply(std::shared_ptr<const PolicyGeneration> generation,
              std::vector<ListenerSocket> sockets, std::function<void()> done);
+  // The same policy, on other clusters.
+  void update(std::shared_ptr<const PolicyGeneration> generation);
   // Calls `done` on the worker's thread when the last connection has ended.
   void drain(std::function<void()> done);
   void abort_all();

@@ -1,122 +1,226 @@
 #include "policy/balancing.h"
 
-#include <algorithm>
-#include <ranges>
+#include <cmath>
 
 namespace sluice::policy {
 
 namespace {
 
-// Who may be picked: not tried, of some weight, and available unless nobody is.
-class Candidates {
- public:
-  explicit Candidates(const PickRequest& request) : request_(request) {
-    panic_ = std::ranges::none_of(request.endpoints, [](const EndpointView& endpoint) {
-      return endpoint.available && endpoint.weight > 0;
-    });
-  }
+using Level = Candidates::Level;
 
-  bool contains(std::uint32_t index) const {
-    const EndpointView& endpoint = request_.endpoints[index];
-    return endpoint.weight > 0 && (endpoint.available || panic_) &&
-           std::ranges::find(request_.tried, index) == request_.tried.end();
-  }
+// One random number as several (splitmix64's finaliser: Steele, Lea, Flood, 2014).
+std::uint64_t mix(std::uint64_t value) {
+  value += 0x9e3779b97f4a7c15;
+  value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
+  value = (value ^ (value >> 27)) * 0x94d049bb133111eb;
+  return value ^ (value >> 31);
+}
 
-  // 0 for those who may not be picked, and for `without`.
-  std::uint64_t weight(std::uint32_t index, std::optional<std::uint32_t> without) const {
-    return index == without || !contains(index) ? 0 : request_.endpoints[index].weight;
-  }
-
- private:
-  const PickRequest& request_;
-  bool panic_ = false;
-};
+std::uint32_t high(std::uint64_t value) {
+  return static_cast<std::uint32_t>(value >> 32);
+}
 
 // Maps 32 random bits onto [0, total) by multiplication: no division, bias below total / 2^32.
 std::uint64_t scale(std::uint32_t random, std::uint64_t total) {
-  return random * total >> 32;
+  const std::uint64_t low = total & 0xffffffff;
+  return (total >> 32) * random + (low * random >> 32);
 }
 
-template <typename WeightOf>
-std::optional<std::uint32_t> draw(std::uint32_t count, WeightOf weight_of, std::uint32_t random) {
+bool tried(const PickRequest& request, std::uint32_t endpoint) {
+  return std::ranges::find(request.tried, endpoint) != request.tried.end();
+}
+
+std::uint32_t member(const Candidates& candidates, std::uint32_t place) {
+  return candidates.members()[place];
+}
+
+// The place in members() whose running weight is the first above `point`.
+std::uint32_t place_of(const Candidates& candidates, const Level& level, std::uint64_t point) {
+  if (level.uniform) {
+    return level.begin + static_cast<std::uint32_t>(point / (level.total / level.size()));
+  }
+  std::uint32_t low = level.begin;
+  std::uint32_t end = level.end - 1;
+  while (low < end) {
+    const std::uint32_t middle = low + (end - low) / 2;
+    if (candidates.running_weight(middle) > point) {
+      end = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low;
+}
+
+std::uint64_t weight_at(const Candidates& candidates, std::uint32_t place) {
+  return candidates.weight(member(candidates, place));
+}
+
+// By weight, of one level, but `without` and what was tried. For retries: looks at every one.
+std::optional<std::uint32_t> draw_untried(const Candidates& candidates, const Level& level,
+                                          const PickRequest& request,
+                                          std::optional<std::uint32_t> without,
+                                          std::uint32_t random) {
+  const auto weight = [&](std::uint32_t endpoint) {
+    return endpoint == without || tried(request, endpoint) ? 0 : candidates.weight(endpoint);
+  };
+  const auto members = candidates.members().subspan(level.begin, level.size());
   std::uint64_t total = 0;
-  for (std::uint32_t i = 0; i < count; ++i)
-    total += weight_of(i);
+  for (const std::uint32_t endpoint : members)
+    total += weight(endpoint);
   if (total == 0) return std::nullopt;
   std::uint64_t left = scale(random, total);
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const std::uint64_t weight = weight_of(i);
-    if (left < weight) return i;
-    left -= weight;
+  for (const std::uint32_t endpoint : members) {
+    if (left < weight(endpoint)) return endpoint;
+    left -= weight(endpoint);
   }
   return std::nullopt;
 }
 
-std::optional<std::uint32_t> draw_candidate(const PickRequest& request,
-                                            const Candidates& candidates,
-                                            std::optional<std::uint32_t> without,
-                                            std::uint32_t random) {
-  return draw(
-      static_cast<std::uint32_t>(request.endpoints.size()),
-      [&](std::uint32_t i) { return candidates.weight(i, without); }, random);
+std::optional<std::uint32_t> draw(const Candidates& candidates, const Level& level,
+                                  const PickRequest& request, std::uint32_t random) {
+  if (!request.tried.empty()) {
+    return draw_untried(candidates, level, request, std::nullopt, random);
+  }
+  return member(candidates, place_of(candidates, level, scale(random, level.total)));
+}
+
+// Equals take turns.
+std::optional<std::uint32_t> take_turns(const Candidates& candidates, const Level& level,
+                                        const PickRequest& request, BalancerState& state) {
+  for (std::uint32_t i = 0; i < level.size(); ++i) {
+    const auto place = static_cast<std::uint32_t>(state.next++ % level.size());
+    const std::uint32_t endpoint = member(candidates, level.begin + place);
+    if (request.tried.empty() || !tried(request, endpoint)) return endpoint;
+  }
+  return std::nullopt;
 }
 
 // nginx's and LVS' smooth form: everybody gains its weight, the richest is picked and pays the sum.
-std::optional<std::uint32_t> pick_round_robin(const PickRequest& request,
-                                              const Candidates& candidates, BalancerState& state) {
-  if (state.current.size() != request.endpoints.size()) {
-    state.current.assign(request.endpoints.size(), 0);
+std::optional<std::uint32_t> pick_smooth(const Candidates& candidates, const Level& level,
+                                         const PickRequest& request, BalancerState& state) {
+  if (state.current.size() != candidates.endpoints()) {
+    state.current.assign(candidates.endpoints(), 0);
   }
   std::optional<std::uint32_t> best;
   std::int64_t total = 0;
-  for (std::uint32_t i = 0; i < request.endpoints.size(); ++i) {
-    if (!candidates.contains(i)) continue;
-    const std::int64_t weight = request.endpoints[i].weight;
-    state.current[i] += weight;
+  for (const std::uint32_t endpoint : candidates.members().subspan(level.begin, level.size())) {
+    if (!request.tried.empty() && tried(request, endpoint)) continue;
+    const auto weight = static_cast<std::int64_t>(candidates.weight(endpoint));
+    state.current[endpoint] += weight;
     total += weight;
-    if (!best || state.current[i] > state.current[*best]) best = i;
+    if (!best || state.current[endpoint] > state.current[*best]) best = endpoint;
   }
   if (best) state.current[*best] -= total;
   return best;
 }
 
-std::optional<std::uint32_t> pick_least_request(const PickRequest& request,
-                                                const Candidates& candidates) {
-  const auto low = static_cast<std::uint32_t>(request.random);
-  const auto high = static_cast<std::uint32_t>(request.random >> 32);
-  const auto first = draw_candidate(request, candidates, std::nullopt, high);
-  if (!first) return std::nullopt;
-  const auto second = draw_candidate(request, candidates, first, low);
-  if (!second) return first;
-  const EndpointView& a = request.endpoints[*first];
-  const EndpointView& b = request.endpoints[*second];
-  // a.active / a.weight > b.active / b.weight; a tie goes to the first, which was drawn by weight.
-  const bool second_is_idler =
-      std::uint64_t{a.active} * b.weight > std::uint64_t{b.active} * a.weight;
-  return second_is_idler ? second : first;
+std::optional<std::uint32_t> pick_maglev(const Candidates& candidates, const Level& level,
+                                         const PickRequest& request) {
+  if (level.priority >= request.tables.size() || request.tables[level.priority].empty()) {
+    return draw(candidates, level, request, high(mix(request.random)));
+  }
+  return request.tables[level.priority].find(request.hash, [&](std::uint32_t endpoint) {
+    return endpoint < candidates.endpoints() && candidates.contains(endpoint) &&
+           !tried(request, endpoint);
+  });
+}
+
+std::optional<std::uint32_t> pick_in(const Candidates& candidates, const Level& level,
+                                     const PickRequest& request, BalancerState& state) {
+  switch (request.policy) {
+    case LbPolicy::round_robin:
+      return level.uniform ? take_turns(candidates, level, request, state)
+                           : pick_smooth(candidates, level, request, state);
+    case LbPolicy::maglev:
+      return pick_maglev(candidates, level, request);
+    case LbPolicy::random:
+    case LbPolicy::least_request:
+    case LbPolicy::peak_ewma:
+      break;
+  }
+  return draw(candidates, level, request, high(mix(request.random)));
+}
+
+// What a hash leads to must not depend on chance.
+std::uint32_t level_random(const PickRequest& request) {
+  return high(request.policy == LbPolicy::maglev ? mix(request.hash) : request.random);
 }
 
 }  // namespace
 
-std::optional<std::uint32_t> pick(const PickRequest& request, BalancerState& state) {
-  const Candidates candidates(request);
-  switch (request.policy) {
-    case LbPolicy::round_robin:
-      return pick_round_robin(request, candidates, state);
-    case LbPolicy::least_request:
-      return pick_least_request(request, candidates);
-    case LbPolicy::random:
-      return draw_candidate(request, candidates, std::nullopt,
-                            static_cast<std::uint32_t>(request.random >> 32));
+namespace balancing {
+
+std::optional<std::pair<std::uint32_t, std::uint32_t>> draw_two(const Candidates& candidates,
+                                                                const PickRequest& request) {
+  const Level* level = candidates.level(level_random(request));
+  if (level == nullptr) return std::nullopt;
+  const std::uint64_t random = mix(request.random);
+  const auto low = static_cast<std::uint32_t>(random);
+  if (!request.tried.empty()) {
+    auto first = draw_untried(candidates, *level, request, std::nullopt, high(random));
+    for (const Level& other : candidates.levels()) {
+      if (!first) first = draw_untried(candidates, other, request, std::nullopt, high(random));
+    }
+    if (!first) return std::nullopt;
+    return std::pair(*first,
+                     draw_untried(candidates, *level, request, *first, low).value_or(*first));
+  }
+  const std::uint32_t first = place_of(candidates, *level, scale(high(random), level->total));
+  if (level->size() == 1) return std::pair(member(candidates, first), member(candidates, first));
+  // As if the first were not there: points at or behind its stretch of weight move past it.
+  const std::uint64_t weight = weight_at(candidates, first);
+  std::uint64_t point = scale(low, level->total - weight);
+  if (point >= candidates.running_weight(first) - weight) point += weight;
+  const std::uint32_t second = place_of(candidates, *level, point);
+  return std::pair(member(candidates, first), member(candidates, second));
+}
+
+std::optional<std::uint32_t> pick_one(const Candidates& candidates, const PickRequest& request,
+                                      BalancerState& state) {
+  const Level* level = candidates.level(level_random(request));
+  if (level == nullptr) return std::nullopt;
+  auto picked = pick_in(candidates, *level, request, state);
+  // A retry leaves its level rather than try the same endpoint again.
+  for (const Level& other : candidates.levels()) {
+    if (!picked && &other != level) picked = pick_in(candidates, other, request, state);
+  }
+  return picked;
+}
+
+}  // namespace balancing
+
+std::optional<std::uint32_t> pick_weighted(std::span<const std::uint32_t> weights,
+                                           std::uint64_t random) {
+  std::uint64_t total = 0;
+  for (const std::uint32_t weight : weights)
+    total += weight;
+  if (total == 0) return std::nullopt;
+  std::uint64_t left = scale(high(random), total);
+  for (std::uint32_t i = 0; i < weights.size(); ++i) {
+    if (left < weights[i]) return i;
+    left -= weights[i];
   }
   return std::nullopt;
 }
 
-std::optional<std::uint32_t> pick_weighted(std::span<const std::uint32_t> weights,
-                                           std::uint64_t random) {
-  return draw(
-      static_cast<std::uint32_t>(weights.size()), [&](std::uint32_t i) { return weights[i]; },
-      static_cast<std::uint32_t>(random >> 32));
+void PeakEwma::observe(double sample_ns, std::int64_t now_ns) {
+  const double passed = std::max<double>(static_cast<double>(now_ns - at), 0);
+  at = now_ns;
+  if (sample_ns > latency) {
+    latency = sample_ns;
+    return;
+  }
+  const double old = std::exp(-passed / kDecay);
+  latency = latency * old + sample_ns * (1 - old);
+}
+
+double PeakEwma::cost(std::uint32_t active, std::int64_t now_ns) const {
+  // Of an endpoint that nobody has heard of yet: one request finds out, the others wait for that.
+  constexpr double kUnknown = 1e15;
+  if (at == 0) return active == 0 ? 0 : kUnknown + active;
+  const double passed = std::max<double>(static_cast<double>(now_ns - at), 0);
+  return latency * std::exp(-passed / kDecay) * (active + 1.0);
 }
 
 }  // namespace sluice::policy

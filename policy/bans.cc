@@ -56,6 +56,7 @@ ProtectedSources::ProtectedSources(const Config& config) {
     prefixes_.push_back(from.cidr);
   for (const Upstream& upstream : config.upstreams) {
     for (const Endpoint& endpoint : upstream.endpoints) {
+      if (endpoint.is_name()) continue;  // its addresses come and go
       const IpAddress& address = endpoint.address.address;
       prefixes_.push_back({address, static_cast<std::uint8_t>(address.bits())});
     }

@@ -108,21 +108,38 @@ class Writer {
     all(value.address, value.database, value.username, value.password, value.prefix, value.on_loss,
         value.deadline);
   }
-  void add(const Endpoint& value) { all(value.address, value.weight); }
+  void add(const Endpoint& value) {
+    all(value.address, value.dns, value.port, value.srv, value.family, value.weight,
+        value.priority);
+  }
+  void add(const HashOn& value) { all(value.header, value.cookie); }
+  void add(const Sticky& value) { all(value.cookie, value.key, value.max_age); }
+  void add(const Dns& value) { all(value.resolvers, value.min_ttl, value.timeout); }
+  void add(const SuccessRate& value) {
+    all(value.interval, value.minimum_hosts, value.request_volume, value.stdev_factor);
+  }
+  void add(const CircuitBreakers& value) {
+    all(value.connections, value.endpoint_connections, value.pending, value.requests,
+        value.retries);
+  }
   void add(const HealthCheck& value) {
-    all(value.http_path, value.interval, value.timeout, value.unhealthy_threshold,
+    all(value.http_path, value.grpc, value.interval, value.timeout, value.unhealthy_threshold,
         value.healthy_threshold);
   }
   void add(const OutlierDetection& value) {
-    all(value.consecutive_5xx, value.consecutive_connect_failures, value.base_ejection_time,
-        value.max_ejection_percent);
+    all(value.consecutive_5xx, value.consecutive_gateway_errors, value.consecutive_connect_failures,
+        value.base_ejection_time, value.max_ejection_percent, value.success_rate);
   }
   void add(const UpstreamTimeouts& value) { all(value.connect, value.first_byte, value.idle); }
-  void add(const Retry& value) { all(value.retry_on, value.attempts, value.budget_percent); }
+  void add(const Retry& value) {
+    all(value.retry_on, value.attempts, value.budget_percent, value.per_try_timeout, value.back_off,
+        value.max_back_off, value.max_retry_after);
+  }
   void add(const Upstream& value) {
-    all(value.name, value.original_destination, value.protocol, value.source_address, value.lb_policy,
-        value.health_check, value.outlier_detection, value.timeouts, value.retry,
-        value.max_connections);
+    all(value.name, value.original_destination, value.protocol, value.source_address,
+        value.lb_policy, value.hash_on, value.sticky, value.slow_start, value.panic_percent,
+        value.queue_timeout, value.dns, value.health_check, value.outlier_detection, value.timeouts,
+        value.retry, value.circuit_breakers);
     unordered(value.endpoints);
   }
   void add(const WeightedUpstream& value) { all(value.name, value.weight); }
@@ -257,6 +274,12 @@ class Writer {
 };
 
 }  // namespace
+
+std::uint64_t fingerprint(const Upstream& upstream) {
+  Writer writer;
+  writer.all(upstream);
+  return siphash(kFingerprintKey, writer.bytes());
+}
 
 std::uint64_t fingerprint(const Config& config) {
   Writer writer;

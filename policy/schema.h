@@ -28,6 +28,7 @@ enum class Type : std::uint8_t {
   percent,         // 0% to 100%
   prefix,          // CIDR or address
   socket_address,  // address:port
+  host_port,       // name:port
   port,            // 1 to 65535
   port_range,      // 443 or 8000-8999, of 1 to 65535
   host,            // api.example.com or *.example.com
@@ -76,10 +77,11 @@ inline constexpr std::array<std::string_view, 2> kQuicWords{"pass", "block"};
 inline constexpr std::array<std::string_view, 3> kListenerProtocolWords{"http", "tcp", "auto"};
 inline constexpr std::array<std::string_view, 3> kUpstreamProtocolWords{"auto", "http1", "http2"};
 inline constexpr std::array<std::string_view, 2> kSourceAddressWords{"gateway", "client"};
-inline constexpr std::array<std::string_view, 3> kLbPolicyWords{"round_robin", "least_request",
-                                                                "random"};
-inline constexpr std::array<std::string_view, 5> kRetryOnWords{"connect_failure", "reset", "502",
-                                                               "503", "504"};  // bits 0 to 4
+inline constexpr std::array<std::string_view, 3> kAddressFamilyWords{"any", "ipv4", "ipv6"};
+inline constexpr std::array<std::string_view, 5> kLbPolicyWords{"round_robin", "least_request",
+                                                                "random", "peak_ewma", "maglev"};
+inline constexpr std::array<std::string_view, 7> kRetryOnWords{
+    "connect_failure", "reset", "502", "503", "504", "429", "500"};  // bits 0 to 6
 inline constexpr std::array<std::string_view, 5> kLimitKeyWords{"client_ip", "route", "method",
                                                                 "host", "destination"};
 inline constexpr std::array<std::string_view, 3> kLimitUnitWords{"requests", "connections",

@@ -136,7 +136,7 @@ Verdict check_prefix(const std::string& text) {
                  "such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7"};
 }
 
-Verdict check_socket_address(const std::string& text) {
+Verdict check_socket_address(const Field& field, const std::string& text) {
   const auto address = SocketAddress::parse(text);
   if (address && address->port != 0) return {};
   if (address) return Problem{quoted(text) + " has port 0", "1 to 65535"};
@@ -145,8 +145,12 @@ Verdict check_socket_address(const std::string& text) {
                                                       ? "such as " + text + ":8080"
                                                       : "such as [" + text + "]:8080"};
   }
+  // Where a name may stand instead, it is by another key.
+  const bool named = field.excludes.find("dns") != std::string_view::npos;
   return Problem{quoted(text) + " is not an address with a port",
-                 "such as 192.0.2.10:8080 or \"[2001:db8::10]:8080\"; names are not resolved"};
+                 std::string("such as 192.0.2.10:8080 or \"[2001:db8::10]:8080\"; ") +
+                     (named ? "a name is resolved by `{ dns: \"api.internal:8080\" }`"
+                            : "names are not resolved")};
 }
 
 Verdict check_port(const std::string& text, bool range) {
@@ -203,6 +207,20 @@ Verdict check_host(const std::string& text) {
     if (dot == std::string_view::npos) return {};
     left.remove_prefix(dot + 1);
   }
+}
+
+Verdict check_host_port(const std::string& text) {
+  const std::size_t colon = text.rfind(':');
+  const std::string host = text.substr(0, colon);
+  const auto port =
+      colon == std::string::npos ? std::nullopt : PortRange::parse(text.substr(colon + 1));
+  if (!port || port->first == 0 || port->first != port->last) {
+    return Problem{quoted(text) + " has no port", "such as api.internal:8080"};
+  }
+  if (host.starts_with('*') || host.starts_with('[') || check_host(host)) {
+    return Problem{quoted(text) + " is not a name with a port", "such as api.internal:8080"};
+  }
+  return {};
 }
 
 // In the form in which requests are matched: a pattern in any other form could never match.
@@ -305,7 +323,9 @@ Verdict check_value(const Field& field, const std::string& text) {
     case Type::prefix:
       return check_prefix(text);
     case Type::socket_address:
-      return check_socket_address(text);
+      return check_socket_address(field, text);
+    case Type::host_port:
+      return check_host_port(text);
     case Type::port:
       return check_port(text, false);
     case Type::port_range:

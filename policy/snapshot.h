@@ -117,5 +117,7 @@ class Snapshot {
 
 // The semantic hash behind Snapshot::fingerprint().
 std::uint64_t fingerprint(const Config& config);
+// The same for one upstream: equal when a reload need not touch it.
+std::uint64_t fingerprint(const Upstream& upstream);
 
 }  // namespace sluice::policy

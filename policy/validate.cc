@@ -39,6 +39,56 @@ void check_listeners_named(const Config& config, Reporter& reporter) {
   }
 }
 
+namespace {
+
+void check_endpoints(const Upstream& upstream, Reporter& reporter) {
+  std::set<std::string> seen;
+  for (const Endpoint& endpoint : upstream.endpoints) {
+    const bool named = endpoint.is_name();
+    if (endpoint.nowhere) {
+      reporter.error(endpoint.where, "an endpoint of upstream `" + upstream.name + "` is nowhere",
+                     "`address`, `dns` or `srv`");
+      continue;
+    }
+    if (!named && endpoint.address.port == 0) continue;  // reported by the schema
+    if (endpoint.srv.find_first_of("*[") != std::string::npos) {
+      reporter.error(endpoint.where, "`" + endpoint.srv + "` is not the name of a service",
+                     "such as _http._tcp.api.internal");
+    }
+    if (!named && endpoint.family != AddressFamily::any) {
+      reporter.error(endpoint.where, "`family` is for names: " + endpoint.text() + " is an address",
+                     "remove it");
+    }
+    if (seen.insert(endpoint.text()).second) continue;
+    reporter.error(endpoint.where,
+                   "upstream `" + upstream.name + "` names " + endpoint.text() + " twice",
+                   "use `weight` for a larger share");
+  }
+}
+
+void check_balancing(const Upstream& upstream, Reporter& reporter) {
+  constexpr std::size_t kShortestKey = 16;
+  const std::string who = "upstream `" + upstream.name + "`";
+  if (upstream.hash_on && upstream.lb_policy != LbPolicy::maglev) {
+    reporter.error(upstream.where, who + ": hash_on is what maglev looks up",
+                   "`lb_policy: maglev`, or remove hash_on");
+  }
+  if (upstream.sticky && upstream.original_destination) {
+    reporter.error(upstream.where, who + " has no endpoints to stick to", "remove sticky");
+  }
+  if (upstream.sticky && !upstream.sticky->key.starts_with("file:") &&
+      upstream.sticky->key.size() < kShortestKey) {
+    reporter.error(upstream.where, who + ": sticky.key is shorter than 16 bytes",
+                   "a long random one, best in a file: `openssl rand -hex 32`");
+  }
+  if (upstream.retry.max_back_off < upstream.retry.back_off) {
+    reporter.error(upstream.where, who + ": retry.max_back_off is shorter than retry.back_off",
+                   "the first wait is at most back_off, the later ones at most max_back_off");
+  }
+}
+
+}  // namespace
+
 void check_upstreams(const Config& config, Reporter& reporter) {
   std::map<SocketAddress, const Listener*> bound;
   for (const Listener& listener : config.listeners) {
@@ -63,14 +113,8 @@ void check_upstreams(const Config& config, Reporter& reporter) {
       reporter.warning(upstream.where, "upstream `" + upstream.name +
                                            "`: a health check may take longer than its interval");
     }
-    std::set<SocketAddress> seen;
-    for (const Endpoint& endpoint : upstream.endpoints) {
-      if (endpoint.address.port == 0 || seen.insert(endpoint.address).second) continue;
-      reporter.error(
-          endpoint.where,
-          "upstream `" + upstream.name + "` names " + endpoint.address.to_string() + " twice",
-          "use `weight` for a larger share");
-    }
+    check_endpoints(upstream, reporter);
+    check_balancing(upstream, reporter);
   }
 }
 

@@ -32,6 +32,8 @@ ValueShape shape_of(Type type) {
       return {"address or prefix", "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$"};
     case Type::socket_address:
       return {"address:port", "^(\\[[0-9a-fA-F:.]+\\]|[0-9.]+):[1-9][0-9]{0,4}$"};
+    case Type::host_port:
+      return {"name:port", "^[A-Za-z0-9._-]+:[1-9][0-9]{0,4}$"};
     case Type::port:
       return {"port", "", false, true};
     case Type::port_range:

@@ -74,6 +74,7 @@ void Exchange::rearm() {
 }
 
 void Exchange::on_timer() {
+  if (state_ == State::backing_off) return pick();
   if (state_ == State::head) {
     client_->close_after(true);
     return refuse(408, "request head timeout");

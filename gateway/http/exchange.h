@@ -39,6 +39,7 @@ namespace sluice::gateway::http {
 class Exchange final : public UpstreamEvents,
                        private LimitGateUser,
                        private SubrequestUser,
+                       private WaitUser,
                        private policy::VariableSource {
  public:
   explicit Exchange(Worker& worker);
@@ -65,6 +66,7 @@ class Exchange final : public UpstreamEvents,
     authorizing,
     waiting,
     connecting,
+    backing_off,
     exchanging,
     refusing,
     ended
@@ -90,7 +92,14 @@ class Exchange final : public UpstreamEvents,
   bool admit();  // false: overload has refused it
   void refuse_malformed(ParseError error);
   void arm_deadline(std::chrono::nanoseconds route_timeout);
-  // connect
+  // pick, connect
+  PickRequest pick_request();
+  std::uint64_t hash_value();
+  std::optional<std::uint32_t> sticky_endpoint();
+  void stick_to_endpoint(AnswerEdits& edits);
+  void nobody_picked(PickError error);
+  void on_place() override;
+  void on_queue_timeout() override;
   void count_connection();
   void connect_failed(const ConnectFailure& failure);
   // send
@@ -160,6 +169,9 @@ class Exchange final : public UpstreamEvents,
   bool replayable() const;  // the whole request can be sent again
   void upstream_failed();   // before a byte of the answer
   bool try_again(std::uint32_t condition, Outcome outcome);
+  std::optional<std::chrono::nanoseconds> retry_pause(std::uint32_t condition) const;
+  void on_try_timer();
+  void observe_latency(Outcome outcome, Clock::time_point now);
   void end_attempt(Outcome outcome, int status = 0);
   void drop_upstream();
   // own answers
@@ -228,6 +240,8 @@ class Exchange final : public UpstreamEvents,
   std::uint32_t tries_ = 0;    // after the first
   bool fresh_only_ = false;    // the pooled connection was stale: not another of them
   bool retrying_ = false;      // holds a share of the retry budget
+  Waiter waiter_{*this};       // for a connection, or DNS
+  std::optional<std::uint32_t> sticks_to_;  // endpoint, by its cookie
   bool send_broken_ = false;   // the origin takes no more; it may have answered all the same
   bool answer_begun_ = false;  // a byte of it has come
 
@@ -244,6 +258,7 @@ class Exchange final : public UpstreamEvents,
   std::string reason_;
   policy::SocketAddress endpoint_;
 
+  WheelTimer try_timer_ = WheelTimer::calling<&Exchange::on_try_timer>(this);
   WheelTimer timer_ = WheelTimer::calling<&Exchange::on_timer>(this);
   WheelTimer deadline_ = WheelTimer::calling<&Exchange::on_deadline>(this);
 };

@@ -1,8 +1,9 @@
-// Phases pick and connect, and what leads back to them: retries.
+// Phases pick and connect, with the queue before them, and what leads back to them.
 #include <algorithm>
 #include <span>
 
 #include "gateway/http/exchange.h"
+#include "gateway/http1/request_fields.h"
 #include "gateway/upstream_choice.h"
 #include "gateway/worker.h"
 
@@ -14,26 +15,102 @@ void Exchange::pick() {
     destination_ =
         reachable_destination(worker_, listener().way(), client_->client().transport->fd());
   }
-  auto attempt = worker_.upstreams().begin(
-      *cluster_, {.exclude = std::span(tried_.data(), std::min<std::size_t>(tries_, kMaxTries)),
-                  .original_destination = destination_});
-  if (!attempt) {
-    worker_.metrics().no_endpoint(config_->slots().upstreams[upstream_index_]);
-    if (attempt.error() == PickError::no_endpoints) return refuse(503, "no endpoint");
-    return refuse(508, "the connection's destination is this gateway");
-  }
+  auto attempt = worker_.upstreams().begin(*cluster_, pick_request());
+  if (!attempt) return nobody_picked(attempt.error());
   attempt_ = std::move(*attempt);
   endpoint_ = attempt_.endpoint().address();
-  endpoint_slot_ = endpoint_slot(*config_, upstream_index_, attempt_.endpoint());
+  endpoint_slot_ = endpoint_slot(*config_, upstream_index_, attempt_);
   worker_.metrics().upstream_request_begun(endpoint_slot_);
   connect();
+}
+
+PickRequest Exchange::pick_request() {
+  PickRequest wanted{.exclude = std::span(tried_.data(), std::min<std::size_t>(tries_, kMaxTries)),
+                     .original_destination = destination_};
+  if (cluster_->config().lb_policy == policy::LbPolicy::maglev) wanted.hash = hash_value();
+  if (cluster_->sticky() != nullptr) wanted.sticky = sticks_to_ = sticky_endpoint();
+  return wanted;
+}
+
+std::uint64_t Exchange::hash_value() {
+  const http1::RequestFields fields(request_, joined_field_);
+  if (const auto& on = cluster_->config().hash_on) {
+    const std::string_view name = on->cookie.empty() ? std::string_view(on->header) : "cookie";
+    if (const auto value = fields.field(name)) {
+      if (on->cookie.empty()) return policy::balancing_hash(*value);
+      if (const auto cookie = cookie_value(*value, on->cookie)) {
+        return policy::balancing_hash(*cookie);
+      }
+    }
+  }
+  const auto& bytes = client_->client().peer.address.bytes();
+  return policy::balancing_hash({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
+
+std::optional<std::uint32_t> Exchange::sticky_endpoint() {
+  const http1::RequestFields fields(request_, joined_field_);
+  const auto line = fields.field("cookie");
+  if (!line) return std::nullopt;
+  const auto value = cookie_value(*line, cluster_->sticky()->name());
+  return value ? cluster_->sticky()->find(*value) : std::nullopt;
+}
+
+// The answer tells a client where it was served, unless it knows.
+void Exchange::stick_to_endpoint(AnswerEdits& edits) {
+  const StickyCookies* sticky = cluster_->sticky();
+  if (sticky == nullptr || !attempt_ || sticks_to_ == attempt_.index()) return;
+  if (edits.lines.empty()) answer_lines_.clear();  // else they are what is there already
+  answer_lines_.append("Set-Cookie: ").append(sticky->set_cookie(attempt_.index())).append("\r\n");
+  edits.lines = answer_lines_;
+}
+
+void Exchange::nobody_picked(PickError error) {
+  const UpstreamSlot slot = config_->slots().upstreams[upstream_index_];
+  switch (error) {
+    case PickError::resolving:
+      if (worker_.upstreams().wait(*cluster_, waiter_)) return client_->watch();
+      [[fallthrough]];
+    case PickError::no_endpoints:
+      worker_.metrics().no_endpoint(slot);
+      return refuse(503, "no endpoint");
+    case PickError::request_limit:
+      worker_.metrics().breaker_open(slot);
+      return refuse(503, "upstream request limit");
+    case PickError::no_original_destination:
+      worker_.metrics().no_endpoint(slot);
+      return refuse(508, "the connection's destination is this gateway");
+  }
+}
+
+// A connection is free, or it is time to look again.
+void Exchange::on_place() {
+  if (attempt_) return connect();
+  // DNS may have answered: the same policy on other clusters.
+  if (const auto& newest = worker_.config(); &newest->snapshot() == &config_->snapshot()) {
+    config_ = newest;
+    cluster_ = &config_->clusters().at(upstream_index_);
+  }
+  pick();
+}
+
+void Exchange::on_queue_timeout() {
+  const bool resolved = static_cast<bool>(attempt_);
+  const UpstreamSlot slot = config_->slots().upstreams[upstream_index_];
+  resolved ? worker_.metrics().breaker_open(slot) : worker_.metrics().no_endpoint(slot);
+  end_attempt(Outcome::neutral);
+  refuse(503, resolved ? "no upstream connection within queue_timeout"
+                       : "the upstream's name is not resolved");
 }
 
 void Exchange::connect() {
   auto stream =
       worker_.upstream_streams().open(attempt_, client_->client().peer.address, fresh_only_, *this);
   if (!stream) return connect_failed(stream.error());
+  waiter_.leave();
   upstream_ = std::move(*stream);
+  if (const auto most = cluster_->config().retry.per_try_timeout; most.count() > 0) {
+    worker_.wheel().arm(try_timer_, most);
+  }
   if (!upstream_->connected()) return;
   count_connection();
   send();
@@ -57,6 +134,10 @@ void Exchange::on_upstream_connect_failed(const ConnectFailure& failure) {
 }
 
 void Exchange::connect_failed(const ConnectFailure& failure) {
+  if (failure.reason == ConnectError::connection_limit &&
+      worker_.upstreams().wait(*cluster_, waiter_)) {
+    return client_->watch();
+  }
   drop_upstream();
   worker_.metrics().upstream_connect_failed(endpoint_slot_);
   if (!blames_endpoint(failure.reason)) {
@@ -101,38 +182,6 @@ void Exchange::upstream_failed() {
   drop_upstream();
   end_attempt(Outcome::reset);
   refuse(502, "upstream closed the connection without an answer");
-}
-
-bool Exchange::try_again(std::uint32_t condition, Outcome outcome) {
-  const policy::Retry& retry = cluster_->config().retry;
-  const bool safe = condition == policy::kRetryConnectFailure || is_idempotent(request_.method());
-  if ((retry.retry_on & condition) == 0 || !safe || !replayable() || tries_ >= retry.attempts ||
-      tries_ >= kMaxTries) {
-    return false;
-  }
-  const Endpoint* endpoint = &attempt_.endpoint();
-  drop_upstream();
-  end_attempt(outcome);
-  if (!cluster_->state().retries().try_begin_retry(retry.budget_percent)) {
-    worker_.metrics().retry_refused(config_->slots().upstreams[upstream_index_]);
-    return false;
-  }
-  worker_.metrics().retried(config_->slots().upstreams[upstream_index_]);
-  retrying_ = true;
-  tried_[tries_++] = endpoint;
-  fresh_only_ = false;
-  pick();
-  return true;
-}
-
-// Harmless when there is none.
-void Exchange::end_attempt(Outcome outcome, int status) {
-  if (attempt_) {
-    worker_.metrics().upstream_request_ended(endpoint_slot_, status);
-    if (attempt_.finish(outcome, Clock::now())) worker_.metrics().upstream_ejected(endpoint_slot_);
-  }
-  attempt_ = {};
-  if (std::exchange(retrying_, false)) cluster_->state().retries().retry_ended();
 }
 
 void Exchange::drop_upstream() {

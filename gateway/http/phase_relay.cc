@@ -120,10 +120,12 @@ bool Exchange::begin_answer() {
     edit_handshake_answer(response);
     edits.lines = answer_lines_;
   }
+  stick_to_endpoint(edits);
   const bool coded = upstream_->gives_coded() && answer_left_ == kNoLimit && !edits.recoded;
   const auto form = client_->begin(response, edits, coded);
   if (!form) return false;
   head_forwarded_ = true;
+  try_timer_.cancel();
   status_ = response.status();
   upstream_->take_body(*form);
   answer_done_ = response.body() == BodyKind::none && !response.switching();
@@ -140,12 +142,16 @@ void Exchange::answer_broken(std::string_view reason) {
 
 bool Exchange::retry_for_status() {
   switch (upstream_->response().status()) {
+    case 429:
+      return try_again(policy::kRetry429, Outcome::success);
+    case 500:
+      return try_again(policy::kRetry500, Outcome::server_error);
     case 502:
-      return try_again(policy::kRetry502, Outcome::server_error);
+      return try_again(policy::kRetry502, Outcome::gateway_error);
     case 503:
-      return try_again(policy::kRetry503, Outcome::server_error);
+      return try_again(policy::kRetry503, Outcome::gateway_error);
     case 504:
-      return try_again(policy::kRetry504, Outcome::server_error);
+      return try_again(policy::kRetry504, Outcome::gateway_error);
     default:
       return false;
   }

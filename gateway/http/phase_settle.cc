@@ -12,7 +12,7 @@ void Exchange::settle() {
     metrics.upstream_first_byte(endpoint_slot_, first_byte_ - picked_);
     upstream_.release()->release(request_done_ && !send_broken_);
     drop_upstream();
-    end_attempt(status >= 500 ? Outcome::server_error : Outcome::success, status);
+    end_attempt(outcome_of_status(status), status);
   }
   log();
   end(Ending::complete);

@@ -59,7 +59,7 @@ bool Subrequest::try_once(bool fresh) {
     return false;
   }
   attempt_ = std::move(*attempt);
-  slot_ = endpoint_slot(*config_, upstream_index_, attempt_.endpoint());
+  slot_ = endpoint_slot(*config_, upstream_index_, attempt_);
   worker_.metrics().upstream_request_begun(slot_);
   auto stream = worker_.upstream_streams().open(attempt_, client_, fresh, *this);
   if (!stream) {
@@ -166,7 +166,7 @@ bool Subrequest::take_piece() {
   }
   const int status = response_.status();
   stream_.release()->release(true);
-  end_attempt(status >= 500 ? Outcome::server_error : Outcome::success, status);
+  end_attempt(outcome_of_status(status), status);
   end(SubrequestEnd::answered);
   return false;
 }

@@ -197,6 +197,7 @@ void UpstreamSession::give_window_back(const UpstreamStream& stream, std::size_t
 void UpstreamSession::stream_ended(UpstreamStream& stream, bool whole, bool closed) {
   --open_streams_;
   if (!is_open()) return;
+  connection_->pool().place_freed();
   if (!closed) {
     nghttp2_session_set_stream_user_data(codec_.session(), stream.id(), nullptr);
     nghttp2_submit_rst_stream(codec_.session(), NGHTTP2_FLAG_NONE, stream.id(),

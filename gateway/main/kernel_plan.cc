@@ -117,6 +117,7 @@ std::vector<kernel::Protect> protect_of(const policy::Config& config) {
   }
   for (const auto& upstream : config.upstreams) {
     for (const auto& endpoint : upstream.endpoints) {
+      if (endpoint.is_name()) continue;  // its addresses come and go
       const kernel::Prefix peer = host(endpoint.address.address);
       if (std::ranges::find(seen, peer) != seen.end()) continue;
       seen.push_back(peer);

@@ -2,12 +2,14 @@
 // atomics only.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "policy/address.h"
 
@@ -18,14 +20,31 @@ inline constexpr std::size_t kCacheLine = 64;
 // How a try at an endpoint ended, as far as the endpoint is to blame.
 enum class Outcome : std::uint8_t {
   success,          // an answer below 500
-  server_error,     // an answer of 500 or more
+  server_error,     // an answer of 500 or more, but the next
+  gateway_error,    // 502, 503, 504: it has nobody behind it
   connect_failure,  // refused, unreachable
   connect_timeout,
   reset,    // ended before a whole answer
   timeout,  // no first byte in time
   neutral,  // says nothing about the endpoint: the client went away, our own limits
 };
-inline constexpr std::size_t kOutcomes = 7;
+inline constexpr std::size_t kOutcomes = 8;
+
+// What an answer says.
+constexpr Outcome outcome_of_status(int status) {
+  if (status < 500) return Outcome::success;
+  return status >= 502 && status <= 504 ? Outcome::gateway_error : Outcome::server_error;
+}
+
+// Rises with every change of who may be picked; one for all endpoints of an upstream.
+class ChangeCount {
+ public:
+  std::uint64_t get() const { return count_.load(std::memory_order_acquire); }
+  void add() { count_.fetch_add(1, std::memory_order_release); }
+
+ private:
+  std::atomic<std::uint64_t> count_{1};
+};
 
 // Totals since the endpoint became known; they only rise.
 struct EndpointTotals {
@@ -39,8 +58,12 @@ struct EndpointTotals {
 
 class Endpoint : public std::enable_shared_from_this<Endpoint> {
  public:
-  Endpoint(policy::SocketAddress address, std::uint32_t weight)
-      : address_(address), name_(address.to_string()), weight_(weight) {}
+  Endpoint(policy::SocketAddress address, std::uint32_t weight,
+           std::shared_ptr<ChangeCount> changes = std::make_shared<ChangeCount>())
+      : address_(address),
+        name_(address.to_string()),
+        changes_(std::move(changes)),
+        weight_(weight) {}
   Endpoint(const Endpoint&) = delete;
   Endpoint& operator=(const Endpoint&) = delete;
 
@@ -48,19 +71,39 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   const std::string& name() const { return name_; }  // "10.0.0.1:80"
 
   std::uint32_t weight() const { return weight_.load(std::memory_order_relaxed); }
-  void set_weight(std::uint32_t weight) { weight_.store(weight, std::memory_order_relaxed); }
+  void set_weight(std::uint32_t weight) { change(weight_, weight); }
+  std::uint32_t priority() const { return priority_.load(std::memory_order_relaxed); }
+  void set_priority(std::uint32_t priority) { change(priority_, priority); }
 
   // False: the active check says that it is down. True without a check.
   bool healthy() const { return healthy_.load(std::memory_order_relaxed); }
+  // `now`: slow start begins anew when it comes back.
+  void set_healthy(bool healthy, std::chrono::steady_clock::time_point now);
   // An operator took it out: gets no new requests.
   bool drained() const { return drained_.load(std::memory_order_relaxed); }
-  void set_drained(bool drained) { drained_.store(drained, std::memory_order_relaxed); }
+  void set_drained(bool drained) { change(drained_, drained); }
   bool ejected(std::chrono::steady_clock::time_point now) const {
     return now.time_since_epoch().count() < ejected_until_.load(std::memory_order_relaxed);
   }
   bool available(std::chrono::steady_clock::time_point now) const {
     return healthy() && !drained() && !ejected(now);
   }
+
+  std::int64_t ejected_until() const {  // steady_clock; 0: never was
+    return ejected_until_.load(std::memory_order_relaxed);
+  }
+  // Since when it has been in use without a break, for slow start; 0: from the start on.
+  std::int64_t usable_since() const {
+    return std::max(usable_since_.load(std::memory_order_relaxed), ejected_until());
+  }
+  void came(std::chrono::steady_clock::time_point now) {
+    usable_since_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+  }
+
+  // For peak EWMA. Workers may overwrite each other's observation: one lost among many does no
+  // harm.
+  void observe_latency(std::chrono::nanoseconds latency, std::chrono::steady_clock::time_point now);
+  double peak_cost(std::chrono::steady_clock::time_point now) const;
 
   std::uint32_t active_requests() const { return active_requests_.load(std::memory_order_relaxed); }
   std::uint32_t open_connections() const {
@@ -75,8 +118,14 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   friend class UpstreamConnection;
   friend class HealthChecker;
 
+  template <typename T>
+  void change(std::atomic<T>& field, T value) {
+    if (field.exchange(value, std::memory_order_relaxed) != value) changes_->add();
+  }
+
   const policy::SocketAddress address_;
   const std::string name_;
+  const std::shared_ptr<ChangeCount> changes_;
 
   // Written for each request.
   alignas(kCacheLine) std::atomic<std::uint32_t> active_requests_{0};
@@ -84,14 +133,19 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   std::atomic<std::uint64_t> requests_{0};
   std::atomic<std::uint64_t> reused_{0};
   std::array<std::atomic<std::uint64_t>, kOutcomes> outcomes_{};
+  std::atomic<double> latency_{0};  // ns; policy::PeakEwma
+  std::atomic<std::int64_t> latency_at_{0};
 
   // Written when something changes; read by every pick.
   alignas(kCacheLine) std::atomic<std::int64_t> ejected_until_{0};  // steady_clock; 0: never was
+  std::atomic<std::int64_t> usable_since_{0};
   std::atomic<std::uint32_t> weight_;
+  std::atomic<std::uint32_t> priority_{0};
   std::atomic<bool> healthy_{true};
   std::atomic<bool> drained_{false};
   std::atomic<bool> ejected_for_connect_{false};
   std::atomic<std::uint32_t> consecutive_5xx_{0};
+  std::atomic<std::uint32_t> consecutive_gateway_errors_{0};
   std::atomic<std::uint32_t> consecutive_connect_failures_{0};
   std::atomic<std::uint32_t> ejections_in_row_{
       0};  // each one lasts longer; back to 0 with a healthy stretch

@@ -10,8 +10,8 @@ namespace sluice::gateway {
 namespace {
 
 bool same(const policy::HealthCheck& a, const policy::HealthCheck& b) {
-  const auto& [path, interval, timeout, unhealthy, healthy] = a;
-  return path == b.http_path && interval == b.interval && timeout == b.timeout &&
+  const auto& [path, grpc, interval, timeout, unhealthy, healthy] = a;
+  return path == b.http_path && grpc == b.grpc && interval == b.interval && timeout == b.timeout &&
          unhealthy == b.unhealthy_threshold && healthy == b.healthy_threshold;
 }
 
@@ -20,14 +20,15 @@ bool same(const policy::HealthCheck& a, const policy::HealthCheck& b) {
 // The checks of one endpoint. Its coroutine keeps it alive until it has noticed stop().
 struct HealthChecker::Check : std::enable_shared_from_this<HealthChecker::Check> {
   Check(boost::asio::io_context& io, std::string upstream_name, std::shared_ptr<Endpoint> target,
-        policy::HealthCheck settings, const Options& options, bool is_first)
+        policy::HealthCheck settings, bool speaks_http2, const Options& options, bool is_first)
       : upstream(std::move(upstream_name)),
         endpoint(std::move(target)),
         config(std::move(settings)),
+        http2(speaks_http2),
         on_change(options.on_change),
         random(std::random_device{}()),
         first(is_first),
-        probe(io, endpoint->address(), config, options.own_mark),
+        probe(io, endpoint->address(), config, http2, options.own_mark),
         pause(io.get_executor()) {}
 
   void start(boost::asio::io_context& io) {
@@ -71,7 +72,7 @@ struct HealthChecker::Check : std::enable_shared_from_this<HealthChecker::Check>
                                                              : config.healthy_threshold;
     if (in_row == 0 || in_row < needed) return;
     in_row = 0;
-    endpoint->healthy_.store(good, std::memory_order_relaxed);
+    endpoint->set_healthy(good, std::chrono::steady_clock::now());
     endpoint->health_changes_.fetch_add(1, std::memory_order_relaxed);
     if (on_change) on_change({upstream, endpoint->name(), good, result.reason});
   }
@@ -79,6 +80,7 @@ struct HealthChecker::Check : std::enable_shared_from_this<HealthChecker::Check>
   std::string upstream;
   const std::shared_ptr<Endpoint> endpoint;
   const policy::HealthCheck config;
+  const bool http2;
   const std::function<void(const HealthChange&)> on_change;
   std::minstd_rand random;
   std::uint32_t in_row = 0;  // results that speak against the present state
@@ -110,13 +112,15 @@ void HealthChecker::follow(const ClusterSet& clusters) {
   for (const auto& cluster : clusters.clusters()) {
     if (!cluster->config().health_check) continue;
     const policy::HealthCheck& wanted = *cluster->config().health_check;
+    const bool http2 = cluster->config().protocol == policy::UpstreamProtocol::http2;
     for (const auto& endpoint : cluster->endpoints()) {
       const auto known = before.find(endpoint.get());
-      if (known != before.end() && same(known->second->config, wanted)) {
+      if (known != before.end() && same(known->second->config, wanted) &&
+          known->second->http2 == http2) {
         state_->checks.insert(before.extract(known));
         continue;
       }
-      auto check = std::make_shared<Check>(state_->io, cluster->name(), endpoint, wanted,
+      auto check = std::make_shared<Check>(state_->io, cluster->name(), endpoint, wanted, http2,
                                            state_->options, known == before.end());
       check->start(state_->io);
       state_->checks.emplace(endpoint.get(), std::move(check));
@@ -126,7 +130,7 @@ void HealthChecker::follow(const ClusterSet& clusters) {
     check->stop();
     // Without a check, nothing would ever call it healthy again.
     if (!state_->checks.contains(endpoint))
-      check->endpoint->healthy_.store(true, std::memory_order_relaxed);
+      check->endpoint->set_healthy(true, std::chrono::steady_clock::now());
   }
 }
 

@@ -9,6 +9,7 @@
 #include <boost/asio/write.hpp>
 
 #include "gateway/upstream/connector.h"
+#include "gateway/upstream/http2_check.h"
 
 namespace sluice::gateway {
 namespace {
@@ -18,8 +19,9 @@ using Verdict = ProbeResult::Verdict;
 
 constexpr std::size_t kStatusLine = 13;  // "HTTP/1.1 200" and the byte after it
 
-std::string make_request(const policy::HealthCheck& config, const policy::SocketAddress& address) {
-  if (config.http_path.empty()) return {};
+std::string make_request(const policy::HealthCheck& config, bool http2,
+                         const policy::SocketAddress& address) {
+  if (config.http_path.empty() || http2) return {};
   return "GET " + config.http_path + " HTTP/1.1\r\nHost: " + address.to_string() +
          "\r\nUser-Agent: sluice-health\r\nAccept: */*\r\nConnection: close\r\n\r\n";
 }
@@ -42,11 +44,13 @@ ProbeResult connect_failure(const ConnectFailure& failure) {
 }  // namespace
 
 HealthProbe::HealthProbe(boost::asio::io_context& io, policy::SocketAddress address,
-                         const policy::HealthCheck& config, std::uint32_t mark)
+                         const policy::HealthCheck& config, bool http2, std::uint32_t mark)
     : address_(address),
       timeout_(config.timeout),
       mark_(mark),
-      request_(make_request(config, address)),
+      config_(config),
+      http2_(!config.grpc.empty() || (http2 && !config.http_path.empty())),
+      request_(make_request(config, http2_, address)),
       socket_(io.get_executor()),
       clock_(io.get_executor()) {}
 
@@ -71,7 +75,11 @@ void HealthProbe::start_clock(std::shared_ptr<const void> owner) {
 ProbeAwaitable<ProbeResult> HealthProbe::run(std::shared_ptr<const void> owner) {
   start_clock(std::move(owner));
   ProbeResult result = co_await connect();
-  if (result.verdict == Verdict::good && !request_.empty()) result = co_await exchange();
+  if (result.verdict == Verdict::good && http2_) {
+    result = co_await exchange_http2();
+  } else if (result.verdict == Verdict::good && !request_.empty()) {
+    result = co_await exchange();
+  }
   co_return result;
 }
 
@@ -110,6 +118,26 @@ ProbeAwaitable<ProbeResult> HealthProbe::exchange() {
   if (!status) co_return ProbeResult{Verdict::bad, "not an HTTP/1 answer"};
   const bool good = *status >= 200 && *status < 400;
   co_return ProbeResult{good ? Verdict::good : Verdict::bad, "HTTP " + std::to_string(*status)};
+}
+
+ProbeAwaitable<ProbeResult> HealthProbe::exchange_http2() {
+  Http2Check check(config_, address_.to_string());
+  while (true) {
+    const std::string out = check.take_output();
+    if (!out.empty()) {
+      const auto [error, written] =
+          co_await boost::asio::async_write(socket_, boost::asio::buffer(out), kProbeToken);
+      if (error && !check.result()) co_return failure("request", error);
+    }
+    if (check.result()) break;
+    const auto [error, bytes] =
+        co_await socket_.async_read_some(boost::asio::buffer(buffer_), kProbeToken);
+    if (error) co_return failure("answer", error);
+    if (!check.feed({buffer_.data(), bytes}) && !check.result())
+      co_return ProbeResult{Verdict::bad, "not an HTTP/2 answer"};
+  }
+  co_return ProbeResult{check.result()->good ? Verdict::good : Verdict::bad,
+                        check.result()->reason};
 }
 
 ProbeAwaitable<void> HealthProbe::drain() {

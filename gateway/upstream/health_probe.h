@@ -1,4 +1,4 @@
-// One active check of one endpoint: a TCP connection, or an HTTP request on it. Inside of
+// One active check of one endpoint: a TCP connection, or an HTTP or gRPC request on it. Inside of
 // HealthChecker.
 #pragma once
 
@@ -40,10 +40,12 @@ struct ProbeResult {
 // Used again for each check. The object must outlive a run() that is under way.
 class HealthProbe {
  public:
+  // `http2`: the endpoint speaks it from the first byte on; gRPC always does.
   HealthProbe(boost::asio::io_context& io, policy::SocketAddress address,
-              const policy::HealthCheck& config, std::uint32_t mark);
+              const policy::HealthCheck& config, bool http2, std::uint32_t mark);
 
-  // At most HealthCheck::timeout. Good: connected; for HTTP, a status from 200 to 399. `owner`
+  // At most HealthCheck::timeout. Good: connected; for HTTP, a status from 200 to 399; for gRPC,
+  // SERVING. `owner`
   // holds this object, and is kept by the clock. Then call drain().
   ProbeAwaitable<ProbeResult> run(std::shared_ptr<const void> owner);
   // Reads what is left of the answer (64 KiB at most, within the same timeout) and closes: an
@@ -57,13 +59,16 @@ class HealthProbe {
 
   ProbeAwaitable<ProbeResult> connect();
   ProbeAwaitable<ProbeResult> exchange();
+  ProbeAwaitable<ProbeResult> exchange_http2();
   ProbeResult failure(std::string_view step, const boost::system::error_code& error) const;
   void start_clock(std::shared_ptr<const void> owner);
 
   const policy::SocketAddress address_;
   const std::chrono::nanoseconds timeout_;
   const std::uint32_t mark_;
-  const std::string request_;  // empty: a connection is all
+  const policy::HealthCheck config_;
+  const bool http2_;
+  const std::string request_;  // of HTTP/1.1; empty: none
   Socket socket_;
   ProbeTimer clock_;
   bool timed_out_ = false;

@@ -35,16 +35,26 @@ bool OutlierDetector::report(Endpoint& endpoint, std::span<const std::shared_ptr
       return false;
     case Outcome::success:
       clear(endpoint.consecutive_5xx_);
+      clear(endpoint.consecutive_gateway_errors_);
       clear(endpoint.consecutive_connect_failures_);
       forgive(endpoint, now);
       return false;
     case Outcome::server_error:
       clear(endpoint.consecutive_connect_failures_);
-      [[fallthrough]];
-    case Outcome::reset:
-    case Outcome::timeout:
+      clear(endpoint.consecutive_gateway_errors_);
       return reaches(endpoint.consecutive_5xx_, config_.consecutive_5xx) &&
              eject(endpoint, all, false, now);
+    case Outcome::gateway_error:
+      clear(endpoint.consecutive_connect_failures_);
+      [[fallthrough]];
+    case Outcome::reset:
+    case Outcome::timeout: {
+      // Both rise, whichever ejects.
+      const bool gateway =
+          reaches(endpoint.consecutive_gateway_errors_, config_.consecutive_gateway_errors);
+      const bool any = reaches(endpoint.consecutive_5xx_, config_.consecutive_5xx);
+      return (gateway || any) && eject(endpoint, all, false, now);
+    }
     case Outcome::connect_failure:
     case Outcome::connect_timeout:
       return reaches(endpoint.consecutive_connect_failures_,
@@ -82,7 +92,9 @@ bool OutlierDetector::eject(Endpoint& endpoint, std::span<const std::shared_ptr<
   endpoint.ejections_in_row_.store(row, std::memory_order_relaxed);
   endpoint.ejections_.fetch_add(1, std::memory_order_relaxed);
   endpoint.ejected_for_connect_.store(for_connect, std::memory_order_relaxed);
+  endpoint.changes_->add();
   endpoint.consecutive_5xx_.store(0, std::memory_order_relaxed);
+  endpoint.consecutive_gateway_errors_.store(0, std::memory_order_relaxed);
   // When its time is over, one more refusal suffices: nobody waits for a host that is still down.
   const std::uint32_t threshold = config_.consecutive_connect_failures;
   endpoint.consecutive_connect_failures_.store(for_connect && threshold > 0 ? threshold - 1 : 0,
@@ -90,10 +102,18 @@ bool OutlierDetector::eject(Endpoint& endpoint, std::span<const std::shared_ptr<
   return true;
 }
 
+bool OutlierDetector::eject_for_success_rate(Endpoint& endpoint,
+                                             std::span<const std::shared_ptr<Endpoint>> all,
+                                             Clock::time_point now) const {
+  return eject(endpoint, all, false, now);
+}
+
 void OutlierDetector::reached(Endpoint& endpoint) {
   if (!endpoint.ejected_for_connect_.load(std::memory_order_relaxed)) return;
   endpoint.ejected_for_connect_.store(false, std::memory_order_relaxed);
   endpoint.ejected_until_.store(0, std::memory_order_relaxed);
+  endpoint.came(Clock::now());
+  endpoint.changes_->add();
   endpoint.consecutive_connect_failures_.store(0, std::memory_order_relaxed);
 }
 

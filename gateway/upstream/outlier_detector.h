@@ -26,6 +26,10 @@ class OutlierDetector {
   bool report(Endpoint& endpoint, std::span<const std::shared_ptr<Endpoint>> all, Outcome outcome,
               std::chrono::steady_clock::time_point now) const;
 
+  // For the judgement of success rates: within the same bounds as the others.
+  bool eject_for_success_rate(Endpoint& endpoint, std::span<const std::shared_ptr<Endpoint>> all,
+                              std::chrono::steady_clock::time_point now) const;
+
   // The active check reached it: an ejection for connect failures ends.
   static void reached(Endpoint& endpoint);
 

@@ -1,5 +1,6 @@
 #include "gateway/upstream/pool.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -9,8 +10,43 @@ namespace sluice::gateway {
 
 using boost::system::error_code;
 
-ClusterLocal::ClusterLocal(std::shared_ptr<ClusterState> state, std::uint32_t worker)
-    : shared(std::move(state)), skip(worker) {}
+ClusterLocal::ClusterLocal(std::shared_ptr<ClusterState> state, UpstreamWorkerState& worker)
+    : shared(std::move(state)), skip(worker.options().worker), worker_(worker) {}
+
+const policy::Candidates& ClusterLocal::candidates(const Cluster& cluster, SteadyTime now) {
+  if (built_for_ != cluster.serial() || built_at_ != shared->changes()->get() ||
+      now >= build_again_) {
+    build(cluster, now);
+  }
+  return candidates_;
+}
+
+void ClusterLocal::build(const Cluster& cluster, SteadyTime now) {
+  // Read first: what changes while this looks is seen by the next one.
+  built_at_ = shared->changes()->get();
+  built_for_ = cluster.serial();
+  build_again_ = SteadyTime::max();
+  const std::int64_t now_ns = now.time_since_epoch().count();
+  views_.clear();
+  for (const auto& endpoint : cluster.endpoints()) {
+    const std::int64_t until = endpoint->ejected_until();
+    if (until > now_ns)
+      build_again_ = std::min(build_again_, SteadyTime(std::chrono::nanoseconds(until)));
+    const std::int64_t since = endpoint->usable_since();
+    views_.push_back(
+        {.weight = endpoint->drained() ? 0 : endpoint->weight(),
+         .priority = endpoint->priority(),
+         .available = endpoint->available(now),
+         .usable_for = since == 0 ? policy::Duration::max() : policy::Duration(now_ns - since)});
+  }
+  const policy::Upstream& config = cluster.config();
+  candidates_.build(views_,
+                    {.slow_start = config.slow_start, .panic_percent = config.panic_percent});
+  if (candidates_.warming()) {
+    constexpr int kSteps = 50;
+    build_again_ = std::min<SteadyTime>(build_again_, now + config.slow_start / kSteps);
+  }
+}
 
 std::size_t hash_value(const PoolKey& key) {
   std::uint64_t halves[2];
@@ -44,7 +80,7 @@ UpstreamConnectionPtr EndpointPool::take() {
 
 std::expected<UpstreamConnectionPtr, ConnectFailure> EndpointPool::connect(
     const Cluster& cluster, ConnectHandler& handler) {
-  if (!take_place(cluster.config().max_connections))
+  if (!take_place(cluster.config().circuit_breakers))
     return std::unexpected(ConnectFailure{.reason = ConnectError::connection_limit});
 
   UpstreamConnectionPtr connection = worker_->make_connection();
@@ -83,7 +119,7 @@ std::expected<UpstreamConnectionPtr, ConnectFailure> EndpointPool::connect(
 void EndpointPool::give_back(UpstreamConnectionPtr connection) {
   const bool wanted = !retired_ && connection->state_ == UpstreamConnection::State::in_use &&
                       connection->transport_ && idle_timeout_.count() > 0 &&
-                      worker_->options().max_idle_per_endpoint > 0;
+                      worker_->options().max_idle_per_endpoint > 0 && !cluster_->others_wait();
   if (!wanted) return connection->close();
   if (idle_.size() >= worker_->options().max_idle_per_endpoint) idle_.front().close();
 
@@ -94,6 +130,13 @@ void EndpointPool::give_back(UpstreamConnectionPtr connection) {
   worker_->wheel().arm(idle.timer_, idle_timeout_);
   idle.kept_ = std::move(connection);
   idle.want_read();
+  cluster_->wake();
+  const std::uint32_t own = limits_.endpoint_connections;
+  if (own != 0 && endpoint_->open_connections() >= own) {
+    cluster_->kept_idle(0);
+  } else {
+    cluster_->kept_idle(limits_.connections);
+  }
 }
 
 void EndpointPool::close_idle() {
@@ -117,9 +160,14 @@ void EndpointPool::leave_idle(UpstreamConnection& connection) {
 
 // At the limit, the cluster's oldest idle connection makes room: those of other clients or
 // endpoints would otherwise hold their places until they time out.
-bool EndpointPool::take_place(std::uint32_t max_connections) {
+bool EndpointPool::take_place(const policy::CircuitBreakers& limits) {
   ClusterState& shared = *cluster_->shared;
-  while (!shared.try_add_connection(max_connections)) {
+  limits_ = limits;
+  if (!endpoint_has_place(limits.endpoint_connections)) {
+    shared.count_connection_limit();
+    return false;
+  }
+  while (!shared.try_add_connection(limits.connections)) {
     if (cluster_->idle.empty()) {
       shared.count_connection_limit();
       return false;
@@ -131,9 +179,19 @@ bool EndpointPool::take_place(std::uint32_t max_connections) {
   return true;
 }
 
+// Two workers that look at once may be one over it; the upstream's own limit is exact.
+bool EndpointPool::endpoint_has_place(std::uint32_t max) {
+  while (max != 0 && endpoint_->open_connections() >= max) {
+    if (idle_.empty()) return false;
+    idle_.front().close();
+  }
+  return true;
+}
+
 void EndpointPool::release_place() {
   endpoint_->open_connections_.fetch_sub(1, std::memory_order_relaxed);
   cluster_->shared->remove_connection();
+  cluster_->wake();
   if (--connections_ == 0) worker_->pool_is_empty(*this);
 }
 

@@ -16,6 +16,8 @@
 #include "gateway/timer_wheel.h"
 #include "gateway/upstream/cluster.h"
 #include "gateway/upstream/connection.h"
+#include "gateway/upstream/handler_memory.h"
+#include "gateway/upstream/wait_queue.h"
 #include "policy/address.h"
 #include "policy/balancing.h"
 
@@ -35,13 +37,44 @@ using IdleByAge = boost::intrusive::list<
 // One worker's view of one cluster. Kept as long as a pool needs it.
 class ClusterLocal : public RefCounted<ClusterLocal> {
  public:
-  ClusterLocal(std::shared_ptr<ClusterState> shared, std::uint32_t worker);
+  ClusterLocal(std::shared_ptr<ClusterState> shared, UpstreamWorkerState& worker);
+
+  // Who may be picked, as of now. Looks at the endpoints only when something has changed.
+  const policy::Candidates& candidates(const Cluster& cluster, SteadyTime now);
 
   const std::shared_ptr<ClusterState> shared;
   policy::BalancerState balancer;
   std::uint32_t
       skip;        // picks to pass over at the start, so that workers begin at different endpoints
   IdleByAge idle;  // oldest first
+
+  static constexpr std::chrono::milliseconds kLook{10};
+  static constexpr std::chrono::milliseconds kLookForOthers{50};
+  static constexpr std::uint32_t kAllPlaces = 1'000'000;
+  WaitQueue waiting;  // for a place below circuit_breakers, first come first served
+  WheelTimer look = WheelTimer::calling<&ClusterLocal::on_look>(this);  // armed while any waits
+  // Places were given back: as many as that of those that wait try again, soon.
+  void wake(std::uint32_t places = 1);
+  // Requests of other workers wait, and none here.
+  bool others_wait() const { return waiting.empty() && shared->pending() > 0; }
+  // A connection was kept although the bounds are reached: others may come to want its place.
+  void kept_idle(std::uint32_t max_connections);
+
+ private:
+  void on_look();
+  void call_waiting();
+  void build(const Cluster& cluster, SteadyTime now);
+
+  UpstreamWorkerState& worker_;  // outlives what it has lent
+  friend class UpstreamWorkerState;
+  WaitQueue again_;              // called, and still waiting: the queue's first, in order
+  std::uint32_t wakes_ = 0;      // places that were given back since the waiting were last called
+  HandlerMemory wake_memory_;
+  policy::Candidates candidates_;
+  std::vector<policy::EndpointView> views_;  // scratch
+  std::uint64_t built_for_ = 0;              // Cluster::serial()
+  std::uint64_t built_at_ = 0;               // ChangeCount
+  SteadyTime build_again_{};                 // an ejection ends, slow start goes on
 };
 
 struct PoolKey {
@@ -70,6 +103,8 @@ class EndpointPool : public RefCounted<EndpointPool> {
   const RefPtr<UpstreamWorkerState>& worker() const { return worker_; }
   bool transient() const { return transient_; }
   const ClusterLocal& cluster() const { return *cluster_; }
+  // A connection that many requests share has room for another one.
+  void place_freed() { cluster_->wake(); }
   std::size_t idle() const { return idle_.size(); }
   void set_idle_timeout(std::chrono::nanoseconds timeout) { idle_timeout_ = timeout; }
   // No longer in the worker's table: connections that come back are closed.
@@ -84,7 +119,8 @@ class EndpointPool : public RefCounted<EndpointPool> {
   boost::intrusive::list_member_hook<> age_hook;  // of transient pools
 
  private:
-  bool take_place(std::uint32_t max_connections);
+  bool take_place(const policy::CircuitBreakers& limits);
+  bool endpoint_has_place(std::uint32_t max);
 
   RefPtr<UpstreamWorkerState> worker_;
   const PoolKey key_;
@@ -92,6 +128,7 @@ class EndpointPool : public RefCounted<EndpointPool> {
   const RefPtr<ClusterLocal> cluster_;
   IdleByEndpoint idle_;  // most recently used last
   std::chrono::nanoseconds idle_timeout_{};
+  policy::CircuitBreakers limits_;  // as the last connection was made under
   std::uint32_t connections_ = 0;
   const bool transient_;
   bool retired_ = false;

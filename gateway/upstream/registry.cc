@@ -1,98 +1,165 @@
 #include "gateway/upstream/registry.h"
 
 #include <algorithm>
-#include <tuple>
+#include <chrono>
+#include <unordered_map>
+
+#include "policy/balancing_candidates.h"
+#include "policy/snapshot.h"
 
 namespace sluice::gateway {
 namespace {
 
-// A new field of these makes the bindings below fail to compile: it has to be compared too.
-auto meaning(const policy::HealthCheck& check) {
-  const auto& [path, interval, timeout, unhealthy, healthy] = check;
-  return std::tie(path, interval, timeout, unhealthy, healthy);
-}
-
-auto meaning(const policy::OutlierDetection& outliers) {
-  const auto& [server_errors, connect_failures, base, percent] = outliers;
-  return std::tie(server_errors, connect_failures, base, percent);
-}
-
-auto meaning(const policy::UpstreamTimeouts& timeouts) {
-  const auto& [connect, first_byte, idle] = timeouts;
-  return std::tie(connect, first_byte, idle);
-}
-
-auto meaning(const policy::Retry& retry) {
-  const auto& [on, attempts, budget] = retry;
-  return std::tie(on, attempts, budget);
-}
-
-bool same_endpoint(const policy::Endpoint& a, const policy::Endpoint& b) {
-  const auto& [address, weight, where] = a;
-  return address == b.address && weight == b.weight;
-}
-
-bool same_check(const std::optional<policy::HealthCheck>& a,
-                const std::optional<policy::HealthCheck>& b) {
-  if (!a || !b) return a.has_value() == b.has_value();
-  return meaning(*a) == meaning(*b);
-}
-
-bool same_meaning(const policy::Upstream& a, const policy::Upstream& b) {
-  const auto& [name, original_destination, endpoints, protocol, source, balancing, check, outliers,
-               timeouts, retry, max_connections, where] = a;
-  return name == b.name && original_destination == b.original_destination &&
-         std::ranges::equal(endpoints, b.endpoints, same_endpoint) && protocol == b.protocol &&
-         source == b.source_address && balancing == b.lb_policy &&
-         same_check(check, b.health_check) && meaning(outliers) == meaning(b.outlier_detection) &&
-         meaning(timeouts) == meaning(b.timeouts) && meaning(retry) == meaning(b.retry) &&
-         max_connections == b.max_connections;
-}
-
-// The endpoints of `config`, those of `before` kept where the address is the same (each once).
-std::vector<std::shared_ptr<Endpoint>> endpoints_of(const policy::Upstream& config,
-                                                    const Cluster* before) {
-  std::vector<std::shared_ptr<Endpoint>> known;
-  if (before) known.assign(before->endpoints().begin(), before->endpoints().end());
-  std::vector<std::shared_ptr<Endpoint>> endpoints;
-  endpoints.reserve(config.endpoints.size());
-  for (const policy::Endpoint& wanted : config.endpoints) {
-    const auto kept = std::ranges::find_if(
-        known, [&](const auto& endpoint) { return endpoint->address() == wanted.address; });
-    if (kept == known.end()) {
-      endpoints.push_back(std::make_shared<Endpoint>(wanted.address, wanted.weight));
+// Addresses of the policy and of its names, each once: the first mention counts.
+std::vector<ResolvedEndpoint> wanted_endpoints(const policy::Upstream& config,
+                                               const ClusterRegistry::Resolve& resolve,
+                                               bool& resolving) {
+  std::vector<ResolvedEndpoint> wanted;
+  for (const policy::Endpoint& endpoint : config.endpoints) {
+    if (!endpoint.is_name()) {
+      wanted.push_back({endpoint.address, endpoint.weight, endpoint.priority});
       continue;
     }
-    (*kept)->set_weight(wanted.weight);
-    endpoints.push_back(std::move(*kept));
-    known.erase(kept);
+    const Resolution found = resolve ? resolve(config, endpoint) : Resolution{};
+    resolving = resolving || !found.known;
+    for (const ResolvedEndpoint& one : found.endpoints) {
+      wanted.push_back({one.address, one.weight * endpoint.weight,
+                        std::min(one.priority + endpoint.priority, policy::kMaxPriority)});
+    }
   }
-  return endpoints;
+  std::vector<ResolvedEndpoint> once;
+  std::map<policy::SocketAddress, bool> seen;
+  for (const ResolvedEndpoint& one : wanted) {
+    if (seen.emplace(one.address, true).second) once.push_back(one);
+  }
+  return once;
 }
 
 }  // namespace
 
+std::shared_ptr<Endpoint> ClusterRegistry::endpoint_of(const policy::Upstream& config,
+                                                       const ResolvedEndpoint& wanted,
+                                                       const Known* before,
+                                                       const std::shared_ptr<ClusterState>& state,
+                                                       bool& moved) const {
+  std::shared_ptr<Endpoint> endpoint;
+  if (before != nullptr) {
+    if (const auto known = before->find(wanted.address); known != before->end())
+      endpoint = known->second;
+  }
+  const bool fresh = endpoint == nullptr;
+  if (fresh) {
+    endpoint = std::make_shared<Endpoint>(wanted.address, wanted.weight, state->changes());
+    // What joins others that are at work starts slowly.
+    if (before != nullptr) endpoint->came(std::chrono::steady_clock::now());
+  }
+  const Standing set = standing(config.name, endpoint->name());
+  const std::uint32_t weight = set.weight.value_or(wanted.weight);
+  moved = moved || endpoint->weight() != weight || endpoint->priority() != wanted.priority;
+  endpoint->set_drained(set.drained);
+  endpoint->set_weight(weight);
+  endpoint->set_priority(wanted.priority);
+  return endpoint;
+}
+
+ClusterRegistry::Wanted ClusterRegistry::wanted(const policy::Upstream& config,
+                                                const Cluster* before,
+                                                const std::shared_ptr<ClusterState>& state) const {
+  Known known;
+  if (before != nullptr) {
+    for (const auto& endpoint : before->endpoints())
+      known.emplace(endpoint->address(), endpoint);
+  }
+  Wanted wanted;
+  ClusterEndpoints& endpoints = wanted.endpoints;
+  for (const ResolvedEndpoint& one : wanted_endpoints(config, resolve_, endpoints.resolving)) {
+    endpoints.list.push_back(
+        endpoint_of(config, one, known.empty() ? nullptr : &known, state, wanted.moved));
+  }
+  endpoints.resolving = endpoints.resolving && endpoints.list.empty();
+  return wanted;
+}
+
 std::shared_ptr<const ClusterSet> ClusterRegistry::apply(
     const std::vector<policy::Upstream>& upstreams) {
+  forget_orders(upstreams);
   const auto before = current();
+  std::unordered_map<std::string_view, std::shared_ptr<const Cluster>> known;
+  for (const auto& cluster : before->clusters())
+    known.emplace(cluster->name(), cluster);
   std::vector<std::shared_ptr<const Cluster>> clusters;
   clusters.reserve(upstreams.size());
   for (const policy::Upstream& config : upstreams) {
-    const auto found = std::ranges::find_if(
-        before->clusters(), [&](const auto& cluster) { return cluster->name() == config.name; });
-    const bool known = found != before->clusters().end();
-    if (known && same_meaning((*found)->config(), config)) {
-      clusters.push_back(*found);
-      continue;
-    }
-    clusters.push_back(std::make_shared<const Cluster>(
-        config, endpoints_of(config, known ? found->get() : nullptr),
-        known ? (*found)->shared_state() : std::make_shared<ClusterState>()));
+    const auto found = known.find(config.name);
+    const Cluster* old = found == known.end() ? nullptr : found->second.get();
+    const auto state = old != nullptr ? old->shared_state() : std::make_shared<ClusterState>();
+    Wanted now = wanted(config, old, state);
+    const bool same = old != nullptr && old->fingerprint() == policy::fingerprint(config) &&
+                      old->resolving() == now.endpoints.resolving &&
+                      (!now.moved || old->maglev().empty()) &&
+                      std::ranges::equal(old->endpoints(), now.endpoints.list);
+    clusters.push_back(
+        same ? found->second
+             : std::make_shared<const Cluster>(config, std::move(now.endpoints), state));
   }
+  if (std::ranges::equal(before->clusters(), clusters)) return before;
   auto set = std::make_shared<const ClusterSet>(std::move(clusters));
   const std::lock_guard lock(mutex_);
   current_ = set;
   return set;
+}
+
+void ClusterRegistry::forget_orders(const std::vector<policy::Upstream>& upstreams) {
+  std::erase_if(orders_, [&](const auto& entry) {
+    return std::ranges::find(upstreams, entry.first.first, &policy::Upstream::name) ==
+           upstreams.end();
+  });
+}
+
+ClusterRegistry::Standing ClusterRegistry::standing(const std::string& upstream,
+                                                    const std::string& endpoint) const {
+  const auto found = orders_.find({upstream, endpoint});
+  return found == orders_.end() ? Standing{} : found->second;
+}
+
+namespace {
+
+template <typename Items>
+std::string names_of(const Items& items) {
+  std::string names;
+  for (const auto& item : items)
+    names += (names.empty() ? "" : ", ") + item->name();
+  return names.empty() ? "none" : names;
+}
+
+}  // namespace
+
+std::expected<void, std::string> ClusterRegistry::order(const EndpointOrder& order) {
+  const auto set = current();
+  const Cluster* cluster = set->find(order.upstream);
+  if (cluster == nullptr)
+    return std::unexpected("there is no upstream '" + order.upstream +
+                           "'; there are: " + names_of(set->clusters()));
+  std::vector<std::string> names;
+  for (const auto& endpoint : cluster->endpoints()) {
+    if (order.endpoint.empty() || order.endpoint == endpoint->name())
+      names.push_back(endpoint->name());
+  }
+  // One that DNS has taken away for now can still be given back.
+  if (names.empty() && orders_.contains({order.upstream, order.endpoint}))
+    names.push_back(order.endpoint);
+  if (names.empty())
+    return std::unexpected("upstream '" + order.upstream + "' has no endpoint" +
+                           (order.endpoint.empty() ? "" : " '" + order.endpoint + "'") +
+                           "; it has: " + names_of(cluster->endpoints()));
+  for (const std::string& name : names) {
+    Standing& standing = orders_[{order.upstream, name}];
+    if (order.drained) standing.drained = *order.drained;
+    if (order.weight) standing.weight = order.weight;
+    if (order.policy_weight) standing.weight.reset();
+    if (!standing.drained && !standing.weight) orders_.erase({order.upstream, name});
+  }
+  return {};
 }
 
 std::shared_ptr<const ClusterSet> ClusterRegistry::current() const {

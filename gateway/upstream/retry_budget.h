@@ -16,8 +16,8 @@ class RetryBudget {
   void request_ended() { active_requests_.fetch_sub(1, std::memory_order_relaxed); }
 
   // True: a retry may start; call retry_ended() once when it has ended. `percent` of the active
-  // requests, 0 to 100, kMinimum at least.
-  bool try_begin_retry(std::uint32_t percent);
+  // requests, 0 to 100, kMinimum at least; never more than `max` (0: no such bound).
+  bool try_begin_retry(std::uint32_t percent, std::uint32_t max = 0);
   void retry_ended() { active_retries_.fetch_sub(1, std::memory_order_relaxed); }
 
   std::uint32_t active_requests() const { return active_requests_.load(std::memory_order_relaxed); }

@@ -33,6 +33,10 @@ std::expected<UpstreamConnectionPtr, ConnectFailure> UpstreamWorker::connect(
   return state_->find_or_make_pool(attempt, client)->connect(attempt.cluster(), handler);
 }
 
+bool UpstreamWorker::wait(const Cluster& cluster, Waiter& waiter) {
+  return state_->wait(cluster, waiter);
+}
+
 void UpstreamWorker::give_back(UpstreamConnectionPtr connection) {
   EndpointPool& pool = connection->pool();
   pool.give_back(std::move(connection));

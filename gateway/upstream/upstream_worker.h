@@ -13,6 +13,7 @@
 #include "gateway/timer_wheel.h"
 #include "gateway/upstream/cluster.h"
 #include "gateway/upstream/connection.h"
+#include "gateway/upstream/wait_queue.h"
 #include "policy/address.h"
 
 namespace sluice::gateway {
@@ -23,10 +24,14 @@ struct PickRequest {
   std::span<const Endpoint* const> exclude = {};  // tried already; left out while there is another
   // Where the client wanted to go; for clusters with original_destination.
   std::optional<policy::SocketAddress> original_destination = std::nullopt;
+  std::uint64_t hash = 0;  // policy::balancing_hash() of what Maglev looks up
+  std::optional<std::uint32_t> sticky = std::nullopt;  // by StickyCookies; taken if it is available
 };
 
 enum class PickError : std::uint8_t {
   no_endpoints,             // the upstream has none, or only drained ones
+  resolving,                // none yet: DNS has not answered; wait()
+  request_limit,            // circuit_breakers.requests
   no_original_destination,  // the connection came in by `bind`: where it wanted to go is here
 };
 
@@ -74,6 +79,11 @@ class UpstreamWorker {
   std::expected<UpstreamConnectionPtr, ConnectFailure> connect(const Attempt& attempt,
                                                                const policy::IpAddress& client,
                                                                ConnectHandler& handler);
+
+  // After ConnectError::connection_limit or PickError::resolving: takes a place in the upstream's
+  // queue, for queue_timeout at most. False: there is no queue, or it is full (circuit_breakers
+  // .pending). `waiter` must leave() when it got its connection.
+  bool wait(const Cluster& cluster, Waiter& waiter);
 
   // The exchange is over and both sides may keep the connection: pools it, or closes it when it is
   // not wanted. Nothing of the last answer may be left unread.

@@ -57,6 +57,9 @@ void UpstreamWorkerState::adopt(std::shared_ptr<const ClusterSet> clusters) {
   boost::unordered::erase_if(locals_,
                              [&](const auto& local) { return !states.contains(local.first); });
   clusters_ = std::move(clusters);
+  // Bounds may be wider now, and names resolved.
+  for (const auto& [state, local] : locals_)
+    local->wake(ClusterLocal::kAllPlaces);
 }
 
 void UpstreamWorkerState::shut_down() {
@@ -77,54 +80,66 @@ void UpstreamWorkerState::close_idle() {
 
 std::expected<Attempt, PickError> UpstreamWorkerState::begin(const Cluster& cluster,
                                                              const PickRequest& request) {
+  const std::uint32_t most = cluster.config().circuit_breakers.requests;
+  if (most != 0 && cluster.state().active_requests() >= most) {
+    cluster.state().count_request_limit();
+    return std::unexpected(PickError::request_limit);
+  }
   if (cluster.config().original_destination) {
     if (!request.original_destination) return std::unexpected(PickError::no_original_destination);
     return Attempt(cluster, original_destination(cluster, *request.original_destination));
   }
-  Endpoint* endpoint = pick(cluster, request);
-  if (!endpoint) {
+  const auto picked = pick(cluster, request);
+  if (!picked) {
+    if (cluster.resolving()) return std::unexpected(PickError::resolving);
     cluster.state().count_no_endpoint();
     return std::unexpected(PickError::no_endpoints);
   }
-  return Attempt(cluster, *endpoint);
+  return Attempt(cluster, *cluster.endpoints()[*picked], *picked);
 }
 
-Endpoint* UpstreamWorkerState::pick(const Cluster& cluster, const PickRequest& request) {
+// No lock, and no memory once tried_ has grown.
+std::optional<std::uint32_t> UpstreamWorkerState::pick(const Cluster& cluster,
+                                                       const PickRequest& request) {
   const SteadyTime now = wheel_.now();
   const auto endpoints = cluster.endpoints();
-  views_.clear();
-  tried_.clear();
-  bool panic = true;
-  for (std::uint32_t i = 0; i < endpoints.size(); ++i) {
-    const Endpoint& endpoint = *endpoints[i];
-    const bool available = endpoint.available(now);
-    panic = panic && !available;
-    views_.push_back({.weight = endpoint.drained() ? 0 : endpoint.weight(),
-                      .active = endpoint.active_requests(),
-                      .available = available});
-    if (std::ranges::find(request.exclude, &endpoint) != request.exclude.end()) tried_.push_back(i);
+  if (request.sticky && request.exclude.empty() && endpoints[*request.sticky]->available(now) &&
+      !endpoints[*request.sticky]->drained()) {
+    return request.sticky;
   }
-  if (panic) cluster.state().count_panic();
-
+  tried_.clear();
+  for (const Endpoint* endpoint : request.exclude) {
+    for (std::uint32_t i = 0; i < endpoints.size(); ++i) {
+      if (endpoints[i].get() == endpoint) tried_.push_back(i);
+    }
+  }
+  const policy::LbPolicy policy = cluster.config().lb_policy;
   const RefPtr<ClusterLocal> mine = local(cluster);
+  const policy::Candidates& candidates = mine->candidates(cluster, now);
+  const auto load_of = [&](std::uint32_t i) {
+    return policy == policy::LbPolicy::peak_ewma
+               ? endpoints[i]->peak_cost(now)
+               : static_cast<double>(endpoints[i]->active_requests());
+  };
   policy::PickRequest wanted{
-      .policy = cluster.config().lb_policy, .endpoints = views_, .tried = {}, .random = random()};
+      .policy = policy, .random = random(), .hash = request.hash, .tables = cluster.maglev()};
   if (!endpoints.empty()) {
     for (auto skip = std::exchange(mine->skip, 0) % endpoints.size(); skip > 0; --skip)
-      policy::pick(wanted, mine->balancer);
+      policy::pick(candidates, wanted, mine->balancer, load_of);
   }
   wanted.tried = tried_;
-  auto picked = policy::pick(wanted, mine->balancer);
+  auto picked = policy::pick(candidates, wanted, mine->balancer, load_of);
   if (!picked && !tried_.empty()) {
     wanted.tried = {};
-    picked = policy::pick(wanted, mine->balancer);
+    picked = policy::pick(candidates, wanted, mine->balancer, load_of);
   }
-  return picked ? endpoints[*picked].get() : nullptr;
+  if (picked && !endpoints[*picked]->available(now)) cluster.state().count_panic();
+  return picked;
 }
 
 RefPtr<ClusterLocal> UpstreamWorkerState::local(const Cluster& cluster) {
   RefPtr<ClusterLocal>& found = locals_[&cluster.state()];
-  if (!found) found = make_ref<ClusterLocal>(cluster.shared_state(), options_.worker);
+  if (!found) found = make_ref<ClusterLocal>(cluster.shared_state(), *this);
   return found;
 }
 

@@ -28,6 +28,7 @@ class UpstreamWorkerState : public RefCounted<UpstreamWorkerState> {
   std::expected<Attempt, PickError> begin(const Cluster& cluster, const PickRequest& request);
   EndpointPool* find_pool(const Attempt& attempt, const policy::IpAddress& client);  // or null
   RefPtr<EndpointPool> find_or_make_pool(const Attempt& attempt, const policy::IpAddress& client);
+  bool wait(const Cluster& cluster, Waiter& waiter);
   void close_idle();
   void shut_down();  // closes what is idle; no pools, no recycling any more
 
@@ -55,7 +56,7 @@ class UpstreamWorkerState : public RefCounted<UpstreamWorkerState> {
   friend std::size_t hash_value(const DestinationKey& key);
 
   RefPtr<ClusterLocal> local(const Cluster& cluster);
-  Endpoint* pick(const Cluster& cluster, const PickRequest& request);
+  std::optional<std::uint32_t> pick(const Cluster& cluster, const PickRequest& request);
   Endpoint& original_destination(const Cluster& cluster, const policy::SocketAddress& address);
   void forget_idle_destination();
   void remove(EndpointPool& pool);
@@ -74,8 +75,7 @@ class UpstreamWorkerState : public RefCounted<UpstreamWorkerState> {
       destinations_;  // least recently used first
   boost::unordered_flat_map<DestinationKey, decltype(destinations_)::iterator> destination_index_;
   std::vector<std::unique_ptr<UpstreamConnection>> spare_;
-  std::vector<policy::EndpointView> views_;  // scratch of pick()
-  std::vector<std::uint32_t> tried_;         // the same
+  std::vector<std::uint32_t> tried_;  // scratch of pick()
   std::uint64_t random_state_;
 };
 

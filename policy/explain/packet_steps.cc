@@ -44,7 +44,7 @@ bool has_port(const std::vector<PortRange>& ranges, std::uint16_t port) {
 const Endpoint* upstream_endpoint(const Config& config, const IpAddress& address) {
   for (const Upstream& upstream : config.upstreams) {
     const auto found = std::ranges::find_if(upstream.endpoints, [&](const Endpoint& endpoint) {
-      return endpoint.address.address == address;
+      return !endpoint.is_name() && endpoint.address.address == address;
     });
     if (found != upstream.endpoints.end()) return &*found;
   }

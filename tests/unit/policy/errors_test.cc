@@ -169,6 +169,26 @@ const Wrong kSchema[] = {
     {"PortZero",
      "version: 1\nmetrics: { bind: \"127.0.0.1:0\" }\n",
      {"p.yaml:2:18: error: metrics.bind: `127.0.0.1:0` has port 0 (1 to 65535)"}},
+    {"EndpointNowhere",
+     "version: 1\nupstreams: { a: { endpoints: [{ weight: 2 }] } }\n",
+     {"p.yaml:2:31: error: an endpoint of upstream `a` is nowhere (`address`, `dns` or `srv`)"}},
+    {"EndpointName",
+     "version: 1\nupstreams: { a: { endpoints: [\"api.internal:80\"] } }\n",
+     {"p.yaml:2:31: error: upstreams.a.endpoints[0]: `api.internal:80` is not an address with a "
+      "port (such as 192.0.2.10:8080 or \"[2001:db8::10]:8080\"; a name is resolved by `{ dns: "
+      "\"api.internal:8080\" }`)"}},
+    {"EndpointNameWithoutPort",
+     "version: 1\nupstreams: { a: { endpoints: [{ dns: api.internal }] } }\n",
+     {"p.yaml:2:38: error: upstreams.a.endpoints[0].dns: `api.internal` has no port (such as "
+      "api.internal:8080)"}},
+    {"HashWithoutMaglev",
+     "version: 1\nupstreams: { a: { endpoints: [\"1.2.3.4:80\"], hash_on: { header: x } } }\n",
+     {"p.yaml:2:14: error: upstream `a`: hash_on is what maglev looks up (`lb_policy: maglev`, or "
+      "remove hash_on)"}},
+    {"ShortStickyKey",
+     "version: 1\nupstreams: { a: { endpoints: [\"1.2.3.4:80\"], sticky: { key: secret } } }\n",
+     {"p.yaml:2:14: error: upstream `a`: sticky.key is shorter than 16 bytes (a long random one, "
+      "best in a file: `openssl rand -hex 32`)"}},
     {"HostName",
      "version: 1\nmetrics: { bind: \"localhost:80\" }\n",
      {"p.yaml:2:18: error: metrics.bind: `localhost:80` is not an address with a port (such as "

@@ -61,6 +61,11 @@ const std::map<std::string, Context>& contexts() {
       {".upstreams", {"upstreams: { new: { ", endpoints, " } }"}},
       {".upstreams.endpoints",
        {"upstreams: { new: { endpoints: [{ ", {{"address", "192.0.2.1:1"}}, " }] } }"}},
+      {".upstreams.hash_on", {upstream + "lb_policy: maglev, hash_on: { ", {}, " } } }"}},
+      {".upstreams.sticky", {upstream + "sticky: { ", {{"key", "\"0123456789abcdef\""}}, " } } }"}},
+      {".upstreams.dns", {upstream + "dns: { ", {}, " } } }"}},
+      {".upstreams.outlier_detection.success_rate",
+       {upstream + "outlier_detection: { success_rate: { ", {}, " } } } }"}},
       {".upstreams.health_check", {upstream + "health_check: { ", {}, " } } }"}},
       {".upstreams.outlier_detection", {upstream + "outlier_detection: { ", {}, " } } }"}},
       {".upstreams.circuit_breakers", {upstream + "circuit_breakers: { ", {}, " } } }"}},
@@ -122,6 +127,10 @@ const std::map<std::string, Context>& contexts() {
 const std::map<std::string, std::map<std::string, std::string>>& own_neighbours() {
   static const std::map<std::string, std::map<std::string, std::string>> all{
       {".intercept.marks.mark", {{"mask", "0xc00000"}}},
+      {".upstreams.hash_on", {{"endpoints", "[\"192.0.2.78:80\"]"}, {"lb_policy", "maglev"}}},
+      {".upstreams.endpoints.dns", {}},
+      {".upstreams.endpoints.srv", {}},
+      {".upstreams.endpoints.family", {{"dns", "\"a.example:80\""}}},
       {".routes.upstream", {}},
       {".routes.upstreams", {}},
       {".auth.jwt.jwks.url", {}},

@@ -48,6 +48,22 @@ TEST_F(OutlierTest, FiveServerErrorsInARowEject) {
   EXPECT_EQ(all[0]->totals().ejections, 1u);
 }
 
+TEST_F(OutlierTest, GatewayErrorsInARowEject) {
+  make(2);
+  config.consecutive_gateway_errors = 3;
+  EXPECT_FALSE(fail(0, 2, Outcome::gateway_error));
+  EXPECT_FALSE(report(0, Outcome::server_error));  // another kind: the row is broken
+  EXPECT_FALSE(fail(1, 2, Outcome::gateway_error));
+  EXPECT_TRUE(report(1, Outcome::reset));
+}
+
+TEST_F(OutlierTest, GatewayErrorsAreServerErrorsToo) {
+  make(2);
+  EXPECT_FALSE(fail(0, 2, Outcome::gateway_error));
+  EXPECT_FALSE(fail(0, 2, Outcome::server_error));
+  EXPECT_TRUE(report(0, Outcome::gateway_error));
+}
+
 TEST_F(OutlierTest, NeutralSaysNothing) {
   make(2);
   fail(0, 4, Outcome::server_error);

@@ -39,7 +39,7 @@ TEST(ClusterRegistry, AChangedUpstreamKeepsItsEndpointsAndCounters) {
   ClusterRegistry registry;
   const auto first = registry.apply({upstream("a", {"10.0.0.1:80", "10.0.0.2:80"})});
   first->at(0).state().count_no_endpoint();
-  first->at(0).endpoints()[1]->set_drained(true);
+  ASSERT_TRUE(registry.order({.upstream = "a", .endpoint = "10.0.0.2:80", .drained = true}));
 
   auto changed = upstream("a", {"10.0.0.3:80", "10.0.0.2:80"});
   changed.endpoints[1].weight = 7;
@@ -74,7 +74,82 @@ TEST(ClusterRegistry, EveryFieldCounts) {
   EXPECT_TRUE(changes([](policy::Upstream& u) { u.outlier_detection.consecutive_5xx = 1; }));
   EXPECT_TRUE(changes([](policy::Upstream& u) { u.timeouts.idle = 9s; }));
   EXPECT_TRUE(changes([](policy::Upstream& u) { u.retry.attempts = 9; }));
-  EXPECT_TRUE(changes([](policy::Upstream& u) { u.max_connections = 9; }));
+  EXPECT_TRUE(changes([](policy::Upstream& u) { u.circuit_breakers.connections = 9; }));
+}
+
+policy::Upstream by_name(std::string name) {
+  policy::Upstream result;
+  result.name = std::move(name);
+  policy::Endpoint endpoint;
+  endpoint.dns = "api.internal";
+  endpoint.port = 80;
+  endpoint.weight = 2;
+  result.endpoints.push_back(endpoint);
+  return result;
+}
+
+// What DNS says, as the test sets it.
+struct Names {
+  explicit Names(ClusterRegistry& registry) {
+    registry.set_resolver(
+        [this](const policy::Upstream&, const policy::Endpoint&) { return answer; });
+  }
+  void say(std::vector<std::string> addresses) {
+    answer = {.endpoints = {}, .known = true};
+    for (const std::string& text : addresses)
+      answer.endpoints.push_back({.address = policy::SocketAddress::parse(text).value()});
+  }
+  Resolution answer;
+};
+
+TEST(ClusterRegistry, EndpointsFollowDnsAndThoseThatStayAreKept) {
+  ClusterRegistry registry;
+  Names names(registry);
+  const auto config = by_name("a");
+  EXPECT_TRUE(registry.apply({config})->at(0).resolving());
+  names.say({"10.0.0.1:80", "10.0.0.2:80"});
+  const auto first = registry.apply({config});
+  EXPECT_FALSE(first->at(0).resolving());
+  EXPECT_EQ(registry.apply({config}), first);  // nothing new, nothing touched
+  names.say({"10.0.0.2:80", "10.0.0.3:80"});
+  const auto second = registry.apply({config});
+  ASSERT_EQ(second->at(0).endpoints().size(), 2u);
+  EXPECT_EQ(second->at(0).endpoints()[0], first->at(0).endpoints()[1]);
+  EXPECT_EQ(second->at(0).endpoints()[0]->weight(), 2u);
+  EXPECT_EQ(second->at(0).endpoints()[0]->usable_since(), 0);
+  EXPECT_GT(second->at(0).endpoints()[1]->usable_since(), 0);  // the new one starts slowly
+}
+
+TEST(ClusterRegistry, WhatAnOperatorSetHoldsOverReloadsAndDns) {
+  ClusterRegistry registry;
+  Names names(registry);
+  const auto config = by_name("a");
+  names.say({"10.0.0.1:80", "10.0.0.2:80"});
+  registry.apply({config});
+  ASSERT_TRUE(registry.order({.upstream = "a", .endpoint = "10.0.0.1:80", .drained = true, .weight = 7}));
+  EXPECT_TRUE(registry.apply({config})->at(0).endpoints()[0]->drained());
+  EXPECT_EQ(registry.current()->at(0).endpoints()[0]->weight(), 7u);
+  names.say({"10.0.0.2:80"});
+  registry.apply({config});
+  names.say({"10.0.0.1:80", "10.0.0.2:80"});  // gone, and back
+  auto changed = config;
+  changed.timeouts.idle = 9s;
+  EXPECT_TRUE(registry.apply({changed})->at(0).endpoints()[0]->drained());
+  ASSERT_TRUE(registry.order({.upstream = "a",
+                              .endpoint = "10.0.0.1:80",
+                              .drained = false,
+                              .policy_weight = true}));
+  EXPECT_FALSE(registry.apply({changed})->at(0).endpoints()[0]->drained());
+  EXPECT_EQ(registry.current()->at(0).endpoints()[0]->weight(), 2u);
+}
+
+TEST(ClusterRegistry, AnOrderForNothingSaysWhatThereIs) {
+  ClusterRegistry registry;
+  registry.apply({upstream("a", {"10.0.0.1:80"})});
+  EXPECT_EQ(registry.order({.upstream = "b", .endpoint = "10.0.0.1:80", .drained = true}).error(),
+            "there is no upstream 'b'; there are: a");
+  EXPECT_EQ(registry.order({.upstream = "a", .endpoint = "10.0.0.9:80", .drained = true}).error(),
+            "upstream 'a' has no endpoint '10.0.0.9:80'; it has: 10.0.0.1:80");
 }
 
 TEST(ClusterRegistry, WhatIsRemovedIsGoneOnceNobodyUsesIt) {

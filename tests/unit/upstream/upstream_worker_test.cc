@@ -185,6 +185,134 @@ TEST_F(UpstreamWorkerTest, LeastRequestPrefersTheIdler) {
     EXPECT_EQ(begin(cluster).endpoint().name(), "127.0.0.1:2");
 }
 
+TEST_F(UpstreamWorkerTest, MaglevFollowsTheHashAndASickEndpointsValuesMove) {
+  auto upstream = config({at(1), at(2), at(3)});
+  upstream.lb_policy = policy::LbPolicy::maglev;
+  const Cluster& cluster = use(upstream);
+  std::map<std::uint64_t, std::string> homes;
+  for (std::uint64_t hash = 0; hash < 60; ++hash)
+    homes[hash] = begin(cluster, {.hash = hash * 7919}).endpoint().name();
+  cluster.endpoints()[0]->set_healthy(false, wheel.now());
+  for (const auto& [hash, home] : homes) {
+    const std::string now = begin(cluster, {.hash = hash * 7919}).endpoint().name();
+    EXPECT_EQ(now == home, home != "127.0.0.1:1");
+  }
+}
+
+TEST_F(UpstreamWorkerTest, StickyWinsWhileItsEndpointIsWell) {
+  const Cluster& cluster = use(config({at(1), at(2), at(3)}));
+  for (int i = 0; i < 5; ++i)
+    EXPECT_EQ(begin(cluster, {.sticky = 2}).endpoint().name(), "127.0.0.1:3");
+  cluster.endpoints()[2]->set_drained(true);
+  for (int i = 0; i < 5; ++i)
+    EXPECT_NE(begin(cluster, {.sticky = 2}).endpoint().name(), "127.0.0.1:3");
+}
+
+TEST_F(UpstreamWorkerTest, PeakEwmaLeavesTheSlowOneAlone) {
+  auto upstream = config({at(1), at(2)});
+  upstream.lb_policy = policy::LbPolicy::peak_ewma;
+  const Cluster& cluster = use(upstream);
+  cluster.endpoints()[0]->observe_latency(500ms, wheel.now());
+  cluster.endpoints()[1]->observe_latency(1ms, wheel.now());
+  for (int i = 0; i < 20; ++i)
+    EXPECT_EQ(begin(cluster).endpoint().name(), "127.0.0.1:2");
+}
+
+TEST_F(UpstreamWorkerTest, AnEjectionThatEndsIsNoticed) {
+  auto upstream = config({at(1), at(2)});
+  upstream.outlier_detection.base_ejection_time = 100ms;
+  const Cluster& cluster = use(upstream);
+  for (int i = 0; i < 2; ++i)
+    Attempt(cluster, *cluster.endpoints()[0]).finish(Outcome::connect_failure, wheel.now());
+  EXPECT_EQ(begin(cluster).endpoint().name(), "127.0.0.1:2");
+  EXPECT_EQ(begin(cluster).endpoint().name(), "127.0.0.1:2");
+  bool back = false;
+  EXPECT_TRUE(run_until([&] {
+    back = back || begin(cluster).endpoint().name() == "127.0.0.1:1";
+    return back;
+  }));
+}
+
+TEST_F(UpstreamWorkerTest, RequestsOverTheBoundAreRefused) {
+  auto upstream = config({at(1)});
+  upstream.circuit_breakers.requests = 1;
+  const Cluster& cluster = use(upstream);
+  {
+    const Attempt busy = begin(cluster);
+    const auto second = worker->begin(cluster, {});
+    ASSERT_FALSE(second.has_value());
+    EXPECT_EQ(second.error(), PickError::request_limit);
+    EXPECT_EQ(cluster.state().totals().request_limit, 1u);
+  }
+  begin(cluster);
+}
+
+// --- the queue
+// --------------------------------------------------------------------------------------
+
+struct Queued final : WaitUser {
+  void on_place() override {
+    if (try_again) try_again();
+    ++places;
+  }
+  void on_queue_timeout() override { ++timeouts; }
+  std::function<void()> try_again;
+  int places = 0;
+  int timeouts = 0;
+  Waiter waiter{*this};
+};
+
+TEST_F(UpstreamWorkerTest, APlaceThatIsGivenBackGoesToWhoWaitsLongest) {
+  LoopbackServer server;
+  auto upstream = config({server.address()});
+  upstream.circuit_breakers.connections = 1;
+  const Cluster& cluster = use(upstream);
+  const Attempt attempt = begin(cluster);
+  auto connection = open(attempt);
+  Queued first, second;
+  ASSERT_TRUE(worker->wait(cluster, first.waiter));
+  ASSERT_TRUE(worker->wait(cluster, second.waiter));
+  EXPECT_EQ(cluster.state().pending(), 2u);
+  UpstreamConnectionPtr got;
+  first.try_again = [&] {
+    got = worker->take_idle(attempt, client);
+    if (got)
+      first.waiter.leave();
+    else
+      worker->wait(cluster, first.waiter);
+  };
+  worker->give_back(std::move(connection));
+  EXPECT_TRUE(run_until([&] { return got != nullptr; }));
+  EXPECT_EQ(second.places, 0);
+  EXPECT_EQ(cluster.state().pending(), 1u);
+}
+
+TEST_F(UpstreamWorkerTest, WhoWaitsTooLongIsTold) {
+  auto upstream = config({at(1)});
+  upstream.queue_timeout = 30ms;
+  const Cluster& cluster = use(upstream);
+  Queued one;
+  one.try_again = [&] { worker->wait(cluster, one.waiter); };
+  ASSERT_TRUE(worker->wait(cluster, one.waiter));
+  EXPECT_TRUE(run_until([&] { return one.timeouts > 0; }));
+  EXPECT_EQ(one.timeouts, 1);
+  EXPECT_GT(one.places, 0);  // it was called to look for what other workers give back
+  EXPECT_EQ(cluster.state().pending(), 0u);
+}
+
+TEST_F(UpstreamWorkerTest, TheQueueIsBoundedAndMayBeNone) {
+  auto upstream = config({at(1)});
+  upstream.circuit_breakers.pending = 1;
+  const Cluster& cluster = use(upstream);
+  Queued one, two;
+  EXPECT_TRUE(worker->wait(cluster, one.waiter));
+  EXPECT_FALSE(worker->wait(cluster, two.waiter));
+  EXPECT_EQ(cluster.state().totals().pending_limit, 1u);
+  one.waiter.leave();
+  upstream.queue_timeout = 0s;
+  EXPECT_FALSE(worker->wait(use(upstream), two.waiter));
+}
+
 TEST_F(UpstreamWorkerTest, AnAttemptCountsWhileItLives) {
   const Cluster& cluster = use(config({at(1)}));
   {
@@ -420,7 +548,7 @@ TEST_F(UpstreamWorkerTest, TheConnectionLimitFailsFastAndIdleOnesMakeRoom) {
   LoopbackServer one;
   LoopbackServer two;
   auto upstream = config({one.address(), two.address()});
-  upstream.max_connections = 2;
+  upstream.circuit_breakers.connections = 2;
   const Cluster& cluster = use(upstream);
   const Attempt to_one(cluster, *cluster.endpoints()[0]);
   const Attempt to_two(cluster, *cluster.endpoints()[1]);
