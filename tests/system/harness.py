@@ -124,7 +124,7 @@ class Sluice(Process):
 class Nginx(Process):
     """A real origin. Says who it is and who called; serves files from its directory."""
 
-    def __init__(self, scratch, name="origin", port=None, extra=""):
+    def __init__(self, scratch, name="origin", port=None, extra="", address="127.0.0.1"):
         self.name, self.port = name, port or free_port()
         self.directory = os.path.join(scratch.path, name)
         os.makedirs(self.directory, exist_ok=True)
@@ -132,13 +132,13 @@ class Nginx(Process):
 {"user root; " if os.getuid() == 0 else ""}daemon off; worker_processes 1; pid {self.directory}/pid; error_log {self.directory}/error.log;
 events {{ worker_connections 2048; }}
 http {{ access_log off; client_body_temp_path {self.directory}; keepalive_requests 100000000;
-  server {{ listen 127.0.0.1:{self.port}; root {self.directory};
+  server {{ listen {address}:{self.port}; root {self.directory};
     location / {{ default_type text/plain; return 200 "{name} $remote_addr $request_method $http_host $request_uri $http_x_forwarded_for\\n"; }}
     location /files/ {{ }}
     {extra} }} }}
 """)
         super().__init__(scratch, name, ["nginx", "-c", config, "-e", f"{self.directory}/error.log"])
-        eventually(lambda: socket.create_connection(("127.0.0.1", self.port), 1).close() or True, f"nginx {name} listens")
+        eventually(lambda: socket.create_connection((address, self.port), 1).close() or True, f"nginx {name} listens")
 
     def file(self, name, size):
         os.makedirs(f"{self.directory}/files", exist_ok=True)
