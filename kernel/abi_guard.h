@@ -21,6 +21,7 @@
 #define SLUICE_GUARD_EVENT_BYTES (256 * 1024)
 #define SLUICE_GUARD_MAX_SOURCES 65536  /* with a SYN bucket at a time */
 #define SLUICE_GUARD_MAX_SERVICES 16384 /* likewise */
+#define SLUICE_GUARD_MAX_MONITORED 16384 /* services, and sources, that the monitor tells apart */
 
 /* Memory-mapped; one cache line, read once per packet. */
 struct sluice_guard_state {
@@ -46,6 +47,8 @@ enum sluice_guard_flags {
   SLUICE_GUARD_USES_SOURCE_SYN = 1 << 7,
   SLUICE_GUARD_USES_SERVICE_SYN = 1 << 8,
   SLUICE_GUARD_AUDITS_SYN = 1 << 9, /* what the two would drop is counted, and passes */
+  SLUICE_GUARD_MONITORS_SERVICES = 1 << 10,
+  SLUICE_GUARD_MONITORS_SOURCES = 1 << 11,
 };
 enum sluice_guard_direction { SLUICE_GUARD_INGRESS = 0, SLUICE_GUARD_EGRESS = 1 };
 
@@ -239,6 +242,17 @@ struct sluice_guard_service_key {
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_service_key) == 24, "sluice_guard_service_key");
 
+/* What the monitor saw of TCP packets that came in and passed; a source has port 0. Per CPU. */
+enum sluice_guard_monitor { SLUICE_GUARD_MONITOR_SERVICES = 0, SLUICE_GUARD_MONITOR_SOURCES = 1 };
+struct sluice_guard_seen {
+  __u64 packets; /* segments */
+  __u64 bytes;
+  __u64 connections; /* SYNs */
+  __u64 resets;
+  __u64 requests; /* buffers that begin like an HTTP request: an estimate */
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_seen) == 40, "sluice_guard_seen");
+
 /* IPv4 as ::ffff:a.b.c.d; network order; bits beyond the length are zero. */
 struct sluice_guard_ban_key {
   __u64 high;
@@ -306,6 +320,8 @@ enum sluice_guard_note {
   SLUICE_GUARD_NOTE_UNREPORTED, /* dropped while somebody watched, and not among the sample */
   SLUICE_GUARD_NOTE_NO_SOURCE,  /* no SYN bucket could be made for its source */
   SLUICE_GUARD_NOTE_NO_SERVICE, /* or its service */
+  SLUICE_GUARD_NOTE_NO_MONITOR_SERVICE, /* the monitor could not make an entry */
+  SLUICE_GUARD_NOTE_NO_MONITOR_SOURCE,
   SLUICE_GUARD_TALLIES,
 };
 

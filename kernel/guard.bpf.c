@@ -7,6 +7,7 @@
 #include "kernel/guard_events.bpf.h"
 #include "kernel/guard_limits.bpf.h"
 #include "kernel/guard_maps.bpf.h"
+#include "kernel/guard_monitor.bpf.h"
 #include "kernel/guard_prefix.bpf.h"
 #include "kernel/guard_protect.bpf.h"
 #include "kernel/packet.bpf.h"
@@ -342,7 +343,8 @@ static __always_inline const struct sluice_guard_slot* guard_begin(
 static __always_inline bool guard_has_work(const struct sluice_guard_state* state,
                                            const struct sluice_guard_slot* config,
                                            const struct packet* p) {
-  return config->rules || p->wants_syn ||
+  __u32 monitors = SLUICE_GUARD_MONITORS_SERVICES | SLUICE_GUARD_MONITORS_SOURCES;
+  return config->rules || p->wants_syn || (!p->egress && (config->flags & monitors)) ||
          (!p->egress && (state->ban_lengths4 | state->ban_lengths6));
 }
 
@@ -380,7 +382,9 @@ static __always_inline int guard_tc(struct __sk_buff* skb, bool egress) {
     return VERDICT_NEXT;
   }
   int parsed = packet_parse_tc(skb, &p);
-  return guard_end(&p, state, slot, config, parsed, skb->ifindex) ? VERDICT_DROP : VERDICT_NEXT;
+  if (guard_end(&p, state, slot, config, parsed, skb->ifindex)) return VERDICT_DROP;
+  if (guard_is_monitored(config, &p)) guard_monitor_tc(skb, &p, config->flags);
+  return VERDICT_NEXT;
 }
 
 SEC("tc")
@@ -406,7 +410,9 @@ int guard_xdp(struct xdp_md* frame) {
     return XDP_PASS;
   }
   int parsed = packet_parse_xdp(frame, &p);
-  return guard_end(&p, state, slot, config, parsed, frame->ingress_ifindex) ? XDP_DROP : XDP_PASS;
+  if (guard_end(&p, state, slot, config, parsed, frame->ingress_ifindex)) return XDP_DROP;
+  if (guard_is_monitored(config, &p)) guard_monitor_xdp(frame, &p, config->flags);
+  return XDP_PASS;
 }
 
 char LICENSE[] SEC("license") = "GPL and additional rights";

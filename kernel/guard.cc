@@ -18,6 +18,7 @@
 #include "kernel/guard_counters.h"
 #include "kernel/guard_events.h"
 #include "kernel/guard_maps.h"
+#include "kernel/guard_monitor.h"
 #include "kernel/guard_places.h"
 #include "kernel/guard_samples.h"
 #include "kernel/guard_tables.h"
@@ -90,6 +91,10 @@ class PinnedGuard final : public Guard {
   std::vector<Sample> samples() const override;
   std::uint64_t generation() const override { return maps_->state()->generation; }
   std::vector<std::string> attached() const override;
+  std::vector<Seen> seen(SeenBy by) const override {
+    return read_seen(maps_->table(by == SeenBy::service ? LazyTable::seen_services
+                                                        : LazyTable::seen_sources));
+  }
   void poll_events(const std::function<void(const DropEvent&)>& receive) override {
     events_.poll([this](std::uint16_t counter) { return counters_.name_of(counter); }, receive);
   }
@@ -141,6 +146,7 @@ Result<void> PinnedGuard::prepare_compiled(Compiled compiled) {
   const bool egress = std::ranges::any_of(
       plan.rules, [](const GuardRule& rule) { return rule.direction != GuardDirection::ingress; });
   auto tables = compile_guard(plan, *counters, protect, compiled.host_ports);
+  if (!tables) maps_->note_failure("guard_rules");
   Result<void> done = tables ? attachment_.load_for(plan.hook, egress)
                              : Result<void>(std::unexpected(tables.error()));
   if (done) done = maps_->fill_other_slot(*tables);
@@ -210,6 +216,7 @@ Result<void> PinnedGuard::publish_addresses() {
   const std::uint32_t yes = 1;
   for (const Prefix& address : now) {
     if (bpf_map_update_elem(map, address.address.data(), &yes, BPF_ANY) != 0) {
+      maps_->note_failure("guard_own_addresses");
       return std::unexpected(Error{message("cannot note the node's own address {}: {}",
                                            to_text(address), std::strerror(errno))});
     }
@@ -323,7 +330,10 @@ std::vector<std::string> PinnedGuard::remove() {
     if (pins_.remove(bpf_map__name(map)))
       removed.push_back("pin " + pins_.path(bpf_map__name(map)));
   }
-  for (const char* table : {"guard_bans", "guard_sources", "guard_services"}) {
+  std::vector<const char*> tables{"guard_bans"};
+  for (const LazyTable& kind : kLazyTables)
+    tables.push_back(kind.pin);
+  for (const char* table : tables) {
     if (pins_.remove(table)) removed.push_back("pin " + pins_.path(table));
   }
   return removed;

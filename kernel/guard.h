@@ -66,6 +66,10 @@ class Guard {
   virtual std::uint64_t generation() const = 0;           // in force; 0: none
   virtual std::vector<std::string> attached() const = 0;  // interface names, each once
 
+  // What the monitor has counted since it was first asked for, in no order; empty: it never was.
+  // Walks up to 16,384 entries: some ms.
+  virtual std::vector<Seen> seen(SeenBy by) const = 0;
+
   // Drops since the last call. The first call switches the sampling on; it ends five seconds after
   // the last.
   virtual void poll_events(const std::function<void(const DropEvent&)>& receive) = 0;

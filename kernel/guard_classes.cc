@@ -23,8 +23,8 @@ sluice_guard_class to_class(const RuleBits& bits) {
 
 bool has_exception(const GuardRule& rule) {
   const GuardMatch& except = rule.except;
-  return !except.from.empty() || !except.to.empty() || !except.from_ports.empty() ||
-         !except.to_ports.empty();
+  return has_field(except, kFromField) || has_field(except, kToField) ||
+         !except.from_ports.empty() || !except.to_ports.empty();
 }
 
 std::uint32_t GuardClasses::id_of(const RuleBits& bits) {

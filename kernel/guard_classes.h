@@ -24,13 +24,29 @@ struct RuleBits {
 sluice_guard_class to_class(const RuleBits& bits);
 bool has_exception(const GuardRule& rule);
 
+// One of the two address fields of a match.
+struct AddressField {
+  std::vector<Prefix> GuardMatch::* prefixes;
+  std::vector<PrefixSet> GuardMatch::* sets;
+};
+inline constexpr AddressField kFromField{&GuardMatch::from, &GuardMatch::from_sets};
+inline constexpr AddressField kToField{&GuardMatch::to, &GuardMatch::to_sets};
+
+inline bool has_field(const GuardMatch& match, const AddressField& field) {
+  return !(match.*field.prefixes).empty() || !(match.*field.sets).empty();
+}
+inline bool has_field(const GuardMatch& match, std::vector<PortRange> GuardMatch::* field) {
+  return !(match.*field).empty();
+}
+
 // What a packet gets that no element of the field matches: the rules that do not have the field.
 template <typename Field>
 RuleBits without_field(const std::vector<GuardRule>& rules, Field field) {
   RuleBits bits;
   for (std::size_t i = 0; i < rules.size(); ++i) {
-    if ((rules[i].match.*field).empty()) RuleBits::set(bits.match, i);
-    if (has_exception(rules[i]) && (rules[i].except.*field).empty()) RuleBits::set(bits.except, i);
+    if (!has_field(rules[i].match, field)) RuleBits::set(bits.match, i);
+    if (has_exception(rules[i]) && !has_field(rules[i].except, field))
+      RuleBits::set(bits.except, i);
   }
   return bits;
 }

@@ -191,6 +191,21 @@ struct {
   __array(values, struct guard_services_table);
 } guard_service_table SEC(".maps");
 
+struct guard_monitor_inner {
+  __uint(type, BPF_MAP_TYPE_LRU_PERCPU_HASH);
+  __uint(max_entries, SLUICE_GUARD_MAX_MONITORED);
+  __uint(key_size, sizeof(struct sluice_guard_service_key));
+  __uint(value_size, sizeof(struct sluice_guard_seen));
+};
+
+/* By enum sluice_guard_monitor; pinned as guard_seen_services and guard_seen_sources. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+  __uint(max_entries, 2);
+  __type(key, __u32);
+  __array(values, struct guard_monitor_inner);
+} guard_monitor_table SEC(".maps");
+
 /* The node's own addresses, in 16 bytes. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);

@@ -156,8 +156,6 @@ Result<void> place_classes(int outer, std::uint32_t slot, std::vector<sluice_gua
   return std::unexpected(failed("cannot put the classes in place"));
 }
 
-constexpr const char* kSourcesPin = "guard_sources";
-constexpr const char* kServicesPin = "guard_services";
 
 // Entries of `slot` become `entries`; those that stay are never missing.
 template <typename Key, typename Value>
@@ -184,10 +182,10 @@ Result<void> replace(int map, std::uint32_t slot, const std::vector<std::pair<Ke
 }
 
 // The kernel has no call for it: the keys are walked, in batches where it can.
-double count_entries(int map, std::size_t key_size) {
+double count_entries(int map, std::size_t key_size, std::size_t value_size) {
   constexpr std::uint32_t kBatch = 4096;
   std::vector<char> keys(kBatch * key_size);
-  std::vector<char> values(kBatch * sizeof(sluice_guard_class));
+  std::vector<char> values(kBatch * value_size);
   std::uint64_t cursor = 0;
   double out = 0;
   for (bool first = true;; first = false) {
@@ -209,11 +207,11 @@ std::vector<MapUse> use_of(const GuardTables& tables) {
     return out;
   };
   return {
-      {"guard_rules", static_cast<double>(tables.slot.rules), SLUICE_GUARD_MAX_RULES},
-      {"guard_classes", static_cast<double>(tables.classes.size()), SLUICE_GUARD_MAX_CLASSES},
-      {"guard_prefixes4", sum([](const PrefixTables& p) { return p.prefixes4; }), 0},
+      {"guard_rules", static_cast<double>(tables.slot.rules), SLUICE_GUARD_MAX_RULES, {}},
+      {"guard_classes", static_cast<double>(tables.classes.size()), SLUICE_GUARD_MAX_CLASSES, {}},
+      {"guard_prefixes4", sum([](const PrefixTables& p) { return p.prefixes4; }), 0, {}},
       {"guard_prefixes6", sum([](const PrefixTables& p) { return p.prefixes6; }),
-       sum([](const PrefixTables& p) { return p.buckets.size() * 3; })},
+       sum([](const PrefixTables& p) { return p.buckets.size() * 3; }), {}},
   };
 }
 
@@ -283,8 +281,8 @@ Result<GuardMaps> GuardMaps::open(const PinDirectory& pins) {
     if (auto ok = pins.pin(bpf_map__fd(made), bpf_map__name(made)); !ok)
       return std::unexpected(ok.error());
   }
-  maps.sources_ = pins.get(kSourcesPin);
-  maps.services_ = pins.get(kServicesPin);
+  for (const LazyTable& kind : kLazyTables)
+    maps.tables_[kind.table] = pins.get(kind.pin);
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   constexpr std::size_t kPortBytes = SLUICE_SLOTS * SLUICE_GUARD_PORTS * sizeof(sluice_guard_port);
   if (!maps.state_.map(bpf_map__fd(maps.skeleton_->maps.guard_state), page) ||
@@ -337,31 +335,27 @@ Result<void> GuardMaps::empty_other_slot() {
   return {};
 }
 
-Result<void> GuardMaps::make_syn_tables(std::uint32_t flags) {
-  const auto& maps = skeleton_->maps;
-  const auto make = [&](std::uint32_t flag, Descriptor& table, const char* pin, int outer,
-                        std::uint32_t key_size, std::uint32_t size) -> Result<void> {
-    if ((flags & flag) == 0) return {};
-    if (!table) {
-      table = Descriptor(bpf_map_create(BPF_MAP_TYPE_LRU_HASH, pin, key_size, sizeof(std::uint64_t),
-                                        size, nullptr));
-      if (!table)
-        return std::unexpected(failed(message("cannot create a table of {} SYN buckets", size)));
-      if (auto ok = pins_->pin(table.get(), pin); !ok) return ok;
-    }
-    const std::uint32_t zero = 0;
-    const int fd = table.get();
-    if (bpf_map_update_elem(outer, &zero, &fd, BPF_ANY) == 0) return {};
-    return std::unexpected(failed("cannot put the SYN buckets in place"));
-  };
-  if (auto ok = make(SLUICE_GUARD_USES_SOURCE_SYN, sources_, kSourcesPin,
-                     bpf_map__fd(maps.guard_source_table), sizeof(sluice_guard_source_key),
-                     SLUICE_GUARD_MAX_SOURCES);
-      !ok)
-    return ok;
-  return make(SLUICE_GUARD_USES_SERVICE_SYN, services_, kServicesPin,
-              bpf_map__fd(maps.guard_service_table), sizeof(sluice_guard_service_key),
-              SLUICE_GUARD_MAX_SERVICES);
+Result<void> GuardMaps::make_table(const LazyTable& kind) {
+  Descriptor& table = tables_[kind.table];
+  if (!table) {
+    table = Descriptor(bpf_map_create(kind.type, kind.pin, kind.key_size, kind.value_size, kind.size,
+                                      nullptr));
+    if (!table)
+      return std::unexpected(failed(message("cannot create {} of {} entries", kind.pin, kind.size)));
+    if (auto ok = pins_->pin(table.get(), kind.pin); !ok) return ok;
+  }
+  const int outer = bpf_object__find_map_fd_by_name(skeleton_->obj, kind.outer);
+  const int fd = table.get();
+  if (bpf_map_update_elem(outer, &kind.index, &fd, BPF_ANY) == 0) return {};
+  return std::unexpected(failed(message("cannot put {} in place", kind.pin)));
+}
+
+Result<void> GuardMaps::make_tables(std::uint32_t flags) {
+  for (const LazyTable& kind : kLazyTables) {
+    if ((flags & kind.flag) == 0) continue;
+    if (auto ok = make_table(kind); !ok) return ok;
+  }
+  return {};
 }
 
 Result<void> GuardMaps::fill_other_slot(const GuardTables& tables) {
@@ -386,7 +380,7 @@ Result<void> GuardMaps::fill_other_slot(const GuardTables& tables) {
   if (auto ok = place_trie(bpf_map__fd(maps.guard_tries6), slot, "guard_trie6", tables.protect6);
       !ok)
     return ok;
-  if (auto ok = make_syn_tables(tables.slot.flags); !ok) return ok;
+  if (auto ok = make_tables(tables.slot.flags); !ok) return ok;
   if (auto ok = place_prefixes(slot, tables); !ok) return ok;
   slot_use_[slot] = use_of(tables);
   return place_classes(bpf_map__fd(maps.guard_classes), slot, tables.classes);
@@ -404,8 +398,10 @@ Result<void> GuardMaps::set_interfaces(
   std::vector<std::pair<sluice_guard_interface_key, std::uint64_t>> entries;
   for (const auto& [index, mask] : groups)
     entries.push_back({{index, slot}, mask});
-  return replace(bpf_map__fd(skeleton_->maps.guard_ifaces), slot, entries,
-                 "the interfaces of protect");
+  auto done = replace(bpf_map__fd(skeleton_->maps.guard_ifaces), slot, entries,
+                      "the interfaces of protect");
+  if (!done) note_failure("guard_interfaces");
+  return done;
 }
 
 Result<void> GuardMaps::set_places(std::uint32_t slot,
@@ -413,25 +409,37 @@ Result<void> GuardMaps::set_places(std::uint32_t slot,
   std::vector<GuardPlaces::Entry> entries = given;
   for (auto& [key, value] : entries)
     key.slot = static_cast<std::uint16_t>(slot);
-  return replace(bpf_map__fd(skeleton_->maps.guard_places), slot, entries,
-                 "the interfaces of rules");
+  auto done = replace(bpf_map__fd(skeleton_->maps.guard_places), slot, entries,
+                      "the interfaces of rules");
+  if (!done) note_failure("guard_places");
+  return done;
 }
 
 std::vector<MapUse> GuardMaps::use() const {
   std::vector<MapUse> out = slot_use_[slot_in_force()];
   const auto& maps = skeleton_->maps;
-  const auto walk = [&](const char* name, int map, std::size_t key_size, double capacity) {
-    if (map >= 0) out.push_back({name, count_entries(map, key_size), capacity});
+  const auto walk = [&](const char* name, int map, std::size_t key_size, std::size_t value_size,
+                        double capacity) {
+    if (map >= 0) out.push_back({name, count_entries(map, key_size, value_size), capacity, {}});
   };
-  walk("guard_own_addresses", bpf_map__fd(maps.guard_own), 16, SLUICE_GUARD_MAX_OWN_ADDRESSES);
+  walk("guard_own_addresses", bpf_map__fd(maps.guard_own), 16, sizeof(std::uint32_t),
+       SLUICE_GUARD_MAX_OWN_ADDRESSES);
   walk("guard_interfaces", bpf_map__fd(maps.guard_ifaces), sizeof(sluice_guard_interface_key),
-       SLUICE_GUARD_MAX_INTERFACES);
+       sizeof(std::uint64_t), SLUICE_GUARD_MAX_INTERFACES);
   walk("guard_places", bpf_map__fd(maps.guard_places), sizeof(sluice_guard_place_key),
-       SLUICE_GUARD_MAX_INTERFACES);
-  walk("guard_syn_sources", sources_.get(), sizeof(sluice_guard_source_key),
-       SLUICE_GUARD_MAX_SOURCES);
-  walk("guard_syn_services", services_.get(), sizeof(sluice_guard_service_key),
-       SLUICE_GUARD_MAX_SERVICES);
+       sizeof(sluice_guard_class), SLUICE_GUARD_MAX_INTERFACES);
+  const int cpus = libbpf_num_possible_cpus();
+  for (const LazyTable& kind : kLazyTables) {
+    const std::size_t copies = kind.type == BPF_MAP_TYPE_LRU_PERCPU_HASH && cpus > 0
+                                   ? static_cast<std::size_t>(cpus)
+                                   : 1;
+    walk(kind.shown, table(kind.table), kind.key_size, kind.value_size * copies, kind.size);
+  }
+  for (const char* shown : {"guard_rules", "guard_own_addresses", "guard_interfaces", "guard_places"}) {
+    const auto use = std::ranges::find(out, shown, &MapUse::map);
+    const auto failed = failures_.find(shown);
+    if (use != out.end()) use->failures = failed == failures_.end() ? 0 : failed->second;
+  }
   return out;
 }
 

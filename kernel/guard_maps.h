@@ -2,9 +2,14 @@
 // pinned.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <linux/bpf.h>
+#include <map>
 #include <memory>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -50,6 +55,38 @@ struct MapUse {
   std::string map;
   double entries = 0;
   double capacity = 0;
+  std::optional<double> failures{};  // entries that it did not take; absent: counted elsewhere
+};
+
+// Inner maps that are made when a plan first asks for them, and stay.
+struct LazyTable {
+  enum Table : std::uint8_t { syn_sources, syn_services, seen_services, seen_sources, count };
+  Table table;
+  std::uint32_t flag;  // of the slot that asks for it
+  const char* pin;
+  const char* shown;  // in metrics
+  const char* outer;  // the map of maps, and the place in it
+  std::uint32_t index;
+  bpf_map_type type;
+  std::uint32_t key_size;
+  std::uint32_t value_size;
+  std::uint32_t size;
+};
+inline constexpr LazyTable kLazyTables[] = {
+    {LazyTable::syn_sources, SLUICE_GUARD_USES_SOURCE_SYN, "guard_sources", "guard_syn_sources",
+     "guard_source_table", 0, BPF_MAP_TYPE_LRU_HASH, sizeof(sluice_guard_source_key),
+     sizeof(std::uint64_t), SLUICE_GUARD_MAX_SOURCES},
+    {LazyTable::syn_services, SLUICE_GUARD_USES_SERVICE_SYN, "guard_services",
+     "guard_syn_services", "guard_service_table", 0, BPF_MAP_TYPE_LRU_HASH,
+     sizeof(sluice_guard_service_key), sizeof(std::uint64_t), SLUICE_GUARD_MAX_SERVICES},
+    {LazyTable::seen_services, SLUICE_GUARD_MONITORS_SERVICES, "guard_seen_services",
+     "guard_monitor_services", "guard_monitor_table", SLUICE_GUARD_MONITOR_SERVICES,
+     BPF_MAP_TYPE_LRU_PERCPU_HASH, sizeof(sluice_guard_service_key), sizeof(sluice_guard_seen),
+     SLUICE_GUARD_MAX_MONITORED},
+    {LazyTable::seen_sources, SLUICE_GUARD_MONITORS_SOURCES, "guard_seen_sources",
+     "guard_monitor_sources", "guard_monitor_table", SLUICE_GUARD_MONITOR_SOURCES,
+     BPF_MAP_TYPE_LRU_PERCPU_HASH, sizeof(sluice_guard_service_key), sizeof(sluice_guard_seen),
+     SLUICE_GUARD_MAX_MONITORED},
 };
 
 class GuardMaps {
@@ -74,14 +111,17 @@ class GuardMaps {
   // Frees what the last switch left behind. Waits for grace periods.
   Result<void> empty_other_slot();
 
-  // Makes the tables of SYN buckets that a slot with these flags needs.
-  Result<void> make_syn_tables(std::uint32_t flags);
+  // -1: no plan has asked for it yet.
+  int table(LazyTable::Table table) const { return tables_[table].get(); }
 
   // Replaces what `slot` knows about the interfaces that protect entries name.
   Result<void> set_interfaces(std::uint32_t slot,
                               const std::vector<std::pair<unsigned, std::uint64_t>>& groups);
   // Likewise about the interfaces that rules name.
   Result<void> set_places(std::uint32_t slot, const std::vector<GuardPlaces::Entry>& entries);
+
+  // An entry that the map `shown` in metrics by that name did not take.
+  void note_failure(const std::string& shown) { ++failures_[shown]; }
 
   std::vector<MapUse> use() const;  // walks tables of up to 65,536 entries: some ms
 
@@ -91,11 +131,13 @@ class GuardMaps {
   };
   explicit GuardMaps(const PinDirectory& pins) : pins_(&pins) {}
   Result<void> place_prefixes(std::uint32_t slot, const GuardTables& tables);
+  Result<void> make_tables(std::uint32_t flags);  // that a slot with these flags needs
+  Result<void> make_table(const LazyTable& kind);
 
   const PinDirectory* pins_;
   std::unique_ptr<guard_bpf, CloseSkeleton> skeleton_;
-  Descriptor sources_;
-  Descriptor services_;
+  std::array<Descriptor, LazyTable::count> tables_;
+  std::map<std::string, double> failures_;
   std::array<std::vector<MapUse>, SLUICE_SLOTS> slot_use_;  // of what was filled by this process
   bool other_is_empty_ = false;
   MappedMap<sluice_guard_state> state_;

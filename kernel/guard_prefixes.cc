@@ -16,6 +16,12 @@ struct Keys {
   std::vector<std::uint64_t> v4;
   std::vector<TaggedPrefix6> v6;
 
+  void add(const GuardMatch& match, const AddressField& field, PrefixTag tag) {
+    add(match.*field.prefixes, tag);
+    for (const PrefixSet& set : match.*field.sets)
+      add(*set, tag);
+  }
+
   void add(const std::vector<Prefix>& prefixes, PrefixTag tag) {
     for (const Prefix& prefix : prefixes) {
       const std::uint64_t low = big_endian(prefix.address.data() + 8);
@@ -51,12 +57,12 @@ std::uint32_t CoveringSets::class_of(std::uint32_t set) {
 }
 
 Result<PrefixTables> compile_prefixes(const std::vector<GuardRule>& rules,
-                                      std::vector<Prefix> GuardMatch::* field,
+                                      const AddressField& field,
                                       GuardClasses& classes) {
   Keys keys;
   for (std::size_t i = 0; i < rules.size(); ++i) {
-    keys.add(rules[i].match.*field, prefix_tag(i, false));
-    keys.add(rules[i].except.*field, prefix_tag(i, true));
+    keys.add(rules[i].match, field, prefix_tag(i, false));
+    keys.add(rules[i].except, field, prefix_tag(i, true));
   }
   PrefixTables out;
   CoveringSets sets(classes, without_field(rules, field));

@@ -59,7 +59,7 @@ class CoveringSets {
 
 // `field` of all rules. Errors: more IPv6 prefixes than a table takes.
 Result<PrefixTables> compile_prefixes(const std::vector<GuardRule>& rules,
-                                      std::vector<Prefix> GuardMatch::* field,
+                                      const AddressField& field,
                                       GuardClasses& classes);
 
 // The halves of it. A key is address << 32 | length << 16 | tag.

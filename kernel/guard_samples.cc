@@ -96,10 +96,11 @@ void add_maps(Page& page, const GuardNumbers& numbers) {
                  "Entries that a map of the kernel did not take");
   };
   std::vector<MapUse> maps = numbers.maps;
-  maps.push_back({"guard_bans", static_cast<double>(numbers.bans), numbers.bans_capacity});
+  maps.push_back({"guard_bans", static_cast<double>(numbers.bans), numbers.bans_capacity, {}});
   for (const MapUse& map : maps) {
     page.gauge("sluice_kernel_map_entries", {{"map", map.map}}, map.entries,
                "Entries of a map of the kernel");
+    if (map.failures) failures(map.map.c_str(), *map.failures);
     if (map.capacity == 0) continue;  // as many as there is memory for
     page.gauge("sluice_kernel_map_capacity", {{"map", map.map}}, map.capacity,
                "Entries that a map of the kernel takes");
@@ -110,6 +111,8 @@ void add_maps(Page& page, const GuardNumbers& numbers) {
   failures("guard_bans", numbers.bans_not_inserted);
   failures("guard_syn_sources", tally(SLUICE_GUARD_NOTE_NO_SOURCE));
   failures("guard_syn_services", tally(SLUICE_GUARD_NOTE_NO_SERVICE));
+  failures("guard_monitor_services", tally(SLUICE_GUARD_NOTE_NO_MONITOR_SERVICE));
+  failures("guard_monitor_sources", tally(SLUICE_GUARD_NOTE_NO_MONITOR_SOURCE));
 }
 
 }  // namespace

@@ -167,7 +167,7 @@ void compile_actions(const std::vector<GuardRule>& rules, std::span<const std::u
   out.slot.rules = static_cast<std::uint32_t>(rules.size());
 }
 
-void compile_syn(const GuardPlan& plan, sluice_guard_slot& slot) {
+void compile_switches(const GuardPlan& plan, sluice_guard_slot& slot) {
   if (plan.source_syn) {
     slot.flags |= SLUICE_GUARD_USES_SOURCE_SYN;
     slot.source_syn = to_rate(*plan.source_syn);
@@ -177,6 +177,8 @@ void compile_syn(const GuardPlan& plan, sluice_guard_slot& slot) {
     slot.service_syn = to_rate(*plan.service_syn);
   }
   if (plan.audit_syn) slot.flags |= SLUICE_GUARD_AUDITS_SYN;
+  if (plan.monitor_services) slot.flags |= SLUICE_GUARD_MONITORS_SERVICES;
+  if (plan.monitor_sources) slot.flags |= SLUICE_GUARD_MONITORS_SOURCES;
 }
 
 // Class 0, which every field that no rule uses has.
@@ -255,7 +257,7 @@ Result<GuardTables> compile_guard(const GuardPlan& plan, std::span<const std::ui
   GuardClasses classes;
   compile_all(rules, classes, out);
   compile_actions(rules, counters, out);
-  compile_syn(plan, out.slot);
+  compile_switches(plan, out.slot);
   compile_default_places(rules, out.slot);
   // Ports first: their classes are kept in 16 bits.
   compile_ports(rules,
@@ -274,10 +276,10 @@ Result<GuardTables> compile_guard(const GuardPlan& plan, std::span<const std::ui
   }
   compile_protocols(rules, classes, out);
   for (const auto& [field, which, flag] :
-       {std::tuple{&GuardMatch::from, SLUICE_GUARD_FROM, SLUICE_GUARD_USES_FROM},
-        std::tuple{&GuardMatch::to, SLUICE_GUARD_TO, SLUICE_GUARD_USES_TO}}) {
-    const auto named = [field](const GuardRule& rule) {
-      return !(rule.match.*field).empty() || !(rule.except.*field).empty();
+       {std::tuple{kFromField, SLUICE_GUARD_FROM, SLUICE_GUARD_USES_FROM},
+        std::tuple{kToField, SLUICE_GUARD_TO, SLUICE_GUARD_USES_TO}}) {
+    const auto named = [&field](const GuardRule& rule) {
+      return has_field(rule.match, field) || has_field(rule.except, field);
     };
     // A field that some rule has must be asked for packets of both versions: the rule is out for
     // the other one.

@@ -89,6 +89,7 @@ class KeeperImpl final : public Keeper {
     guard_->poll_events(receive);
   }
   std::uint64_t unreported_drops() const override { return guard_->unreported_events(); }
+  std::vector<Seen> seen(SeenBy by) const override { return guard_->seen(by); }
   std::vector<Sample> samples() const override;
   std::uint64_t generation() const override { return generation_; }
   std::vector<std::string> warnings() const override;

@@ -66,6 +66,19 @@ struct DropEvent {
   std::uint32_t bytes = 0;
 };
 
+// TCP packets that came in and passed the guard, by the service they went to or the source they
+// came from.
+enum class SeenBy : std::uint8_t { service, source };
+struct Seen {
+  Prefix address;          // a source may be an IPv6 /64
+  std::uint16_t port = 0;  // of a service
+  std::uint64_t packets = 0;  // by segments
+  std::uint64_t bytes = 0;
+  std::uint64_t connections = 0;  // SYNs
+  std::uint64_t resets = 0;
+  std::uint64_t requests = 0;  // an estimate: buffers that begin like an HTTP request
+};
+
 // One exported number, in Prometheus' terms.
 struct Sample {
   std::string name;  // sluice_guard_packets_total
@@ -131,6 +144,7 @@ class Keeper {
   // five seconds after the last.
   virtual void poll_drops(const std::function<void(const DropEvent&)>& receive) = 0;
   virtual std::uint64_t unreported_drops() const = 0;  // that the sample left out, so far
+  virtual std::vector<Seen> seen(SeenBy by) const = 0;  // by the monitor; see Guard::seen()
   virtual std::vector<Sample> samples() const = 0;     // for the metrics page
   // Of the plan in force, also when a predecessor put it there; 0: none.
   virtual std::uint64_t generation() const = 0;

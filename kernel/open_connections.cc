@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <optional>
 
+#include "kernel/guard_classes.h"
 #include "kernel/prefix_text.h"
 
 namespace sluice::kernel {
@@ -30,15 +31,24 @@ bool comes_by(WayIn way, const NodeView& node, const TcpSocket& socket) {
   return is_own(node, socket.peer) == (way == WayIn::output);
 }
 
-bool names(const GuardMatch& match, const TcpSocket& socket) {
-  return (match.from.empty() || covered(match.from, socket.peer)) &&
-         (match.to.empty() || covered(match.to, socket.local)) &&
-         covered(match.from_ports, socket.peer_port) && covered(match.to_ports, socket.local_port);
+bool covered(const std::vector<PrefixSet>& sets, const Prefix& host) {
+  const auto before = [](const Prefix& a, const Prefix& b) {
+    return a.v4 != b.v4 ? a.v4 : a.address < b.address;
+  };
+  return std::any_of(sets.begin(), sets.end(), [&](const PrefixSet& set) {
+    const auto after = std::upper_bound(set->begin(), set->end(), host, before);
+    return after != set->begin() && covers(*(after - 1), host);
+  });
 }
 
-bool is_empty(const GuardMatch& match) {
-  return match.from.empty() && match.to.empty() && match.from_ports.empty() &&
-         match.to_ports.empty();
+bool names(const GuardMatch& match, const AddressField& field, const Prefix& host) {
+  return !has_field(match, field) || covered(match.*field.prefixes, host) ||
+         covered(match.*field.sets, host);
+}
+
+bool names(const GuardMatch& match, const TcpSocket& socket) {
+  return names(match, kFromField, socket.peer) && names(match, kToField, socket.local) &&
+         covered(match.from_ports, socket.peer_port) && covered(match.to_ports, socket.local_port);
 }
 
 }  // namespace
@@ -59,7 +69,7 @@ bool dropped_by_guard(const Plan& plan, const TcpSocket& socket) {
          std::any_of(plan.guard.rules.begin(), plan.guard.rules.end(), [&](const GuardRule& rule) {
            return rule.action == GuardAction::drop &&
                   rule.protocol.value_or(IPPROTO_TCP) == IPPROTO_TCP && names(rule.match, socket) &&
-                  (is_empty(rule.except) || !names(rule.except, socket));
+                  (!has_exception(rule) || !names(rule.except, socket));
          });
 }
 

@@ -62,6 +62,7 @@ struct packet {
   __u8 icmp_type;
   __u8 egress; /* the peer is the destination */
   __u8 wants_syn;
+  __u16 transport; /* where its header begins, from the network header; with PACKET_HAS_PORTS */
 };
 
 enum packet_verdict { PACKET_OK = 0, PACKET_NOT_IP = 1, PACKET_MALFORMED = 2 };
@@ -154,6 +155,7 @@ static __always_inline void packet_transport(void* ctx, const bool xdp, struct p
     p->from_port = bpf_ntohs(ports[0]);
     p->to_port = bpf_ntohs(ports[1]);
     p->parts |= PACKET_HAS_PORTS;
+    p->transport = at->offset;
     if (p->wants_syn && p->protocol == IPPROTO_TCP) packet_look_for_syn(ctx, xdp, p, at);
   } else if (p->protocol == (p->version == 4 ? IPPROTO_ICMP : PROTOCOL_ICMPV6)) {
     if (at->left < 1 || packet_load(ctx, xdp, at->offset, &p->icmp_type, 1))

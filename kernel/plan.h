@@ -6,6 +6,7 @@
 #include <chrono>
 #include <compare>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -94,11 +95,17 @@ struct PacketRate {
   std::uint64_t burst = 1;
 };
 
+// Many prefixes that rules share: IPv4 first, by address, without overlap. Immutable.
+using PrefixSet = std::shared_ptr<const std::vector<Prefix>>;
+
+// A field is there when its prefixes or its sets are; an empty set names nobody.
 struct GuardMatch {
   std::vector<Prefix> from;
   std::vector<Prefix> to;
   std::vector<PortRange> from_ports;
   std::vector<PortRange> to_ports;
+  std::vector<PrefixSet> from_sets{};
+  std::vector<PrefixSet> to_sets{};
 };
 
 struct GuardRule {
@@ -136,6 +143,8 @@ struct GuardPlan {
   std::optional<PacketRate> source_syn{};   // TCP SYNs of one IPv4 address, or one IPv6 /64
   std::optional<PacketRate> service_syn{};  // TCP SYNs to one address and port
   bool audit_syn = false;
+  bool monitor_services = false;  // counts what comes in by destination, see Seen
+  bool monitor_sources = false;   // and by source: an IPv4 address, or an IPv6 /64
   std::uint32_t max_bans = 100000;
 };
 

@@ -18,6 +18,7 @@
 #include "policy/config/overload.h"
 #include "policy/config/protect.h"
 #include "policy/config/routes.h"
+#include "policy/config/sets.h"
 #include "policy/config/upstreams.h"
 
 namespace sluice::policy {
@@ -26,6 +27,7 @@ struct Config {
   std::string state_dir = "/var/lib/sluice";
   std::uint32_t workers = 0;  // 0: auto
   Protect protect;
+  std::vector<SetConfig> sets;
   std::optional<MetricsConfig> metrics;
   AccessLogConfig access_log;
   InterceptConfig intercept;

@@ -134,6 +134,7 @@ Config build_config(const Node& root, const Reporter& reporter) {
   optional(root, "state_dir", config.state_dir);
   optional(root, "workers", config.workers);
   if (const Node* node = root.find("protect")) protect(*node, reporter, config.protect);
+  each(root, "sets", [&](const Node& node) { set(node, reporter, config.sets.emplace_back()); });
   if (const Node* node = root.find("metrics")) metrics(*node, config.metrics.emplace());
   if (const Node* node = root.find("logs")) logs(*node, config.access_log);
   if (const Node* node = root.find("intercept")) intercept(*node, reporter, config.intercept);

@@ -1,10 +1,12 @@
 #include "policy/document.h"
 
+#include <algorithm>
 #include <string>
 
 #include "policy/config_builder.h"
 #include "policy/schema.h"
 #include "policy/schema_check.h"
+#include "policy/sets.h"
 #include "policy/validate.h"
 #include "policy/yaml_tree.h"
 
@@ -55,9 +57,13 @@ Node read_files(std::span<const PolicyFile> files, Reporter& reporter) {
 
 }  // namespace
 
-ParseResult parse(std::span<const PolicyFile> files) {
+ParseResult parse(std::span<const PolicyFile> files, const SetReader& read_set) {
   Reporter reporter(files);
   ParseResult result;
+  const auto all = files;
+  const auto side = std::ranges::find_if(
+      files, [](const PolicyFile& file) { return file.kind != PolicyFile::Kind::policy; });
+  files = files.first(static_cast<std::size_t>(side - files.begin()));
   if (files.empty()) {
     reporter.error(Location{}, "the policy is empty", "a directory needs at least one file");
   } else if (check_size(files, reporter) && check_brackets(files, reporter)) {
@@ -67,6 +73,7 @@ ParseResult parse(std::span<const PolicyFile> files) {
       check(root, schema(), reporter);
       Config config = build_config(root, reporter);
       complete(config);
+      load_sets(config, all, read_set, reporter);
       cross_check(config, reporter);
       if (!reporter.has_errors()) result.config = std::move(config);
     }

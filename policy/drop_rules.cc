@@ -15,10 +15,8 @@ constexpr std::uint8_t kIcmpV6 = 58;
 constexpr std::uint8_t kSctp = 132;
 constexpr std::uint8_t kUdpLite = 136;
 
-bool holds(const std::vector<Prefix>& prefixes, const IpAddress& address) {
-  return prefixes.empty() || std::ranges::any_of(prefixes, [&](const Prefix& prefix) {
-           return prefix.contains(address);
-         });
+bool holds(const AddressMatch& match, const IpAddress& address) {
+  return match.empty() || match.contains(address);
 }
 
 bool holds(const std::vector<PortRange>& ranges, std::optional<std::uint16_t> port) {

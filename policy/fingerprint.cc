@@ -226,9 +226,16 @@ class Writer {
     all(value.limit, value.event, value.route, value.count, value.within, value.duration,
         value.grow, value.up_to, value.ipv6_prefix, value.action, value.upstream, value.mode);
   }
+  void add(const SetReference& value) { all(value.name); }
+  void add(const AddressMatch& value) {
+    unordered(value.prefixes);
+    unordered(value.sets);
+  }
+  void add(const SetConfig& value) {
+    all(value.name, value.file, value.format, value.members->digest());
+  }
   void add(const GuardMatch& value) {
-    unordered(value.from);
-    unordered(value.to);
+    all(value.from, value.to);
     unordered(value.from_ports);
     unordered(value.to_ports);
   }
@@ -240,6 +247,7 @@ class Writer {
   }
   void add(const GuardConfig& value) {
     unordered(value.interfaces);
+    unordered(value.monitor);
     all(value.attach, value.first, value.mode, value.source_syn, value.service_syn,
         value.rules);  // the first matching rule is the one reported
   }
@@ -255,6 +263,7 @@ class Writer {
         value.access_log.path, marks.mark, marks.mask, marks.table, marks.priority,
         value.default_route, value.bans.max, value.bans.rate_count, value.bans.rate_period,
         value.redis, value.guard);
+    unordered(value.sets);
     unordered(value.protect.from);
     unordered(value.protect.host_ports);
     unordered(value.intercept.local);

@@ -185,11 +185,16 @@ void put_value(const Field& field, Writer& out) {
 }
 
 void put_list(const Field& field, Writer& out) {
-  const bool instead = field.type != Type::word && !field.words.empty();
+  const bool word = field.type != Type::word && !field.words.empty();
+  const bool instead = word || field.choice;
   if (instead) {
     out.open("anyOf", '[');
     out.open("", '{');
-    out.put("enum", enumeration(field.words));
+    if (word) {
+      out.put("enum", enumeration(field.words));
+    } else {
+      put_members(field, out);
+    }
     out.close('}');
     out.open("", '{');
   }

@@ -10,6 +10,7 @@
 #include "policy/schema/overload.h"
 #include "policy/schema/protect.h"
 #include "policy/schema/routes.h"
+#include "policy/schema/sets.h"
 #include "policy/schema/upstreams.h"
 
 namespace sluice::policy::fields {
@@ -96,6 +97,12 @@ constexpr Field kPolicy[] = {
      .example = "{ max_memory: 2GiB }",
      .children = kOverload,
      .doc = "When new work is refused, so that what runs can go on."},
+    {.name = "sets",
+     .shape = map,
+     .example = "{ blocklist: { elements: [198.51.100.0/24] } }",
+     .children = kSet,
+     .doc = "Addresses by name, for rules to refer to: `from: { set: NAME }`. Members can be added "
+            "at run time (`sluice set add`)."},
 };
 
 constexpr Field kSchema{.name = "", .children = kPolicy, .doc = "The policy file."};

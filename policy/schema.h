@@ -61,6 +61,8 @@ struct Field {
   std::span<const Field> children{};  // Type::object
   std::string_view refers{};     // the top-level map that must have this name (Type::name, action)
   std::string_view shorthand{};  // the child that a bare value stands for
+  bool choice = false;  // Type::object: one of the children is there, no more; in a list, a lone
+                        // element may stand without brackets
   std::string_view excludes{};   // keys beside it that it cannot stand with, separated by spaces
   bool required = false;
   std::string_view doc{};
@@ -98,7 +100,10 @@ inline constexpr std::array<std::string_view, 3> kGuardActionWords{"drop", "coun
 inline constexpr std::array<std::string_view, 3> kGuardAttachWords{"tc", "xdp", "xdp-generic"};
 inline constexpr std::array<std::string_view, 3> kGuardDirectionWords{"ingress", "egress", "both"};
 inline constexpr std::array<std::string_view, 2> kGuardModeWords{"enforce", "audit"};
+inline constexpr std::array<std::string_view, 2> kGuardMonitorWords{"service", "source"};
 inline constexpr std::array<std::string_view, 2> kGuardPositionWords{"first", "last"};
+inline constexpr std::array<std::string_view, 3> kSetFormatWords{"cidr", "netset",
+                                                                "spamhaus-drop"};
 inline constexpr std::array<std::string_view, 3> kLogFormatWords{"json", "text", "none"};
 inline constexpr std::string_view kOriginalDestination = "original_destination";
 

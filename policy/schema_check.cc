@@ -458,6 +458,12 @@ class Checker {
       }
     }
     missing(node, field, path, misspelt);
+    if (field.choice && node.children.empty()) {
+      std::string names;
+      for (const Field& child : field.children)
+        names += (names.empty() ? "" : " or ") + quoted(child.name);
+      reporter_.error(node.at, within(path) + " is empty", names);
+    }
   }
 
   void excluded(const Node& node, const Node& entry, const Field& field, const std::string& path) {
@@ -501,7 +507,13 @@ class Checker {
   void list(const Node& node, const Field& field, const std::string& path) {
     const bool word = node.kind == Node::Kind::scalar &&
                       std::ranges::find(field.words, node.text) != field.words.end();
-    if (node.kind == Node::Kind::null || (word && field.type != Type::word)) return;
+    if (node.kind == Node::Kind::map && field.choice) return value(node, field, path);
+    if (word && field.type != Type::word) return;
+    if (node.kind == Node::Kind::null && !field.choice) return;
+    if (node.kind == Node::Kind::null) {
+      reporter_.error(node.where(), path + " has no value", "leave it out to mean any");
+      return;
+    }
     if (node.kind != Node::Kind::list) {
       reporter_.error(node.at, path + " is a list, not a " + kind_name(node),
                       node.kind == Node::Kind::scalar
@@ -511,7 +523,8 @@ class Checker {
     }
     // An empty list would quietly mean any.
     if (node.children.empty() &&
-        (field.required || (field.type != Type::object && field.fallback.empty()))) {
+        (field.required || field.choice ||
+         (field.type != Type::object && field.fallback.empty()))) {
       reporter_.error(
           node.at, path + " is an empty list",
           field.required ? "such as " + std::string(field.example) : "leave it out to mean any");

@@ -175,6 +175,15 @@ bool empty(const GuardMatch& match) {
          match.to_ports.empty();
 }
 
+bool may_be_v4(const GuardMatch& match) {
+  return (match.from.empty() || match.from.may_name_v4()) &&
+         (match.to.empty() || match.to.may_name_v4());
+}
+bool may_be_v6(const GuardMatch& match) {
+  return (match.from.empty() || match.from.may_name_v6()) &&
+         (match.to.empty() || match.to.may_name_v6());
+}
+
 bool has_ports(std::uint8_t protocol) {
   constexpr std::uint8_t kWithPorts[] = {6, 17, 33, 132, 136};  // tcp, udp, dccp, sctp, udplite
   return std::ranges::find(kWithPorts, protocol) != std::end(kWithPorts);
@@ -190,8 +199,8 @@ void check_protocol(const GuardRule& rule, Reporter& reporter) {
                    "guard rule `" + rule.name + "` never matches: its protocol has no ports",
                    "remove the ports, or use tcp, udp or sctp");
   }
-  const bool v4 = any_v4(rule.match.from) && any_v4(rule.match.to);
-  const bool v6 = any_v6(rule.match.from) && any_v6(rule.match.to);
+  const bool v4 = may_be_v4(rule.match);
+  const bool v6 = may_be_v6(rule.match);
   if ((*rule.protocol == kIcmp && !v4) || (*rule.protocol == kIcmpV6 && !v6)) {
     reporter.error(rule.where,
                    "guard rule `" + rule.name +
@@ -229,9 +238,7 @@ void check_attach(const GuardConfig& guard, Reporter& reporter) {
 void warn_of_protected(const GuardRule& rule, const Protect& protect, Reporter& reporter) {
   if (rule.action != GuardAction::drop) return;
   for (const ProtectFrom& from : protect.from) {
-    const bool named = std::ranges::any_of(
-        rule.match.from, [&](const Prefix& prefix) { return overlap(prefix, from.cidr); });
-    if (!named) continue;
+    if (!rule.match.from.overlaps(from.cidr)) continue;
     reporter.warning(rule.where,
                      "guard rule `" + rule.name + "` names " + from.cidr.to_string() +
                          ", which is protected: protect wins",
@@ -274,7 +281,7 @@ void check_guard(const Config& config, Reporter& reporter) {
       reporter.error(rule.where, "guard rule `" + rule.name + "` would drop every packet",
                      "name from, to, ports or a protocol; `action: count` to watch");
     }
-    if (!ever_meet(rule.match.from, rule.match.to)) {
+    if (!may_be_v4(rule.match) && !may_be_v6(rule.match)) {
       reporter.error(rule.where,
                      "guard rule `" + rule.name +
                          "` never matches: `from` and `to` have no IP version in common");

@@ -1,24 +1,19 @@
 #include "gateway/control/last_good.h"
 
-#include <cerrno>
 #include <cstdint>
-#include <cstdio>
-#include <cstring>
-#include <fcntl.h>
 #include <filesystem>
-#include <sys/stat.h>
-#include <system_error>
-#include <unistd.h>
 
 #include "gateway/control/policy_source.h"
-#include "kernel/keeper_protocol.h"
+#include "gateway/control/state_file.h"
 
 namespace sluice::gateway {
 namespace {
 
-using kernel::protocol::OwnedFd;
-
-constexpr std::string_view kMagic = "sluice-policy-bundle 1\n";
+constexpr std::string_view kMagic = "sluice-policy-bundle 2\n";
+constexpr std::string_view kOldMagic = "sluice-policy-bundle 1\n";  // policy files alone
+static_assert(kMagic.size() == kOldMagic.size());
+constexpr std::size_t kMaxFiles = 2 * kMaxPolicyFiles;
+constexpr std::size_t kMaxBytes = 512UL << 20;  // sets are large
 
 void append_size(std::string& out, std::size_t size) {
   for (int shift = 0; shift < 32; shift += 8)
@@ -39,21 +34,12 @@ std::optional<std::string_view> take(std::string_view& bytes) {
   return value;
 }
 
-std::expected<void, std::string> write_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t size = ::write(fd, bytes.data(), bytes.size());
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0) return std::unexpected(std::string(std::strerror(errno)));
-    bytes.remove_prefix(static_cast<std::size_t>(size));
-  }
-  return {};
-}
-
 }  // namespace
 
 std::string bundle_policy(const std::vector<policy::PolicyFile>& files) {
   std::string out(kMagic);
   for (const auto& file : files) {
+    out.push_back(static_cast<char>('0' + static_cast<int>(file.kind)));
     append_size(out, file.name.size());
     out += file.name;
     append_size(out, file.text.size());
@@ -63,58 +49,38 @@ std::string bundle_policy(const std::vector<policy::PolicyFile>& files) {
 }
 
 std::optional<std::vector<policy::PolicyFile>> unbundle_policy(std::string_view bytes) {
-  if (!bytes.starts_with(kMagic)) return std::nullopt;
+  const bool without_kinds = bytes.starts_with(kOldMagic);
+  if (!without_kinds && !bytes.starts_with(kMagic)) return std::nullopt;
   bytes.remove_prefix(kMagic.size());
   std::vector<policy::PolicyFile> files;
   while (!bytes.empty()) {
+    const int kind = without_kinds ? 0 : bytes.front() - '0';
+    if (kind < 0 || kind > static_cast<int>(policy::PolicyFile::Kind::members)) return std::nullopt;
+    if (!without_kinds) bytes.remove_prefix(1);
     const auto path = take(bytes);
     if (!path) return std::nullopt;
     const auto text = take(bytes);
-    if (!text || files.size() == kMaxPolicyFiles) return std::nullopt;
-    files.push_back({std::string(*path), std::string(*text)});
+    if (!text || files.size() == kMaxFiles) return std::nullopt;
+    files.push_back(
+        {std::string(*path), std::string(*text), static_cast<policy::PolicyFile::Kind>(kind)});
   }
   if (files.empty()) return std::nullopt;
   return files;
 }
 
 LastGood::LastGood(const std::string& state_dir)
-    : directory_(state_dir),
-      path_((std::filesystem::path(state_dir) / "last-good.policy").string()) {}
+    : path_((std::filesystem::path(state_dir) / "last-good.policy").string()) {}
 
 std::expected<void, std::string> LastGood::save(
     const std::vector<policy::PolicyFile>& files) const {
-  std::error_code error;
-  std::filesystem::create_directories(directory_, error);
-  const std::string temporary = path_ + ".new";
-  OwnedFd fd(
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd) return std::unexpected(temporary + ": " + std::strerror(errno));
-  auto written = write_all(fd.get(), bundle_policy(files));
-  // Written through before it takes the old one's place: after a power cut one of the two is whole.
-  if (written && ::fsync(fd.get()) != 0)
-    written = std::unexpected(std::string(std::strerror(errno)));
-  fd.reset();
-  if (written && std::rename(temporary.c_str(), path_.c_str()) != 0)
-    written = std::unexpected(std::string(std::strerror(errno)));
-  if (written) return {};
-  ::unlink(temporary.c_str());
-  return std::unexpected(path_ + ": " + written.error());
+  return write_state_file(path_, bundle_policy(files));
 }
 
 std::expected<std::vector<policy::PolicyFile>, std::string> LastGood::load() const {
-  const OwnedFd fd(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!fd) return std::unexpected(path_ + ": " + std::strerror(errno));
-  std::string bytes;
-  char buffer[64 * 1024];
-  for (;;) {
-    const ssize_t size = ::read(fd.get(), buffer, sizeof buffer);
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0) return std::unexpected(path_ + ": " + std::strerror(errno));
-    if (size == 0) break;
-    bytes.append(buffer, static_cast<std::size_t>(size));
-    if (bytes.size() > 2 * kMaxPolicyBytes) return std::unexpected(path_ + ": too long");
-  }
-  auto files = unbundle_policy(bytes);
+  const auto bytes = read_state_file(path_, kMaxBytes);
+  if (!bytes) return std::unexpected(bytes.error());
+  if (!*bytes) return std::unexpected(path_ + ": there is none");
+  auto files = unbundle_policy(**bytes);
   if (!files) return std::unexpected(path_ + ": not a policy that sluice kept, or damaged");
   return std::move(*files);
 }

@@ -27,7 +27,6 @@ class LastGood {
   const std::string& path() const { return path_; }
 
  private:
-  std::string directory_;
   std::string path_;
 };
 

@@ -25,23 +25,26 @@ std::string too_long() {
 }
 
 // Reads at most `limit` bytes; regular files only, so that a FIFO or a device cannot hang the
-// reload.
-std::expected<std::string, std::string> read_file(const std::string& path, std::size_t limit) {
+// reload. The error is without the path.
+std::expected<std::string, std::string> read_file(const std::string& path, std::size_t limit,
+                                                  const std::string& too_long) {
+  const auto last_error = [] { return std::unexpected(std::string(std::strerror(errno))); };
   const OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) return failure(path, std::strerror(errno));
+  if (!fd) return last_error();
   struct stat status{};
-  if (::fstat(fd.get(), &status) != 0) return failure(path, std::strerror(errno));
-  if (!S_ISREG(status.st_mode)) return failure(path, "not a regular file");
+  if (::fstat(fd.get(), &status) != 0) return last_error();
+  if (!S_ISREG(status.st_mode)) return std::unexpected("not a regular file");
 
   std::string text;
+  text.reserve(std::min(static_cast<std::size_t>(status.st_size), limit));
   char buffer[64 * 1024];
   for (;;) {
     const ssize_t size = ::read(fd.get(), buffer, sizeof buffer);
     if (size < 0 && errno == EINTR) continue;
-    if (size < 0) return failure(path, std::strerror(errno));
+    if (size < 0) return last_error();
     if (size == 0) return text;
     text.append(buffer, static_cast<std::size_t>(size));
-    if (text.size() > limit) return failure(path, too_long());
+    if (text.size() > limit) return std::unexpected(too_long);
   }
 }
 
@@ -84,12 +87,17 @@ std::expected<std::vector<policy::PolicyFile>, std::string> read_policy(const st
   std::vector<policy::PolicyFile> files;
   std::size_t left = kMaxPolicyBytes;
   for (auto& file : paths) {
-    auto text = read_file(file, left);
-    if (!text) return std::unexpected(text.error());
+    auto text = read_file(file, left, too_long());
+    if (!text) return failure(file, text.error());
     left -= text->size();
     files.push_back({file, std::move(*text)});
   }
   return files;
+}
+
+std::expected<std::string, std::string> read_set_file(const std::string& path) {
+  return read_file(path, kMaxSetFileBytes,
+                   "longer than " + std::to_string(kMaxSetFileBytes >> 20) + " MiB");
 }
 
 }  // namespace sluice::gateway

@@ -20,4 +20,9 @@ inline constexpr std::size_t kMaxPolicyFiles = 1024;
 // line that says which path and why.
 std::expected<std::vector<policy::PolicyFile>, std::string> read_policy(const std::string& path);
 
+inline constexpr std::size_t kMaxSetFileBytes = 128UL << 20;
+
+// A file that a set names, as policy::SetReader wants it: the error says why not, without the path.
+std::expected<std::string, std::string> read_set_file(const std::string& path);
+
 }  // namespace sluice::gateway

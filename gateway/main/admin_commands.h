@@ -38,6 +38,11 @@ void merge_gateway_status(boost::json::object& status, const std::string& gatewa
 
 void handle_reload(PolicyReloader& reloader, const AdminCommands::Respond& respond);
 
+// `set`, `action` (add, delete, list), `addresses`, `seconds`, `reason`. Answers when a change is in
+// force.
+void handle_set(PolicyReloader& reloader, const boost::json::object& request,
+                const AdminCommands::Respond& respond);
+
 // On a kernel::Keeper, whether a process owns it or the command line opened the pins itself.
 boost::json::object handle_ban(kernel::Keeper& keeper, const boost::json::object& request);
 boost::json::object handle_unban(kernel::Keeper& keeper, const boost::json::object& request);

@@ -31,6 +31,8 @@ extern const Command kDropsCommand;
 extern const Command kBanCommand;
 extern const Command kUnbanCommand;
 extern const Command kBansCommand;
+extern const Command kSetCommand;
+extern const Command kTopCommand;
 extern const Command kReloadCommand;
 extern const Command kUpgradeCommand;
 extern const Command kDrainCommand;

@@ -1,20 +1,39 @@
 #include "gateway/main/compiled_policy.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace sluice::control {
 
+using Kind = policy::PolicyFile::Kind;
+
+std::vector<policy::PolicyFile> without_members(std::vector<policy::PolicyFile> files) {
+  std::erase_if(files, [](const auto& file) { return file.kind == Kind::members; });
+  return files;
+}
+
 bool CompiledPolicy::same_files(const std::vector<policy::PolicyFile>& others) const {
-  return std::ranges::equal(files, others, [](const auto& a, const auto& b) {
-    return a.name == b.name && a.text == b.text;
-  });
+  const auto members = std::ranges::find(files, Kind::members, &policy::PolicyFile::kind);
+  return std::equal(files.begin(), members, others.begin(), others.end());
 }
 
 std::expected<CompiledPolicy, policy::Diagnostics> compile_policy(
-    std::vector<policy::PolicyFile> files) {
-  policy::ParseResult parsed = policy::parse(files);
+    std::vector<policy::PolicyFile> files, const policy::SetReader& read_set) {
+  std::vector<policy::PolicyFile> read;
+  const policy::SetReader remember = [&](const std::string& path) {
+    const auto again = std::ranges::find(read, path, &policy::PolicyFile::name);
+    if (again != read.end()) return std::expected<std::string, std::string>(again->text);
+    auto text = read_set(path);
+    if (text) read.push_back({path, *text, Kind::set});
+    return text;
+  };
+  policy::ParseResult parsed =
+      policy::parse(files, read_set ? remember : policy::SetReader());
   if (!parsed.config || policy::has_errors(parsed.diagnostics))
     return std::unexpected(std::move(parsed.diagnostics));
+  const auto members = std::ranges::find(files, Kind::members, &policy::PolicyFile::kind);
+  files.insert(members, std::make_move_iterator(read.begin()),
+               std::make_move_iterator(read.end()));
   return CompiledPolicy{.files = std::move(files),
                         .snapshot = policy::Snapshot::compile(std::move(*parsed.config)),
                         .warnings = std::move(parsed.diagnostics)};

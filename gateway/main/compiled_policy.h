@@ -14,17 +14,23 @@
 namespace sluice::control {
 
 struct CompiledPolicy {
+  // The policy's own first, then those of its sets, then members added at run time.
   std::vector<policy::PolicyFile> files;
   std::shared_ptr<const policy::Snapshot> snapshot;
   policy::Diagnostics warnings;
 
   const policy::Config& config() const { return snapshot->config(); }
+  // Without the members.
   bool same_files(const std::vector<policy::PolicyFile>& others) const;
 };
 
-// All diagnostics when one of them is an error.
+// What lies on disk: members are kept elsewhere.
+std::vector<policy::PolicyFile> without_members(std::vector<policy::PolicyFile> files);
+
+// All diagnostics when one of them is an error. Files of sets that are not among `files` are asked of
+// `read_set`, and are among the result's.
 std::expected<CompiledPolicy, policy::Diagnostics> compile_policy(
-    std::vector<policy::PolicyFile> files);
+    std::vector<policy::PolicyFile> files, const policy::SetReader& read_set = {});
 
 // A line each.
 std::string to_text(const policy::Diagnostics& diagnostics);

@@ -29,6 +29,22 @@ std::string guess_state_dir(const std::vector<policy::PolicyFile>& files) {
   return policy::Config{}.state_dir;
 }
 
+FirstPolicy with_members(CompiledPolicy policy, std::string problem) {
+  FirstPolicy first{.policy = std::move(policy), .members = {}, .problem = std::move(problem)};
+  const auto loaded = first.members.load(first.policy.config().state_dir,
+                                         gateway::SetMembers::Clock::now());
+  if (!loaded) {
+    log_error("policy", "the members of sets that were added at run time are lost",
+              {{"reason", loaded.error()}});
+  }
+  if (first.members.size() == 0) return first;
+  std::vector<policy::PolicyFile> files = first.policy.files;
+  for (auto& file : first.members.files())
+    files.push_back(std::move(file));
+  if (auto again = compile_policy(std::move(files))) first.policy = std::move(*again);
+  return first;
+}
+
 }  // namespace
 
 std::expected<FirstPolicy, std::string> load_first_policy(const std::string& path) {
@@ -38,8 +54,8 @@ std::expected<FirstPolicy, std::string> load_first_policy(const std::string& pat
     problem = files.error();
   } else {
     state_dir = guess_state_dir(*files);
-    auto compiled = compile_policy(std::move(*files));
-    if (compiled) return FirstPolicy{.policy = std::move(*compiled), .problem = {}};
+    auto compiled = compile_policy(std::move(*files), gateway::read_set_file);
+    if (compiled) return with_members(std::move(*compiled), {});
     problem = to_text(compiled.error());
   }
 
@@ -50,12 +66,13 @@ std::expected<FirstPolicy, std::string> load_first_policy(const std::string& pat
   if (!compiled) return std::unexpected(problem);
   log_error("policy", "THE POLICY IS BROKEN; running the last good one instead",
             {{"from", store.path()}});
-  return FirstPolicy{.policy = std::move(*compiled), .problem = problem};
+  return with_members(std::move(*compiled), std::move(problem));
 }
 
 void keep_as_last_good(const CompiledPolicy& policy) {
   static std::string last_said;
-  const auto saved = gateway::LastGood(policy.config().state_dir).save(policy.files);
+  const auto saved =
+      gateway::LastGood(policy.config().state_dir).save(without_members(policy.files));
   if (saved || saved.error() == last_said) return;
   last_said = saved.error();
   log_info("policy", "cannot keep the policy for a start with a broken one",

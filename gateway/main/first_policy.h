@@ -4,12 +4,14 @@
 #include <expected>
 #include <string>
 
+#include "gateway/control/set_members.h"
 #include "gateway/main/compiled_policy.h"
 
 namespace sluice::control {
 
 struct FirstPolicy {
   CompiledPolicy policy;
+  gateway::SetMembers members;
   std::string problem;  // why this is not the policy on disk; empty: it is
 };
 

@@ -25,6 +25,7 @@
 #include "gateway/main/policy_reloader.h"
 #include "gateway/main/sandbox.h"
 #include "gateway/main/service_manager.h"
+#include "gateway/main/top.h"
 #include "gateway/main/upgrade.h"
 #include "kernel/keeper.h"
 
@@ -74,6 +75,9 @@ class KeeperProcess {
         upgrade_(io_, std::move(from),
                  {.busy = [this] { return busy(); }, .hand_over = [this] { return hand_over(); }}),
         drop_streams_(io_, *keeper_),
+        top_streams_(
+            io_, *keeper_,
+            [this]() -> const policy::Config& { return reloader_.current().config(); }),
         stop_signals_(io_, SIGTERM, SIGINT),
         other_signals_(io_, SIGHUP, SIGCHLD),
         tick_timer_(io_),
@@ -124,6 +128,7 @@ class KeeperProcess {
   Upgrade upgrade_;
   BanBridge bans_;
   DropStreams drop_streams_;
+  TopStreams top_streams_;
   AdminCommands admin_commands_;
   std::unique_ptr<gateway::AdminServer> admin_;
   boost::asio::signal_set stop_signals_;
@@ -177,7 +182,7 @@ std::expected<void, std::string> KeeperProcess::listen_for_admins() {
         admin_commands_.handle(request, respond);
       },
       [this](const json::object& request, const std::shared_ptr<gateway::AdminStream>& stream) {
-        return follow_drops(request, stream);
+        return follow_drops(request, stream) || top_streams_.add(request, stream);
       },
       from ? ::fcntl(from->admin, F_DUPFD_CLOEXEC, 0) : -1);
   if (!admin) return std::unexpected(admin.error());
@@ -375,6 +380,10 @@ void KeeperProcess::add_admin_commands() {
   using Respond = AdminCommands::Respond;
   admin_commands_.add("status",
                       [this](const json::object&, const Respond& respond) { status(respond); });
+  admin_commands_.add("set", [this](const json::object& request,
+                                    const AdminCommands::Respond& respond) {
+    handle_set(reloader_, request, respond);
+  });
   admin_commands_.add("reload", [this](const json::object&, const Respond& respond) {
     handle_reload(reloader_, respond);
   });

@@ -1,6 +1,8 @@
 #include "gateway/main/kernel_plan.h"
 
 #include <algorithm>
+#include <map>
+#include <memory>
 
 #include "gateway/gateway.h"
 
@@ -40,11 +42,34 @@ kernel::Prefix host(const policy::IpAddress& address) {
   return {.address = address.bytes(), .length = 128, .v4 = address.is_v4()};
 }
 
-kernel::GuardMatch to_kernel(const policy::GuardMatch& match) {
-  return {.from = to_kernel(match.from),
-          .to = to_kernel(match.to),
+// Rules that name the same set share one list of prefixes.
+class SharedSets {
+ public:
+  std::vector<kernel::PrefixSet> of(const policy::AddressMatch& match) {
+    std::vector<kernel::PrefixSet> out;
+    for (const policy::SetReference& reference : match.sets)
+      out.push_back(of(*reference.members));
+    return out;
+  }
+
+ private:
+  kernel::PrefixSet of(const policy::AddressSet& set) {
+    kernel::PrefixSet& shared = made_[&set];
+    if (!shared) {
+      shared = std::make_shared<const std::vector<kernel::Prefix>>(to_kernel(set.prefixes()));
+    }
+    return shared;
+  }
+  std::map<const policy::AddressSet*, kernel::PrefixSet> made_;
+};
+
+kernel::GuardMatch to_kernel(const policy::GuardMatch& match, SharedSets& sets) {
+  return {.from = to_kernel(match.from.prefixes),
+          .to = to_kernel(match.to.prefixes),
           .from_ports = to_kernel(match.from_ports),
-          .to_ports = to_kernel(match.to_ports)};
+          .to_ports = to_kernel(match.to_ports),
+          .from_sets = sets.of(match.from),
+          .to_sets = sets.of(match.to)};
 }
 
 std::uint32_t listener_index(const policy::Config& config, const std::string& name) {
@@ -141,10 +166,10 @@ static_assert(static_cast<int>(policy::GuardDirection::both) ==
 static_assert(static_cast<int>(policy::GuardAttach::xdp_generic) ==
               static_cast<int>(kernel::GuardHook::xdp_generic));
 
-kernel::GuardRule to_kernel(const policy::GuardRule& rule, bool audit_all) {
+kernel::GuardRule to_kernel(const policy::GuardRule& rule, SharedSets& sets, bool audit_all) {
   return {.name = rule.name,
-          .match = to_kernel(rule.match),
-          .except = to_kernel(rule.except),
+          .match = to_kernel(rule.match, sets),
+          .except = to_kernel(rule.except, sets),
           .protocol = rule.protocol,
           .action = static_cast<kernel::GuardAction>(rule.action),
           .rate = to_kernel(rule.rate),
@@ -167,8 +192,13 @@ kernel::GuardPlan guard_of(const policy::Config& config) {
   guard.source_syn = to_kernel(config.guard->source_syn);
   guard.service_syn = to_kernel(config.guard->service_syn);
   guard.audit_syn = config.guard->mode == policy::GuardMode::audit;
+  for (const auto monitor : config.guard->monitor) {
+    (monitor == policy::GuardMonitor::service ? guard.monitor_services : guard.monitor_sources) =
+        true;
+  }
+  SharedSets sets;
   for (const auto& rule : config.guard->rules)
-    guard.rules.push_back(to_kernel(rule, guard.audit_syn));
+    guard.rules.push_back(to_kernel(rule, sets, guard.audit_syn));
   return guard;
 }
 

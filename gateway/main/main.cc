@@ -16,9 +16,9 @@ using sluice::control::Command;
 using namespace sluice::control;
 
 constexpr std::array kCommands{
-    &kRunCommand,   &kCheckCommand,   &kStatusCommand,  &kDropsCommand,
-    &kBanCommand,   &kUnbanCommand,   &kBansCommand,    &kReloadCommand,
-    &kUpgradeCommand, &kDrainCommand, &kCleanupCommand, &kVersionCommand,
+    &kRunCommand,     &kCheckCommand,  &kStatusCommand,  &kTopCommand,     &kDropsCommand,
+    &kBanCommand,     &kUnbanCommand,  &kBansCommand,    &kSetCommand,     &kReloadCommand,
+    &kUpgradeCommand, &kDrainCommand,  &kCleanupCommand, &kVersionCommand,
 };
 
 std::string padded(std::string text, std::size_t width) {

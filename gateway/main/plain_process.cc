@@ -159,6 +159,10 @@ void PlainProcess::add_admin_commands() {
     merge_gateway_status(status, gateway_->status_json());
     respond(std::move(status));
   });
+  admin_commands_.add("set", [this](const json::object& request,
+                                    const AdminCommands::Respond& respond) {
+    handle_set(reloader_, request, respond);
+  });
   admin_commands_.add("reload", [this](const json::object&, const Respond& respond) {
     handle_reload(reloader_, respond);
   });

@@ -20,17 +20,22 @@ namespace json = boost::json;
 
 constexpr std::array<const char*, 4> kResultNames{"none", "applied", "unchanged", "refused"};
 
-bool same(const std::vector<policy::PolicyFile>& a, const std::vector<policy::PolicyFile>& b) {
-  return std::ranges::equal(
-      a, b, [](const auto& x, const auto& y) { return x.name == y.name && x.text == y.text; });
-}
-
 void log_lines(const std::string& text) {
   std::size_t at = 0;
   while (at < text.size()) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
     log_error("policy", text.substr(at, end - at));
     at = end + 1;
+  }
+}
+
+void log_set_changes(const policy::Config& before, const policy::Config& after) {
+  for (const auto& set : after.sets) {
+    const auto old = std::ranges::find(before.sets, set.name, &policy::SetConfig::name);
+    const std::size_t size = old == before.sets.end() ? 0 : old->members->size();
+    if (old != before.sets.end() && old->members->digest() == set.members->digest()) continue;
+    log_info("policy", "set",
+             {{"name", set.name}, {"prefixes", set.members->size()}, {"before", size}});
   }
 }
 
@@ -75,10 +80,12 @@ PolicyReloader::PolicyReloader(boost::asio::io_context& io, std::string path, Fi
       current_(std::move(first.policy)),
       generation_(generation),
       next_generation_(generation + 1),
-      hooks_(std::move(hooks)) {
+      hooks_(std::move(hooks)),
+      members_(std::move(first.members)),
+      members_timer_(io) {
   last_.generation = generation;
   if (first.problem.empty()) {
-    tried_ = current_.files;
+    tried_ = without_members(current_.files);
     return;
   }
   last_.result = ReloadOutcome::Result::refused;
@@ -88,61 +95,165 @@ PolicyReloader::PolicyReloader(boost::asio::io_context& io, std::string path, Fi
 
 void PolicyReloader::watch() {
   watcher_ = std::make_unique<gateway::PolicyWatcher>(io_, path_, [this] { files_changed(); });
+  watch_sets({});
+  expire_members();
   if (last_.ok()) files_changed();
+}
+
+// Of the policy in force, and those that a refused one named: their coming may mend it.
+void PolicyReloader::watch_sets(std::vector<std::string> named) {
+  for (const auto& set : current_.config().sets) {
+    if (!set.file.empty()) named.push_back(set.file);
+  }
+  if (!watcher_) return;
+  std::erase_if(set_watchers_, [&](const auto& entry) {
+    return std::ranges::find(named, entry.first) == named.end();
+  });
+  bool more = false;
+  for (const std::string& path : named) {
+    auto& watcher = set_watchers_[path];
+    if (watcher) continue;
+    watcher = std::make_unique<gateway::PolicyWatcher>(io_, path, [this] { files_changed(); });
+    more = true;
+  }
+  // It may have changed after it was read and before it was watched.
+  if (more) boost::asio::post(io_, [this] { files_changed(); });
+}
+
+std::expected<std::vector<policy::PolicyFile>, std::string> PolicyReloader::read_files() const {
+  auto files = gateway::read_policy(path_);
+  if (!files) return files;
+  for (const auto& known : tried_) {
+    if (known.kind != policy::PolicyFile::Kind::set) continue;
+    if (auto text = gateway::read_set_file(known.name))
+      files->push_back({known.name, std::move(*text), known.kind});
+  }
+  return files;
 }
 
 // Signs of a change are many, changes few: a reload only when the bytes differ from those of the
 // last attempt.
 void PolicyReloader::files_changed() {
-  const auto files = gateway::read_policy(path_);
-  if (files && same(*files, tried_)) return;
+  const auto files = read_files();
+  const bool came = std::ranges::any_of(missing_sets_, [](const std::string& path) {
+    return gateway::read_set_file(path).has_value();
+  });
+  if (files && *files == tried_ && !came) return;
   if (!files && last_.error == files.error()) return;
   reload({});
 }
 
 void PolicyReloader::reload(Done done) {
-  waiting_.push_back(std::move(done));
+  waiting_.push_back({std::move(done), false});
   if (!busy_) begin();
 }
 
+void PolicyReloader::put_members_in_force(Done done) {
+  waiting_.push_back({std::move(done), true});
+  if (!busy_) begin();
+}
+
+// All that wait for the same are served at once.
 void PolicyReloader::begin() {
   busy_ = true;
-  running_.assign(std::make_move_iterator(waiting_.begin()),
-                  std::make_move_iterator(waiting_.end()));
-  waiting_.clear();
+  const bool members = for_members_ = waiting_.front().members;
+  if (members) members_pending_ = false;
+  std::deque<Job> others;
+  for (Job& job : waiting_) {
+    if (job.members == members) {
+      running_.push_back(std::move(job.done));
+    } else {
+      others.push_back(std::move(job));
+    }
+  }
+  waiting_ = std::move(others);
   tell_service_manager("RELOADING=1");
+  if (members) {
+    begin_members();
+  } else {
+    begin_from_disk();
+  }
+}
 
+void PolicyReloader::begin_from_disk() {
   auto files = gateway::read_policy(path_);
   if (!files) return refuse(files.error());
   tried_ = *files;
-  if (current_.same_files(*files)) return finish(ReloadOutcome::Result::unchanged);
-  auto compiled = compile_policy(std::move(*files));
+  missing_sets_.clear();
+  for (auto& file : members_.files())
+    files->push_back(std::move(file));
+  std::vector<std::string> named;
+  auto compiled = compile_policy(std::move(*files), [&](const std::string& path) {
+    named.push_back(path);
+    auto text = gateway::read_set_file(path);
+    if (text) {
+      tried_.push_back({path, *text, policy::PolicyFile::Kind::set});
+    } else {
+      missing_sets_.push_back(path);
+    }
+    return text;
+  });
+  watch_sets(std::move(named));
   if (!compiled) {
     std::string text = to_text(compiled.error());
     return refuse(std::move(text), std::move(compiled.error()));
   }
   for (const auto& warning : compiled->warnings)
     log_warn("policy", warning.to_string());
-  if (compiled->snapshot->fingerprint() == current_.snapshot->fingerprint()) {
-    current_.files = std::move(compiled->files);
+  apply(std::move(*compiled));
+}
+
+void PolicyReloader::begin_members() {
+  std::vector<policy::PolicyFile> files = without_members(current_.files);
+  for (auto& file : members_.files())
+    files.push_back(std::move(file));
+  auto compiled = compile_policy(std::move(files));
+  if (!compiled) return refuse(to_text(compiled.error()));
+  apply(std::move(*compiled));
+}
+
+void PolicyReloader::apply(CompiledPolicy given) {
+  if (given.snapshot->fingerprint() == current_.snapshot->fingerprint()) {
+    current_.files = std::move(given.files);
     return finish(ReloadOutcome::Result::unchanged);
   }
-
-  auto candidate = std::make_shared<CompiledPolicy>(std::move(*compiled));
+  auto candidate = std::make_shared<CompiledPolicy>(std::move(given));
   // A number is used once, so that a message about an attempt that was given up can never be taken
   // for the next.
   const std::uint64_t generation = next_generation_++;
   hooks_.apply(*candidate, generation,
                [this, candidate, generation](std::expected<void, std::string> applied) {
                  if (!applied) return refuse(applied.error());
+                 log_set_changes(current_.config(), candidate->config());
+                 const bool on_disk = !current_.same_files(without_members(candidate->files));
                  current_ = std::move(*candidate);
                  generation_ = generation;
-                 keep_as_last_good(current_);
+                 if (on_disk) keep_as_last_good(current_);
+                 watch_sets({});
                  finish(ReloadOutcome::Result::applied);
                });
 }
 
+void PolicyReloader::expire_members() {
+  members_timer_.expires_after(std::chrono::seconds(1));
+  members_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    if (members_.expire(gateway::SetMembers::Clock::now())) {
+      if (const auto saved = members_.save(current_.config().state_dir); !saved)
+        log_warn("policy", "cannot keep the members of sets", {{"reason", saved.error()}});
+      members_pending_ = true;
+    }
+    if (members_pending_ && !busy_) put_members_in_force({});
+    expire_members();
+  });
+}
+
 void PolicyReloader::refuse(std::string error, policy::Diagnostics diagnostics) {
+  if (for_members_) {
+    members_pending_ = true;
+    log_warn("policy", "members of sets are not in force yet; trying again", {{"reason", error}});
+    return finish(ReloadOutcome::Result::refused, std::move(error), std::move(diagnostics));
+  }
   log_lines(error);
   log_error("policy", "refused; the old policy stays in force", {{"generation", generation_}});
   finish(ReloadOutcome::Result::refused, std::move(error), std::move(diagnostics));
@@ -150,17 +261,23 @@ void PolicyReloader::refuse(std::string error, policy::Diagnostics diagnostics) 
 
 void PolicyReloader::finish(ReloadOutcome::Result result, std::string error,
                             policy::Diagnostics diagnostics) {
-  last_ = {.result = result,
-           .generation = generation_,
-           .error = std::move(error),
-           .diagnostics = std::move(diagnostics),
-           .at = std::time(nullptr)};
-  if (last_.result == ReloadOutcome::Result::applied)
+  const ReloadOutcome outcome{.result = result,
+                              .generation = generation_,
+                              .error = std::move(error),
+                              .diagnostics = std::move(diagnostics),
+                              .at = std::time(nullptr)};
+  if (result == ReloadOutcome::Result::applied)
     log_info("policy", "in force", {{"generation", generation_}});
-  if (hooks_.ended) hooks_.ended(last_);
+  // After a change of members, what lies on disk is as good or bad as it was.
+  if (for_members_) {
+    last_.generation = generation_;
+  } else {
+    last_ = outcome;
+    if (hooks_.ended) hooks_.ended(outcome);
+  }
   tell_service_manager("READY=1\nSTATUS=policy generation " + std::to_string(generation_));
   for (const auto& done : std::exchange(running_, {})) {
-    if (done) done(last_);
+    if (done) done(outcome);
   }
   busy_ = false;
   if (!waiting_.empty())

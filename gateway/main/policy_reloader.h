@@ -7,14 +7,17 @@
 #include <deque>
 #include <expected>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/json.hpp>
 
 #include "gateway/control/policy_watcher.h"
+#include "gateway/control/set_members.h"
 #include "gateway/main/compiled_policy.h"
 #include "gateway/main/first_policy.h"
 
@@ -54,14 +57,27 @@ class PolicyReloader {
   // One at a time; those that come meanwhile wait.
   void reload(Done done);
 
+  // Members of sets that were added at run time. After a change: put_members_in_force(), which does
+  // not look at what lies on disk, so that a broken policy there is no hindrance. Where that fails
+  // it is tried again each second.
+  gateway::SetMembers& members() { return members_; }
+  void put_members_in_force(Done done);
+
   const CompiledPolicy& current() const { return current_; }
   std::uint64_t generation() const { return generation_; }
   const ReloadOutcome& last() const { return last_; }
   const std::string& path() const { return path_; }
 
  private:
+  // What a reload reads: the files of the policy, and of the sets that the policy in force names.
+  std::expected<std::vector<policy::PolicyFile>, std::string> read_files() const;
   void files_changed();
+  void watch_sets(std::vector<std::string> named);
   void begin();
+  void begin_from_disk();
+  void begin_members();
+  void apply(CompiledPolicy candidate);
+  void expire_members();
   void finish(ReloadOutcome::Result result, std::string error = {},
               policy::Diagnostics diagnostics = {});
   void refuse(std::string error, policy::Diagnostics diagnostics = {});
@@ -69,15 +85,25 @@ class PolicyReloader {
   boost::asio::io_context& io_;
   std::string path_;
   CompiledPolicy current_;
-  std::vector<policy::PolicyFile> tried_;  // the files of the last attempt, good or not
+  std::vector<policy::PolicyFile> tried_;  // what the last attempt read, good or not
   std::uint64_t generation_;
   std::uint64_t next_generation_;
   Hooks hooks_;
   ReloadOutcome last_;
-  std::deque<Done> waiting_;
+  struct Job {
+    Done done;
+    bool members = false;  // else: from disk
+  };
+  std::deque<Job> waiting_;
   std::vector<Done> running_;
   bool busy_ = false;
+  bool for_members_ = false;     // what runs is for their sake
+  bool members_pending_ = false;  // changed, and not in force
+  std::vector<std::string> missing_sets_;  // files that the last attempt could not read
+  gateway::SetMembers members_;
+  boost::asio::steady_timer members_timer_;
   std::unique_ptr<gateway::PolicyWatcher> watcher_;
+  std::map<std::string, std::unique_ptr<gateway::PolicyWatcher>> set_watchers_;  // by path
 };
 
 // {"severity", "file", "line", "column", "message", "hint"} each.

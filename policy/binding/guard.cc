@@ -7,9 +7,9 @@ namespace sluice::policy::binding {
 
 namespace {
 
-void guard_match(const Node& node, GuardMatch& out) {
-  optional(node, "from", out.from);
-  optional(node, "to", out.to);
+void guard_match(const Node& node, const Reporter& reporter, GuardMatch& out) {
+  addresses(node, "from", reporter, out.from);
+  addresses(node, "to", reporter, out.to);
   optional(node, "from_ports", out.from_ports);
   optional(node, "to_ports", out.to_ports);
 }
@@ -30,8 +30,8 @@ void packet_rate(const Node& node, std::string_view key, std::optional<PacketRat
 void guard_rule(const Node& node, const Reporter& reporter, GuardRule& rule) {
   rule.where = reporter.locate(node.where());
   optional(node, "name", rule.name);
-  guard_match(node, rule.match);
-  if (const Node* except = node.find("except")) guard_match(*except, rule.except);
+  guard_match(node, reporter, rule.match);
+  if (const Node* except = node.find("except")) guard_match(*except, reporter, rule.except);
   if (const Node* protocol = node.find("protocol")) {
     rule.protocol = parse_ip_protocol(protocol->text);
   }
@@ -53,6 +53,9 @@ void guard(const Node& node, const Reporter& reporter, GuardConfig& out) {
   optional_word(node, "mode", kGuardModeWords, out.mode);
   if (const Node* source = node.find("per_source")) packet_rate(*source, "syn", out.source_syn);
   if (const Node* service = node.find("per_service")) packet_rate(*service, "syn", out.service_syn);
+  each(node, "monitor", [&](const Node& element) {
+    read_word(element, kGuardMonitorWords, out.monitor.emplace_back());
+  });
   out.where = reporter.locate(node.where());
   each(node, "rules",
        [&](const Node& element) { guard_rule(element, reporter, out.rules.emplace_back()); });

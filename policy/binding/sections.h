@@ -7,6 +7,9 @@
 
 namespace sluice::policy::binding {
 
+// A list of prefixes and sets, or one of them alone.
+void addresses(const Node& node, std::string_view key, const Reporter& reporter, AddressMatch& out);
+void set(const Node& node, const Reporter& reporter, SetConfig& out);
 void protect(const Node& node, const Reporter& reporter, Protect& out);
 void metrics(const Node& node, MetricsConfig& out);
 void logs(const Node& node, AccessLogConfig& out);

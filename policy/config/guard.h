@@ -8,6 +8,7 @@
 
 #include "policy/address.h"
 #include "policy/config/common.h"
+#include "policy/config/sets.h"
 #include "policy/diagnostic.h"
 
 namespace sluice::policy {
@@ -16,6 +17,7 @@ enum class GuardAction { drop, count, limit };
 enum class GuardAttach { tc, xdp, xdp_generic };
 enum class GuardDirection { ingress, egress, both };
 enum class GuardMode { enforce, audit };
+enum class GuardMonitor { service, source };
 
 struct PacketRate {
   std::uint64_t count = 0;  // in each period
@@ -24,8 +26,8 @@ struct PacketRate {
 };
 
 struct GuardMatch {
-  std::vector<Prefix> from;
-  std::vector<Prefix> to;
+  AddressMatch from;
+  AddressMatch to;
   std::vector<PortRange> from_ports;
   std::vector<PortRange> to_ports;
 };
@@ -50,6 +52,7 @@ struct GuardConfig {
   GuardMode mode = GuardMode::enforce;    // audit: of every rule, and of the two SYN rates
   std::optional<PacketRate> source_syn;   // per_source: { syn }
   std::optional<PacketRate> service_syn;  // per_service: { syn }
+  std::vector<GuardMonitor> monitor;
   Location where;
   std::vector<GuardRule> rules;
 };

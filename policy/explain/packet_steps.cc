@@ -19,6 +19,17 @@ PacketView view_of(const PacketDescription& packet) {
   return view;
 }
 
+// ", by set `blocklist`", where that is what made it match.
+std::string by_set(const GuardRule& rule, const PacketView& packet) {
+  std::string text;
+  for (const auto& [match, address] :
+       {std::pair{&rule.match.from, packet.from}, std::pair{&rule.match.to, packet.to}}) {
+    if (const SetReference* set = match->set_with(address))
+      text += ", by set `" + set->name + "`";
+  }
+  return text;
+}
+
 // What a rule that matches does.
 std::string effect(const GuardConfig& guard, const GuardRule& rule) {
   const bool audit = guard.mode == GuardMode::audit || rule.mode == GuardMode::audit;
@@ -131,7 +142,9 @@ Step guard(const Snapshot& snapshot, const PacketDescription& packet) {
       ++silent;
       continue;
     }
-    const std::string text = why == RuleMismatch::none ? effect(*config.guard, rule) : words(why);
+    const std::string text = why == RuleMismatch::none
+                                 ? effect(*config.guard, rule) + by_set(rule, view)
+                                 : words(why);
     step.reasons.push_back({"rule `" + rule.name + "`: " + text, rule.where});
   }
   if (silent > 0) {

@@ -27,6 +27,8 @@ TEST(GuardAdoption, CountersSurviveAReloadAndGoWithTheirRule) {
     EXPECT_EQ(running.verdict(tcp("198.51.100.4", "10.0.0.1")), kDrop);
     EXPECT_EQ(running.packets("a"), 1U);
     EXPECT_EQ(running.packets("b"), 2U);
+    EXPECT_EQ(running.counter("b").bytes, 2 * tcp("198.51.100.2", "10.0.0.1").bytes().size());
+    EXPECT_EQ(running.counter("b").dropped, 2U);
     EXPECT_EQ(running.packets("c"), 0U);
     running.apply({drop("b")});
     running.apply({drop("a", from({"198.51.100.1"})), drop("b")});

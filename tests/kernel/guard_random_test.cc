@@ -276,6 +276,24 @@ std::vector<Protect> some_protect(World& world) {
   return out;
 }
 
+// The same rules with some of their prefixes in sets; the oracle reads lists.
+std::vector<GuardRule> with_sets(World& world, std::vector<GuardRule> rules) {
+  const auto move_some = [&](std::vector<Prefix>& list, std::vector<PrefixSet>& sets) {
+    if (list.empty() || world.below(3) != 0) return;
+    const auto at = list.begin() + world.below(static_cast<int>(list.size()));
+    sets.push_back(std::make_shared<const std::vector<Prefix>>(at, list.end()));
+    list.erase(at, list.end());
+    if (world.below(4) == 0) sets.push_back(std::make_shared<const std::vector<Prefix>>());
+  };
+  for (GuardRule& rule : rules) {
+    for (GuardMatch* match : {&rule.match, &rule.except}) {
+      move_some(match->from, match->from_sets);
+      move_some(match->to, match->to_sets);
+    }
+  }
+  return rules;
+}
+
 void compare(World& world, RunningGuard& running, Oracle& oracle, GuardHook hook, int rule_count,
              int packets) {
   const bool xdp = hook != GuardHook::tc;
@@ -294,7 +312,9 @@ void compare(World& world, RunningGuard& running, Oracle& oracle, GuardHook hook
   const bool egress = std::ranges::any_of(
       plan.rules, [](const GuardRule& rule) { return rule.direction != GuardDirection::ingress; });
   running.apply(std::vector<GuardRule>{});  // so that counters begin at 0, and buckets full
-  running.apply(plan, protect);
+  GuardPlan given = plan;
+  given.rules = with_sets(world, plan.rules);
+  running.apply(given, protect);
   oracle.begin(plan.rules);
   for (int i = 0; i < packets; ++i) {
     const Frame frame = world.frame();

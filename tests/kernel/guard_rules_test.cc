@@ -247,6 +247,8 @@ TEST(GuardRules, TheMostRulesAndOneMore) {
     EXPECT_NE(refused.error().message.find("1024"), std::string::npos) << refused.error().message;
     // Nothing changed: a failed prepare leaves no trace.
     EXPECT_EQ(running.verdict(tcp("198.51.100.7", "10.0.0.1", 1023)), kDrop);
+    EXPECT_EQ(running.sample("sluice_kernel_map_entries", "guard_rules"), 1024);
+    EXPECT_EQ(running.sample("sluice_kernel_map_insert_failures_total", "guard_rules"), 1);
     rules.pop_back();
     running.apply(rules);
     EXPECT_EQ(running.packets("r1023"), 2U);

@@ -59,7 +59,7 @@ int check(const Arguments& arguments) {
     std::cerr << "sluice: " << files.error() << '\n';
     return kExitFailed;
   }
-  const auto compiled = compile_policy(std::move(*files));
+  const auto compiled = compile_policy(std::move(*files), gateway::read_set_file);
   const policy::Diagnostics& diagnostics = compiled ? compiled->warnings : compiled.error();
   if (as_json) {
     json::object out{{"ok", compiled.has_value()}, {"diagnostics", to_json(diagnostics)}};

@@ -420,6 +420,23 @@ const Wrong kKernel[] = {
     {"GuardEmptyListIsNotAny",
      "version: 1\nguard: { rules: [{ name: x, from: [], to_ports: [23] }] }\n",
      {"p.yaml:2:35: error: guard.rules[0].from is an empty list (leave it out to mean any)"}},
+    {"AddressesWithoutAValue",
+     "version: 1\nguard: { rules: [{ name: x, from: , to_ports: [23] }] }\n",
+     {"p.yaml:2:29: error: guard.rules[0].from has no value (leave it out to mean any)"}},
+    {"AnElementThatNamesNobody",
+     "version: 1\nguard: { rules: [{ name: x, from: [{}], to_ports: [23] }] }\n",
+     {"p.yaml:2:36: error: guard.rules[0].from[0] is empty (`cidr` or `set`)"}},
+    {"ALoneElementThatNamesNobody",
+     "version: 1\nguard: { rules: [{ name: x, from: {}, to_ports: [23] }] }\n",
+     {"p.yaml:2:35: error: guard.rules[0].from is empty (`cidr` or `set`)"}},
+    {"ASetThatThereIsNot",
+     "version: 1\nsets: { blocklist: {} }\nguard: { rules: [{ name: x, from: { set: blocklst } }] }\n",
+     {"p.yaml:3:42: error: guard.rules[0].from.set: there is no set `blocklst` (did you mean "
+      "`blocklist`?)"}},
+    {"ASetOfEverybody",
+     "version: 1\nsets: { all: { elements: [10.0.0.0/8, 0.0.0.0/0] } }\n",
+     {"p.yaml:2:9: error: sets.all: 0.0.0.0/0 is every address (leave `from` or `to` out of the rule "
+      "to mean any)"}},
 };
 
 std::string name_of(const testing::TestParamInfo<Wrong>& info) {

@@ -20,7 +20,8 @@ constexpr const char* kBase =
     "rate: 7/s } }\n"
     "routes: [{ name: trap, listener: web, host: trap.example, upstream: api }]\n"
     "auth: { partners: { jwt: { jwks: { file: base.json } } } }\n"
-    "cluster: { redis: { url: \"redis://192.0.2.66:6379\" } }\n";
+    "cluster: { redis: { url: \"redis://192.0.2.66:6379\" } }\n"
+    "sets: { blocklist: { elements: [198.51.100.9] } }\n";
 
 // Where the fields of an object stand, and what must stand beside them.
 struct Context {
@@ -116,6 +117,13 @@ const std::map<std::string, Context>& contexts() {
       {".bans.rules.when", {"bans: { rules: [{ when: { ", {{"limit", "per-client"}}, " } }] }"}},
       {".guard", {"guard: { ", {}, " }"}},
       {".guard.rules", {"guard: { rules: [{ ", {{"to_ports", "[9]"}}, " }] }"}},
+      {".sets", {"sets: { new: { ", {}, " } }"}},
+      {".guard.rules.from", {"guard: { rules: [{ to_ports: [9], from: [{ ", {}, " }] }] }"}},
+      {".guard.rules.to", {"guard: { rules: [{ to_ports: [9], to: [{ ", {}, " }] }] }"}},
+      {".guard.rules.except.from",
+       {"guard: { rules: [{ to_ports: [9], except: { from: [{ ", {}, " }] } }] }"}},
+      {".guard.rules.except.to",
+       {"guard: { rules: [{ to_ports: [9], except: { to: [{ ", {}, " }] } }] }"}},
       {".guard.per_source", {"guard: { per_source: { ", {{"syn", "9/s"}}, " } }"}},
       {".guard.per_service", {"guard: { per_service: { ", {{"syn", "9/s"}}, " } }"}},
       {".guard.rules.except", {"guard: { rules: [{ to_ports: [9], except: { ", {}, " } }] }"}},

@@ -1,0 +1,137 @@
+// `set`: members of named sets at run time.
+#include <algorithm>
+
+#include "gateway/main/admin_commands.h"
+
+namespace sluice::control {
+namespace {
+
+namespace json = boost::json;
+using gateway::SetMembers;
+
+constexpr std::int64_t kMaxSeconds = 3650LL * 86400;
+
+std::string text_of(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+}
+
+std::string names_of(const policy::Config& config) {
+  std::string names;
+  for (const auto& set : config.sets)
+    names += (names.empty() ? "" : ", ") + set.name;
+  return names.empty() ? "the policy has no sets" : "known: " + names;
+}
+
+std::expected<std::vector<policy::Prefix>, std::string> addresses_of(const json::object& request) {
+  std::vector<policy::Prefix> out;
+  const json::value* value = request.if_contains("addresses");
+  if (value == nullptr || !value->is_array() || value->as_array().empty())
+    return std::unexpected("no address is given");
+  for (const json::value& element : value->as_array()) {
+    const std::string text = element.is_string() ? std::string(element.as_string()) : "";
+    const auto prefix = policy::Prefix::parse(text);
+    if (!prefix)
+      return std::unexpected("'" + text + "' is not an address or prefix; write 192.0.2.1, "
+                             "192.0.2.0/24 or 2001:db8::/64 (host bits zero)");
+    out.push_back(*prefix);
+  }
+  return out;
+}
+
+json::object summary(const policy::SetConfig& set, const SetMembers& members) {
+  json::object out{{"name", set.name},
+                   {"prefixes", set.members->size()},
+                   {"declared", set.declared->size()},
+                   {"added", members.list(set.name).size()}};
+  if (!set.file.empty()) out["file"] = set.file;
+  return out;
+}
+
+json::array members_of(const std::string& set, const SetMembers& members) {
+  json::array out;
+  const auto now = SetMembers::Clock::now();
+  for (const auto& member : members.list(set)) {
+    json::object entry{{"address", member.prefix.to_string()}, {"reason", member.reason}};
+    if (member.expires) {
+      const auto left = std::chrono::ceil<std::chrono::seconds>(*member.expires - now);
+      entry["seconds_left"] = std::max<std::int64_t>(left.count(), 0);
+    }
+    out.push_back(std::move(entry));
+  }
+  return out;
+}
+
+json::object list(const PolicyReloader& reloader, const SetMembers& members,
+                  const std::string& name) {
+  json::array sets;
+  for (const auto& set : reloader.current().config().sets) {
+    if (!name.empty() && set.name != name) continue;
+    json::object entry = summary(set, members);
+    entry["members"] = members_of(set.name, members);
+    sets.push_back(std::move(entry));
+  }
+  if (sets.empty() && !name.empty())
+    return admin_error("there is no set '" + name + "'; " +
+                       names_of(reloader.current().config()));
+  return {{"ok", true}, {"sets", std::move(sets)}};
+}
+
+// The error leaves the members as they were.
+std::expected<std::size_t, std::string> change(SetMembers& members, const std::string& set,
+                                               const std::vector<policy::Prefix>& addresses,
+                                               const json::object& request) {
+  std::size_t changed = 0;
+  if (text_of(request, "action") == "delete") {
+    for (const auto& prefix : addresses)
+      changed += members.remove(set, prefix) ? 1 : 0;
+    return changed;
+  }
+  std::optional<SetMembers::Clock::time_point> expires;
+  if (const json::value* seconds = request.if_contains("seconds")) {
+    if (!seconds->is_int64() || seconds->as_int64() < 1 || seconds->as_int64() > kMaxSeconds)
+      return std::unexpected("a member stays 1 second to 10 years, or until it is deleted");
+    expires = SetMembers::Clock::now() + std::chrono::seconds(seconds->as_int64());
+  }
+  SetMembers next = members;
+  for (const auto& prefix : addresses) {
+    auto added = next.add(
+        set, {.prefix = prefix, .expires = expires, .reason = text_of(request, "reason")});
+    if (!added) return std::unexpected(added.error());
+    ++changed;
+  }
+  members = std::move(next);
+  return changed;
+}
+
+}  // namespace
+
+void handle_set(PolicyReloader& reloader, const json::object& request,
+                const AdminCommands::Respond& respond) {
+  const std::string action = text_of(request, "action");
+  const std::string name = text_of(request, "set");
+  SetMembers& members = reloader.members();
+  if (action == "list") return respond(list(reloader, members, name));
+  if (action != "add" && action != "delete")
+    return respond(admin_error("unknown action '" + action + "'; known: add, delete, list"));
+  const policy::Config& config = reloader.current().config();
+  if (std::ranges::find(config.sets, name, &policy::SetConfig::name) == config.sets.end())
+    return respond(admin_error("there is no set '" + name + "'; " + names_of(config)));
+  const auto addresses = addresses_of(request);
+  if (!addresses) return respond(admin_error(addresses.error()));
+  const auto changed = change(members, name, *addresses, request);
+  if (!changed) return respond(admin_error(changed.error()));
+  const auto saved = members.save(config.state_dir);
+  reloader.put_members_in_force([respond, name, changed, saved](const ReloadOutcome& outcome) {
+    if (!outcome.ok())
+      return respond(admin_error("not in force yet, and tried again each second: " + outcome.error));
+    json::object answer{{"ok", true},
+                        {"set", name},
+                        {"changed", *changed},
+                        {"generation", outcome.generation}};
+    if (!saved) answer["warning"] = "in force, but not kept over a restart: " + saved.error();
+    respond(std::move(answer));
+  });
+}
+
+}  // namespace sluice::control
