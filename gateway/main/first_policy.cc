@@ -29,14 +29,17 @@ std::string guess_state_dir(const std::vector<policy::PolicyFile>& files) {
   return policy::Config{}.state_dir;
 }
 
-FirstPolicy with_members(CompiledPolicy policy, std::string problem) {
-  FirstPolicy first{.policy = std::move(policy), .members = {}, .problem = std::move(problem)};
+void load_members(FirstPolicy& first) {
   const auto loaded = first.members.load(first.policy.config().state_dir,
                                          gateway::SetMembers::Clock::now());
-  if (!loaded) {
-    log_error("policy", "the members of sets that were added at run time are lost",
-              {{"reason", loaded.error()}});
-  }
+  if (loaded) return;
+  log_error("policy", "the members of sets that were added at run time are lost",
+            {{"reason", loaded.error()}});
+}
+
+FirstPolicy with_members(CompiledPolicy policy, std::string problem) {
+  FirstPolicy first{.policy = std::move(policy), .members = {}, .problem = std::move(problem)};
+  load_members(first);
   if (first.members.size() == 0) return first;
   std::vector<policy::PolicyFile> files = first.policy.files;
   for (auto& file : first.members.files())
@@ -46,6 +49,12 @@ FirstPolicy with_members(CompiledPolicy policy, std::string problem) {
 }
 
 }  // namespace
+
+FirstPolicy take_over_policy(CompiledPolicy policy) {
+  FirstPolicy first{.policy = std::move(policy), .members = {}, .problem = {}};
+  load_members(first);
+  return first;
+}
 
 std::expected<FirstPolicy, std::string> load_first_policy(const std::string& path) {
   std::string problem;

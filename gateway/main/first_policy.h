@@ -18,6 +18,10 @@ struct FirstPolicy {
 // The error is everything that is wrong with the policy on disk, a line each.
 std::expected<FirstPolicy, std::string> load_first_policy(const std::string& path);
 
+// One that is in force already: members of sets are in it, but their times are in the state
+// directory.
+FirstPolicy take_over_policy(CompiledPolicy policy);
+
 // Keeps `policy` for later starts. Says so, once per reason, where it cannot; nothing else depends
 // on it.
 void keep_as_last_good(const CompiledPolicy& policy);

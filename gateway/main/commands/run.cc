@@ -82,7 +82,7 @@ int take_over(const RunOptions& options, kernel::protocol::OwnedFd inherited) {
   }
   raise_descriptor_limit();
   inherited.reset();
-  return run_keeper_process(options, {.policy = std::move(*compiled), .problem = {}},
+  return run_keeper_process(options, take_over_policy(std::move(*compiled)),
                             std::move(from.value()));
 }
 
