@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <linux/bpf.h>
+#include <memory>
+#include <random>
 #include <sched.h>
 #include <string>
 #include <sys/mount.h>
@@ -98,6 +100,43 @@ std::vector<GuardRule> mixed(int count) {
   return rules;
 }
 
+// Like published lists: 90 % hosts, 7 % /24, the rest /22 to /16, over most of the address space but
+// the /24 that the packet comes from.
+PrefixSet list4(std::size_t count) {
+  std::mt19937 random(4);
+  auto out = std::make_shared<std::vector<Prefix>>();
+  while (out->size() < count) {
+    const std::uint32_t a = 0x01000000U + random() % 0xd0000000U;
+    const unsigned kind = random() % 100;
+    const int length = kind < 90 ? 32 : kind < 97 ? 24 : 16 + static_cast<int>(random() % 7);
+    const std::uint32_t m = a & ~((1ULL << (32 - length)) - 1);
+    const std::uint32_t own = 198U << 24 | 51U << 16 | 100U << 8;
+    if ((own & ~((1ULL << (32 - std::min(length, 24))) - 1)) == (m & ~0xffU)) continue;
+    out->push_back(v4(m >> 24, m >> 16 & 255, m >> 8 & 255, m & 255, length));
+  }
+  return out;
+}
+
+PrefixSet list6(std::size_t count) {
+  std::mt19937_64 random(6);
+  auto out = std::make_shared<std::vector<Prefix>>();
+  const int lengths[] = {32, 40, 48, 48, 48, 56, 64, 64, 64, 128};
+  while (out->size() < count) {
+    Prefix one{{0x24}, static_cast<std::uint8_t>(lengths[random() % 10]), false};
+    for (std::size_t byte = 1; byte * 8 < one.length; ++byte)
+      one.address[byte] = static_cast<std::uint8_t>(random());
+    one.address[1] &= 0x3f;
+    out->push_back(one);
+  }
+  return out;
+}
+
+GuardRule by_set(int number, PrefixSet set) {
+  GuardMatch match;
+  match.from_sets = {std::move(set)};
+  return rule(number, std::move(match));
+}
+
 }  // namespace
 
 int main() {
@@ -136,6 +175,25 @@ int main() {
     report((std::to_string(count) + " rules by source /24, none matching").c_str());
     std::printf("%-52s %6.1f ms\n", "    prepare and commit", took);
   }
+  for (const std::size_t count : {1'000UL, 100'000UL, 1'000'000UL}) {
+    for (const bool ipv4 : {true, false}) {
+      const PrefixSet set = ipv4 ? list4(count) : list6(count);
+      const double took = apply(plan({by_set(0, set)}));
+      const std::string what =
+          "a set of " + std::to_string(count) + (ipv4 ? " IPv4" : " IPv6") + " prefixes, no match";
+      report(what.c_str());  // by an IPv4 packet
+      std::printf("%-52s %6.1f ms\n", "    prepare and commit", took);
+    }
+  }
+  std::vector<GuardRule> thousand = mixed(999);
+  thousand.push_back(by_set(999, list4(100'000)));
+  const double took = apply(plan(std::move(thousand)));
+  report("1,000 mixed rules and 100,000 prefixes, none matching");
+  std::printf("%-52s %6.1f ms\n", "    prepare and commit", took);
+  GuardPlan watched = plan({});
+  watched.monitor_services = watched.monitor_sources = true;
+  apply(watched);
+  report("monitor by service and source, no rules");
   apply(plan(mixed(100)));
   report("100 rules by source, port, protocol, none matching");
   apply(plan({rule(0, {})}));

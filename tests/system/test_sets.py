@@ -3,11 +3,10 @@ import json
 import os
 import random
 import subprocess
-import time
 
 import pytest
 
-from harness import SLUICE, Scratch, Sluice, eventually
+from harness import SLUICE, Scratch, Sluice, eventually, free_port
 
 GUARD = """
 version: 1
@@ -34,8 +33,7 @@ def in_namespace():
         pytest.fail("needs root")
     assert ctypes.CDLL(None, use_errno=True).unshare(0x40000000 | 0x20000) == 0  # NEWNET, NEWNS
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    subprocess.run("ip link set lo up; mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf", shell=True, check=True)
-    subprocess.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"], check=True)
+    subprocess.run("ip link set lo up; mount -t bpf bpf /sys/fs/bpf", shell=True, check=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -150,7 +148,6 @@ def test_members_are_in_force_at_once_survive_a_restart_and_end():
 def test_without_a_keeper_too():
     with Scratch() as scratch:
         guarded = Guarded(scratch, PLAIN)
-        from harness import free_port
         guarded.policy = guarded.policy.replace("127.0.0.1:0", f"127.0.0.1:{free_port()}")
         sluice = guarded.start()
         assert sluice.status()["mode"] != "keeper"
