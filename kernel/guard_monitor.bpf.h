@@ -50,6 +50,20 @@ static __always_inline bool guard_begins_request(__u32 head) {
   return false;
 }
 
+/* Four bytes behind the TCP header, which may lie in pages that reads from the network header do not
+ * reach. Where the buffer begins, with a link layer or without, is found by the header itself. */
+static __always_inline bool guard_load_payload(void* ctx, const bool xdp, const struct packet* p,
+                                               __u32 offset, __u32* to) {
+  __u64 own = 0, there = 0;
+  if (packet_load_at_once(ctx, xdp, offset, to, sizeof(*to))) return true;
+  if (xdp || !packet_load_at_once(ctx, xdp, p->transport, &own, sizeof(own))) return false;
+  if (bpf_skb_load_bytes(ctx, ETH_HLEN + p->transport, &there, sizeof(there)) == 0 && there == own)
+    return bpf_skb_load_bytes(ctx, ETH_HLEN + offset, to, sizeof(*to)) == 0;
+  if (bpf_skb_load_bytes(ctx, p->transport, &there, sizeof(there)) == 0 && there == own)
+    return bpf_skb_load_bytes(ctx, offset, to, sizeof(*to)) == 0;
+  return false;
+}
+
 static __always_inline int guard_monitor(void* ctx, const bool xdp, const struct packet* p,
                                          __u32 flags) {
   __u8 head[2]; /* data offset, flags */
@@ -63,7 +77,7 @@ static __always_inline int guard_monitor(void* ctx, const bool xdp, const struct
   };
   __u32 begin = 0;
   if (!(head[1] & (TCP_SYN | TCP_RST)) &&
-      packet_load_at_once(ctx, xdp, p->transport + (head[0] >> 4) * 4, &begin, sizeof(begin)))
+      guard_load_payload(ctx, xdp, p, p->transport + (head[0] >> 4) * 4, &begin))
     seen.requests = guard_begins_request(begin);
   if (flags & SLUICE_GUARD_MONITORS_SERVICES) {
     struct sluice_guard_service_key key = {.high = p->to[0], .low = p->to[1], .port = p->to_port};

@@ -162,6 +162,15 @@ def test_spoofed_syns_leave_open_connections_and_new_ones_alone(world):
             assert flood.wait(240) == 0
             return [row for row in top["rows"] if row["name"] == "10.70.0.1:80" and row["connections"] > 0]
         assert eventually(seen, "the monitor shows the flood")[0]["listener"] == "web"
+        client = subprocess.Popen(world.client.command("python3", "-c", CLIENT, "10.70.0.1", "80", "100000"),
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        client.stdout.readline()
+        client.stdin.write("\n")
+        client.stdin.flush()
+        top = json.loads(sluice.ctl("top", "--once", "--output", "json").stdout)
+        client.kill()
+        client.wait()
+        assert top["rows"][0]["requests_estimate"] > 0 and top["rows"][0]["connections"] > 0, top
         assert "SERVICE" in sluice.ctl("top", "--once").stdout
         refused = sluice.ctl("top", "--by", "source", "--once", check=False)
         assert refused.returncode == 1 and "monitor: [source]" in refused.stderr
