@@ -10,9 +10,9 @@ import subprocess
 
 import pytest
 
-from harness import Nginx, Scratch, Sluice, eventually
+from harness import SLUICE, Nginx, Scratch, Sluice, eventually
 
-FLOOD = os.path.join(os.path.dirname(os.environ["SLUICE"]), "sluice_flood")
+FLOOD = os.path.join(os.path.dirname(SLUICE), "sluice_flood")
 PACKETS = 300_000
 SPOOFED = "198.18.0.0/15"
 
