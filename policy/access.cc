@@ -33,12 +33,17 @@ std::optional<std::uint32_t> PrefixIndex::find(const IpAddress& address) const n
 AccessList::AccessList(const std::vector<AccessSource>& sources) {
   for (std::uint32_t i = 0; i < sources.size(); ++i) {
     if (sources[i].cidr) prefixes_.add(*sources[i].cidr, i);
+    if (sources[i].set) sets_.push_back({sources[i].set->members, i});
   }
   prefixes_.finish();
 }
 
 std::optional<std::uint32_t> AccessList::find(const RequestView& request) const noexcept {
-  return prefixes_.find(request.client);
+  if (const auto found = prefixes_.find(request.client)) return found;
+  const auto set = std::ranges::find_if(
+      sets_, [&](const Set& one) { return one.members->contains(request.client); });
+  if (set == sets_.end()) return std::nullopt;
+  return set->entry;
 }
 
 Access::Access(const AccessRules& rules)
@@ -54,6 +59,7 @@ AccessVerdict Access::check(const RequestView& request) const noexcept {
 }
 
 std::string to_string(const AccessSource& source) {
+  if (source.set) return "set `" + source.set->name + "`";
   return source.cidr ? source.cidr->to_string() : "nobody";
 }
 

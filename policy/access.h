@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -42,16 +43,20 @@ struct AccessVerdict {
   const AccessSource* source = nullptr;  // that decided; null: none named the client
 };
 
-// Entries of one list. Each condition that an entry has must hold.
+// Entries of one list.
 class AccessList {
  public:
   explicit AccessList(const std::vector<AccessSource>& sources);
   AccessList() = default;
   std::optional<std::uint32_t> find(const RequestView& request) const noexcept;
-  bool empty() const { return prefixes_.empty(); }
 
  private:
+  struct Set {
+    std::shared_ptr<const AddressSet> members;
+    std::uint32_t entry;
+  };
   PrefixIndex prefixes_;
+  std::vector<Set> sets_;
 };
 
 // Refers to the AccessRules that it was made from.
@@ -69,7 +74,7 @@ class Access {
   AccessList deny_;
 };
 
-// "198.51.100.0/24", as reasons show it.
+// "198.51.100.0/24", "set `blocklist`", as reasons show it.
 std::string to_string(const AccessSource& source);
 
 }  // namespace sluice::policy

@@ -97,7 +97,7 @@ class Writer {
         value.timeouts);
     unordered(value.limits);
   }
-  void add(const AccessSource& value) { add(value.cidr); }
+  void add(const AccessSource& value) { all(value.cidr, value.set); }
   void add(const AccessRules& value) {
     unordered(value.allow);
     unordered(value.deny);

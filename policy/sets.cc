@@ -16,14 +16,29 @@ const PolicyFile* find(std::span<const PolicyFile> files, Kind kind, const std::
   return found == files.end() ? nullptr : &*found;
 }
 
+void resolve(const Config& config, SetReference& reference) {
+  const auto found = std::ranges::find(config.sets, reference.name, &SetConfig::name);
+  if (found != config.sets.end()) reference.members = found->members;
+}
+
 void resolve(const Config& config, AddressMatch& match) {
-  for (SetReference& reference : match.sets) {
-    const auto found = std::ranges::find(config.sets, reference.name, &SetConfig::name);
-    if (found != config.sets.end()) reference.members = found->members;
+  for (SetReference& reference : match.sets)
+    resolve(config, reference);
+}
+
+void resolve(const Config& config, AccessRules& rules) {
+  for (auto* sources : {&rules.allow, &rules.deny}) {
+    for (AccessSource& source : *sources) {
+      if (source.set) resolve(config, *source.set);
+    }
   }
 }
 
 void resolve(Config& config) {
+  for (Listener& listener : config.listeners)
+    resolve(config, listener.access);
+  for (Route& route : config.routes)
+    resolve(config, route.access);
   if (!config.guard) return;
   for (GuardRule& rule : config.guard->rules) {
     for (AddressMatch* match :

@@ -200,14 +200,6 @@ void check_covered(const std::string& owner, const char* list,
 }
 
 void check_rules(const std::string& owner, const AccessRules& rules, Reporter& reporter) {
-  for (const auto* list : {&rules.allow, &rules.deny}) {
-    for (const AccessSource& source : *list) {
-      if (!source.cidr) {
-        reporter.error(source.where, owner + ": an access rule names nobody",
-                       "such as `cidr: 10.0.0.0/8`");
-      }
-    }
-  }
   check_covered(owner, "allow", rules.allow, reporter);
   check_covered(owner, "deny", rules.deny, reporter);
   for (const AccessSource& allowed : rules.allow) {

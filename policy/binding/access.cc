@@ -12,6 +12,10 @@ void sources(const Node& node, std::string_view key, const Reporter& reporter,
     AccessSource& source = out.emplace_back();
     source.where = reporter.locate(element.where());
     const Node* cidr = element.kind == Node::Kind::scalar ? &element : element.find("cidr");
+    if (const Node* set = element.find("set")) {
+      source.set.emplace().name = set->text;
+      source.set->where = reporter.locate(set->at);
+    }
     if (cidr) take(Prefix::parse(cidr->text), source.cidr.emplace());
   });
 }

@@ -5,13 +5,15 @@
 #include <vector>
 
 #include "policy/address.h"
+#include "policy/config/sets.h"
 #include "policy/diagnostic.h"
 
 namespace sluice::policy {
 
-// Who: each field that is set must hold.
+// Who: one of them is there.
 struct AccessSource {
   std::optional<Prefix> cidr;
+  std::optional<SetReference> set;
   Location where;
 };
 

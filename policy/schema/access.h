@@ -5,24 +5,20 @@
 
 namespace sluice::policy::fields {
 
-inline constexpr Field kAccessSource[] = {
-    {.name = "cidr",
-     .type = prefix,
-     .example = "198.51.100.0/24",
-     .doc = "The client's address is in this prefix."},
-};
 inline constexpr Field kAccess[] = {
     {.name = "allow",
      .shape = list,
      .example = "[10.0.0.0/8]",
-     .children = kAccessSource,
+     .children = kAddresses,
      .shorthand = "cidr",
-     .doc = "Where it has entries, only who one of them names may come in."},
+     .choice = true,
+     .doc = "Where it has entries, only who one of them names may come in: prefixes, or { set: NAME }."},
     {.name = "deny",
      .shape = list,
      .example = "[198.51.100.0/24]",
-     .children = kAccessSource,
+     .children = kAddresses,
      .shorthand = "cidr",
+     .choice = true,
      .doc = "Who one of these names may not, whatever `allow` says."},
 };
 

@@ -73,6 +73,18 @@ TEST(Access, ExplainShowsIt) {
   EXPECT_TRUE(explain(*policy, request).passes);
 }
 
+TEST(Access, BySet) {
+  const Config config = parse_good(
+      "version: 1\nsets: { office: { elements: [198.51.100.0/24] } }\nlisteners: { web: { access: { "
+      "allow: [{ set: office }, 192.0.2.1] } } }\n");
+  const auto policy = Snapshot::compile(config);
+  const Access& access = policy->listener(0).access;
+  EXPECT_TRUE(access.check(from("198.51.100.7")).allowed);
+  EXPECT_TRUE(access.check(from("192.0.2.1")).allowed);
+  EXPECT_FALSE(access.check(from("192.0.2.2")).allowed);
+  EXPECT_EQ(to_string(*access.check(from("198.51.100.7")).source), "set `office`");
+}
+
 std::vector<std::string> problems_of(const std::string& access) {
   return shown(parse_text("version: 1\nlisteners: { web: { access: " + access + " } }\n").diagnostics);
 }
@@ -84,7 +96,7 @@ TEST(Access, TellsOfEntriesThatChangeNothing) {
   EXPECT_THAT(problems_of("{ deny: [10.0.0.0/8, 10.0.0.0/8] }").size(), 1);
   EXPECT_THAT(problems_of("{ deny: [10.0.0.0/8], allow: [10.3.0.0/16, 192.0.2.1] }"),
               ElementsAre(HasSubstr("never lets anyone in")));
-  EXPECT_THAT(problems_of("{ deny: [{}] }"), ElementsAre(HasSubstr("names nobody")));
+  EXPECT_THAT(problems_of("{ deny: [{}] }"), ElementsAre(HasSubstr("is empty")));
 }
 
 }  // namespace
