@@ -145,9 +145,9 @@ class GatewayImpl final : public Gateway {
         diverted_(random_key()) {
     leases_ = std::make_unique<LimitLeases>(control_.io(), options_.own_mark);
     metrics_.add_source([this] { return limit_samples(); });
-    metrics_.add_source([this] {
-      return upstreams_ ? upstreams_->samples() : std::vector<MetricSample>{};
-    });
+    metrics_.add_source(
+        [this] { return upstreams_ ? upstreams_->samples() : std::vector<MetricSample>{}; });
+    metrics_.add_source([this] { return certificate_samples(); });
   }
 
   ~GatewayImpl() override {
@@ -163,8 +163,9 @@ class GatewayImpl final : public Gateway {
     control_.stop();
   }
 
-  void apply(std::shared_ptr<const policy::Snapshot> snapshot,
-             std::vector<ListenerSocket> sockets) override;
+  void apply(std::shared_ptr<const policy::Snapshot> snapshot, std::vector<ListenerSocket> sockets,
+             tls::MaterialPtr material) override;
+  void apply_tls(tls::MaterialPtr material) override;
   void drain(std::chrono::milliseconds deadline, std::function<void()> done) override;
   std::string status_json() const override;
   std::string metrics_text() const override { return metrics_.text(); }
@@ -173,11 +174,14 @@ class GatewayImpl final : public Gateway {
 
  private:
   void open_log(const policy::Config& config);
+  tls::ContextsPtr make_tls(const policy::Config& config, const tls::Material* material);
+  std::vector<MetricSample> certificate_samples() const;
   void start_workers();
   void look_at_files();
   void look_at_memory();
   void apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
-                  std::vector<ListenerSocket> sockets);
+                  std::vector<ListenerSocket> sockets, tls::MaterialPtr material);
+  void apply_tls_here(tls::MaterialPtr material);
   void clusters_changed(std::shared_ptr<const ClusterSet> clusters);
   void request_ban(BanRequest request);
   std::vector<MetricSample> limit_samples() const;
@@ -194,11 +198,14 @@ class GatewayImpl final : public Gateway {
   policy::LimitStore limits_;
   policy::BanTracker bans_;
   policy::DivertedSources diverted_;
-  std::unique_ptr<LimitLeases> leases_;                // control thread's, but what it says
-  std::vector<policy::LimitHandle> limit_handles_;     // control thread's; for the metrics page
+  std::unique_ptr<LimitLeases> leases_;             // control thread's, but what it says
+  std::vector<policy::LimitHandle> limit_handles_;  // control thread's; for the metrics page
   OverloadGuard overload_;
   asio::steady_timer memory_timer_{control_.io()};
   ListenerLoads loads_;
+  tls::TicketKeys ticket_keys_;
+  tls::ContextsPtr tls_;
+  std::shared_ptr<const PolicyGeneration> generation_;
   std::shared_ptr<const policy::Snapshot> snapshot_;
   std::vector<std::pair<std::string, WayIn>> serving_;
   std::vector<std::unique_ptr<Worker>> workers_;
@@ -248,8 +255,8 @@ void GatewayImpl::request_ban(BanRequest request) {
 // Walks the tables: once for each page.
 std::vector<MetricSample> GatewayImpl::limit_samples() const {
   std::vector<MetricSample> samples = leases_->samples();
-  const auto now = static_cast<std::uint64_t>(
-      std::chrono::steady_clock::now().time_since_epoch().count());
+  const auto now =
+      static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
   for (const policy::LimitHandle& limit : limit_handles_) {
     const policy::LimitTableStats stats = limit.state().stats(now);
     const std::vector<std::pair<std::string, std::string>> labels{{"limit", limit.name()}};
@@ -261,11 +268,15 @@ std::vector<MetricSample> GatewayImpl::limit_samples() const {
                        "Verdicts on keys that shared a count with their network, for want of room.",
                        SampleType::counter, labels, static_cast<double>(stats.overflow)});
   }
-  samples.push_back({"sluice_diverted_sources", "Sources that bans of action route name just now.",
-                     SampleType::gauge, {}, static_cast<double>(diverted_.list(now).size())});
+  samples.push_back({"sluice_diverted_sources",
+                     "Sources that bans of action route name just now.",
+                     SampleType::gauge,
+                     {},
+                     static_cast<double>(diverted_.list(now).size())});
   samples.push_back({"sluice_bans_refused_total",
                      "Bans that the gateway did not ask for: bans.rate, or no room to divert.",
-                     SampleType::counter, {},
+                     SampleType::counter,
+                     {},
                      static_cast<double>(bans_.refused() + diverted_.refused())});
   return samples;
 }
@@ -288,12 +299,12 @@ void GatewayImpl::look_at_memory() {
 }
 
 void GatewayImpl::apply(std::shared_ptr<const policy::Snapshot> snapshot,
-                        std::vector<ListenerSocket> sockets) {
-  control_.run([&] { apply_here(std::move(snapshot), std::move(sockets)); });
+                        std::vector<ListenerSocket> sockets, tls::MaterialPtr material) {
+  control_.run([&] { apply_here(std::move(snapshot), std::move(sockets), std::move(material)); });
 }
 
 void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
-                             std::vector<ListenerSocket> sockets) {
+                             std::vector<ListenerSocket> sockets, tls::MaterialPtr material) {
   const policy::Config& config = snapshot->config();
   open_log(config);
   if (!upstreams_) {
@@ -304,7 +315,8 @@ void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
   }
   auto generation = std::make_shared<PolicyGeneration>();
   generation->snapshot = snapshot;
-  generation->clusters = upstreams_->apply(config.upstreams);
+  generation->tls = make_tls(config, material.get());
+  generation->clusters = upstreams_->apply(config.upstreams, generation->tls);
   generation->slots = metrics_.begin_generation(layout_of(*snapshot, *generation->clusters));
   if (!generation->slots) {
     log_error("gateway", "the policy has too many objects to count", {});
@@ -337,6 +349,7 @@ void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
     workers_[i]->apply(generation, std::move(by_worker[i]), [&] { adopted.count_down(); });
   }
   adopted.wait();
+  generation_ = std::move(generation);
   snapshot_ = std::move(snapshot);
   generation_ = std::move(generation);
 }
@@ -355,6 +368,56 @@ void GatewayImpl::clusters_changed(std::shared_ptr<const ClusterSet> clusters) {
   generation_ = std::move(generation);
   for (const auto& worker : workers_)
     worker->update(generation_);
+}
+
+// What it is made of has been tried by whoever read the files. Should it fail here all the same,
+// nothing is served or asked in clear text instead.
+tls::ContextsPtr GatewayImpl::make_tls(const policy::Config& config,
+                                       const tls::Material* material) {
+  static const tls::Material kNone;
+  const tls::Material& given = material == nullptr ? kNone : *material;
+  ticket_keys_.set(given.ticket_keys);
+  auto made = tls::Contexts::build(config, given, ticket_keys_, tls_.get());
+  if (made) {
+    tls_ = std::move(*made);
+  } else {
+    for (const tls::Problem& problem : made.error())
+      log_error("tls", problem.message, {{"where", problem.where.to_string()}});
+    tls_ = tls::Contexts::without(config);
+  }
+  return tls_;
+}
+
+void GatewayImpl::apply_tls(tls::MaterialPtr material) {
+  control_.run([&] { apply_tls_here(std::move(material)); });
+}
+
+void GatewayImpl::apply_tls_here(tls::MaterialPtr material) {
+  if (!generation_) return;
+  auto next = std::make_shared<PolicyGeneration>(*generation_);
+  next->tls = make_tls(snapshot_->config(), material.get());
+  next->clusters = upstreams_->apply(snapshot_->config().upstreams, next->tls);
+  generation_ = std::move(next);
+  std::latch adopted(static_cast<std::ptrdiff_t>(workers_.size()));
+  for (const auto& worker : workers_)
+    worker->apply_tls(generation_, [&] { adopted.count_down(); });
+  adopted.wait();
+}
+
+std::vector<MetricSample> GatewayImpl::certificate_samples() const {
+  std::vector<MetricSample> samples;
+  const auto count = tls_ ? snapshot_->config().listeners.size() : 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!tls_->listener(i)) continue;
+    for (const tls::CertificateInfo& certificate : tls_->listener(i)->certificates())
+      samples.push_back({.name = "sluice_tls_certificate_expiry_timestamp_seconds",
+                         .help = "When a certificate in use expires, in Unix time.",
+                         .type = SampleType::gauge,
+                         .labels = {{"listener", snapshot_->config().listeners[i].name},
+                                    {"certificate", certificate.path}},
+                         .value = static_cast<double>(certificate.not_after)});
+  }
+  return samples;
 }
 
 void GatewayImpl::drain(std::chrono::milliseconds deadline, std::function<void()> done) {
@@ -384,8 +447,8 @@ std::string GatewayImpl::status_json() const {
   if (upstreams_) input.clusters = upstreams_->current();
   input.serving = serving_;
   input.draining = draining_;
-  input.now_ns = static_cast<std::uint64_t>(
-      std::chrono::steady_clock::now().time_since_epoch().count());
+  input.now_ns =
+      static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
   input.diverted = diverted_.list(input.now_ns);
   for (const auto& worker : workers_)
     input.worker_connections.push_back(worker->open_connections());

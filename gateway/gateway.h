@@ -11,6 +11,7 @@
 
 #include <boost/asio/io_context.hpp>
 
+#include "gateway/tls/material.h"
 #include "policy/snapshot.h"
 
 namespace sluice::gateway {
@@ -54,8 +55,11 @@ class Gateway {
   // listeners of the same name, way and worker keep accepting from the new descriptor, others stop
   // accepting and drain. Requests under way keep the policy they began with. Returns when every
   // worker has taken it over.
+  // `material`: the files that the policy's `tls` names; null: it names none.
   virtual void apply(std::shared_ptr<const policy::Snapshot> snapshot,
-                     std::vector<ListenerSocket> sockets) = 0;
+                     std::vector<ListenerSocket> sockets, tls::MaterialPtr material = {}) = 0;
+  // The same policy with newer files or ticket keys. Open connections are not touched.
+  virtual void apply_tls(tls::MaterialPtr material) = 0;
 
   // Stops accepting, finishes what is open, then calls `done` (on the control thread), at
   // `deadline` at the latest.

@@ -29,6 +29,7 @@ LimitGate::Result LimitGate::begin(const WorkerConfig& config,
                                    std::uint64_t now_ns) {
   config_ = &config;
   source_ = request.client;
+  claimed_ = request.client_claimed;
   limits = limits.first(std::min(limits.size(), kMaxLimits));
   Keys keys;
   for (std::size_t i = 0; i < limits.size(); ++i)
@@ -176,7 +177,7 @@ bool LimitGate::exceeded(std::uint32_t limit, const policy::LimitVerdict& verdic
   const bool counted = only_counts(config_->limit(limit));
   worker_.metrics().limit_verdict(config_->slots().limits[limit],
                                   counted ? LimitOutcome::counted : LimitOutcome::rejected);
-  const bool banned = worker_.strike(*config_, limit, source_);
+  const bool banned = !claimed_ && worker_.strike(*config_, limit, source_);
   if (counted) return false;
   release();
   banned_ = banned;

@@ -82,6 +82,7 @@ class LimitGate {
   LimitGateUser* user_;
   const WorkerConfig* config_ = nullptr;
   policy::IpAddress source_;
+  bool claimed_ = false;  // by a proxy: never banned in the kernel
   std::vector<policy::ConcurrencyLease> places_;
   std::vector<Asked> asked_;  // that Redis decides, the next one last
   std::shared_ptr<LimitDecision> decision_;

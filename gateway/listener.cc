@@ -173,8 +173,10 @@ bool Listener::accept_one() {
     accept_failed(error.value());
     return false;
   }
-  worker_.accepted(Client{std::move(transport), ClientTicket(RefPtr(this), std::move(*places)),
-                          peer.value_or(policy::SocketAddress{}), worker_.next_connection_id()});
+  worker_.accepted(Client{.transport = std::move(transport),
+                          .ticket = ClientTicket(RefPtr(this), std::move(*places)),
+                          .peer = peer.value_or(policy::SocketAddress{}),
+                          .id = worker_.next_connection_id()});
   return true;
 }
 

@@ -51,6 +51,8 @@ class Listener : public RefCounted<Listener> {
   std::uint32_t index() const { return index_; }  // in the policy that last named it
   ListenerSlot slot() const { return slot_; }
   const policy::Listener& policy() const { return *policy_; }
+  // How it ends TLS: the newest policy's, with the newest certificates. Null: not at all.
+  const tls::ServerContextPtr& tls() const { return config_->tls().listener(index_); }
   // Where it listens; meaningless but for `bind`.
   const policy::SocketAddress& address() const { return address_; }
 

@@ -13,9 +13,12 @@
 #include "gateway/http2/flood.h"
 #include "gateway/metrics_page.h"
 #include "gateway/metrics_slots.h"
+#include "gateway/tls/failure.h"
 #include "policy/schema.h"
 
 namespace sluice::gateway {
+
+static_assert(kTlsFailures == tls::kFailures);
 
 namespace {
 
@@ -64,6 +67,7 @@ struct Metrics::State final : prometheus::Collectable {
 
   void collect_global(MetricsPage& page) const;
   void collect_listeners(MetricsPage& page) const;
+  void collect_tls(MetricsPage& page, ListenerSlot slot, const std::string& listener) const;
   void collect_routes(MetricsPage& page) const;
   void collect_upstreams(MetricsPage& page) const;
   void collect_endpoints(MetricsPage& page) const;
@@ -298,6 +302,39 @@ void Metrics::State::collect_listeners(MetricsPage& page) const {
                    {{"listener", name}, {"kind", http2::name(http2::Abuse(i))}},
                    sum(slot, table, [i](auto& c) -> auto& { return c.http2_abuse[i]; }));
     }
+    collect_tls(page, slot, name);
+  }
+}
+
+// A listener without TLS or PROXY protocol has none of these.
+void Metrics::State::collect_tls(MetricsPage& page, ListenerSlot slot,
+                                 const std::string& listener) const {
+  const auto table = [](WorkerMetrics & w) -> auto& {
+    return w.listeners_;
+  };
+  const auto headers = sum(
+      slot, table, [](auto& c) -> auto& { return c.proxy_headers_refused; });
+  if (headers > 0)
+    page.counter("sluice_proxy_protocol_refused_total",
+                 "Connections of trusted proxies closed because of their PROXY protocol header.",
+                 {{"listener", listener}}, headers);
+  for (std::size_t i = 0; i < 4; ++i) {
+    const auto count = sum(
+        slot, table, [i](auto& c) -> auto& { return c.tls_handshakes[i]; });
+    if (count == 0) continue;
+    page.counter("sluice_tls_handshakes_total", "TLS handshakes that clients have completed.",
+                 {{"listener", listener},
+                  {"version", (i & 2) != 0 ? "1.3" : "1.2"},
+                  {"resumed", (i & 1) != 0 ? "true" : "false"}},
+                 count);
+  }
+  for (std::size_t i = 0; i < kTlsFailures; ++i) {
+    const auto count = sum(
+        slot, table, [i](auto& c) -> auto& { return c.tls_failures[i]; });
+    if (count == 0) continue;
+    page.counter("sluice_tls_handshake_failures_total",
+                 "TLS handshakes of clients that failed, by reason.",
+                 {{"listener", listener}, {"reason", tls::name(tls::Failure(i))}}, count);
   }
 }
 
@@ -382,9 +419,14 @@ void Metrics::State::collect_endpoints(MetricsPage& page) const {
                still_open(opened, closed));
     count("sluice_upstream_connections_reused_total", "Requests sent on a pooled connection.",
           [](auto& c) -> auto& { return c.connections_reused; });
-    count("sluice_upstream_connect_failures_total",
-          "Connections that could not be made: refused, unreachable, timed out.",
-          [](auto& c) -> auto& { return c.connect_failures; });
+    count(
+        "sluice_upstream_connect_failures_total",
+        "Connections that could not be made: refused, unreachable, timed out, TLS.",
+        [](auto& c) -> auto& { return c.connect_failures; });
+    count(
+        "sluice_upstream_tls_failures_total",
+        "Connections that could not be made because of TLS: the endpoint's certificate, mostly.",
+        [](auto& c) -> auto& { return c.tls_failures; });
     count("sluice_upstream_sent_bytes_total", "Bytes sent to the endpoint.",
           [](auto& c) -> auto& { return c.bytes_sent; });
     count("sluice_upstream_received_bytes_total", "Bytes received from the endpoint.",

@@ -27,9 +27,12 @@ void ListenerCounters::reset() {
   reset_all(closed);
   reset_all(parse_errors);
   reset_all(http2_abuse);
+  reset_all(tls_handshakes);
+  reset_all(tls_failures);
   reset_all(bans);
   reset_each(shed_connections, shed_memory);
-  reset_each(refused, access_denied, accept_pauses, bytes_in, bytes_out, requests_begun, requests_ended);
+  reset_each(refused, access_denied, proxy_headers_refused,
+             accept_pauses, bytes_in, bytes_out, requests_begun, requests_ended);
 }
 
 void RouteCounters::reset() {
@@ -45,8 +48,8 @@ void UpstreamCounters::reset() {
 void EndpointCounters::reset() {
   reset_all(requests);
   reset_each(requests_begun, requests_ended, connections_opened, connections_closed,
-             connect_failures, connections_reused, bytes_sent, bytes_received, ejections, connect,
-             first_byte);
+             connect_failures, tls_failures, connections_reused, bytes_sent, bytes_received,
+             ejections, connect, first_byte);
 }
 
 void AuthCounters::reset() {

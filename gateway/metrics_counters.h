@@ -69,12 +69,14 @@ inline constexpr std::size_t kHttp2Abuses = 8;    // http2::Abuse
 enum class LimitOutcome : std::uint8_t { allowed, rejected, delayed, counted };
 inline constexpr std::size_t kLimitOutcomes = 4;
 inline constexpr std::size_t kBanEvents = 4;  // policy::BanEvent
+inline constexpr std::size_t kTlsFailures = 12;   // tls::Failure
 inline constexpr std::size_t kStatusClasses = 6;  // 1xx to 5xx, and 0: no answer was sent
 
 struct ListenerCounters {
   std::array<SingleWriterCounter, kWays> opened;
   std::array<SingleWriterCounter, kWays> closed;
   SingleWriterCounter refused;        // over max_connections
+  SingleWriterCounter proxy_headers_refused;
   SingleWriterCounter accept_pauses;  // descriptors or memory ran out
   SingleWriterCounter access_denied;  // connections and requests
   std::array<SingleWriterCounter, kBanEvents> bans;  // asked for because of an event
@@ -86,6 +88,8 @@ struct ListenerCounters {
   SingleWriterCounter requests_ended;
   std::array<SingleWriterCounter, kMaxReasons> parse_errors;
   std::array<SingleWriterCounter, kHttp2Abuses> http2_abuse;
+  std::array<SingleWriterCounter, 4> tls_handshakes;  // bit 0: resumed, bit 1: TLS 1.3
+  std::array<SingleWriterCounter, kTlsFailures> tls_failures;
   void reset();
 };
 
@@ -112,6 +116,7 @@ struct EndpointCounters {
   SingleWriterCounter connections_opened;
   SingleWriterCounter connections_closed;
   SingleWriterCounter connect_failures;
+  SingleWriterCounter tls_failures;  // of them
   SingleWriterCounter connections_reused;
   SingleWriterCounter bytes_sent;
   SingleWriterCounter bytes_received;
@@ -168,6 +173,7 @@ class WorkerMetrics {
   void shed(ListenerSlot l, bool memory) {
     (memory ? listeners_.at(l).shed_memory : listeners_.at(l).shed_connections).add();
   }
+  void proxy_header_refused(ListenerSlot l) { listeners_.at(l).proxy_headers_refused.add(); }
   void accept_paused(ListenerSlot l) { listeners_.at(l).accept_pauses.add(); }
   void client_bytes(ListenerSlot l, std::uint64_t in, std::uint64_t out) {
     listeners_.at(l).bytes_in.add(in);
@@ -178,6 +184,12 @@ class WorkerMetrics {
     listeners_.at(l).parse_errors[reason < kMaxReasons ? reason : kMaxReasons - 1].add();
   }
   void http2_abuse(ListenerSlot l, std::size_t kind) { listeners_.at(l).http2_abuse[kind].add(); }
+  void tls_handshake(ListenerSlot l, bool tls13, bool resumed) {
+    listeners_.at(l).tls_handshakes[(tls13 ? 2U : 0U) | (resumed ? 1U : 0U)].add();
+  }
+  void tls_failed(ListenerSlot l, std::size_t reason) {
+    listeners_.at(l).tls_failures[reason].add();
+  }
   void request_begun(ListenerSlot l) { listeners_.at(l).requests_begun.add(); }
   // Once for each request_begun. `status`: what the client got; 0: nothing. `duration`: first byte
   // of the head to last of the answer.
@@ -201,6 +213,7 @@ class WorkerMetrics {
     endpoints_.at(e).connect.observe(took);
   }
   void upstream_connect_failed(EndpointSlot e) { endpoints_.at(e).connect_failures.add(); }
+  void upstream_tls_failed(EndpointSlot e) { endpoints_.at(e).tls_failures.add(); }
   void upstream_reused(EndpointSlot e) { endpoints_.at(e).connections_reused.add(); }
   void upstream_closed(EndpointSlot e) { endpoints_.at(e).connections_closed.add(); }
   void upstream_ejected(EndpointSlot e) { endpoints_.at(e).ejections.add(); }

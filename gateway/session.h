@@ -56,6 +56,8 @@ struct Client {
   TransportPtr transport;
   ClientTicket ticket;
   policy::SocketAddress peer;
+  // The peer is who a trusted proxy says, not who has shaken hands: never banned in the kernel.
+  bool peer_claimed = false;
   std::uint64_t id = 0;  // of the connection, for the log; unique in this process
 };
 

@@ -32,6 +32,8 @@ std::string_view name_of(policy::ListenerProtocol protocol) {
       return "tcp";
     case policy::ListenerProtocol::automatic:
       return "auto";
+    case policy::ListenerProtocol::tls:
+      return "tls";
   }
   return "";
 }

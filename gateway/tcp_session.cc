@@ -4,6 +4,7 @@
 #include <variant>
 
 #include "gateway/original_destination.h"
+#include "gateway/tls/stream.h"
 #include "gateway/upstream_choice.h"
 #include "gateway/worker.h"
 
@@ -17,8 +18,10 @@ TcpSession::TcpSession(Worker& worker, Client client, RefPtr<WorkerConfig> confi
       gate_(worker, this),
       begun_(std::chrono::steady_clock::now()) {}
 
-void TcpSession::start(Worker& worker, Client client) {
+void TcpSession::start(Worker& worker, Client client, std::string name, std::string early) {
   auto session = make_ref<TcpSession>(worker, std::move(client), worker.config());
+  session->name_ = std::move(name);
+  session->early_ = std::move(early);
   session->self_ = session;
   worker.session_opened(*session);
   session->route();
@@ -50,15 +53,23 @@ void TcpSession::route() {
     use_upstream(*diverted);
     return pick();
   }
-  if (const auto index = snapshot.routes(listener_->index()).match_connection("", dialled)) {
+  if (const auto index = snapshot.routes(listener_->index()).match_connection(name_, dialled)) {
     route_ = *index;
     route_name_ = config_->policy().routes[*index].name;
     policy::RequestView view;
     view.client = client;
+    view.client_claimed = client_.peer_claimed;
+    policy::ClientIdentity proven;
+    TlsStream* const tls = client_.transport->tls();
+    if (const tls::Identity* shown = tls == nullptr ? nullptr : tls->identity()) {
+      proven.certificate_names = shown->names;
+      view.identity = &proven;
+    }
     view.destination = dialled;
     if (!snapshot.route(*index).access.check(view).allowed) {
       worker_.metrics().access_denied(listener_->slot());
-      worker_.strike(*config_, *listener_, policy::BanEvent::access_denied, *index, client);
+      if (!client_.peer_claimed)
+        worker_.strike(*config_, *listener_, policy::BanEvent::access_denied, *index, client);
       return end("access denied");
     }
     return limits(view);
@@ -110,7 +121,8 @@ void TcpSession::pick() {
                   .hash = cluster_->config().lb_policy == policy::LbPolicy::maglev
                               ? policy::balancing_hash(
                                     {reinterpret_cast<const char*>(address.data()), address.size()})
-                              : 0});
+                              : 0,
+                  .server_name = name_});
   if (!attempt) return nobody_picked(attempt.error());
   attempt_ = std::move(*attempt);
   endpoint_ = attempt_.endpoint().address();
@@ -161,12 +173,17 @@ void TcpSession::connect() {
   if (!connection) return connect_failed(connection.error());
   waiter_.leave();
   upstream_ = std::move(*connection);
-  if (upstream_->state() == UpstreamConnection::State::in_use) relay({}, {});
+  if (upstream_->state() == UpstreamConnection::State::in_use) relay(std::move(early_), {});
+}
+
+std::optional<ProxiedClient> TcpSession::proxied_client() const {
+  const auto dialled = local_address(client_.transport->fd());
+  return ProxiedClient{client_.peer, dialled.value_or(policy::SocketAddress{})};
 }
 
 void TcpSession::on_connected(UpstreamConnection& /*connection*/) {
   const RefPtr<TcpSession> guard(this);
-  relay({}, {});
+  relay(std::move(early_), {});
 }
 
 void TcpSession::on_connect_failed(UpstreamConnection& /*connection*/,
@@ -192,11 +209,13 @@ void TcpSession::connect_failed(const ConnectFailure& failure) {
                           : failure.reason == ConnectError::timed_out ? Outcome::connect_timeout
                                                                       : Outcome::connect_failure;
   worker_.metrics().upstream_connect_failed(endpoint_slot_);
+  if (failure.reason == ConnectError::tls) worker_.metrics().upstream_tls_failed(endpoint_slot_);
   end_attempt(outcome);
   if (!blames_endpoint(failure.reason) || !may_retry() ||
       !cluster_->state().retries().try_begin_retry(cluster_->config().retry.budget_percent,
                                                    cluster_->config().circuit_breakers.retries)) {
-    return end(to_string(failure.reason));
+    return end(failure.reason == ConnectError::tls ? failure.to_string()
+                                                   : std::string(to_string(failure.reason)));
   }
   retrying_ = true;
   tried_[tries_++] = endpoint;
@@ -287,6 +306,7 @@ void TcpSession::log(AccessRecord::Kind kind, std::string_view reason, const Rel
   record->listener.assign(listener_->name());
   record->route.assign(route_name_);
   if (cluster_ != nullptr) record->upstream.assign(cluster_->name());
+  record->host.assign(name_);
   record->reason.assign(reason);
   if (upstream_) record->connect = upstream_->connect_time();
   if (kind == AccessRecord::Kind::close) {

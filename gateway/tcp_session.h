@@ -33,7 +33,9 @@ class TcpSession final : public Session,
                          private LimitGateUser,
                          private WaitUser {
  public:
-  static void start(Worker& worker, Client client);
+  // `name`: in normal form, what the client has asked for by TLS; "": nothing. `early`: bytes that
+  // were read already.
+  static void start(Worker& worker, Client client, std::string name = {}, std::string early = {});
   static void start(Worker& worker, Tunnel tunnel);
 
   TcpSession(Worker& worker, Client client, RefPtr<WorkerConfig> config);
@@ -44,6 +46,8 @@ class TcpSession final : public Session,
 
   void on_connected(UpstreamConnection& connection) override;
   void on_connect_failed(UpstreamConnection& connection, const ConnectFailure& failure) override;
+  std::optional<ProxiedClient> proxied_client() const override;
+  tls::AlpnOffer alpn_offer() const override { return tls::AlpnOffer::none; }
 
  private:
   static constexpr std::size_t kMaxTries = 8;
@@ -85,6 +89,8 @@ class TcpSession final : public Session,
   bool tunnel_ = false;  // its request was counted by http1
   std::optional<policy::SocketAddress> destination_;
   std::string route_name_;
+  std::string name_;
+  std::string early_;
   policy::SocketAddress endpoint_;
   SteadyTime begun_;
   RefPtr<TcpSession> self_;  // while open

@@ -45,6 +45,7 @@ void Transport::report_unread_bytes(int fd) {
 
 void Transport::set_tls(std::unique_ptr<TlsStream> stream) {
   tls_ = std::move(stream);
+  tls_->attach(*this);
 }
 
 bool Transport::has_pending() const {
@@ -76,6 +77,15 @@ Received Transport::receive(std::span<char> room) {
   if (n == 0) return {ReadResult::eof};
   quiet_ = errno == EAGAIN || errno == EWOULDBLOCK;
   return {quiet_ || errno == EINTR ? ReadResult::again : ReadResult::failed};
+}
+
+Flush Transport::send(std::span<const char> bytes, std::size_t& sent) {
+  Outbox outbox;
+  outbox.add({bytes.data(), bytes.size()});
+  std::uint64_t taken = 0;
+  const Flush result = outbox.flush(fd_, taken);
+  sent = static_cast<std::size_t>(taken);
+  return result;
 }
 
 Flush Transport::write(Outbox& outbox, std::uint64_t& sent) {

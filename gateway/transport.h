@@ -68,6 +68,9 @@ class Transport final : public RefCounted<Transport> {
 
   // One recv(2) or what TLS needs, never blocking.
   Received read(std::span<char> room);
+  // The socket's own bytes, for what lies between the socket and read() and write().
+  Received receive(std::span<char> room);
+  Flush send(std::span<const char> bytes, std::size_t& sent);
   // Sends until all is with the kernel or it takes no more. `sent` grows by what left the outbox.
   Flush write(Outbox& outbox, std::uint64_t& sent);
 
@@ -101,7 +104,6 @@ class Transport final : public RefCounted<Transport> {
                        const boost::system::error_code& error, std::size_t bytes);
 
   void start(Wait& wait, int direction, bool edge_will_come);
-  Received receive(std::span<char> room);
   void end();
   void wait_readable();
   void wait_writable();

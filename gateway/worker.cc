@@ -16,7 +16,10 @@
 #include "gateway/http2/flood.h"
 #include "gateway/http2/upstream_pool.h"
 #include "gateway/log.h"
+#include "gateway/proxy_header_reader.h"
 #include "gateway/tcp_session.h"
+#include "gateway/tls/handshake.h"
+#include "gateway/tls/passthrough.h"
 #include "policy/schema.h"
 
 namespace sluice::gateway {
@@ -121,6 +124,18 @@ void Worker::update(std::shared_ptr<const PolicyGeneration> generation) {
   });
 }
 
+void Worker::apply_tls(std::shared_ptr<const PolicyGeneration> generation,
+                       std::function<void()> done) {
+  boost::asio::post(io_,
+                    [this, generation = std::move(generation), done = std::move(done)]() mutable {
+                      config_ = make_ref<WorkerConfig>(std::move(generation));
+                      upstreams_->adopt(config_->shared_clusters());
+                      for (const RefPtr<Listener>& listener : listeners_)
+                        listener->configure(config_->snapshot().find_listener(listener->name()));
+                      done();
+                    });
+}
+
 void Worker::adopt_sockets(std::vector<ListenerSocket> sockets) {
   std::vector<RefPtr<Listener>> kept;
   const policy::Snapshot& snapshot = config_->snapshot();
@@ -181,11 +196,26 @@ void Worker::report_if_drained() {
 }
 
 void Worker::accepted(Client client) {
-  switch (client.ticket.listener().policy().protocol) {
+  const bool announced =
+      client.ticket.listener().policy().accept_proxy_protocol != policy::ProxyProtocol::none &&
+      std::ranges::any_of(config_->policy().trusted_proxies, [&](const policy::Prefix& proxy) {
+        return proxy.contains(client.peer.address);
+      });
+  if (announced) return ProxyHeaderReader::start(*this, std::move(client));
+  identified(std::move(client));
+}
+
+void Worker::identified(Client client) {
+  const policy::Listener& policy = client.ticket.listener().policy();
+  if (policy.tls && policy.protocol != policy::ListenerProtocol::automatic)
+    return tls::Handshake::start(*this, std::move(client));
+  switch (policy.protocol) {
     case policy::ListenerProtocol::http:
       return http1::Connection::start(*this, std::move(client));
     case policy::ListenerProtocol::tcp:
       return TcpSession::start(*this, std::move(client));
+    case policy::ListenerProtocol::tls:
+      return tls::Passthrough::start(*this, std::move(client));
     case policy::ListenerProtocol::automatic:
       return Detection::start(*this, std::move(client));
   }
@@ -286,6 +316,11 @@ void Worker::http2_abuse(const Listener& listener, http2::Abuse kind,
             {"client", source.to_string()},
             {"kind", std::string(http2::name(kind))}});
   strike(*config_, listener, policy::BanEvent::http2_abuse, std::nullopt, source);
+}
+
+void Worker::tls_failed(const Listener& listener, tls::Failure failure,
+                        const policy::IpAddress& /*source*/) {
+  metrics().tls_failed(listener.slot(), static_cast<std::size_t>(failure));
 }
 
 bool Worker::is_own_address(const policy::SocketAddress& destination) const {

@@ -27,6 +27,7 @@
 #include "gateway/recycler.h"
 #include "gateway/session.h"
 #include "gateway/timer_wheel.h"
+#include "gateway/tls/failure.h"
 #include "gateway/upstream/upstream_worker.h"
 #include "gateway/worker_config.h"
 #include "policy/bans.h"
@@ -79,6 +80,8 @@ class Worker {
              std::vector<ListenerSocket> sockets, std::function<void()> done);
   // The same policy, on other clusters.
   void update(std::shared_ptr<const PolicyGeneration> generation);
+  // New certificates for the policy in force.
+  void apply_tls(std::shared_ptr<const PolicyGeneration> generation, std::function<void()> done);
   // Calls `done` on the worker's thread when the last connection has ended.
   void drain(std::function<void()> done);
   void abort_all();
@@ -111,6 +114,7 @@ class Worker {
 
   // Phase accept: what speaks on the connection is decided by the listener's protocol.
   void accepted(Client client);
+  void identified(Client client);  // the same, once it is known whose connection it is
   std::uint64_t next_connection_id();
   void session_opened(Session& session);
   void session_closed(Session& session);
@@ -129,6 +133,9 @@ class Worker {
 
   // A client's HTTP/2 connection is ended for what it did; where a ban rule may come to look.
   void http2_abuse(const Listener& listener, http2::Abuse kind, const policy::IpAddress& source);
+
+  // A client's handshake has failed; where a ban rule may come to look.
+  void tls_failed(const Listener& listener, tls::Failure failure, const policy::IpAddress& source);
 
   // True when connecting to `destination` would lead back to one of our own listeners.
   bool is_own_address(const policy::SocketAddress& destination) const;

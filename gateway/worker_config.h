@@ -9,6 +9,7 @@
 #include "gateway/auth/auth_set.h"
 #include "gateway/metrics.h"
 #include "gateway/refcounted.h"
+#include "gateway/tls/contexts.h"
 #include "gateway/upstream/cluster.h"
 #include "policy/limits.h"
 #include "policy/snapshot.h"
@@ -21,6 +22,7 @@ struct PolicyGeneration {
   std::shared_ptr<const ClusterSet> clusters;
   std::shared_ptr<const auth::AuthSet> auth;
   std::shared_ptr<const MetricSlots> slots;
+  tls::ContextsPtr tls;
   std::vector<policy::LimitHandle> limits;  // as Config::limits
 };
 
@@ -36,6 +38,7 @@ class WorkerConfig : public RefCounted<WorkerConfig> {
   const ClusterSet& clusters() const { return *generation_->clusters; }
   const std::shared_ptr<const ClusterSet>& shared_clusters() const { return generation_->clusters; }
   const auth::AuthSet& auth() const { return *generation_->auth; }
+  const tls::Contexts& tls() const { return *generation_->tls; }
   const MetricSlots& slots() const { return *generation_->slots; }
   const policy::LimitHandle& limit(std::uint32_t index) const { return generation_->limits[index]; }
 

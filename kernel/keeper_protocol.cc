@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint16_t kMagic = 0x4c53;
 
 // Types are positions in the variant; they are part of the version.
-static_assert(std::variant_size_v<Message> == 17);
+static_assert(std::variant_size_v<Message> == 18);
 static_assert(std::is_same_v<std::variant_alternative_t<0, Message>, Hello>);
 static_assert(std::is_same_v<std::variant_alternative_t<11, Message>, Ban>);
 static_assert(std::is_same_v<std::variant_alternative_t<16, Message>, InForce>);
@@ -138,7 +138,7 @@ concept Is = std::same_as<std::remove_const_t<T>, Type>;
 
 template <typename T>
 concept NamesAGeneration = Is<T, Policy> || Is<T, Commit> || Is<T, Abandon> || Is<T, Ready> ||
-                           Is<T, Committed> || Is<T, InForce>;
+                           Is<T, Committed> || Is<T, InForce> || Is<T, Material>;
 template <typename T>
 concept IsEmpty = Is<T, WantKernelSamples> || Is<T, Drained>;
 
@@ -276,7 +276,8 @@ std::expected<Message, Error> decode(std::span<const std::uint8_t> bytes) {
 }
 
 std::size_t descriptors_of(const Message& message) {
-  if (std::holds_alternative<Policy>(message)) return 1;
+  if (std::holds_alternative<Policy>(message) || std::holds_alternative<Material>(message))
+    return 1;
   if (const auto* sockets = std::get_if<Sockets>(&message)) return sockets->entries.size();
   return 0;
 }

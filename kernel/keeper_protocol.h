@@ -2,9 +2,9 @@
 // pair, one message a packet, descriptors by SCM_RIGHTS. All numbers are little-endian, strings are
 // a u32 length and bytes.
 //
-//   keeper ─► gateway   hello, policy (+ memfd), sockets (+ fds), commit, abandon, drain, request,
-//   kernel_samples gateway ─► keeper   ready, prepared, committed, ban, reply, want_kernel_samples,
-//   drained
+//   keeper ─► gateway   hello, policy (+ memfd), material (+ memfd), sockets (+ fds), commit,
+//   abandon, drain, request, kernel_samples gateway ─► keeper   ready, prepared, committed, ban,
+//   reply, want_kernel_samples, drained
 //
 // The keeper trusts nothing that it decodes here: a gateway that was taken over can ask for bans
 // and for nothing else.
@@ -46,6 +46,14 @@ struct Hello {
 struct Policy {
   std::uint64_t generation = 0;
   bool operator==(const Policy&) const = default;
+};
+
+// Carries one descriptor: a sealed memfd with the certificates, keys and authorities that the
+// policy names, since a gateway may open no key. Between Policy and the last Sockets it belongs to
+// that prepare; else it is newer files for the policy in force.
+struct Material {
+  std::uint64_t generation = 0;
+  bool operator==(const Material&) const = default;
 };
 
 // Carries as many descriptors as entries, in the same order. `last` ends the batches of one
@@ -158,9 +166,9 @@ struct Drained {  // frozen, its number in Message too
   bool operator==(const Drained&) const = default;
 };
 
-using Message =
-    std::variant<Hello, Policy, Sockets, Commit, Abandon, Drain, Request, KernelSamples, Ready,
-                 Prepared, Committed, Ban, Reply, WantKernelSamples, Drained, ReloadEnded, InForce>;
+using Message = std::variant<Hello, Policy, Sockets, Commit, Abandon, Drain, Request, KernelSamples,
+                             Ready, Prepared, Committed, Ban, Reply, WantKernelSamples, Drained,
+                             ReloadEnded, InForce, Material>;
 
 struct Error {
   std::string message;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "policy/address.h"
 #include "policy/config/auth.h"
 #include "policy/config/cluster.h"
 #include "policy/config/guard.h"
@@ -28,6 +29,7 @@ struct Config {
   std::uint32_t workers = 0;  // 0: auto
   Protect protect;
   std::vector<SetConfig> sets;
+  std::vector<Prefix> trusted_proxies;
   std::optional<MetricsConfig> metrics;
   AccessLogConfig access_log;
   InterceptConfig intercept;

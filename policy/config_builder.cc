@@ -135,6 +135,7 @@ Config build_config(const Node& root, const Reporter& reporter) {
   optional(root, "workers", config.workers);
   if (const Node* node = root.find("protect")) protect(*node, reporter, config.protect);
   each(root, "sets", [&](const Node& node) { set(node, reporter, config.sets.emplace_back()); });
+  optional(root, "trusted_proxies", config.trusted_proxies);
   if (const Node* node = root.find("metrics")) metrics(*node, config.metrics.emplace());
   if (const Node* node = root.find("logs")) logs(*node, config.access_log);
   if (const Node* node = root.find("intercept")) intercept(*node, reporter, config.intercept);

@@ -28,7 +28,7 @@ class Writer {
 
  private:
   template <typename T>
-    requires std::integral<T> || std::is_enum_v<T>
+  requires std::integral<T> || std::is_enum_v<T>
   void add(const T& value) {
     const auto word = static_cast<std::uint64_t>(value);
     for (int i = 0; i < 8; ++i)
@@ -90,11 +90,20 @@ class Writer {
         value.on_change, value.quic);
   }
   void add(const ListenerTimeouts& value) {
-    all(value.detect, value.head, value.body_idle, value.idle, value.drain);
+    all(value.detect, value.handshake, value.head, value.body_idle, value.idle, value.drain);
+  }
+  void add(const TlsCertificate& value) { all(value.cert, value.key); }
+  void add(const ListenerTls& value) {
+    all(value.certificates,  // the first is for unknown names
+        value.min_version, value.ciphers, value.alpn, value.strict_sni, value.client_auth,
+        value.client_ca);
+  }
+  void add(const UpstreamTls& value) {
+    all(value.ca, value.sni, value.verify, value.min_version, value.cert, value.key);
   }
   void add(const Listener& value) {
-    all(value.name, value.bind, value.protocol, value.max_connections, value.access,
-        value.timeouts);
+    all(value.name, value.bind, value.protocol, value.max_connections, value.access, value.timeouts,
+        value.tls, value.accept_proxy_protocol);
     unordered(value.limits);
   }
   void add(const AccessSource& value) { all(value.cidr, value.set); }
@@ -138,8 +147,8 @@ class Writer {
   void add(const Upstream& value) {
     all(value.name, value.original_destination, value.protocol, value.source_address,
         value.lb_policy, value.hash_on, value.sticky, value.slow_start, value.panic_percent,
-        value.queue_timeout, value.dns, value.health_check, value.outlier_detection, value.timeouts,
-        value.retry, value.circuit_breakers);
+        value.queue_timeout, value.dns, value.send_proxy_protocol, value.tls, value.health_check,
+        value.outlier_detection, value.timeouts, value.retry, value.circuit_breakers);
     unordered(value.endpoints);
   }
   void add(const WeightedUpstream& value) { all(value.name, value.weight); }
@@ -198,8 +207,8 @@ class Writer {
   }
   void add(const RouteActions& value) {
     all(value.request_headers, value.response_headers, value.rewrite, value.redirect,
-        value.direct_response, value.cors, value.mirror,
-        value.compression, value.max_body, value.max_response_body);
+        value.direct_response, value.cors, value.mirror, value.compression, value.max_body,
+        value.max_response_body);
   }
   void add(const Route& value) {
     all(value.name, value.listener, value.host, value.path.kind, value.path.value, value.timeout,
@@ -265,6 +274,7 @@ class Writer {
         value.redis, value.guard);
     unordered(value.sets);
     unordered(value.protect.from);
+    unordered(value.trusted_proxies);
     unordered(value.protect.host_ports);
     unordered(value.intercept.local);
     unordered(value.intercept.forward);

@@ -40,6 +40,7 @@ struct ClientIdentity {
 
 struct RequestView {
   IpAddress client;
+  bool client_claimed = false;  // by a proxy: nobody has shaken hands as this
   std::optional<SocketAddress>
       destination;  // original; asked for by RouteTable::uses_destination()
   std::string_view method;

@@ -40,6 +40,12 @@ constexpr Field kPolicy[] = {
      .example = "{ host_ports: [22, 6443] }",
      .children = kProtect,
      .doc = "What no rule, limit or ban may touch."},
+    {.name = "trusted_proxies",
+     .type = prefix,
+     .shape = list,
+     .example = "[192.0.2.0/28]",
+     .doc = "Proxies in front of Sluice that are believed about the client: PROXY protocol, "
+            "X-Forwarded-For and -Proto, Forwarded. From anybody else such fields are removed."},
     {.name = "metrics",
      .example = "{ bind: \"127.0.0.1:9464\" }",
      .children = kMetrics,

@@ -76,7 +76,8 @@ inline constexpr std::array<std::string_view, 2> kOnExitWords{"closed", "bypass"
 inline constexpr std::array<std::string_view, 3> kSteerByWords{"auto", "sk_lookup", "tproxy"};
 inline constexpr std::array<std::string_view, 3> kOnChangeWords{"keep", "drain", "reset"};
 inline constexpr std::array<std::string_view, 2> kQuicWords{"pass", "block"};
-inline constexpr std::array<std::string_view, 3> kListenerProtocolWords{"http", "tcp", "auto"};
+inline constexpr std::array<std::string_view, 4> kListenerProtocolWords{"http", "tcp", "auto",
+                                                                        "tls"};
 inline constexpr std::array<std::string_view, 3> kUpstreamProtocolWords{"auto", "http1", "http2"};
 inline constexpr std::array<std::string_view, 2> kSourceAddressWords{"gateway", "client"};
 inline constexpr std::array<std::string_view, 3> kAddressFamilyWords{"any", "ipv4", "ipv6"};
@@ -105,6 +106,14 @@ inline constexpr std::array<std::string_view, 2> kGuardPositionWords{"first", "l
 inline constexpr std::array<std::string_view, 3> kSetFormatWords{"cidr", "netset",
                                                                 "spamhaus-drop"};
 inline constexpr std::array<std::string_view, 3> kLogFormatWords{"json", "text", "none"};
+inline constexpr std::array<std::string_view, 2> kTlsVersionWords{"1.2", "1.3"};
+inline constexpr std::array<std::string_view, 2> kAlpnWords{"h2", "http/1.1"};
+inline constexpr std::array<std::string_view, 3> kClientAuthWords{"none", "optional", "required"};
+inline constexpr std::array<std::string_view, 4> kAcceptProxyProtocolWords{"none", "v1", "v2",
+                                                                           "any"};
+inline constexpr std::array<std::string_view, 3> kSendProxyProtocolWords{"none", "v1", "v2"};
+inline constexpr std::string_view kSystemCa = "system";
+inline constexpr std::string_view kAutoSni = "auto";
 inline constexpr std::string_view kOriginalDestination = "original_destination";
 
 }  // namespace sluice::policy

@@ -129,6 +129,7 @@ void cross_check(const Config& config, Reporter& reporter) {
   check_access(config, reporter);
   check_interception(config, reporter);
   check_guard(config, reporter);
+  check_tls(config, reporter);
 }
 
 }  // namespace sluice::policy

@@ -64,11 +64,25 @@ std::string fingerprint_of(const std::string& path) {
          std::to_string(s.st_mtim.tv_sec) + '.' + std::to_string(s.st_mtim.tv_nsec);
 }
 
+std::set<std::string> places(const std::vector<std::string>& paths) {
+  std::set<std::string> out;
+  for (const std::string& path : paths)
+    out.merge(places(path));
+  return out;
+}
+
+std::string fingerprint_of(const std::vector<std::string>& paths) {
+  std::string out;
+  for (const std::string& path : paths)
+    out += fingerprint_of(path) + ' ';
+  return out;
+}
+
 }  // namespace
 
 struct PolicyWatcher::State : std::enable_shared_from_this<PolicyWatcher::State> {
-  State(asio::io_context& context, std::string policy, std::function<void()> callback)
-      : path(std::move(policy)),
+  State(asio::io_context& context, std::vector<std::string> watched, std::function<void()> callback)
+      : paths(std::move(watched)),
         changed(std::move(callback)),
         events(context),
         timer(context),
@@ -81,7 +95,7 @@ struct PolicyWatcher::State : std::enable_shared_from_this<PolicyWatcher::State>
   void note_change();
   void schedule_poll();
 
-  std::string path;
+  std::vector<std::string> paths;
   std::function<void()> changed;
   asio::posix::stream_descriptor events;
   asio::steady_timer timer;
@@ -102,7 +116,7 @@ void PolicyWatcher::State::start() {
     log_warn("policy", "no inotify, looking at the policy once a second",
              {{"reason", std::strerror(errno)}});
   }
-  seen = fingerprint_of(path);
+  seen = fingerprint_of(paths);
   schedule_poll();
 }
 
@@ -110,7 +124,7 @@ void PolicyWatcher::State::watch_places() {
   if (!events.is_open()) return;
   std::set<int> now;
   complete = true;
-  for (const auto& place : places(path)) {
+  for (const auto& place : places(paths)) {
     std::error_code error;
     const bool directory = fs::is_directory(place, error);
     const int wd = ::inotify_add_watch(events.native_handle(), place.c_str(),
@@ -165,7 +179,7 @@ void PolicyWatcher::State::note_change() {
     if (error || !self) return;
     self->pending = false;
     self->watch_places();  // before the policy is read: what changes later is an event again
-    self->seen = fingerprint_of(self->path);
+    self->seen = fingerprint_of(self->paths);
     self->changed();
   });
 }
@@ -177,7 +191,7 @@ void PolicyWatcher::State::schedule_poll() {
     if (error || !self) return;
     if (!self->complete) {
       self->watch_places();
-      if (const std::string now = fingerprint_of(self->path); now != self->seen)
+      if (const std::string now = fingerprint_of(self->paths); now != self->seen)
         self->note_change();
     }
     self->schedule_poll();
@@ -185,7 +199,11 @@ void PolicyWatcher::State::schedule_poll() {
 }
 
 PolicyWatcher::PolicyWatcher(asio::io_context& io, std::string path, std::function<void()> changed)
-    : state_(std::make_shared<State>(io, std::move(path), std::move(changed))) {
+    : PolicyWatcher(io, std::vector{std::move(path)}, std::move(changed)) {}
+
+PolicyWatcher::PolicyWatcher(asio::io_context& io, std::vector<std::string> paths,
+                             std::function<void()> changed)
+    : state_(std::make_shared<State>(io, std::move(paths), std::move(changed))) {
   state_->start();
 }
 

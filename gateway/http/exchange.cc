@@ -9,6 +9,10 @@ Exchange::Exchange(Worker& worker) : worker_(worker) {}
 void Exchange::begin(ClientStream& client) {
   reset();
   client_ = &client;
+  // Until the head says who is behind the peer.
+  address_ = client.client().peer.address;
+  address_claimed_ = client.client().peer_claimed;
+  behind_proxy_ = false;
   config_ = worker_.config();
   begun_ = Clock::now();
   worker_.metrics().request_begun(listener().slot());
@@ -32,6 +36,7 @@ void Exchange::reset() {
   body_left_ = answer_left_ = kNoLimit;
   destination_.reset();
   tries_ = 0;
+  protocol_changes_ = 0;
   interim_ = 0;
   status_ = 0;
   head_read_ = grpc_ = request_done_ = fresh_only_ = send_broken_ = answer_begun_ = false;

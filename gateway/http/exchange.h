@@ -16,6 +16,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -50,6 +51,7 @@ class Exchange final : public UpstreamEvents,
 
   void on_client_readable();
   void on_client_writable();
+  std::optional<ProxiedClient> proxied_client() const override;
   void on_upstream_connected() override;
   void on_upstream_connect_failed(const ConnectFailure& failure) override;
   void on_upstream_readable() override;
@@ -88,6 +90,8 @@ class Exchange final : public UpstreamEvents,
   void log();
 
   // head, target
+  void find_client();
+  void add_hop(http1::RequestForwarding& options, std::span<ExtraField, 2> memory);
   bool normalise_target();
   bool admit();  // false: overload has refused it
   void refuse_malformed(ParseError error);
@@ -204,6 +208,10 @@ class Exchange final : public UpstreamEvents,
   std::string_view normal_path_;
   std::array<char, 256> host_memory_;
   std::string_view host_;
+  policy::IpAddress address_;     // the client's: the peer's, or what trusted proxies say
+  policy::ClientIdentity proven_;  // by a certificate
+  bool address_claimed_ = false;  // it is what they say: never banned in the kernel
+  bool behind_proxy_ = false;     // the peer is a trusted one
   std::string joined_field_;  // a field of several lines, as one
 
   // The decision.
@@ -238,6 +246,7 @@ class Exchange final : public UpstreamEvents,
   UpstreamStreamPtr upstream_;
   std::array<const Endpoint*, kMaxTries> tried_{};
   std::uint32_t tries_ = 0;    // after the first
+  std::uint32_t protocol_changes_ = 0;
   bool fresh_only_ = false;    // the pooled connection was stale: not another of them
   bool retrying_ = false;      // holds a share of the retry budget
   Waiter waiter_{*this};       // for a connection, or DNS

@@ -2,18 +2,20 @@
 #include "gateway/http/exchange.h"
 #include "gateway/http1/request_fields.h"
 #include "gateway/original_destination.h"
+#include "gateway/tls/stream.h"
 #include "gateway/worker.h"
 
 namespace sluice::gateway::http {
 
 // Who asks, as routes, access rules, limits and bans see it.
 const policy::IpAddress& Exchange::client_address() const {
-  return client_->client().peer.address;
+  return address_;
 }
 
 policy::RequestView Exchange::view(const policy::FieldSource& fields, bool with_destination) {
   policy::RequestView view;
   view.client = client_address();
+  view.client_claimed = address_claimed_;
   if (with_destination) view.destination = local_address(client_->client().transport->fd());
   view.method = request_.method_name();
   view.host = host_;
@@ -21,6 +23,11 @@ policy::RequestView Exchange::view(const policy::FieldSource& fields, bool with_
   view.query = request_.query();
   view.fields = &fields;
   if (!attributes_.empty()) view.attributes = &attributes_;
+  TlsStream* const tls = client_->client().transport->tls();
+  if (const tls::Identity* shown = tls == nullptr ? nullptr : tls->identity()) {
+    proven_.certificate_names = shown->names;
+    view.identity = &proven_;
+  }
   return view;
 }
 
@@ -29,7 +36,7 @@ bool Exchange::may_use(const policy::CompiledRoute& route) {
   const http1::RequestFields fields(request_, joined_field_);
   if (route.access.check(view(fields, false)).allowed) return true;
   worker_.metrics().access_denied(listener().slot());
-  if (worker_.strike(*config_, listener(), policy::BanEvent::access_denied, route_, client_address())) {
+  if (!address_claimed_ && worker_.strike(*config_, listener(), policy::BanEvent::access_denied, route_, client_address())) {
     client_->close_after(false);
   }
   refuse(403, "access denied");

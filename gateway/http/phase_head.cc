@@ -25,12 +25,13 @@ void Exchange::head() {
 
 void Exchange::refuse_malformed(ParseError error) {
   worker_.metrics().parse_error(listener().slot(), static_cast<std::size_t>(error));
-  worker_.strike(*config_, listener(), policy::BanEvent::malformed_request, std::nullopt, client_address());
+  if (!address_claimed_) worker_.strike(*config_, listener(), policy::BanEvent::malformed_request, std::nullopt, client_address());
   client_->close_after(true);
   refuse(http1::status(error), http1::reason(error));
 }
 
 void Exchange::target() {
+  find_client();
   request_done_ = request_.body() == BodyKind::none;
   grpc_ = grpc::is_content_type(request_.fields().first(http1::KnownField::content_type));
   if (!admit()) return;

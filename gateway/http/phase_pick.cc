@@ -4,6 +4,7 @@
 
 #include "gateway/http/exchange.h"
 #include "gateway/http1/request_fields.h"
+#include "gateway/original_destination.h"
 #include "gateway/upstream_choice.h"
 #include "gateway/worker.h"
 
@@ -26,7 +27,8 @@ void Exchange::pick() {
 
 PickRequest Exchange::pick_request() {
   PickRequest wanted{.exclude = std::span(tried_.data(), std::min<std::size_t>(tries_, kMaxTries)),
-                     .original_destination = destination_};
+                     .original_destination = destination_,
+                     .server_name = host_};
   if (cluster_->config().lb_policy == policy::LbPolicy::maglev) wanted.hash = hash_value();
   if (cluster_->sticky() != nullptr) wanted.sticky = sticks_to_ = sticky_endpoint();
   return wanted;
@@ -103,8 +105,8 @@ void Exchange::on_queue_timeout() {
 }
 
 void Exchange::connect() {
-  auto stream =
-      worker_.upstream_streams().open(attempt_, client_->client().peer.address, fresh_only_, *this);
+  auto stream = worker_.upstream_streams().open(attempt_, client_->client().peer.address,
+                                                fresh_only_, !request_.upgrade().empty(), *this);
   if (!stream) return connect_failed(stream.error());
   waiter_.leave();
   upstream_ = std::move(*stream);
@@ -114,6 +116,12 @@ void Exchange::connect() {
   if (!upstream_->connected()) return;
   count_connection();
   send();
+}
+
+std::optional<ProxiedClient> Exchange::proxied_client() const {
+  const Client& client = client_->client();
+  const auto dialled = local_address(client.transport->fd());
+  return ProxiedClient{{address_, client.peer.port}, dialled.value_or(policy::SocketAddress{})};
 }
 
 void Exchange::on_upstream_connected() {
@@ -139,6 +147,10 @@ void Exchange::connect_failed(const ConnectFailure& failure) {
     return client_->watch();
   }
   drop_upstream();
+  constexpr std::uint32_t kMaxProtocolChanges = 3;  // an endpoint whose ALPN differs each time
+  if (failure.reason == ConnectError::other_protocol && ++protocol_changes_ <= kMaxProtocolChanges)
+    return connect();
+  if (failure.reason == ConnectError::tls) worker_.metrics().upstream_tls_failed(endpoint_slot_);
   worker_.metrics().upstream_connect_failed(endpoint_slot_);
   if (!blames_endpoint(failure.reason)) {
     if (failure.reason == ConnectError::connection_limit) {
@@ -151,7 +163,8 @@ void Exchange::connect_failed(const ConnectFailure& failure) {
   const Outcome outcome = timed_out ? Outcome::connect_timeout : Outcome::connect_failure;
   if (try_again(policy::kRetryConnectFailure, outcome)) return;
   end_attempt(outcome);
-  refuse(timed_out ? 504 : 502, to_string(failure.reason));
+  refuse(timed_out ? 504 : 502,
+         failure.reason == ConnectError::tls ? failure.to_string() : to_string(failure.reason));
 }
 
 bool Exchange::replayable() const {

@@ -19,14 +19,11 @@ void Exchange::send() {
 
 // A second try begins with the first byte of the body again; none was dropped.
 bool Exchange::begin_request() {
-  // A line of its own continues the list of what came before (RFC 9110 section 5.3).
-  const std::array<ExtraField, 2> add{
-      {{"X-Forwarded-For", client_->peer_text()}, {"X-Forwarded-Proto", "http"}}};
   http1::RequestForwarding options;
+  std::array<ExtraField, 2> hop;
+  add_hop(options, hop);
   if (!request_.path_is_normal()) options.path = normal_path_;
   if (request_.authority().empty()) options.host = attempt_.endpoint().name();
-  options.add = add;
-  options.remove = http1::KnownFieldSet(http1::KnownField::x_forwarded_proto);
   options.keep_expect = true;
   if (actions_ != nullptr) edit_request(options);
   if (!request_.upgrade().empty()) edit_handshake(options);

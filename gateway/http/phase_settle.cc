@@ -55,7 +55,7 @@ void Exchange::log() {
   metrics.request_ended(listener.slot(), slot, status_, now - begun_);
   metrics.client_bytes(listener.slot(), client_->bytes_in(), client_->bytes_out());
   if (status_ == 401) {
-    worker_.strike(*config_, listener, policy::BanEvent::auth_failure, route_, client_address());
+    if (!address_claimed_) worker_.strike(*config_, listener, policy::BanEvent::auth_failure, route_, client_address());
   }
 
   if (!worker_.access_log().enabled()) return;
@@ -75,6 +75,7 @@ void Exchange::log() {
   if (picked_ != Clock::time_point{}) record->connect = picked_ - begun_;
   if (first_byte_ != Clock::time_point{}) record->first_byte = first_byte_ - picked_;
   record->client = client_->client().peer;
+  record->client.address = address_;
   if (destination_) record->destination = *destination_;
   record->endpoint = endpoint_;
   record->listener.assign(listener.name());

@@ -166,6 +166,8 @@ class ClientStream : public Stream {
 // Who uses an upstream's stream. Called on the worker's thread, never from within a call.
 class UpstreamEvents {
  public:
+  // As ConnectHandler's.
+  virtual std::optional<ProxiedClient> proxied_client() const { return std::nullopt; }
   virtual void on_upstream_connected() = 0;
   virtual void on_upstream_connect_failed(const ConnectFailure& failure) = 0;
   virtual void on_upstream_readable() = 0;

@@ -61,7 +61,12 @@ bool Subrequest::try_once(bool fresh) {
   attempt_ = std::move(*attempt);
   slot_ = endpoint_slot(*config_, upstream_index_, attempt_);
   worker_.metrics().upstream_request_begun(slot_);
-  auto stream = worker_.upstream_streams().open(attempt_, client_, fresh, *this);
+  protocol_changes_ = 0;
+  return connect(fresh);
+}
+
+bool Subrequest::connect(bool fresh) {
+  auto stream = worker_.upstream_streams().open(attempt_, client_, fresh, false, *this);
   if (!stream) {
     worker_.metrics().upstream_connect_failed(slot_);
     end_attempt(outcome_of(stream.error().reason), 0);
@@ -112,6 +117,13 @@ void Subrequest::on_upstream_writable() {
 }
 
 void Subrequest::on_upstream_connect_failed(const ConnectFailure& failure) {
+  constexpr std::uint32_t kMaxProtocolChanges = 3;  // as an exchange
+  if (failure.reason == ConnectError::other_protocol &&
+      ++protocol_changes_ <= kMaxProtocolChanges) {
+    stream_.reset();
+    if (!connect(false)) failed(SubrequestEnd::connect_failed, Outcome::neutral);
+    return;
+  }
   worker_.metrics().upstream_connect_failed(slot_);
   failed(SubrequestEnd::connect_failed, outcome_of(failure.reason));
 }

@@ -65,6 +65,7 @@ class Subrequest final : private UpstreamEvents {
 
  private:
   bool try_once(bool fresh);
+  bool connect(bool fresh);  // for the attempt under way
   bool send();
   bool pump();
   void read_answer();
@@ -93,6 +94,7 @@ class Subrequest final : private UpstreamEvents {
   Attempt attempt_;
   EndpointSlot slot_{};
   UpstreamStreamPtr stream_;
+  std::uint32_t protocol_changes_ = 0;
   bool head_seen_ = false;
   bool anything_came_ = false;
   std::string answer_head_;  // as text, so that it outlives the stream

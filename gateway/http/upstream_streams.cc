@@ -7,11 +7,16 @@
 namespace sluice::gateway::http {
 
 std::expected<UpstreamStreamPtr, ConnectFailure> UpstreamStreams::open(
-    const Attempt& attempt, const policy::IpAddress& client, bool fresh, UpstreamEvents& events) {
-  if (attempt.cluster().config().protocol == policy::UpstreamProtocol::http2) {
+    const Attempt& attempt, const policy::IpAddress& client, bool fresh, bool upgrade,
+    UpstreamEvents& events) {
+  const Cluster& cluster = attempt.cluster();
+  const bool alone = upgrade || cluster.config().send_proxy_protocol != policy::ProxyProtocol::none;
+  const bool by_alpn = cluster.config().protocol == policy::UpstreamProtocol::automatic &&
+                       cluster.tls() && !alone && !attempt.endpoint().speaks_http1_only();
+  if (cluster.config().protocol == policy::UpstreamProtocol::http2 || by_alpn) {
     return worker_.http2_pool().open(attempt, client, events);
   }
-  return http1::UpstreamStream::open(worker_, attempt, client, fresh, events);
+  return http1::UpstreamStream::open(worker_, attempt, client, fresh, alone, events);
 }
 
 }  // namespace sluice::gateway::http

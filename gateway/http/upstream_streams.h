@@ -18,10 +18,11 @@ class UpstreamStreams {
   explicit UpstreamStreams(Worker& worker) : worker_(worker) {}
 
   // A stream to the attempt's endpoint. If it is not connected() yet, `events` hears of it; they
-  // must outlive the stream. `fresh`: not on a connection that was used before.
+  // must outlive the stream. `fresh`: not on a connection that was used before. `upgrade`: the
+  // request is one that HTTP/2 cannot carry.
   std::expected<UpstreamStreamPtr, ConnectFailure> open(const Attempt& attempt,
                                                         const policy::IpAddress& client, bool fresh,
-                                                        UpstreamEvents& events);
+                                                        bool upgrade, UpstreamEvents& events);
 
  private:
   Worker& worker_;

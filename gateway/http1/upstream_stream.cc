@@ -13,10 +13,11 @@ UpstreamStream::UpstreamStream(Worker& worker) : worker_(worker), pipe_(worker.r
 
 std::expected<http::UpstreamStreamPtr, ConnectFailure> UpstreamStream::open(
     Worker& worker, const Attempt& attempt, const policy::IpAddress& client, bool fresh,
-    http::UpstreamEvents& events) {
+    bool upgrade, http::UpstreamEvents& events) {
   auto stream = worker.http1_upstreams().take(worker);
   stream->reset();
   stream->events_ = &events;
+  stream->alpn_ = upgrade ? tls::AlpnOffer::http1 : tls::AlpnOffer::any;
   if (!fresh) stream->connection_ = worker.upstreams().take_idle(attempt, client);
   if (!stream->connection_) {
     auto connection = worker.upstreams().connect(attempt, client, *stream);
@@ -61,7 +62,13 @@ void UpstreamStream::release(bool whole) {
 
 // --- events of the connection
 
-void UpstreamStream::on_connected(UpstreamConnection& /*connection*/) {
+// By ALPN it is HTTP/2: the next try finds that remembered.
+void UpstreamStream::on_connected(UpstreamConnection& connection) {
+  if (connection.inside() == Inside::http2) {
+    connection.endpoint().set_speaks_http1_only(false);
+    connection.close();
+    return events_->on_upstream_connect_failed({.reason = ConnectError::other_protocol});
+  }
   connection_->set_user(this);
   events_->on_upstream_connected();
 }

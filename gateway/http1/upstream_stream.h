@@ -26,7 +26,7 @@ class UpstreamStream final : public http::UpstreamStream,
   // On a pooled connection unless `fresh`, else on a new one.
   static std::expected<http::UpstreamStreamPtr, ConnectFailure> open(
       Worker& worker, const Attempt& attempt, const policy::IpAddress& client, bool fresh,
-      http::UpstreamEvents& events);
+      bool upgrade, http::UpstreamEvents& events);
 
   bool connected() const override {
     return connection_->state() == UpstreamConnection::State::in_use;
@@ -66,6 +66,8 @@ class UpstreamStream final : public http::UpstreamStream,
 
   void on_connected(UpstreamConnection& connection) override;
   void on_connect_failed(UpstreamConnection& connection, const ConnectFailure& failure) override;
+  tls::AlpnOffer alpn_offer() const override { return alpn_; }
+  std::optional<ProxiedClient> proxied_client() const override { return events_->proxied_client(); }
   void on_upstream_readable() override;
   void on_upstream_writable() override;
 
@@ -82,6 +84,7 @@ class UpstreamStream final : public http::UpstreamStream,
   Worker& worker_;
   http::UpstreamEvents* events_ = nullptr;
   UpstreamConnectionPtr connection_;
+  tls::AlpnOffer alpn_ = tls::AlpnOffer::any;
   BodyWriter writer_;
   BorrowedPipe pipe_;              // of the request's body
   std::array<char, 2048> memory_;  // what of the request's head is new

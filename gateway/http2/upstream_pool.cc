@@ -25,8 +25,9 @@ std::expected<RefPtr<UpstreamSession>, ConnectFailure> UpstreamPool::session(
   if (sessions_.size() >= looked_at_) forget_ended();
   Sessions& sessions = sessions_[key];
   std::erase_if(sessions, [](const auto& session) { return !session->usable(); });
-  const auto free =
-      std::ranges::find_if(sessions, [](const auto& session) { return session->has_room(); });
+  const auto free = std::ranges::find_if(sessions, [&](const auto& session) {
+    return session->has_room() && session->suits(attempt.cluster());
+  });
   if (free != sessions.end()) return *free;
   auto made = make_ref<UpstreamSession>(worker_, attempt.cluster().config().timeouts.idle);
   if (auto connecting = made->connect(attempt, client); !connecting) {

@@ -20,6 +20,8 @@ UpstreamSession::~UpstreamSession() {
 
 std::expected<void, ConnectFailure> UpstreamSession::connect(const Attempt& attempt,
                                                              const policy::IpAddress& client) {
+  only_http2_ = attempt.cluster().config().protocol == policy::UpstreamProtocol::http2;
+  tls_ = attempt.cluster().tls();
   auto connection = worker_.upstreams().connect(attempt, client, *this);
   if (!connection) {
     ended_ = true;
@@ -42,8 +44,9 @@ void UpstreamSession::established() {
   connection_->want_read();
 }
 
-void UpstreamSession::on_connected(UpstreamConnection& /*connection*/) {
+void UpstreamSession::on_connected(UpstreamConnection& connection) {
   const RefPtr<UpstreamSession> guard(this);
+  if (connection.tls() && connection.inside() != Inside::http2) return not_http2(connection);
   established();
   // Others may begin while these are told: they find it open.
   StreamList<UpstreamStream, &UpstreamStream::open_hook> waiting;
@@ -66,6 +69,18 @@ void UpstreamSession::on_connect_failed(UpstreamConnection& /*connection*/,
     open_.pop_front();
     stream.connect_failed(failure);
   }
+}
+
+// The connection is as good as any for HTTP/1.1, if that is allowed.
+void UpstreamSession::not_http2(UpstreamConnection& connection) {
+  if (only_http2_) {
+    connection.close();
+    return on_connect_failed(
+        connection, {.reason = ConnectError::tls, .step = "the endpoint does not offer h2 (ALPN)"});
+  }
+  connection.endpoint().set_speaks_http1_only(true);
+  worker_.upstreams().give_back(std::move(connection_));
+  on_connect_failed(connection, {.reason = ConnectError::other_protocol});
 }
 
 bool UpstreamSession::has_room() const {

@@ -34,6 +34,8 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
 
   bool is_open() const { return codec_.is_open(); }
   bool usable() const { return !ended_ && !draining_; }
+  // It was made with the TLS that the cluster wants now.
+  bool suits(const Cluster& cluster) const { return tls_ == cluster.tls(); }
   bool has_room() const;
   bool used() const { return streams_begun_ > 0; }
   void add(UpstreamStream& stream);
@@ -41,7 +43,7 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   // --- for its streams ---
   Codec& codec() { return codec_; }
   FieldList& fields() { return fields_; }
-  std::string_view scheme() const { return "http"; }
+  std::string_view scheme() const { return connection_->transport().plain() ? "http" : "https"; }
   std::chrono::nanoseconds connect_time() const { return connection_->connect_time(); }
   void add_event(UpstreamStream& stream) { events_.push_back(stream); }
   void add_waiting(UpstreamStream& stream) { waiting_.push_back(stream); }
@@ -64,6 +66,7 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   void on_upstream_writable() override;
   void on_timer();
   void established();
+  void not_http2(UpstreamConnection& connection);
   void proceed(const Codec::Receipt& receipt);
   void handle_events();
   void wake_waiting();
@@ -74,6 +77,8 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   Worker& worker_;
   const std::chrono::nanoseconds idle_;
   UpstreamConnectionPtr connection_;
+  tls::ClientContextPtr tls_;
+  bool only_http2_ = true;
   Codec codec_;
   FieldList fields_;
   StreamList<UpstreamStream, &UpstreamStream::open_hook> open_;

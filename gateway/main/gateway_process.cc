@@ -39,18 +39,24 @@ using namespace std::chrono_literals;
 constexpr auto kHeartbeat = 1s;
 constexpr int kMetricsTries = 50;  // half-hearted ones: 20 ms apart
 
-std::expected<std::vector<policy::PolicyFile>, std::string> read_bundle(int fd) {
+// What the keeper has put into shared memory.
+std::expected<gateway::tls::Secret, std::string> read_memory(int fd) {
   struct stat status{};
-  if (::fstat(fd, &status) != 0)
-    return std::unexpected(std::string("policy: ") + std::strerror(errno));
-  std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
+  if (::fstat(fd, &status) != 0) return std::unexpected(std::strerror(errno));
+  std::vector<char> bytes(static_cast<std::size_t>(status.st_size));
   std::size_t at = 0;
   while (at < bytes.size()) {
     const ssize_t size = ::pread(fd, bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
-    if (size <= 0) return std::unexpected("policy: cannot be read");
+    if (size <= 0) return std::unexpected("cannot be read");
     at += static_cast<std::size_t>(size);
   }
-  auto files = gateway::unbundle_policy(bytes);
+  return gateway::tls::Secret(std::move(bytes));
+}
+
+std::expected<std::vector<policy::PolicyFile>, std::string> read_bundle(int fd) {
+  const auto bytes = read_memory(fd);
+  if (!bytes) return std::unexpected("policy: " + bytes.error());
+  auto files = gateway::unbundle_policy(bytes->view());
   if (!files) return std::unexpected("policy: not a bundle of files");
   return std::move(*files);
 }
@@ -78,6 +84,7 @@ class GatewayProcess {
   struct Pending {
     std::uint64_t generation = 0;
     std::expected<CompiledPolicy, std::string> policy = std::unexpected("no policy");
+    gateway::tls::MaterialPtr material;
     std::vector<gateway::ListenerSocket> sockets;
     std::vector<protocol::OwnedFd> owned;  // of `sockets`, until they are handed over
   };
@@ -92,6 +99,7 @@ class GatewayProcess {
   }
   void on(const protocol::Hello& message, std::vector<protocol::OwnedFd>&);
   void on(const protocol::Policy& message, std::vector<protocol::OwnedFd>& fds);
+  void on(const protocol::Material& message, std::vector<protocol::OwnedFd>& fds);
   void on(const protocol::Sockets& message, std::vector<protocol::OwnedFd>& fds);
   void on(const protocol::Commit& message, std::vector<protocol::OwnedFd>&);
   void on(const protocol::Abandon& message, std::vector<protocol::OwnedFd>&) {
@@ -177,6 +185,18 @@ void GatewayProcess::on(const protocol::Policy& message, std::vector<protocol::O
   }
 }
 
+void GatewayProcess::on(const protocol::Material& message, std::vector<protocol::OwnedFd>& fds) {
+  const auto bytes = read_memory(fds.front().get());
+  auto material = bytes ? gateway::tls::deserialize(bytes->view())
+                        : std::unexpected("TLS material: " + bytes.error());
+  if (!material) return fail(material.error());
+  if (pending_ && pending_->generation == message.generation) {
+    pending_->material = std::move(*material);
+  } else if (ready_) {
+    gateway_->apply_tls(std::move(*material));
+  }
+}
+
 void GatewayProcess::on(const protocol::Sockets& message, std::vector<protocol::OwnedFd>& fds) {
   if (!pending_) return;
   for (std::size_t i = 0; i < fds.size(); ++i) {
@@ -204,7 +224,7 @@ void GatewayProcess::on(const protocol::Commit& message, std::vector<protocol::O
   serve_metrics();
   for (auto& fd : taken.owned)
     (void)fd.release();  // the gateway closes them
-  gateway_->apply(taken.policy->snapshot, std::move(taken.sockets));
+  gateway_->apply(taken.policy->snapshot, std::move(taken.sockets), std::move(taken.material));
   gateway_->metrics().set_policy_generation("gateway", message.generation);
   channel_->send(protocol::Committed{.generation = message.generation});
   if (ready_) return;

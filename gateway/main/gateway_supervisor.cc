@@ -27,8 +27,9 @@ constexpr auto kQuickDeath =
 constexpr auto kLongestPause = 5s;
 constexpr std::size_t kMaxAnswer = 16UL << 20;
 
-std::expected<protocol::OwnedFd, std::string> sealed_memory(std::string_view bytes) {
-  protocol::OwnedFd fd(::memfd_create("sluice-policy", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+std::expected<protocol::OwnedFd, std::string> sealed_memory(const char* name,
+                                                            std::string_view bytes) {
+  protocol::OwnedFd fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd) return std::unexpected(std::string("memfd_create: ") + std::strerror(errno));
   while (!bytes.empty()) {
     const ssize_t size = ::write(fd.get(), bytes.data(), bytes.size());
@@ -262,7 +263,7 @@ bool GatewaySupervisor::adopt(const std::vector<GatewayLeft>& left) {
 // --- policy --------------------------------------------------------------------------------------
 
 void GatewaySupervisor::feed(Instance& instance, const GatewayOffer& offer) {
-  auto memory = sealed_memory(gateway::bundle_policy(offer.files));
+  auto memory = sealed_memory("sluice-policy", gateway::bundle_policy(offer.files));
   if (!memory) {
     log_error("keeper", memory.error());
     return instance.child->kill();
@@ -270,6 +271,9 @@ void GatewaySupervisor::feed(Instance& instance, const GatewayOffer& offer) {
   std::vector<protocol::OwnedFd> descriptors;
   descriptors.push_back(std::move(*memory));
   instance.child->send(protocol::Policy{.generation = offer.generation}, std::move(descriptors));
+
+  if (offer.material && !send_material(instance, offer.generation, *offer.material))
+    return instance.child->kill();
 
   std::size_t at = 0;
   do {
@@ -282,6 +286,23 @@ void GatewaySupervisor::feed(Instance& instance, const GatewayOffer& offer) {
     }
     instance.child->send(batch, std::move(duplicates));
   } while (at < offer.entries.size());
+}
+
+bool GatewaySupervisor::send_material(Instance& to, std::uint64_t generation,
+                                      const gateway::tls::Material& material) {
+  auto memory = sealed_memory("sluice-tls", gateway::tls::serialize(material).view());
+  if (!memory) {
+    log_error("keeper", memory.error());
+    return false;
+  }
+  std::vector<protocol::OwnedFd> descriptors;
+  descriptors.push_back(std::move(*memory));
+  to.child->send(protocol::Material{.generation = generation}, std::move(descriptors));
+  return true;
+}
+
+void GatewaySupervisor::refresh(std::uint64_t generation, const gateway::tls::Material& material) {
+  if (serving_ && serving_->spoken_to()) send_material(*serving_, generation, material);
 }
 
 void GatewaySupervisor::prepare(const GatewayOffer& offer, bool replace, Done done) {

@@ -17,6 +17,7 @@
 #include <boost/json.hpp>
 
 #include "gateway/main/gateway_child.h"
+#include "gateway/tls/material.h"
 #include "kernel/keeper.h"
 #include "policy/document.h"
 
@@ -30,6 +31,7 @@ struct GatewayOffer {
   std::vector<policy::PolicyFile> files;
   std::vector<kernel::protocol::Sockets::Entry> entries;
   std::vector<int> descriptors;  // one for each entry
+  gateway::tls::MaterialPtr material = {};  // null: the policy names no files
 };
 
 // A gateway process over an exec of the keeper. Its pid stays our child's.
@@ -78,6 +80,8 @@ class GatewaySupervisor {
   // `done` comes with an error when the gateway died; the next one starts with what is current.
   void commit(std::uint64_t generation, Done done);
   void abandon(std::uint64_t generation);
+  // Newer files for the policy in force.
+  void refresh(std::uint64_t generation, const gateway::tls::Material& material);
 
   void ask(const std::string& command, Answered answered);  // 2 s at most
   void tell(const kernel::protocol::Message& message);      // lost when there is none
@@ -124,6 +128,8 @@ class GatewaySupervisor {
   void handle(Instance& from, const kernel::protocol::Prepared& message);
   void handle(const Instance& from, const kernel::protocol::Drained& message);
   void handle(kernel::protocol::Reply& message);
+  bool send_material(Instance& to, std::uint64_t generation,
+                     const gateway::tls::Material& material);
   void send_samples(Instance& to);
   void serving_ended(const std::string& how);
   void next_ended(const std::string& how);

@@ -25,6 +25,7 @@
 #include "gateway/main/policy_reloader.h"
 #include "gateway/main/sandbox.h"
 #include "gateway/main/service_manager.h"
+#include "gateway/main/tls_source.h"
 #include "gateway/main/top.h"
 #include "gateway/main/upgrade.h"
 #include "kernel/keeper.h"
@@ -63,7 +64,10 @@ class KeeperProcess {
         supervisor_(
             io_, options.user,
             {.current =
-                 [this] { return offer(reloader_.current(), reloader_.generation(), workers_); },
+                 [this] {
+                   return offer(reloader_.current(), reloader_.generation(), workers_,
+                                tls_.current());
+                 },
              .ready = [this] { gateway_ready(); },
              .died = [this] { gateway_died(); },
              .ban =
@@ -74,10 +78,13 @@ class KeeperProcess {
              .drain_deadline = [this] { return drain_deadline(reloader_.current().config()); }}),
         upgrade_(io_, std::move(from),
                  {.busy = [this] { return busy(); }, .hand_over = [this] { return hand_over(); }}),
+        tls_(io_,
+             [this] {
+               if (tls_.current()) supervisor_.refresh(reloader_.generation(), *tls_.current());
+             }),
         drop_streams_(io_, *keeper_),
-        top_streams_(
-            io_, *keeper_,
-            [this]() -> const policy::Config& { return reloader_.current().config(); }),
+        top_streams_(io_, *keeper_,
+                     [this]() -> const policy::Config& { return reloader_.current().config(); }),
         stop_signals_(io_, SIGTERM, SIGINT),
         other_signals_(io_, SIGHUP, SIGCHLD),
         tick_timer_(io_),
@@ -86,8 +93,8 @@ class KeeperProcess {
   int run();
 
  private:
-  GatewayOffer offer(const CompiledPolicy& policy, std::uint64_t generation,
-                     std::uint32_t workers) const;
+  GatewayOffer offer(const CompiledPolicy& policy, std::uint64_t generation, std::uint32_t workers,
+                     gateway::tls::MaterialPtr material) const;
   std::expected<void, std::string> listen_for_admins();
   std::expected<void, std::string> take_over();
   void replace_gateway();
@@ -126,6 +133,7 @@ class KeeperProcess {
   PolicyReloader reloader_;
   GatewaySupervisor supervisor_;
   Upgrade upgrade_;
+  TlsSource tls_;
   BanBridge bans_;
   DropStreams drop_streams_;
   TopStreams top_streams_;
@@ -151,13 +159,20 @@ int KeeperProcess::run() {
   }
   if (auto dropped = drop_spare_capabilities(); !dropped)
     log_warn("keeper", "keeps capabilities that it does not need", {{"reason", dropped.error()}});
+  const auto& config = reloader_.current().config();
+  auto material = tls_.load(config);
+  if (!material) {
+    log_error("keeper", material.error());
+    if (upgrade_.from()) go_back(*upgrade_.from(), material.error());
+    return kExitFailed;
+  }
+  tls_.adopt(config, std::move(*material));
   if (upgrade_.from()) {
     if (auto taken = take_over(); !taken) {
       go_back(*upgrade_.from(), taken.error());
       return kExitFailed;
     }
   } else {
-    const auto& config = reloader_.current().config();
     if (auto prepared =
             keeper_->prepare(make_kernel_plan(config, reloader_.generation(), workers_));
         !prepared) {
@@ -215,7 +230,7 @@ std::expected<void, std::string> KeeperProcess::take_over() {
 
 void KeeperProcess::replace_gateway() {
   const std::uint64_t generation = reloader_.generation();
-  supervisor_.prepare(offer(reloader_.current(), generation, workers_), true,
+  supervisor_.prepare(offer(reloader_.current(), generation, workers_, tls_.current()), true,
                       [this, generation](const std::expected<void, std::string>& prepared) {
                         if (prepared)
                           return supervisor_.commit(generation, [this](const auto& served) {
@@ -249,12 +264,13 @@ HandOver KeeperProcess::hand_over() const {
 // --- the gateway ---------------------------------------------------------------------------------
 
 GatewayOffer KeeperProcess::offer(const CompiledPolicy& policy, std::uint64_t generation,
-                                  std::uint32_t workers) const {
+                                  std::uint32_t workers, gateway::tls::MaterialPtr material) const {
   GatewayOffer out{.hello = {.workers = workers, .own_mark = own_mark(policy.config())},
                    .generation = generation,
                    .files = policy.files,
                    .entries = {},
-                   .descriptors = {}};
+                   .descriptors = {},
+                   .material = std::move(material)};
   for (const auto& socket : keeper_->sockets()) {
     out.entries.push_back({.listener = policy.config().listeners.at(socket.listener).name,
                            .way = socket.way,
@@ -309,20 +325,29 @@ void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generat
                           GatewaySupervisor::Done done) {
   if (stopping_ || !supervisor_.ready())
     return done(std::unexpected("the gateway is not ready; try again"));
+  auto material = tls_.load(candidate.config());
+  if (!material) return done(std::unexpected(material.error()));
   const std::uint32_t workers = worker_count(candidate.config().workers);
   if (auto prepared = keeper_->prepare(make_kernel_plan(candidate.config(), generation, workers));
       !prepared)
     return done(std::unexpected(prepared.error().message));
   kernel_prepared_ = true;
-  supervisor_.prepare(offer(candidate, generation, workers), false,
-                      [this, generation, workers,
-                       done = std::move(done)](std::expected<void, std::string> prepared) {
-                        if (prepared) return commit(generation, workers, done);
-                        keeper_->abandon();
-                        kernel_prepared_ = false;
-                        supervisor_.abandon(generation);
-                        done(std::move(prepared));
-                      });
+  supervisor_.prepare(
+      offer(candidate, generation, workers, *material), false,
+      [this, generation, workers, done = std::move(done), config = candidate.config(),
+       material = *material](std::expected<void, std::string> prepared) {
+        if (prepared) {
+          return commit(generation, workers,
+                        [=, this](const std::expected<void, std::string>& committed) {
+                          if (committed) tls_.adopt(config, material);
+                          done(committed);
+                        });
+        }
+        keeper_->abandon();
+        kernel_prepared_ = false;
+        supervisor_.abandon(generation);
+        done(std::move(prepared));
+      });
 }
 
 void KeeperProcess::commit(std::uint64_t generation, std::uint32_t workers,
@@ -352,6 +377,12 @@ std::vector<protocol::KernelSample> KeeperProcess::samples() const {
                    .value = sample.value,
                    .counter = sample.counter,
                    .help = std::move(sample.help)});
+  for (auto& sample : tls_.samples())
+    out.push_back({.name = std::move(sample.name),
+                   .labels = std::move(sample.labels),
+                   .value = sample.value,
+                   .counter = sample.type == gateway::SampleType::counter,
+                   .help = std::move(sample.help)});
   out.push_back({.name = "sluice_gateway_restarts_total",
                  .labels = {},
                  .value = static_cast<double>(supervisor_.restarts()),
@@ -361,8 +392,9 @@ std::vector<protocol::KernelSample> KeeperProcess::samples() const {
                  .labels = {},
                  .value = static_cast<double>(supervisor_.replacements()),
                  .counter = true,
-                 .help = "Gateway processes that another took over from: upgrades, and reloads that "
-                         "change `workers`."});
+                 .help =
+                     "Gateway processes that another took over from: upgrades, and reloads that "
+                     "change `workers`."});
   out.push_back({.name = "sluice_keeper_upgrades_total",
                  .labels = {},
                  .value = static_cast<double>(upgrade_.count()),
@@ -380,10 +412,10 @@ void KeeperProcess::add_admin_commands() {
   using Respond = AdminCommands::Respond;
   admin_commands_.add("status",
                       [this](const json::object&, const Respond& respond) { status(respond); });
-  admin_commands_.add("set", [this](const json::object& request,
-                                    const AdminCommands::Respond& respond) {
-    handle_set(reloader_, request, respond);
-  });
+  admin_commands_.add("set",
+                      [this](const json::object& request, const AdminCommands::Respond& respond) {
+                        handle_set(reloader_, request, respond);
+                      });
   admin_commands_.add("reload", [this](const json::object&, const Respond& respond) {
     handle_reload(reloader_, respond);
   });

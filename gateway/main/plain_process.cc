@@ -21,6 +21,7 @@
 #include "gateway/main/policy_reloader.h"
 #include "gateway/main/sandbox.h"
 #include "gateway/main/service_manager.h"
+#include "gateway/main/tls_source.h"
 #include "gateway/metrics.h"
 #include "kernel/sockets.h"
 
@@ -49,6 +50,7 @@ class PlainProcess {
                        }}),
         gateway_(gateway::Gateway::create(
             {.workers = workers_, .own_mark = 0, .on_ban = {}, .control = &io_})),
+        tls_(io_, [this] { gateway_->apply_tls(tls_.current()); }),
         metrics_server_(io_, {.metrics = [this] { return gateway_->metrics_text(); },
                               .ready = [this] { return !stopping_; }}),
         stop_signals_(io_, SIGTERM, SIGINT),
@@ -73,6 +75,7 @@ class PlainProcess {
   std::vector<kernel::OwnedSocket> sockets_;
   PolicyReloader reloader_;
   std::unique_ptr<gateway::Gateway> gateway_;
+  TlsSource tls_;
   gateway::MetricsServer metrics_server_;
   AdminCommands admin_commands_;
   std::unique_ptr<gateway::AdminServer> admin_;
@@ -82,6 +85,7 @@ class PlainProcess {
 };
 
 int PlainProcess::run() {
+  gateway_->metrics().add_source([this] { return tls_.samples(); });
   add_admin_commands();
   auto admin = gateway::AdminServer::listen(
       io_, options_.socket_path,
@@ -118,6 +122,8 @@ std::expected<void, std::string> PlainProcess::apply(const CompiledPolicy& candi
         "restart it as root");
   if (worker_count(candidate.config().workers) != workers_)
     log_warn("policy", "`workers` is read at the start only", {{"workers", workers_}});
+  auto material = tls_.load(candidate.config());
+  if (!material) return std::unexpected(material.error());
   const kernel::Plan plan = make_kernel_plan(candidate.config(), generation, workers_);
   auto opened = kernel::open_bind_sockets(plan.listeners, workers_, sockets_);
   if (!opened) return std::unexpected(opened.error().message);
@@ -128,7 +134,8 @@ std::expected<void, std::string> PlainProcess::apply(const CompiledPolicy& candi
       kernel::protocol::OwnedFd(socket.fd).reset();
     return std::unexpected(served.error());
   }
-  gateway_->apply(candidate.snapshot, std::move(*handed));
+  gateway_->apply(candidate.snapshot, std::move(*handed), *material);
+  tls_.adopt(candidate.config(), std::move(*material));
   gateway_->metrics().set_policy_generation("gateway", generation);
   sockets_ = std::move(*opened);
   return {};

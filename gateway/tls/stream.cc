@@ -2,6 +2,9 @@
 
 #include <array>
 #include <openssl/err.h>
+#include <openssl/x509_vfy.h>
+
+#include "gateway/tls/transport_bio.h"
 
 namespace sluice::gateway {
 namespace {
@@ -11,12 +14,59 @@ constexpr std::size_t kRecord = 16 * 1024;  // RFC 8446 section 5.1
 }  // namespace
 
 // A blocked write is tried again from wherever its bytes lie then.
-TlsStream::TlsStream(SslPtr ssl) : ssl_(std::move(ssl)) {
+TlsStream::TlsStream(tls::SslPtr ssl) : ssl_(std::move(ssl)) {
   SSL_set_mode(ssl_.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+}
+
+void TlsStream::attach(Transport& transport) {
+  tls::BioPtr bio = tls::make_transport_bio(transport);
+  BIO* const raw = bio.release();
+  SSL_set_bio(ssl_.get(), raw, raw);  // the one reference is for both directions
+}
+
+TlsStream::Step TlsStream::handshake() {
+  ERR_clear_error();
+  drained_ = false;
+  const int result = SSL_do_handshake(ssl_.get());
+  if (result == 1) return Step::done;
+  switch (SSL_get_error(ssl_.get(), result)) {
+    case SSL_ERROR_WANT_READ:
+      drained_ = true;
+      return Step::wants_read;
+    case SSL_ERROR_WANT_WRITE:
+      return Step::wants_write;
+    default:
+      broken_ = true;
+      failure_ = tls::take_failure();
+      return Step::failed;
+  }
+}
+
+std::string_view TlsStream::verify_error() const {
+  const long result = SSL_get_verify_result(ssl_.get());
+  return result == X509_V_OK ? std::string_view() : X509_verify_cert_error_string(result);
+}
+
+std::string_view TlsStream::protocol() const {
+  const unsigned char* name = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(ssl_.get(), &name, &size);
+  return {reinterpret_cast<const char*>(name), size};
+}
+
+std::string_view TlsStream::server_name() const {
+  const char* name = SSL_get_servername(ssl_.get(), TLSEXT_NAMETYPE_host_name);
+  return name == nullptr ? std::string_view() : name;
+}
+
+const tls::Identity* TlsStream::identity() {
+  if (!identity_) identity_ = tls::identity_of(ssl_.get());
+  return identity_->get();
 }
 
 Received TlsStream::read(std::span<char> room) {
   read_needs_write_ = false;
+  drained_ = false;
   ERR_clear_error();
   std::size_t bytes = 0;
   if (SSL_read_ex(ssl_.get(), room.data(), room.size(), &bytes) == 1) {
@@ -24,6 +74,7 @@ Received TlsStream::read(std::span<char> room) {
   }
   switch (SSL_get_error(ssl_.get(), 0)) {
     case SSL_ERROR_WANT_READ:
+      drained_ = true;
       return {ReadResult::again};
     case SSL_ERROR_WANT_WRITE:
       read_needs_write_ = true;

@@ -1,10 +1,14 @@
-// TLS on a transport's socket, through OpenSSL (SSL_set_fd), after or during the handshake.
+// TLS on a transport's socket, through OpenSSL: the handshake, then records both ways.
 #pragma once
 
 #include <memory>
-#include <openssl/ssl.h>
+#include <optional>
 #include <span>
+#include <string_view>
 
+#include "gateway/tls/failure.h"
+#include "gateway/tls/identity.h"
+#include "gateway/tls/openssl.h"
 #include "gateway/transport.h"
 
 namespace sluice::gateway {
@@ -12,18 +16,32 @@ namespace sluice::gateway {
 // Its worker's thread only.
 class TlsStream {
  public:
-  struct SslFree {
-    void operator()(SSL* ssl) const { SSL_free(ssl); }
-  };
-  using SslPtr = std::unique_ptr<SSL, SslFree>;
+  enum class Step : std::uint8_t { done, wants_read, wants_write, failed };
 
-  // `ssl`: with its descriptor (SSL_set_fd) and its side (accept or connect state) set.
-  explicit TlsStream(SslPtr ssl);
+  // `ssl`: with its side (accept or connect state) set. Transport::set_tls makes the connection
+  // between the two.
+  explicit TlsStream(tls::SslPtr ssl);
+  void attach(Transport& transport);
+
+  // One step; again when the transport is readable, or writable. Never blocks.
+  Step handshake();
+  tls::Failure failure() const { return failure_; }  // of handshake(), after `failed`
+  // For people, of the peer's certificate: "certificate has expired". A literal.
+  std::string_view verify_error() const;
+
+  // --- after the handshake ---
+  std::string_view protocol() const;     // by ALPN: "h2", "http/1.1", or ""
+  std::string_view server_name() const;  // that the client asked for; "" if for none
+  bool resumed() const { return SSL_session_reused(ssl_.get()) == 1; }
+  int version() const { return SSL_version(ssl_.get()); }  // TLS1_3_VERSION
+  // Of a client that has shown a certificate; else null. Made when it is first asked for.
+  const tls::Identity* identity();
 
   // As Transport's.
   Received read(std::span<char> room);
   Flush write(Outbox& outbox, std::uint64_t& sent);
-  bool has_pending() const { return SSL_has_pending(ssl_.get()) == 1; }
+  // Bytes of the socket wait inside, and nobody has looked at them yet.
+  bool has_pending() const { return !drained_ && SSL_has_pending(ssl_.get()) == 1; }
   // What the last call that said `again` or `blocked` waits for, where it is the other direction.
   bool read_needs_write() const { return read_needs_write_; }
   bool write_needs_read() const { return write_needs_read_; }
@@ -32,10 +50,13 @@ class TlsStream {
   SSL* ssl() const { return ssl_.get(); }
 
  private:
-  SslPtr ssl_;
+  tls::SslPtr ssl_;
+  std::optional<std::unique_ptr<const tls::Identity>> identity_;
+  tls::Failure failure_ = tls::Failure::closed;
   bool read_needs_write_ = false;
   bool write_needs_read_ = false;
-  bool broken_ = false;  // SSL_shutdown(3) must not be called then
+  bool drained_ = false;  // what is inside is a part of a record: only the socket helps
+  bool broken_ = false;   // SSL_shutdown(3) must not be called then
 };
 
 }  // namespace sluice::gateway

@@ -70,7 +70,7 @@ std::unique_ptr<const StickyCookies> sticky_cookies(
 }  // namespace
 
 Cluster::Cluster(policy::Upstream config, ClusterEndpoints endpoints,
-                 std::shared_ptr<ClusterState> state)
+                 std::shared_ptr<ClusterState> state, tls::ClientContextPtr tls)
     : config_(std::move(config)),
       fingerprint_(policy::fingerprint(config_)),
       serial_(next_serial()),
@@ -79,6 +79,7 @@ Cluster::Cluster(policy::Upstream config, ClusterEndpoints endpoints,
       maglev_(maglev_tables(config_, endpoints_)),
       sticky_(sticky_cookies(config_, endpoints_)),
       state_(std::move(state)),
+      tls_(std::move(tls)),
       outliers_(config_.outlier_detection) {}
 
 const Cluster* ClusterSet::find(std::string_view name) const {

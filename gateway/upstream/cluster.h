@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "gateway/tls/client_context.h"
 #include "gateway/upstream/endpoint.h"
 #include "gateway/upstream/outlier_detector.h"
 #include "gateway/upstream/retry_budget.h"
@@ -81,7 +82,8 @@ struct ClusterEndpoints {
 // its snapshot.
 class Cluster {
  public:
-  Cluster(policy::Upstream config, ClusterEndpoints endpoints, std::shared_ptr<ClusterState> state);
+  Cluster(policy::Upstream config, ClusterEndpoints endpoints, std::shared_ptr<ClusterState> state,
+          tls::ClientContextPtr tls = {});
 
   const policy::Upstream& config() const { return config_; }
   const std::string& name() const { return config_.name; }
@@ -98,6 +100,7 @@ class Cluster {
   const StickyCookies* sticky() const { return sticky_.get(); }
   ClusterState& state() const { return *state_; }
   const std::shared_ptr<ClusterState>& shared_state() const { return state_; }
+  const tls::ClientContextPtr& tls() const { return tls_; }  // null: none
   const OutlierDetector& outliers() const { return outliers_; }
 
   bool uses_client_address() const {
@@ -113,6 +116,7 @@ class Cluster {
   std::vector<policy::MaglevTable> maglev_;
   std::unique_ptr<const StickyCookies> sticky_;
   std::shared_ptr<ClusterState> state_;
+  tls::ClientContextPtr tls_;
   OutlierDetector outliers_;
 };
 

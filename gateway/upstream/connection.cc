@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "gateway/tls/stream.h"
 #include "gateway/upstream/pool.h"
 #include "gateway/upstream/worker_state.h"
 
@@ -34,6 +35,7 @@ void UpstreamConnection::end(bool with_reset) {
   const RefPtr<UpstreamConnection> self(this);
   if (state_ == State::idle) leave_pool();
   state_ = State::closed;
+  handshaking_ = false;
   handler_ = nullptr;
   user_ = nullptr;
   timer_.cancel();
@@ -48,6 +50,10 @@ void UpstreamConnection::recycle() {
   if (state_ != State::closed) return close();
   attachment_.reset();
   requests_ = 0;
+  tls_.reset();
+  tls_sessions_.reset();
+  introduction_.clear();
+  inside_ = Inside::unsaid;
   std::unique_ptr<UpstreamConnection> self(this);
   const RefPtr<EndpointPool> pool = std::exchange(pool_, nullptr);
   if (pool) pool->worker()->take_back(std::move(self));
@@ -65,6 +71,53 @@ void UpstreamConnection::on_timer() {
 
 void UpstreamConnection::connect_ended() {
   if (const auto failure = connection_result(transport_->fd())) return fail_connect(*failure);
+  introduce();
+  if (tls_) return begin_tls(handler_->alpn_offer());
+  finish_connect();
+}
+
+// The socket is new, so that it takes this much; should it not, it is broken, as the next write
+// finds.
+void UpstreamConnection::introduce() {
+  std::size_t sent = 0;
+  if (!introduction_.empty() && transport_->send(introduction_, sent) != Flush::done)
+    transport_->shutdown_write();
+}
+
+void UpstreamConnection::begin_tls(tls::AlpnOffer offer) {
+  const Endpoint& endpoint = pool_->endpoint();
+  tls_sessions_ = pool_->tls_sessions(tls_);
+  tls::SslPtr ssl =
+      tls_->connect(endpoint.server_name(), endpoint.address().address, offer, tls_sessions_.get());
+  if (!ssl) return fail_connect({.reason = ConnectError::out_of_descriptors, .step = "SSL_new"});
+  transport_->set_tls(std::make_unique<TlsStream>(std::move(ssl)));
+  handshaking_ = true;
+  continue_tls();
+}
+
+void UpstreamConnection::continue_tls() {
+  TlsStream& stream = *transport_->tls();
+  switch (stream.handshake()) {
+    case TlsStream::Step::wants_read:
+      return transport_->want_read();
+    case TlsStream::Step::wants_write:
+      return transport_->want_write();
+    case TlsStream::Step::failed: {
+      const std::string_view verify = stream.verify_error();
+      return fail_connect({.reason = ConnectError::tls,
+                           .step = verify.empty() ? tls::name(stream.failure()) : verify});
+    }
+    case TlsStream::Step::done:
+      break;
+  }
+  const std::string_view protocol = stream.protocol();
+  inside_ = protocol == "h2"         ? Inside::http2
+            : protocol == "http/1.1" ? Inside::http1
+                                     : Inside::unsaid;
+  finish_connect();
+}
+
+void UpstreamConnection::finish_connect() {
   ConnectHandler& handler = *std::exchange(handler_, nullptr);
   established();
   handler.on_connected(*this);
@@ -78,6 +131,7 @@ void UpstreamConnection::fail_connect(const ConnectFailure& failure) {
 
 void UpstreamConnection::established() {
   state_ = State::in_use;
+  handshaking_ = false;
   requests_ = 1;
   connect_time_ = std::chrono::steady_clock::now() - began_;
   pool_->count_established();
@@ -92,12 +146,14 @@ void UpstreamConnection::idle_readable() {
 
 void UpstreamConnection::on_readable() {
   const RefPtr<UpstreamConnection> self(this);
+  if (handshaking_) return continue_tls();
   if (state_ == State::idle) return idle_readable();
   if (state_ == State::in_use && user_ != nullptr) user_->on_upstream_readable();
 }
 
 void UpstreamConnection::on_writable() {
   const RefPtr<UpstreamConnection> self(this);
+  if (handshaking_) return continue_tls();
   if (state_ == State::connecting) return connect_ended();
   if (state_ == State::in_use && user_ != nullptr) user_->on_upstream_writable();
 }

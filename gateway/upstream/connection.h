@@ -4,12 +4,15 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/intrusive/list_hook.hpp>
 
 #include "gateway/refcounted.h"
 #include "gateway/timer_wheel.h"
+#include "gateway/tls/client_context.h"
 #include "gateway/transport.h"
 #include "gateway/upstream/connector.h"
 #include "gateway/upstream/endpoint.h"
@@ -20,15 +23,28 @@ class EndpointPool;
 class UpstreamConnection;
 using UpstreamConnectionPtr = RefPtr<UpstreamConnection>;
 
+// A client, and where it wanted to go.
+struct ProxiedClient {
+  policy::SocketAddress source;
+  policy::SocketAddress destination;
+};
+
 // Who waits for a connection; called on the worker's thread, once, never from within connect().
 class ConnectHandler {
  public:
   virtual void on_connected(UpstreamConnection& connection) = 0;
   virtual void on_connect_failed(UpstreamConnection& connection, const ConnectFailure& failure) = 0;
+  // Whom a PROXY protocol header can name; none: nobody.
+  virtual std::optional<ProxiedClient> proxied_client() const { return std::nullopt; }
+  // What TLS offers to the endpoint.
+  virtual tls::AlpnOffer alpn_offer() const { return tls::AlpnOffer::any; }
 
  protected:
   virtual ~ConnectHandler() = default;
 };
+
+// What is inside of TLS, as far as ALPN has said so.
+enum class Inside : std::uint8_t { unsaid, http1, http2 };
 
 // Who uses a connection at the moment.
 class UpstreamUser {
@@ -65,6 +81,10 @@ class UpstreamConnection final : public RefCounted<UpstreamConnection>, private 
   }  // a failure before the first byte may be the origin's idle close
   std::chrono::nanoseconds connect_time() const { return connect_time_; }
 
+  Inside inside() const { return inside_; }
+  // What its TLS was made with; null: plain.
+  const tls::ClientContextPtr& tls() const { return tls_; }
+
   std::unique_ptr<ConnectionAttachment>& attachment() { return attachment_; }
 
   // Who is called after want_read() and want_write(), each once; spurious calls are possible. The
@@ -99,6 +119,10 @@ class UpstreamConnection final : public RefCounted<UpstreamConnection>, private 
   void on_readable() override;
   void on_writable() override;
   void connect_ended();
+  void introduce();
+  void begin_tls(tls::AlpnOffer offer);
+  void continue_tls();
+  void finish_connect();
   void idle_readable();
   void fail_connect(const ConnectFailure& failure);
   void established();
@@ -112,6 +136,11 @@ class UpstreamConnection final : public RefCounted<UpstreamConnection>, private 
   ConnectHandler* handler_ = nullptr;
   UpstreamUser* user_ = nullptr;
   std::unique_ptr<ConnectionAttachment> attachment_;
+  tls::ClientContextPtr tls_;
+  RefPtr<tls::SessionSlot> tls_sessions_;  // TLS puts what it gets there
+  std::string introduction_;  // a PROXY protocol header; then it is of use to one client alone
+  Inside inside_ = Inside::unsaid;
+  bool handshaking_ = false;
   std::uint64_t requests_ = 0;
   std::chrono::steady_clock::time_point began_{};
   std::chrono::nanoseconds connect_time_{};

@@ -124,6 +124,10 @@ std::string_view to_string(ConnectError error) {
       return "connect timeout";
     case ConnectError::unreachable:
       return "unreachable";
+    case ConnectError::tls:
+      return "TLS handshake failed";
+    case ConnectError::other_protocol:
+      return "the endpoint changes its protocol with each connection";
     case ConnectError::connection_limit:
       return "upstream connection limit";
     case ConnectError::out_of_ports:

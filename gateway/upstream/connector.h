@@ -17,11 +17,13 @@ enum class ConnectError : std::uint8_t {
   refused,             // the endpoint's host said so
   timed_out,           // UpstreamTimeouts::connect, or the kernel's own limit
   unreachable,         // no route, or an ICMP error
+  tls,                 // the handshake failed: the certificate, mostly
   connection_limit,    // circuit_breakers.connections: nothing was tried
   out_of_ports,        // ours: no local port is free
   out_of_descriptors,  // ours: descriptors or memory
   not_permitted,       // ours: mark or transparent source without CAP_NET_RAW or CAP_NET_ADMIN
   source_version,      // ours: source_address client, and the client of the other IP version
+  other_protocol,      // ALPN chose another one than was thought of: ask again
   other,
 };
 std::string_view to_string(
@@ -29,14 +31,15 @@ std::string_view to_string(
 // True when the endpoint is to blame; otherwise this node, and the endpoint's health is not
 // touched.
 constexpr bool blames_endpoint(ConnectError error) {
-  return error <= ConnectError::unreachable;
+  return error <= ConnectError::tls;
 }
 
 struct ConnectFailure {
   ConnectError reason = ConnectError::other;
   std::error_code code =
       {};  // of the system call; none for timed_out by our own clock and connection_limit
-  std::string_view step = {};  // a literal: which call failed ("SO_MARK", "connect" …)
+  // A literal: which call failed ("SO_MARK", "connect" …); of TLS: why.
+  std::string_view step = {};
   std::string to_string() const;
 };
 

@@ -297,6 +297,7 @@ void Discovery::State::add_addresses(const std::string& name, const policy::Upst
     }
     for (const policy::IpAddress& address : lookup->known.addresses) {
       like.address.address = address;
+      like.server_name = name;
       out.endpoints.push_back(like);
     }
   }

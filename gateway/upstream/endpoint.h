@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <string_view>
 
 #include "policy/address.h"
 
@@ -58,10 +59,13 @@ struct EndpointTotals {
 
 class Endpoint : public std::enable_shared_from_this<Endpoint> {
  public:
+  // `server_name`: what TLS asks for and verifies where the policy leaves that open; "": none.
   Endpoint(policy::SocketAddress address, std::uint32_t weight,
-           std::shared_ptr<ChangeCount> changes = std::make_shared<ChangeCount>())
+           std::shared_ptr<ChangeCount> changes = std::make_shared<ChangeCount>(),
+           std::string_view server_name = {})
       : address_(address),
         name_(address.to_string()),
+        server_name_(server_name),
         changes_(std::move(changes)),
         weight_(weight) {}
   Endpoint(const Endpoint&) = delete;
@@ -69,6 +73,12 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
 
   const policy::SocketAddress& address() const { return address_; }
   const std::string& name() const { return name_; }  // "10.0.0.1:80"
+
+  const std::string& server_name() const { return server_name_; }
+
+  // What `upstreams.X.protocol: auto` has found out about it.
+  bool speaks_http1_only() const { return http1_only_.load(std::memory_order_relaxed); }
+  void set_speaks_http1_only(bool only) { http1_only_.store(only, std::memory_order_relaxed); }
 
   std::uint32_t weight() const { return weight_.load(std::memory_order_relaxed); }
   void set_weight(std::uint32_t weight) { change(weight_, weight); }
@@ -125,6 +135,7 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
 
   const policy::SocketAddress address_;
   const std::string name_;
+  const std::string server_name_;
   const std::shared_ptr<ChangeCount> changes_;
 
   // Written for each request.
@@ -143,6 +154,7 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   std::atomic<std::uint32_t> priority_{0};
   std::atomic<bool> healthy_{true};
   std::atomic<bool> drained_{false};
+  std::atomic<bool> http1_only_{false};
   std::atomic<bool> ejected_for_connect_{false};
   std::atomic<std::uint32_t> consecutive_5xx_{0};
   std::atomic<std::uint32_t> consecutive_gateway_errors_{0};

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "gateway/upstream/health_probe.h"
+#include "policy/schema.h"
 
 namespace sluice::gateway {
 namespace {
@@ -15,20 +16,28 @@ bool same(const policy::HealthCheck& a, const policy::HealthCheck& b) {
          unhealthy == b.unhealthy_threshold && healthy == b.healthy_threshold;
 }
 
+// As requests ask for it, and as they say in Host.
+std::string asked_name(const Cluster& cluster, const Endpoint& endpoint) {
+  const auto& tls = cluster.config().tls;
+  return tls && tls->sni != policy::kAutoSni ? tls->sni : endpoint.server_name();
+}
+
 }  // namespace
 
 // The checks of one endpoint. Its coroutine keeps it alive until it has noticed stop().
 struct HealthChecker::Check : std::enable_shared_from_this<HealthChecker::Check> {
   Check(boost::asio::io_context& io, std::string upstream_name, std::shared_ptr<Endpoint> target,
-        policy::HealthCheck settings, bool speaks_http2, const Options& options, bool is_first)
+        policy::HealthCheck settings, bool speaks_http2, tls::ClientContextPtr tls_context,
+        const std::string& server_name, const Options& options, bool is_first)
       : upstream(std::move(upstream_name)),
         endpoint(std::move(target)),
         config(std::move(settings)),
         http2(speaks_http2),
+        tls(std::move(tls_context)),
         on_change(options.on_change),
         random(std::random_device{}()),
         first(is_first),
-        probe(io, endpoint->address(), config, http2, options.own_mark),
+        probe(io, endpoint->address(), config, http2, options.own_mark, tls, server_name),
         pause(io.get_executor()) {}
 
   void start(boost::asio::io_context& io) {
@@ -81,6 +90,7 @@ struct HealthChecker::Check : std::enable_shared_from_this<HealthChecker::Check>
   const std::shared_ptr<Endpoint> endpoint;
   const policy::HealthCheck config;
   const bool http2;
+  const tls::ClientContextPtr tls;
   const std::function<void(const HealthChange&)> on_change;
   std::minstd_rand random;
   std::uint32_t in_row = 0;  // results that speak against the present state
@@ -116,11 +126,12 @@ void HealthChecker::follow(const ClusterSet& clusters) {
     for (const auto& endpoint : cluster->endpoints()) {
       const auto known = before.find(endpoint.get());
       if (known != before.end() && same(known->second->config, wanted) &&
-          known->second->http2 == http2) {
+          known->second->http2 == http2 && known->second->tls == cluster->tls()) {
         state_->checks.insert(before.extract(known));
         continue;
       }
       auto check = std::make_shared<Check>(state_->io, cluster->name(), endpoint, wanted, http2,
+                                           cluster->tls(), asked_name(*cluster, *endpoint),
                                            state_->options, known == before.end());
       check->start(state_->io);
       state_->checks.emplace(endpoint.get(), std::move(check));

@@ -1,6 +1,8 @@
 #include "gateway/upstream/health_probe.h"
 
 #include <algorithm>
+#include <openssl/err.h>
+#include <openssl/x509_vfy.h>
 #include <optional>
 #include <string_view>
 #include <unistd.h>
@@ -8,6 +10,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/write.hpp>
 
+#include "gateway/tls/failure.h"
 #include "gateway/upstream/connector.h"
 #include "gateway/upstream/http2_check.h"
 
@@ -20,9 +23,10 @@ using Verdict = ProbeResult::Verdict;
 constexpr std::size_t kStatusLine = 13;  // "HTTP/1.1 200" and the byte after it
 
 std::string make_request(const policy::HealthCheck& config, bool http2,
-                         const policy::SocketAddress& address) {
+                         const policy::SocketAddress& address, const std::string& name) {
   if (config.http_path.empty() || http2) return {};
-  return "GET " + config.http_path + " HTTP/1.1\r\nHost: " + address.to_string() +
+  return "GET " + config.http_path +
+         " HTTP/1.1\r\nHost: " + (name.empty() ? address.to_string() : name) +
          "\r\nUser-Agent: sluice-health\r\nAccept: */*\r\nConnection: close\r\n\r\n";
 }
 
@@ -44,13 +48,16 @@ ProbeResult connect_failure(const ConnectFailure& failure) {
 }  // namespace
 
 HealthProbe::HealthProbe(boost::asio::io_context& io, policy::SocketAddress address,
-                         const policy::HealthCheck& config, bool http2, std::uint32_t mark)
+                         const policy::HealthCheck& config, bool http2, std::uint32_t mark,
+                         tls::ClientContextPtr tls, std::string server_name)
     : address_(address),
       timeout_(config.timeout),
       mark_(mark),
       config_(config),
       http2_(!config.grpc.empty() || (http2 && !config.http_path.empty())),
-      request_(make_request(config, http2_, address)),
+      tls_(std::move(tls)),
+      server_name_(std::move(server_name)),
+      request_(make_request(config, http2_, address, server_name_)),
       socket_(io.get_executor()),
       clock_(io.get_executor()) {}
 
@@ -75,6 +82,7 @@ void HealthProbe::start_clock(std::shared_ptr<const void> owner) {
 ProbeAwaitable<ProbeResult> HealthProbe::run(std::shared_ptr<const void> owner) {
   start_clock(std::move(owner));
   ProbeResult result = co_await connect();
+  if (result.verdict == Verdict::good && tls_) result = co_await handshake();
   if (result.verdict == Verdict::good && http2_) {
     result = co_await exchange_http2();
   } else if (result.verdict == Verdict::good && !request_.empty()) {
@@ -104,13 +112,12 @@ ProbeAwaitable<ProbeResult> HealthProbe::connect() {
 }
 
 ProbeAwaitable<ProbeResult> HealthProbe::exchange() {
-  const auto [write_error, written] =
-      co_await boost::asio::async_write(socket_, boost::asio::buffer(request_), kProbeToken);
+  const auto [write_error, written] = co_await write_all(request_);
   if (write_error) co_return failure("request", write_error);
   std::size_t length = 0;
   while (length < kStatusLine) {
     const auto room = boost::asio::buffer(buffer_.data() + length, buffer_.size() - length);
-    const auto [error, bytes] = co_await socket_.async_read_some(room, kProbeToken);
+    const auto [error, bytes] = co_await read_some(room);
     if (error) co_return failure("answer", error);
     length += bytes;
   }
@@ -125,13 +132,11 @@ ProbeAwaitable<ProbeResult> HealthProbe::exchange_http2() {
   while (true) {
     const std::string out = check.take_output();
     if (!out.empty()) {
-      const auto [error, written] =
-          co_await boost::asio::async_write(socket_, boost::asio::buffer(out), kProbeToken);
+      const auto [error, written] = co_await write_all(out);
       if (error && !check.result()) co_return failure("request", error);
     }
     if (check.result()) break;
-    const auto [error, bytes] =
-        co_await socket_.async_read_some(boost::asio::buffer(buffer_), kProbeToken);
+    const auto [error, bytes] = co_await read_some(boost::asio::buffer(buffer_));
     if (error) co_return failure("answer", error);
     if (!check.feed({buffer_.data(), bytes}) && !check.result())
       co_return ProbeResult{Verdict::bad, "not an HTTP/2 answer"};
@@ -144,12 +149,77 @@ ProbeAwaitable<void> HealthProbe::drain() {
   constexpr std::size_t kMost = 64 * 1024;
   error_code error;
   for (std::size_t read = 0; !request_.empty() && socket_.is_open() && !error && read < kMost;) {
-    const auto [failed, bytes] =
-        co_await socket_.async_read_some(boost::asio::buffer(buffer_), kProbeToken);
+    const auto [failed, bytes] = co_await read_some(boost::asio::buffer(buffer_));
     error = failed;
     read += bytes;
   }
   cancel();
+  ssl_.reset();
+}
+
+// --- TLS
+
+ProbeAwaitable<ProbeResult> HealthProbe::handshake() {
+  ssl_ = tls_->connect(server_name_, address_.address,
+                       http2_ ? tls::AlpnOffer::any : tls::AlpnOffer::http1, nullptr);
+  if (!ssl_ || SSL_set_fd(ssl_.get(), socket_.native_handle()) != 1)
+    co_return ProbeResult{Verdict::unknown, "out of memory"};
+  while (true) {
+    ERR_clear_error();
+    const int result = SSL_do_handshake(ssl_.get());
+    if (result == 1) co_return ProbeResult{Verdict::good, "connected"};
+    const error_code error = co_await wait_for_tls(result);
+    if (!error) continue;
+    if (timed_out_) co_return failure("TLS handshake", error);
+    const long verified = SSL_get_verify_result(ssl_.get());
+    co_return ProbeResult{
+        Verdict::bad,
+        "TLS handshake failed (" +
+            std::string(verified != X509_V_OK ? X509_verify_cert_error_string(verified)
+                                              : tls::name(tls::take_failure())) +
+            ")"};
+  }
+}
+
+// Until what OpenSSL wants is there; an error when it wants nothing.
+ProbeAwaitable<error_code> HealthProbe::wait_for_tls(int result) {
+  const int wanted = SSL_get_error(ssl_.get(), result);
+  if (wanted == SSL_ERROR_WANT_READ || wanted == SSL_ERROR_WANT_WRITE) {
+    const auto direction = wanted == SSL_ERROR_WANT_READ ? Socket::wait_read : Socket::wait_write;
+    const auto [error] = co_await socket_.async_wait(direction, kProbeToken);
+    co_return error;
+  }
+  if (wanted == SSL_ERROR_ZERO_RETURN) co_return boost::asio::error::eof;
+  co_return boost::asio::error::connection_aborted;
+}
+
+ProbeAwaitable<HealthProbe::Moved> HealthProbe::read_some(boost::asio::mutable_buffer room) {
+  if (!ssl_) {
+    const auto [error, bytes] = co_await socket_.async_read_some(room, kProbeToken);
+    co_return Moved{error, bytes};
+  }
+  while (true) {
+    ERR_clear_error();
+    const int result = SSL_read(ssl_.get(), room.data(), static_cast<int>(room.size()));
+    if (result > 0) co_return Moved{{}, static_cast<std::size_t>(result)};
+    const error_code error = co_await wait_for_tls(result);
+    if (error) co_return Moved{.error = error};
+  }
+}
+
+ProbeAwaitable<HealthProbe::Moved> HealthProbe::write_all(std::string_view bytes_out) {
+  if (!ssl_) {
+    const auto [error, bytes] =
+        co_await boost::asio::async_write(socket_, boost::asio::buffer(bytes_out), kProbeToken);
+    co_return Moved{error, bytes};
+  }
+  while (true) {
+    ERR_clear_error();
+    const int result = SSL_write(ssl_.get(), bytes_out.data(), static_cast<int>(bytes_out.size()));
+    if (result > 0) co_return Moved{{}, bytes_out.size()};
+    const error_code error = co_await wait_for_tls(result);
+    if (error) co_return Moved{.error = error};
+  }
 }
 
 ProbeResult HealthProbe::failure(std::string_view step, const error_code& error) const {

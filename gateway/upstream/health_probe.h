@@ -1,4 +1,5 @@
-// One active check of one endpoint: a TCP connection, or an HTTP or gRPC request on it. Inside of
+// One active check of one endpoint: a TCP connection, TLS on it where the upstream speaks that, or
+// an HTTP or gRPC request inside. Inside of
 // HealthChecker.
 #pragma once
 
@@ -19,6 +20,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "gateway/tls/client_context.h"
 #include "policy/address.h"
 #include "policy/config.h"
 
@@ -42,7 +44,8 @@ class HealthProbe {
  public:
   // `http2`: the endpoint speaks it from the first byte on; gRPC always does.
   HealthProbe(boost::asio::io_context& io, policy::SocketAddress address,
-              const policy::HealthCheck& config, bool http2, std::uint32_t mark);
+              const policy::HealthCheck& config, bool http2, std::uint32_t mark,
+              tls::ClientContextPtr tls = {}, std::string server_name = {});
 
   // At most HealthCheck::timeout. Good: connected; for HTTP, a status from 200 to 399; for gRPC,
   // SERVING. `owner`
@@ -57,7 +60,16 @@ class HealthProbe {
  private:
   using Socket = boost::asio::basic_stream_socket<boost::asio::ip::tcp, ProbeExecutor>;
 
+  struct Moved {
+    boost::system::error_code error;
+    std::size_t bytes = 0;
+  };
+
   ProbeAwaitable<ProbeResult> connect();
+  ProbeAwaitable<ProbeResult> handshake();
+  ProbeAwaitable<boost::system::error_code> wait_for_tls(int result);
+  ProbeAwaitable<Moved> read_some(boost::asio::mutable_buffer room);
+  ProbeAwaitable<Moved> write_all(std::string_view bytes_out);
   ProbeAwaitable<ProbeResult> exchange();
   ProbeAwaitable<ProbeResult> exchange_http2();
   ProbeResult failure(std::string_view step, const boost::system::error_code& error) const;
@@ -68,7 +80,10 @@ class HealthProbe {
   const std::uint32_t mark_;
   const policy::HealthCheck config_;
   const bool http2_;
+  const tls::ClientContextPtr tls_;  // null: none
+  const std::string server_name_;
   const std::string request_;  // of HTTP/1.1; empty: none
+  tls::SslPtr ssl_;
   Socket socket_;
   ProbeTimer clock_;
   bool timed_out_ = false;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "gateway/proxy_protocol.h"
 #include "gateway/upstream/worker_state.h"
 
 namespace sluice::gateway {
@@ -68,7 +69,17 @@ EndpointPool::EndpointPool(UpstreamWorkerState& worker, PoolKey key,
 
 EndpointPool::~EndpointPool() = default;
 
-UpstreamConnectionPtr EndpointPool::take() {
+// A session stands for a verification, so that it is worth nothing under another context.
+RefPtr<tls::SessionSlot> EndpointPool::tls_sessions(const tls::ClientContextPtr& context) {
+  if (!tls_sessions_ || tls_sessions_of_ != context) tls_sessions_ = make_ref<tls::SessionSlot>();
+  tls_sessions_of_ = context;
+  return tls_sessions_;
+}
+
+UpstreamConnectionPtr EndpointPool::take(const Cluster& cluster) {
+  const bool introduced = cluster.config().send_proxy_protocol != policy::ProxyProtocol::none;
+  while (!idle_.empty() && (introduced || idle_.back().tls() != cluster.tls()))
+    idle_.back().close();
   if (idle_.empty()) return nullptr;
   UpstreamConnection& connection = idle_.back();
   leave_idle(connection);
@@ -83,10 +94,15 @@ std::expected<UpstreamConnectionPtr, ConnectFailure> EndpointPool::connect(
   if (!take_place(cluster.config().circuit_breakers))
     return std::unexpected(ConnectFailure{.reason = ConnectError::connection_limit});
 
+  if (cluster.config().tls && !cluster.tls())
+    return std::unexpected(
+        ConnectFailure{.reason = ConnectError::other, .step = "TLS is not ready"});
+
   UpstreamConnectionPtr connection = worker_->make_connection();
   connection->pool_ = RefPtr(this);
   connection->counted_ = true;
   connection->state_ = UpstreamConnection::State::connecting;
+  connection->tls_ = cluster.tls();
   connection->began_ = std::chrono::steady_clock::now();
 
   ConnectOptions options{.destination = endpoint_->address(),
@@ -106,7 +122,13 @@ std::expected<UpstreamConnectionPtr, ConnectFailure> EndpointPool::connect(
   }
   Transport::report_unread_bytes(opened->fd);
   connection->transport_->set_user(connection.get());
-  if (opened->connected) {
+  const policy::ProxyProtocol version = cluster.config().send_proxy_protocol;
+  if (version != policy::ProxyProtocol::none) {
+    if (const auto client = handler.proxied_client())
+      connection->introduction_ = make_proxy_header(version, client->source, client->destination);
+  }
+  if (opened->connected && !connection->tls_) {
+    connection->introduce();
     connection->established();
     return connection;
   }
@@ -118,8 +140,9 @@ std::expected<UpstreamConnectionPtr, ConnectFailure> EndpointPool::connect(
 
 void EndpointPool::give_back(UpstreamConnectionPtr connection) {
   const bool wanted = !retired_ && connection->state_ == UpstreamConnection::State::in_use &&
-                      connection->transport_ && idle_timeout_.count() > 0 &&
-                      worker_->options().max_idle_per_endpoint > 0 && !cluster_->others_wait();
+                      connection->transport_ && connection->introduction_.empty() &&
+                      idle_timeout_.count() > 0 && worker_->options().max_idle_per_endpoint > 0 &&
+                      !cluster_->others_wait();
   if (!wanted) return connection->close();
   if (idle_.size() >= worker_->options().max_idle_per_endpoint) idle_.front().close();
 

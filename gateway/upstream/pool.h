@@ -91,8 +91,9 @@ class EndpointPool : public RefCounted<EndpointPool> {
                RefPtr<ClusterLocal> cluster, bool transient);
   ~EndpointPool();
 
-  // The most recently used one (its congestion window is the widest), or null.
-  UpstreamConnectionPtr take();
+  // The most recently used one (its congestion window is the widest), or null. Those that were made
+  // with other TLS than `cluster` wants now are closed.
+  UpstreamConnectionPtr take(const Cluster& cluster);
   std::expected<UpstreamConnectionPtr, ConnectFailure> connect(const Cluster& cluster,
                                                                ConnectHandler& handler);
   void give_back(UpstreamConnectionPtr connection);
@@ -112,6 +113,8 @@ class EndpointPool : public RefCounted<EndpointPool> {
   bool retired() const { return retired_; }
 
   // For connections.
+  // What was agreed with the endpoint under `context`, for the next handshake.
+  RefPtr<tls::SessionSlot> tls_sessions(const tls::ClientContextPtr& context);
   void count_established();
   void leave_idle(UpstreamConnection& connection);
   void release_place();
@@ -129,6 +132,8 @@ class EndpointPool : public RefCounted<EndpointPool> {
   IdleByEndpoint idle_;  // most recently used last
   std::chrono::nanoseconds idle_timeout_{};
   policy::CircuitBreakers limits_;  // as the last connection was made under
+  RefPtr<tls::SessionSlot> tls_sessions_;
+  tls::ClientContextPtr tls_sessions_of_;
   std::uint32_t connections_ = 0;
   const bool transient_;
   bool retired_ = false;

@@ -17,14 +17,15 @@ std::vector<ResolvedEndpoint> wanted_endpoints(const policy::Upstream& config,
   std::vector<ResolvedEndpoint> wanted;
   for (const policy::Endpoint& endpoint : config.endpoints) {
     if (!endpoint.is_name()) {
-      wanted.push_back({endpoint.address, endpoint.weight, endpoint.priority});
+      wanted.push_back({endpoint.address, endpoint.weight, endpoint.priority, {}});
       continue;
     }
     const Resolution found = resolve ? resolve(config, endpoint) : Resolution{};
     resolving = resolving || !found.known;
     for (const ResolvedEndpoint& one : found.endpoints) {
       wanted.push_back({one.address, one.weight * endpoint.weight,
-                        std::min(one.priority + endpoint.priority, policy::kMaxPriority)});
+                        std::min(one.priority + endpoint.priority, policy::kMaxPriority),
+                        one.server_name});
     }
   }
   std::vector<ResolvedEndpoint> once;
@@ -49,7 +50,8 @@ std::shared_ptr<Endpoint> ClusterRegistry::endpoint_of(const policy::Upstream& c
   }
   const bool fresh = endpoint == nullptr;
   if (fresh) {
-    endpoint = std::make_shared<Endpoint>(wanted.address, wanted.weight, state->changes());
+    endpoint = std::make_shared<Endpoint>(wanted.address, wanted.weight, state->changes(),
+                                          wanted.server_name);
     // What joins others that are at work starts slowly.
     if (before != nullptr) endpoint->came(std::chrono::steady_clock::now());
   }
@@ -81,7 +83,7 @@ ClusterRegistry::Wanted ClusterRegistry::wanted(const policy::Upstream& config,
 }
 
 std::shared_ptr<const ClusterSet> ClusterRegistry::apply(
-    const std::vector<policy::Upstream>& upstreams) {
+    const std::vector<policy::Upstream>& upstreams, const tls::Contexts* tls) {
   forget_orders(upstreams);
   const auto before = current();
   std::unordered_map<std::string_view, std::shared_ptr<const Cluster>> known;
@@ -89,18 +91,21 @@ std::shared_ptr<const ClusterSet> ClusterRegistry::apply(
     known.emplace(cluster->name(), cluster);
   std::vector<std::shared_ptr<const Cluster>> clusters;
   clusters.reserve(upstreams.size());
-  for (const policy::Upstream& config : upstreams) {
+  for (std::size_t i = 0; i < upstreams.size(); ++i) {
+    const policy::Upstream& config = upstreams[i];
+    const tls::ClientContextPtr secure = tls == nullptr ? nullptr : tls->upstream(i);
     const auto found = known.find(config.name);
     const Cluster* old = found == known.end() ? nullptr : found->second.get();
     const auto state = old != nullptr ? old->shared_state() : std::make_shared<ClusterState>();
     Wanted now = wanted(config, old, state);
+    // Contexts of the same meaning are the same object.
     const bool same = old != nullptr && old->fingerprint() == policy::fingerprint(config) &&
-                      old->resolving() == now.endpoints.resolving &&
+                      old->tls() == secure && old->resolving() == now.endpoints.resolving &&
                       (!now.moved || old->maglev().empty()) &&
                       std::ranges::equal(old->endpoints(), now.endpoints.list);
     clusters.push_back(
         same ? found->second
-             : std::make_shared<const Cluster>(config, std::move(now.endpoints), state));
+             : std::make_shared<const Cluster>(config, std::move(now.endpoints), state, secure));
   }
   if (std::ranges::equal(before->clusters(), clusters)) return before;
   auto set = std::make_shared<const ClusterSet>(std::move(clusters));

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "gateway/tls/contexts.h"
 #include "gateway/upstream/cluster.h"
 #include "gateway/upstream/endpoint_order.h"
 #include "policy/config.h"
@@ -24,6 +25,7 @@ struct ResolvedEndpoint {
   policy::SocketAddress address;
   std::uint32_t weight = 1;    // beside the others of the same name
   std::uint32_t priority = 0;  // the same
+  std::string server_name = {};  // what TLS asks for; "": the address
   auto operator<=>(const ResolvedEndpoint&) const = default;
 };
 
@@ -43,7 +45,8 @@ class ClusterRegistry {
   // aside) and consists of the same endpoints keeps its Cluster object; a changed one keeps its
   // counters and each endpoint whose address is still there, with its health, ejection and pools.
   // Becomes current() at once; the same object as before when nothing changed. Control thread.
-  std::shared_ptr<const ClusterSet> apply(const std::vector<policy::Upstream>& upstreams);
+  std::shared_ptr<const ClusterSet> apply(const std::vector<policy::Upstream>& upstreams,
+                                          const tls::Contexts* tls = nullptr);
 
   // What an operator says of endpoints: kept by their names ("10.0.0.1:80") as long as the policy
   // has the upstream, though endpoints come and go with DNS; in force with the next apply(). The

@@ -79,14 +79,15 @@ UpstreamControl::UpstreamControl(boost::asio::io_context& io, UpstreamControlOpt
 }
 
 std::shared_ptr<const ClusterSet> UpstreamControl::apply(
-    const std::vector<policy::Upstream>& upstreams) {
+    const std::vector<policy::Upstream>& upstreams, tls::ContextsPtr tls) {
   upstreams_ = upstreams;
+  tls_ = std::move(tls);
   discovery_.follow(upstreams_);
   return refresh();
 }
 
 std::shared_ptr<const ClusterSet> UpstreamControl::refresh() {
-  auto clusters = registry_.apply(upstreams_);
+  auto clusters = registry_.apply(upstreams_, tls_.get());
   health_.follow(*clusters);
   success_rates_.follow(clusters);
   return clusters;

@@ -31,7 +31,9 @@ class UpstreamControl {
   UpstreamControl(boost::asio::io_context& io, UpstreamControlOptions options);
 
   // The clusters of a policy from now on.
-  std::shared_ptr<const ClusterSet> apply(const std::vector<policy::Upstream>& upstreams);
+  // `tls`: contexts of the same policy; null: it has none.
+  std::shared_ptr<const ClusterSet> apply(const std::vector<policy::Upstream>& upstreams,
+                                          tls::ContextsPtr tls);
   // At once, and for endpoints of this name that come later; ClusterRegistry::order.
   std::expected<void, std::string> order(const EndpointOrder& order);
 
@@ -46,6 +48,7 @@ class UpstreamControl {
   UpstreamControlOptions options_;
   ClusterRegistry registry_;
   std::vector<policy::Upstream> upstreams_;
+  tls::ContextsPtr tls_;
   HealthChecker health_;
   SuccessRateJudge success_rates_;
   Discovery discovery_;

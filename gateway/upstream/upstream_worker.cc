@@ -25,7 +25,7 @@ std::expected<Attempt, PickError> UpstreamWorker::begin(const Cluster& cluster,
 UpstreamConnectionPtr UpstreamWorker::take_idle(const Attempt& attempt,
                                                 const policy::IpAddress& client) {
   EndpointPool* pool = state_->find_pool(attempt, client);
-  return pool ? pool->take() : nullptr;
+  return pool ? pool->take(attempt.cluster()) : nullptr;
 }
 
 std::expected<UpstreamConnectionPtr, ConnectFailure> UpstreamWorker::connect(

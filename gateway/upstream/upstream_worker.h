@@ -26,6 +26,8 @@ struct PickRequest {
   std::optional<policy::SocketAddress> original_destination = std::nullopt;
   std::uint64_t hash = 0;  // policy::balancing_hash() of what Maglev looks up
   std::optional<std::uint32_t> sticky = std::nullopt;  // by StickyCookies; taken if it is available
+  // The name that it asked for there; connections for another name are others where there is TLS.
+  std::string_view server_name = {};
 };
 
 enum class PickError : std::uint8_t {

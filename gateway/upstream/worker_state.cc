@@ -20,7 +20,7 @@ std::uint64_t seed() {
 std::size_t hash_value(const UpstreamWorkerState::DestinationKey& key) {
   const PoolKey same{.endpoint = nullptr, .client = key.address.address};
   const std::size_t rest = std::hash<const void*>{}(key.cluster) + key.address.port;
-  return (hash_value(same) ^ rest) * 0x9E3779B97F4A7C15u;
+  return (hash_value(same) ^ rest ^ std::hash<std::string>{}(key.name)) * 0x9E3779B97F4A7C15u;
 }
 
 UpstreamWorkerState::UpstreamWorkerState(boost::asio::io_context& io, TimerWheel& wheel,
@@ -87,7 +87,7 @@ std::expected<Attempt, PickError> UpstreamWorkerState::begin(const Cluster& clus
   }
   if (cluster.config().original_destination) {
     if (!request.original_destination) return std::unexpected(PickError::no_original_destination);
-    return Attempt(cluster, original_destination(cluster, *request.original_destination));
+    return Attempt(cluster, original_destination(cluster, request));
   }
   const auto picked = pick(cluster, request);
   if (!picked) {
@@ -144,14 +144,17 @@ RefPtr<ClusterLocal> UpstreamWorkerState::local(const Cluster& cluster) {
 }
 
 Endpoint& UpstreamWorkerState::original_destination(const Cluster& cluster,
-                                                    const policy::SocketAddress& address) {
-  const DestinationKey key{&cluster.state(), address};
+                                                    const PickRequest& request) {
+  const policy::SocketAddress& address = *request.original_destination;
+  const DestinationKey key{&cluster.state(), address,
+                           std::string(cluster.tls() ? request.server_name : std::string_view())};
   if (const auto found = destination_index_.find(key); found != destination_index_.end()) {
     destinations_.splice(destinations_.end(), destinations_, found->second);
     return *found->second->second;
   }
   if (destinations_.size() >= options_.max_original_destinations) forget_idle_destination();
-  destinations_.emplace_back(key, std::make_shared<Endpoint>(address, 1));
+  destinations_.emplace_back(
+      key, std::make_shared<Endpoint>(address, 1, std::make_shared<ChangeCount>(), key.name));
   destination_index_.emplace(key, std::prev(destinations_.end()));
   return *destinations_.back().second;
 }

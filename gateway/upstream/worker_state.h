@@ -51,13 +51,14 @@ class UpstreamWorkerState : public RefCounted<UpstreamWorkerState> {
   struct DestinationKey {
     const ClusterState* cluster = nullptr;
     policy::SocketAddress address;
+    std::string name;  // where there is TLS
     bool operator==(const DestinationKey&) const = default;
   };
   friend std::size_t hash_value(const DestinationKey& key);
 
   RefPtr<ClusterLocal> local(const Cluster& cluster);
   std::optional<std::uint32_t> pick(const Cluster& cluster, const PickRequest& request);
-  Endpoint& original_destination(const Cluster& cluster, const policy::SocketAddress& address);
+  Endpoint& original_destination(const Cluster& cluster, const PickRequest& request);
   void forget_idle_destination();
   void remove(EndpointPool& pool);
   std::vector<RefPtr<EndpointPool>> all_pools() const;

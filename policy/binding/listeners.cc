@@ -13,8 +13,12 @@ void listener(const Node& node, const Reporter& reporter, Listener& out) {
   optional(node, "max_connections", out.max_connections);
   if (const Node* child = node.find("access")) access(*child, reporter, out.access);
   optional(node, "limits", out.limits);
+  optional_word(node, "accept_proxy_protocol", kAcceptProxyProtocolWords,
+                out.accept_proxy_protocol);
+  if (const Node* tls = node.find("tls")) listener_tls(*tls, reporter, out.tls.emplace());
   if (const Node* timeouts = node.find("timeouts")) {
     optional(*timeouts, "detect", out.timeouts.detect);
+    optional(*timeouts, "handshake", out.timeouts.handshake);
     optional(*timeouts, "head", out.timeouts.head);
     optional(*timeouts, "body_idle", out.timeouts.body_idle);
     optional(*timeouts, "idle", out.timeouts.idle);

@@ -15,6 +15,8 @@ void metrics(const Node& node, MetricsConfig& out);
 void logs(const Node& node, AccessLogConfig& out);
 void intercept(const Node& node, const Reporter& reporter, InterceptConfig& out);
 void listener(const Node& node, const Reporter& reporter, Listener& out);
+void listener_tls(const Node& node, const Reporter& reporter, ListenerTls& out);
+void upstream_tls(const Node& node, const Reporter& reporter, UpstreamTls& out);
 void upstream(const Node& node, const Reporter& reporter, Upstream& out);
 // A list of conditions on header fields or query parameters.
 void value_matches(const Node& node, std::string_view key, bool are_headers,

@@ -9,15 +9,17 @@
 #include "policy/address.h"
 #include "policy/config/access.h"
 #include "policy/config/common.h"
+#include "policy/config/tls.h"
 #include "policy/diagnostic.h"
 
 namespace sluice::policy {
 
-enum class ListenerProtocol { http, tcp, automatic };
+enum class ListenerProtocol { http, tcp, automatic, tls };
 
 struct ListenerTimeouts {
   Duration detect =
       200ms;            // `auto`: a client silent for so long speaks a server-first protocol: tcp
+  Duration handshake = 10s;  // of TLS
   Duration head = 10s;  // whole request head
   Duration body_idle = 30s;  // between two reads of a body
   Duration idle = 60s;       // keep-alive, no request; tcp: no byte either way
@@ -31,6 +33,8 @@ struct Listener {
   std::uint32_t max_connections = 20000;
   AccessRules access;
   std::vector<std::string> limits;  // of units connections and concurrency
+  ProxyProtocol accept_proxy_protocol = ProxyProtocol::none;  // from trusted_proxies alone
+  std::optional<ListenerTls> tls;
   ListenerTimeouts timeouts;
   Location where;
 };

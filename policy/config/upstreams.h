@@ -8,6 +8,7 @@
 
 #include "policy/address.h"
 #include "policy/config/common.h"
+#include "policy/config/tls.h"
 #include "policy/diagnostic.h"
 
 namespace sluice::policy {
@@ -130,6 +131,8 @@ struct Upstream {
   std::uint32_t panic_percent = 0;  // 0: only when nothing is available
   Duration queue_timeout = 1s;      // 0: refused at once
   Dns dns;
+  ProxyProtocol send_proxy_protocol = ProxyProtocol::none;  // v1 or v2
+  std::optional<UpstreamTls> tls;
   std::optional<HealthCheck> health_check;
   OutlierDetection outlier_detection;
   UpstreamTimeouts timeouts;

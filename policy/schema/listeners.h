@@ -3,6 +3,7 @@
 
 #include "policy/schema/access.h"
 #include "policy/schema/common.h"
+#include "policy/schema/tls.h"
 
 namespace sluice::policy::fields {
 
@@ -14,6 +15,13 @@ inline constexpr Field kListenerTimeouts[] = {
      .min = 10 * kMs,
      .max = 10 * kSecond,
      .doc = "With `protocol: auto`: a client silent for so long is taken as plain TCP."},
+    {.name = "handshake",
+     .type = duration,
+     .fallback = "10s",
+     .example = "5s",
+     .min = 100 * kMs,
+     .max = kMinute,
+     .doc = "For the whole TLS handshake, or the whole ClientHello of what is passed through."},
     {.name = "head",
      .type = duration,
      .fallback = "10s",
@@ -53,7 +61,10 @@ inline constexpr Field kListener[] = {
      .fallback = "http",
      .example = "tcp",
      .words = kListenerProtocolWords,
-     .doc = "What clients speak; auto looks at the first bytes."},
+     .doc = "What clients speak, inside of TLS where there is `tls`. tls: passed through unread, "
+            "routed by "
+            "the name that the client asks for. auto looks at the first bytes: TLS is ended here "
+            "where there is `tls`, else passed through."},
     {.name = "max_connections",
      .type = integer,
      .fallback = "20000",
@@ -71,6 +82,17 @@ inline constexpr Field kListener[] = {
      .example = "[new-connections]",
      .refers = "limits",
      .doc = "Limits of unit connections or concurrency, checked as a connection is accepted."},
+    {.name = "accept_proxy_protocol",
+     .type = word,
+     .fallback = "none",
+     .example = "v2",
+     .words = kAcceptProxyProtocolWords,
+     .doc = "Connections from `trusted_proxies` begin with a PROXY protocol header, which says who "
+            "the client is; without it they are closed. Others have none."},
+    {.name = "tls",
+     .example = "{ certificates: [{ cert: a.pem, key: a.key }] }",
+     .children = kListenerTls,
+     .doc = "TLS that ends here; left out: none."},
     {.name = "timeouts",
      .example = "{ idle: 90s }",
      .children = kListenerTimeouts,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "policy/schema/common.h"
+#include "policy/schema/tls.h"
 
 namespace sluice::policy::fields {
 
@@ -213,7 +214,7 @@ inline constexpr Field kUpstreamTimeouts[] = {
      .example = "2s",
      .min = 10 * kMs,
      .max = kMinute,
-     .doc = "Until a connection to an endpoint stands."},
+     .doc = "Until a connection to an endpoint stands, TLS included."},
     {.name = "first_byte",
      .type = duration,
      .fallback = "30s",
@@ -384,6 +385,19 @@ inline constexpr Field kUpstream[] = {
      .example = "{ min_ttl: 1s }",
      .children = kDns,
      .doc = "How names of endpoints are resolved."},
+    {.name = "send_proxy_protocol",
+     .type = word,
+     .fallback = "none",
+     .example = "v2",
+     .words = kSendProxyProtocolWords,
+     .doc = "Tell the endpoint who the client is, in a PROXY protocol header before anything else. "
+            "Each request has a connection of its own then."},
+    {.name = "tls",
+     .example = "{ sni: api.internal }",
+     .children = kUpstreamTls,
+     .doc =
+         "TLS to the endpoints; health checks as well. Left out: none. `{}`: verified against the "
+         "node's own list."},
     {.name = "health_check",
      .example = "{ http: /healthz }",
      .children = kHealthCheck,

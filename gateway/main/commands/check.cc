@@ -6,6 +6,7 @@
 #include "gateway/main/commands/ask.h"
 #include "gateway/main/compiled_policy.h"
 #include "gateway/main/policy_reloader.h"
+#include "gateway/main/tls_source.h"
 
 namespace sluice::control {
 namespace {
@@ -59,7 +60,13 @@ int check(const Arguments& arguments) {
     std::cerr << "sluice: " << files.error() << '\n';
     return kExitFailed;
   }
-  const auto compiled = compile_policy(std::move(*files), gateway::read_set_file);
+  auto compiled = compile_policy(std::move(*files), gateway::read_set_file);
+  if (compiled) {
+    if (auto problems = check_tls_files(compiled->config()); !problems.empty()) {
+      problems.insert(problems.begin(), compiled->warnings.begin(), compiled->warnings.end());
+      compiled = std::unexpected(std::move(problems));
+    }
+  }
   const policy::Diagnostics& diagnostics = compiled ? compiled->warnings : compiled.error();
   if (as_json) {
     json::object out{{"ok", compiled.has_value()}, {"diagnostics", to_json(diagnostics)}};
@@ -77,7 +84,9 @@ const Command kCheckCommand{
     .name = "check",
     .words = "[PATH]",
     .summary = "Read a policy and print everything that is wrong with it, by file:line:column.",
-    .details = "Changes nothing and needs no running sluice and no privilege.",
+    .details =
+        "Changes nothing and needs no running sluice and no privilege. Certificates and keys that "
+        "the policy names are read and tried too.",
     .options = kOptions,
     .max_words = 1,
     .run = check,

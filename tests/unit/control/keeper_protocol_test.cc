@@ -40,6 +40,7 @@ std::vector<Message> one_of_each() {
       Drained{},
       ReloadEnded{.ok = true},
       InForce{.generation = 12},
+      Material{.generation = 13},
   };
 }
 

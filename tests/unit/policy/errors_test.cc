@@ -82,7 +82,7 @@ const Wrong kSchema[] = {
      "version: 1\nlisteners: { web: http }\n",
      {"p.yaml:2:19: error: listeners.web is a map of keys, not a single value (known: bind, "
       "protocol, "
-      "max_connections, access, limits, timeouts)"}},
+      "max_connections, access, limits, accept_proxy_protocol, tls, timeouts)"}},
     {"ScalarForList",
      "version: 1\nprotect: { host_ports: 22 }\n",
      {"p.yaml:2:24: error: protect.host_ports is a list, not a single value (did you mean "

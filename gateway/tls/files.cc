@@ -1,0 +1,238 @@
+#include "gateway/tls/files.h"
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gateway/log.h"
+#include "gateway/tls/certificate.h"
+#include "kernel/keeper_protocol.h"
+#include "policy/schema.h"
+
+namespace sluice::gateway::tls {
+namespace {
+
+constexpr std::size_t kMaxFile = 8UL << 20;
+
+std::expected<SecretPtr, std::string> read(const std::string& path) {
+  const kernel::protocol::OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status {};
+  if (!fd || ::fstat(fd.get(), &status) != 0) return std::unexpected(std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) return std::unexpected("not a regular file");
+  if (static_cast<std::size_t>(status.st_size) > kMaxFile) return std::unexpected("too large");
+  std::vector<char> bytes(static_cast<std::size_t>(status.st_size));
+  std::size_t filled = 0;
+  while (filled < bytes.size()) {
+    const ssize_t n = ::read(fd.get(), bytes.data() + filled, bytes.size() - filled);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return std::unexpected(std::strerror(errno));
+    if (n == 0) break;
+    filled += static_cast<std::size_t>(n);
+  }
+  bytes.resize(filled);
+  return std::make_shared<const Secret>(std::move(bytes));
+}
+
+// Where distributions keep the list of authorities, as one file.
+std::string system_authorities() {
+  if (const char* own = std::getenv("SSL_CERT_FILE"); own != nullptr && *own != '\0') return own;
+  constexpr std::array kPlaces{"/etc/ssl/certs/ca-certificates.crt",
+                               "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+                               "/etc/ssl/cert.pem"};
+  for (const char* place : kPlaces) {
+    if (::access(place, R_OK) == 0) return place;
+  }
+  return kPlaces[0];
+}
+
+std::string path_of(const std::string& authority) {
+  return authority == policy::kSystemCa ? system_authorities() : authority;
+}
+
+struct ReadPair {
+  KeyPair pair;
+  Certificate certificate;
+};
+
+std::expected<ReadPair, std::string> read_pair(const PairName& name) {
+  auto cert = read(name.cert);
+  if (!cert) return std::unexpected(name.cert + ": " + cert.error());
+  auto key = name.key.empty() ? cert : read(name.key);
+  if (!key) return std::unexpected(name.key + ": " + key.error());
+  KeyPair pair{.cert = std::move(*cert), .key = std::move(*key)};
+  auto parsed = parse_certificate(pair);
+  if (!parsed) return std::unexpected(name.cert + ": " + parsed.error());
+  return ReadPair{std::move(pair), std::move(*parsed)};
+}
+
+std::expected<SecretPtr, std::string> read_authority(const std::string& authority) {
+  const std::string path = path_of(authority);
+  auto bytes = read(path);
+  if (!bytes) return std::unexpected(path + ": " + bytes.error());
+  if (auto parsed = parse_authorities((*bytes)->view()); !parsed)
+    return std::unexpected(path + ": " + parsed.error());
+  return std::move(*bytes);
+}
+
+bool same(const KeyPair& a, const KeyPair& b) {
+  return *a.cert == *b.cert && *a.key == *b.key;
+}
+
+std::string utc(std::time_t time) {
+  std::tm parts{};
+  ::gmtime_r(&time, &parts);
+  std::array<char, 32> text{};
+  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text.data();
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names)
+    out += (out.empty() ? "" : ",") + name;
+  return out;
+}
+
+// What a policy names, and where it first says so.
+struct Wanted {
+  std::map<PairName, policy::Location> pairs;
+  std::map<std::string, policy::Location> authorities;
+};
+
+Wanted wanted_by(const policy::Config& config) {
+  Wanted out;
+  for (const policy::Listener& listener : config.listeners) {
+    if (!listener.tls) continue;
+    for (const policy::TlsCertificate& one : listener.tls->certificates)
+      out.pairs.emplace(PairName{one.cert, one.key}, one.where);
+    if (listener.tls->client_auth != policy::ClientAuth::none)
+      out.authorities.emplace(listener.tls->client_ca, listener.tls->where);
+  }
+  for (const policy::Upstream& upstream : config.upstreams) {
+    if (!upstream.tls) continue;
+    if (upstream.tls->verify) out.authorities.emplace(upstream.tls->ca, upstream.tls->where);
+    if (!upstream.tls->cert.empty())
+      out.pairs.emplace(PairName{upstream.tls->cert, upstream.tls->key}, upstream.tls->where);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::expected<Material, Problems> Files::load(const policy::Config& config) {
+  const Wanted wanted = wanted_by(config);
+  Material material;
+  Problems problems;
+  const auto missing = [&](const policy::Location& where, const std::string& reason) {
+    problems.push_back({where, reason});
+  };
+  for (const auto& [name, where] : wanted.pairs) {
+    auto found = read_pair(name);
+    const KeyPair* held = current_.find(name.cert, name.key);
+    if (found) {
+      material.pairs.emplace(name, std::move(found->pair));
+    } else if (held != nullptr) {
+      say_once(name.cert, found.error());
+      material.pairs.emplace(name, *held);
+    } else {
+      missing(where, found.error());
+    }
+  }
+  for (const auto& [name, where] : wanted.authorities) {
+    auto found = read_authority(name);
+    const SecretPtr held = current_.authority(name);
+    if (found) {
+      material.authorities.emplace(name, std::move(*found));
+    } else if (held) {
+      say_once(name, found.error());
+      material.authorities.emplace(name, held);
+    } else {
+      missing(where, found.error());
+    }
+  }
+  if (!problems.empty()) return std::unexpected(std::move(problems));
+  return material;
+}
+
+void Files::adopt(const policy::Config& config, Material material) {
+  const Wanted wanted = wanted_by(config);
+  pairs_.clear();
+  authorities_.clear();
+  paths_.clear();
+  for (const auto& [name, where] : wanted.pairs) {
+    pairs_.insert(name);
+    paths_.insert(name.cert);
+    if (!name.key.empty()) paths_.insert(name.key);
+  }
+  for (const auto& [name, where] : wanted.authorities) {
+    authorities_.insert(name);
+    paths_.insert(path_of(name));
+  }
+  current_ = std::move(material);
+}
+
+bool Files::refresh() {
+  bool changed = false;
+  for (const PairName& name : pairs_) {
+    auto found = read_pair(name);
+    if (!found) {
+      say_once(name.cert, found.error());
+      continue;
+    }
+    said_.erase(name.cert);
+    KeyPair& held = current_.pairs[name];
+    if (same(held, found->pair)) continue;
+    held = std::move(found->pair);
+    changed = true;
+    ++applied_;
+    log_info("tls", "certificate replaced",
+             {{"certificate", name.cert},
+              {"names", joined(found->certificate.names)},
+              {"not_after", utc(found->certificate.not_after)}});
+  }
+  for (const std::string& name : authorities_) {
+    auto found = read_authority(name);
+    if (!found) {
+      say_once(name, found.error());
+      continue;
+    }
+    said_.erase(name);
+    SecretPtr& held = current_.authorities[name];
+    if (*held == **found) continue;
+    held = std::move(*found);
+    changed = true;
+    ++applied_;
+    log_info("tls", "authorities replaced", {{"file", path_of(name)}});
+  }
+  return changed;
+}
+
+void Files::say_once(const std::string& file, const std::string& reason) {
+  std::string& said = said_[file];
+  if (said == reason) return;
+  said = reason;
+  ++refused_;
+  log_warn("tls", "not taken; what was read before stays in use", {{"reason", reason}});
+}
+
+std::vector<MetricSample> Files::samples() const {
+  if (paths_.empty()) return {};
+  const auto sample = [](const char* result, std::uint64_t value) {
+    return MetricSample{
+        .name = "sluice_tls_file_reloads_total",
+        .help =
+            "Certificates and authorities that changed on disk, by what became of them "
+            "(refused: half-written or not matching, the old ones stay).",
+        .type = SampleType::counter,
+        .labels = {{"result", result}},
+        .value = static_cast<double>(value)};
+  };
+  return {sample("applied", applied_), sample("refused", refused_)};
+}
+
+}  // namespace sluice::gateway::tls

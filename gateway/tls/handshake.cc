@@ -1,0 +1,97 @@
+#include "gateway/tls/handshake.h"
+
+#include "gateway/http1/connection.h"
+#include "gateway/http2/connection.h"
+#include "gateway/tcp_session.h"
+#include "gateway/tls/server_context.h"
+#include "gateway/worker.h"
+#include "policy/host.h"
+
+namespace sluice::gateway::tls {
+
+void Handshake::start(Worker& worker, Client client) {
+  auto handshake = make_ref<Handshake>(worker, std::move(client));
+  handshake->client_.transport->set_user(handshake.get());
+  handshake->self_ = handshake;
+  worker.session_opened(*handshake);
+  handshake->begin();
+}
+
+Handshake::Handshake(Worker& worker, Client client)
+    : worker_(worker), client_(std::move(client)), listener_(RefPtr(&client_.ticket.listener())) {}
+
+void Handshake::begin() {
+  const ServerContextPtr& context = listener_->tls();
+  SslPtr ssl = context ? context->accept() : nullptr;
+  if (!ssl) return fail(Failure::unready);
+  SSL_set_accept_state(ssl.get());
+  client_.transport->set_tls(std::make_unique<TlsStream>(std::move(ssl)));
+  worker_.wheel().arm(timer_, listener_->policy().timeouts.handshake);
+  proceed();
+}
+
+void Handshake::proceed() {
+  switch (client_.transport->tls()->handshake()) {
+    case TlsStream::Step::done:
+      return established();
+    case TlsStream::Step::wants_read:
+      return client_.transport->want_read();
+    case TlsStream::Step::wants_write:
+      return client_.transport->want_write();
+    case TlsStream::Step::failed:
+      return fail(client_.transport->tls()->failure());
+  }
+}
+
+void Handshake::established() {
+  const RefPtr<Handshake> guard = std::move(self_);
+  timer_.cancel();
+  client_.transport->set_user(nullptr);
+  const TlsStream& stream = *client_.transport->tls();
+  worker_.metrics().tls_handshake(listener_->slot(), stream.version() >= TLS1_3_VERSION,
+                                  stream.resumed());
+  if (listener_->policy().protocol == policy::ListenerProtocol::tcp) {
+    std::array<char, 256> memory;
+    const auto name = policy::normalise_host(stream.server_name(), memory);
+    TcpSession::start(worker_, std::move(client_), std::string(name.value_or("")));
+  } else if (stream.protocol() == "h2") {
+    http2::Connection::start(worker_, std::move(client_));
+  } else {
+    http1::Connection::start(worker_, std::move(client_));
+  }
+  worker_.session_closed(*this);  // last, so that a drain does not end between the two
+}
+
+void Handshake::on_readable() {
+  const RefPtr<Handshake> guard(this);
+  proceed();
+}
+
+void Handshake::on_writable() {
+  const RefPtr<Handshake> guard(this);
+  proceed();
+}
+
+void Handshake::on_timer() {
+  const RefPtr<Handshake> guard(this);
+  fail(Failure::timeout);
+}
+
+void Handshake::fail(Failure failure) {
+  worker_.tls_failed(*listener_, failure, client_.peer.address);
+  close();
+}
+
+void Handshake::abort() {
+  if (self_) close();
+}
+
+void Handshake::close() {
+  const RefPtr<Handshake> guard = std::move(self_);
+  timer_.cancel();
+  worker_.session_closed(*this);
+  client_.transport->close();
+  client_.ticket.release();
+}
+
+}  // namespace sluice::gateway::tls

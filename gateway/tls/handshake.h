@@ -1,0 +1,43 @@
+// Phase tls: a client's handshake, between accept and the protocol inside.
+#pragma once
+
+#include "gateway/refcounted.h"
+#include "gateway/session.h"
+#include "gateway/timer_wheel.h"
+#include "gateway/tls/stream.h"
+
+namespace sluice::gateway {
+class Worker;
+}
+
+namespace sluice::gateway::tls {
+
+class Handshake final : public Session, public RefCounted<Handshake>, private TransportUser {
+ public:
+  // The listener has `tls`.
+  static void start(Worker& worker, Client client);
+
+  Handshake(Worker& worker, Client client);
+
+  void drain() override {}  // a handshake is short, and its time bounded; the request still counts
+  void abort() override;
+  const Listener& listener() const override { return *listener_; }
+
+ private:
+  void begin();
+  void proceed();
+  void established();
+  void on_readable() override;
+  void on_writable() override;
+  void on_timer();
+  void fail(Failure failure);
+  void close();
+
+  Worker& worker_;
+  Client client_;
+  RefPtr<Listener> listener_;
+  WheelTimer timer_ = WheelTimer::calling<&Handshake::on_timer>(this);
+  RefPtr<Handshake> self_;  // while the connection is here
+};
+
+}  // namespace sluice::gateway::tls

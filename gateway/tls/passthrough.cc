@@ -1,0 +1,90 @@
+#include "gateway/tls/passthrough.h"
+
+#include "gateway/tcp_session.h"
+#include "gateway/worker.h"
+#include "policy/host.h"
+
+namespace sluice::gateway::tls {
+
+void Passthrough::start(Worker& worker, Client client) {
+  auto session = make_ref<Passthrough>(worker, std::move(client));
+  session->client_.transport->set_user(session.get());
+  session->self_ = session;
+  worker.session_opened(*session);
+  worker.wheel().arm(session->timer_, session->listener_->policy().timeouts.handshake);
+  session->on_readable();
+}
+
+Passthrough::Passthrough(Worker& worker, Client client)
+    : worker_(worker), client_(std::move(client)), listener_(RefPtr(&client_.ticket.listener())) {}
+
+void Passthrough::on_readable() {
+  const RefPtr<Passthrough> guard(this);
+  BufferPtr buffer = worker_.buffers().take();
+  while (true) {
+    const Received got = client_.transport->read(buffer->bytes);
+    if (got.result == ReadResult::data) {
+      if (take({buffer->bytes, got.bytes})) continue;
+    } else if (got.result == ReadResult::again) {
+      client_.transport->want_read();
+    } else {
+      fail(Failure::closed);
+    }
+    break;
+  }
+  worker_.buffers().give_back(std::move(buffer));
+}
+
+bool Passthrough::take(std::string_view bytes) {
+  bytes_ += bytes;
+  switch (hello_.feed(bytes)) {
+    case ClientHelloReader::State::need_more:
+      return true;
+    case ClientHelloReader::State::complete:
+      route();
+      return false;
+    case ClientHelloReader::State::not_tls:
+      fail(Failure::not_tls);
+      return false;
+    case ClientHelloReader::State::malformed:
+      break;
+  }
+  fail(Failure::malformed);
+  return false;
+}
+
+// A name in no known form must not pass for none: it would get what is meant for any.
+void Passthrough::route() {
+  std::array<char, 256> memory;
+  const auto name = policy::normalise_host(hello_.server_name(), memory);
+  if (!name) return fail(Failure::malformed);
+  const RefPtr<Passthrough> guard = std::move(self_);
+  timer_.cancel();
+  client_.transport->set_user(nullptr);
+  TcpSession::start(worker_, std::move(client_), std::string(*name), std::move(bytes_));
+  worker_.session_closed(*this);  // last, so that a drain does not end between the two
+}
+
+void Passthrough::on_timer() {
+  const RefPtr<Passthrough> guard(this);
+  fail(Failure::timeout);
+}
+
+void Passthrough::fail(Failure failure) {
+  worker_.tls_failed(*listener_, failure, client_.peer.address);
+  close();
+}
+
+void Passthrough::abort() {
+  if (self_) close();
+}
+
+void Passthrough::close() {
+  const RefPtr<Passthrough> guard = std::move(self_);
+  timer_.cancel();
+  worker_.session_closed(*this);
+  client_.transport->close();
+  client_.ticket.release();
+}
+
+}  // namespace sluice::gateway::tls

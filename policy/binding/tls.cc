@@ -1,0 +1,57 @@
+// From the tree to `tls`, of listeners and of upstreams.
+#include "policy/binding/read.h"
+#include "policy/binding/sections.h"
+#include "policy/schema.h"
+
+namespace sluice::policy::binding {
+namespace {
+
+// As the process sees it: a relative path starts at the directory of the policy file.
+void file_path(const Node& node, std::string_view key, const Reporter& reporter, std::string& out) {
+  const Node* child = node.find(key);
+  if (child == nullptr || child->kind != Node::Kind::scalar) return;
+  out = child->text;
+  if (out.empty() || out.starts_with('/')) return;
+  const std::string file = reporter.locate(child->at).file;
+  if (const auto slash = file.rfind('/'); slash != std::string::npos)
+    out.insert(0, file, 0, slash + 1);
+}
+
+void certificate(const Node& node, const Reporter& reporter, TlsCertificate& out) {
+  out.where = reporter.locate(node.where());
+  file_path(node, "cert", reporter, out.cert);
+  file_path(node, "key", reporter, out.key);
+}
+
+}  // namespace
+
+void listener_tls(const Node& node, const Reporter& reporter, ListenerTls& out) {
+  out.where = reporter.locate(node.where());
+  each(node, "certificates", [&](const Node& element) {
+    certificate(element, reporter, out.certificates.emplace_back());
+  });
+  optional_word(node, "min_version", kTlsVersionWords, out.min_version);
+  optional(node, "ciphers", out.ciphers);
+  if (const Node* alpn = node.find("alpn")) {
+    out.alpn.clear();
+    for (const Node& word : alpn->children)
+      read_word(word, kAlpnWords, out.alpn.emplace_back());
+  }
+  optional(node, "strict_sni", out.strict_sni);
+  optional_word(node, "client_auth", kClientAuthWords, out.client_auth);
+  file_path(node, "client_ca", reporter, out.client_ca);
+}
+
+void upstream_tls(const Node& node, const Reporter& reporter, UpstreamTls& out) {
+  out.where = reporter.locate(node.where());
+  optional(node, "sni", out.sni);
+  out.sni = lower(out.sni);
+  optional(node, "verify", out.verify);
+  optional_word(node, "min_version", kTlsVersionWords, out.min_version);
+  if (const Node* ca = node.find("ca"); ca != nullptr && ca->text != kSystemCa)
+    file_path(node, "ca", reporter, out.ca);
+  file_path(node, "cert", reporter, out.cert);
+  file_path(node, "key", reporter, out.key);
+}
+
+}  // namespace sluice::policy::binding

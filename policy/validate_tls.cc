@@ -1,0 +1,73 @@
+// What `tls` and the PROXY protocol cannot mean. Whether the files are good is found out where they
+// are read.
+#include <set>
+
+#include "policy/host.h"
+#include "policy/schema.h"
+#include "policy/validate.h"
+
+namespace sluice::policy {
+namespace {
+
+void check_listener_tls(const Listener& listener, Reporter& reporter) {
+  const std::string name = "listener `" + listener.name + "`";
+  if (!listener.tls) return;
+  const ListenerTls& tls = *listener.tls;
+  if (listener.protocol == ListenerProtocol::tls) {
+    reporter.error(tls.where, name + " passes TLS through, so it needs no certificate",
+                   "remove tls, or say `protocol: http` to end it here");
+  }
+  if (tls.certificates.empty()) {
+    reporter.error(tls.where, name + ": tls needs a certificate",
+                   "certificates: [{ cert: a.pem, key: a.key }]");
+  }
+  if (tls.alpn.empty()) {
+    reporter.error(tls.where, name + ": tls.alpn is empty", "known: h2, http/1.1");
+  }
+  if (tls.client_auth != ClientAuth::none && tls.client_ca.empty()) {
+    reporter.error(tls.where, name + ": client_auth needs to know whom to believe",
+                   "name a file: client_ca: clients.pem");
+  }
+  if (tls.client_auth == ClientAuth::none && !tls.client_ca.empty()) {
+    reporter.warning(tls.where, name + ": client_ca is not asked without client_auth",
+                     "client_auth: required");
+  }
+}
+
+void check_upstream_tls(const Upstream& upstream, Reporter& reporter) {
+  if (!upstream.tls) return;
+  const UpstreamTls& tls = *upstream.tls;
+  const std::string name = "upstream `" + upstream.name + "`";
+  if (!tls.key.empty() && tls.cert.empty()) {
+    reporter.error(tls.where, name + ": tls.key has no certificate", "add tls.cert");
+  }
+  if (tls.sni != kAutoSni && tls.sni.find_first_of("*:/ ") != std::string::npos) {
+    reporter.error(tls.where, name + ": `" + tls.sni + "` is no name that can be asked for",
+                   "a host name such as api.internal, or auto");
+  }
+}
+
+void check_proxy_protocol(const Config& config, Reporter& reporter) {
+  for (const Upstream& upstream : config.upstreams) {
+    if (upstream.send_proxy_protocol == ProxyProtocol::none ||
+        upstream.protocol != UpstreamProtocol::http2)
+      continue;
+    reporter.error(upstream.where,
+                   "upstream `" + upstream.name +
+                       "`: many clients share an HTTP/2 connection, so that send_proxy_protocol "
+                       "cannot name one",
+                   "protocol: http1, or leave it to X-Forwarded-For");
+  }
+}
+
+}  // namespace
+
+void check_tls(const Config& config, Reporter& reporter) {
+  check_proxy_protocol(config, reporter);
+  for (const Listener& listener : config.listeners)
+    check_listener_tls(listener, reporter);
+  for (const Upstream& upstream : config.upstreams)
+    check_upstream_tls(upstream, reporter);
+}
+
+}  // namespace sluice::policy
