@@ -17,11 +17,11 @@ import proxies
 ORIGIN, BASE = 18080, 18081
 
 
-def wrk(port, path, seconds, connections, close=False):
+def wrk(port, path, seconds, connections, close=False, scheme="http"):
     command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--latency"]
     if close:
         command += ["-H", "Connection: close"]
-    out = subprocess.run(command + [f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(command + [f"{scheme}://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True).stdout
     requests = int(re.search(r"(\d+) requests in", out).group(1))
     errors = re.search(r"Socket errors: (.*)", out)
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
@@ -29,6 +29,27 @@ def wrk(port, path, seconds, connections, close=False):
         raise RuntimeError(f"errors under load: {bad.group(0) if bad else errors.group(0)}")
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", out)
     return requests, float(p99.group(1)) * {"us": 1e-3, "ms": 1, "s": 1e3}[p99.group(2)]
+
+
+def full_handshakes(port, seconds):
+    """wrk keeps no sessions: each connection begins with a full handshake of TLS 1.3."""
+    return wrk(port, "/1k", seconds, 16, close=True, scheme="https")
+
+
+def resumed_handshakes(port, seconds):
+    out = subprocess.run(["openssl", "s_time", "-connect", f"127.0.0.1:{port}", "-www", "/1k", "-reuse", "-time", str(seconds)],
+                         capture_output=True, text=True, check=True).stdout
+    # After the first, all are resumed; it prints both rows, the second one is ours.
+    return int(re.findall(r"(\d+) connections in \d+ real seconds", out)[-1]), None
+
+
+def h2load(port, seconds):
+    out = subprocess.run(["h2load", "-c", "8", "-m", "100", "-D", str(seconds), f"https://127.0.0.1:{port}/1k"],
+                         capture_output=True, text=True, check=True).stdout
+    total, failed = re.search(r"requests: .* (\d+) succeeded, (\d+) failed", out).groups()
+    if int(failed):
+        raise RuntimeError(f"{failed} requests failed")
+    return int(total), None
 
 
 def bulk(port, path, times):
@@ -42,6 +63,9 @@ WORKS = {
     "keepalive": ("http", "µs/request", 1e6, lambda port, s: wrk(port, "/1k", s, 64)),
     "keepalive-64k": ("http", "µs/request", 1e6, lambda port, s: wrk(port, "/64k", s, 64)),
     "connection-per-request": ("http", "µs/request", 1e6, lambda port, s: wrk(port, "/1k", s, 64, close=True)),
+    "tls-full": ("tls", "µs/connection", 1e6, full_handshakes),
+    "tls-resumed": ("tls", "µs/connection", 1e6, resumed_handshakes),
+    "h2-tls": ("tls", "µs/request", 1e6, h2load),
     "body-1g": ("http-bulk", "ms/GB", 1e3, lambda port, s: bulk(port, "/1g", 1)),
     "l4-bulk": ("l4", "ms/GB", 1e3, lambda port, s: bulk(port, "/1g", 2)),
 }

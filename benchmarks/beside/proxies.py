@@ -78,6 +78,16 @@ def write(path, text):
     return path
 
 
+def certificate(directory):
+    """P-256, for everybody the same; (certificate, key, both in one file)."""
+    cert, key, both = (f"{directory}/tls.{end}" for end in ("crt", "key", "pem"))
+    if not os.path.exists(both):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                        "-subj", "/CN=localhost", "-keyout", key, "-out", cert], check=True, capture_output=True)
+        write(both, open(cert).read() + open(key).read())
+    return cert, key, both
+
+
 def origin(directory, port, log):
     for name, size in (("1k", 1 << 10), ("64k", 64 << 10), ("1g", 1 << 30)):
         path = f"{directory}/{name}"
@@ -94,12 +104,17 @@ http {{ access_log off; sendfile on; tcp_nodelay on; keepalive_requests 10000000
 
 
 def nginx(directory, port, origin_port, work, log, workers):
+    tls = ""
+    if work == "tls":
+        cert, key, _ = certificate(directory)
+        tls = (f"ssl http2; ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3; "
+               "http2_max_requests 100000000; ssl_session_cache shared:s:10m")
     if work == "l4":
         body = f"stream {{ server {{ listen 127.0.0.1:{port} backlog=4096; proxy_pass 127.0.0.1:{origin_port}; }} }}"
     else:
         body = f"""http {{ access_log off; keepalive_requests 100000000;
   upstream o {{ server 127.0.0.1:{origin_port}; keepalive 256; keepalive_requests 100000000; }}
-  server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://o; proxy_http_version 1.1;
+  server {{ listen 127.0.0.1:{port} backlog=4096 {tls}; location / {{ proxy_pass http://o; proxy_http_version 1.1;
     proxy_set_header Connection ""; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }} }}"""
     modules = "include /etc/nginx/modules-enabled/*.conf;" if work == "l4" else ""
     config = write(f"{directory}/nginx-{work}.conf", f"""{modules}{user()}
@@ -112,7 +127,8 @@ worker_rlimit_nofile 16000; events {{ worker_connections 8000; }}
 
 def haproxy(directory, port, origin_port, work, log, workers):
     # splice-auto splices nothing here; forced, it would only slow small bodies down.
-    splice = "" if work == "http" else "\n  option splice-request\n  option splice-response"
+    tls = f" ssl crt {certificate(directory)[2]} alpn h2,http/1.1" if work == "tls" else ""
+    splice = "" if work in ("http", "tls") else "\n  option splice-request\n  option splice-response"
     mode = ("mode tcp" if work == "l4" else "mode http\n  option forwardfor\n  http-reuse always") + splice
     config = write(f"{directory}/haproxy-{work}.cfg", f"""
 global
@@ -124,7 +140,7 @@ defaults
   timeout client 60s
   timeout server 60s
 frontend f
-  bind 127.0.0.1:{port} backlog 4096
+  bind 127.0.0.1:{port} backlog 4096{tls}
   default_backend b
 backend b
   server s 127.0.0.1:{origin_port}
@@ -134,12 +150,16 @@ backend b
 
 def sluice(binary, directory, port, origin_port, work, log, workers):
     protocol = "tcp" if work == "l4" else "http"
+    tls = ""
+    if work == "tls":
+        cert, key, _ = certificate(directory)
+        tls = f", tls: {{ certificates: [{{ cert: {cert}, key: {key} }}] }}"
     config = write(f"{directory}/sluice-{work}.yaml", f"""
 version: 1
 state_dir: {directory}/state
 workers: {workers}
 logs: {{ access: {{ format: none }} }}
-listeners: {{ web: {{ bind: "127.0.0.1:{port}", protocol: {protocol} }} }}
+listeners: {{ web: {{ bind: "127.0.0.1:{port}", protocol: {protocol}{tls} }} }}
 upstreams: {{ origin: {{ endpoints: ["127.0.0.1:{origin_port}"] }} }}
 routes: [{{ listener: web, upstream: origin }}]
 """)

@@ -87,8 +87,8 @@ std::expected<Certificate, std::string> parse_certificate(const KeyPair& pair) {
   const BioPtr keys = reader(pair.key->view());
   out.key.reset(PEM_read_bio_PrivateKey(keys.get(), nullptr, no_password, nullptr));
   if (!out.key) {
-    if (at_end_of_file()) return std::unexpected("there is no private key (PEM)");
-    return std::unexpected("the private key cannot be read: " + last_error());
+    ERR_clear_error();  // it says "unsupported", whatever it was
+    return std::unexpected("there is no private key that can be read (PEM, without a password)");
   }
   if (X509_check_private_key(out.leaf.get(), out.key.get()) != 1) {
     ERR_clear_error();

@@ -3,7 +3,6 @@
 #include "gateway/http1/connection.h"
 #include "gateway/http2/connection.h"
 #include "gateway/tcp_session.h"
-#include "gateway/tls/server_context.h"
 #include "gateway/worker.h"
 #include "policy/host.h"
 
@@ -21,8 +20,8 @@ Handshake::Handshake(Worker& worker, Client client)
     : worker_(worker), client_(std::move(client)), listener_(RefPtr(&client_.ticket.listener())) {}
 
 void Handshake::begin() {
-  const ServerContextPtr& context = listener_->tls();
-  SslPtr ssl = context ? context->accept() : nullptr;
+  context_ = listener_->tls();
+  SslPtr ssl = context_ ? context_->accept() : nullptr;
   if (!ssl) return fail(Failure::unready);
   SSL_set_accept_state(ssl.get());
   client_.transport->set_tls(std::make_unique<TlsStream>(std::move(ssl)));

@@ -4,6 +4,7 @@
 #include "gateway/refcounted.h"
 #include "gateway/session.h"
 #include "gateway/timer_wheel.h"
+#include "gateway/tls/server_context.h"
 #include "gateway/tls/stream.h"
 
 namespace sluice::gateway {
@@ -36,6 +37,7 @@ class Handshake final : public Session, public RefCounted<Handshake>, private Tr
   Worker& worker_;
   Client client_;
   RefPtr<Listener> listener_;
+  ServerContextPtr context_;  // a reload may bring another one; OpenSSL calls back into this one
   WheelTimer timer_ = WheelTimer::calling<&Handshake::on_timer>(this);
   RefPtr<Handshake> self_;  // while the connection is here
 };

@@ -37,14 +37,16 @@ TlsStream::Step TlsStream::handshake() {
       return Step::wants_write;
     default:
       broken_ = true;
+      if (const char* said = ERR_reason_error_string(ERR_peek_error())) said_ = said;
       failure_ = tls::take_failure();
       return Step::failed;
   }
 }
 
-std::string_view TlsStream::verify_error() const {
+std::string_view TlsStream::reason() const {
   const long result = SSL_get_verify_result(ssl_.get());
-  return result == X509_V_OK ? std::string_view() : X509_verify_cert_error_string(result);
+  if (result != X509_V_OK) return X509_verify_cert_error_string(result);
+  return said_.empty() ? tls::name(failure_) : said_;
 }
 
 std::string_view TlsStream::protocol() const {

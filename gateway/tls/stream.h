@@ -26,8 +26,8 @@ class TlsStream {
   // One step; again when the transport is readable, or writable. Never blocks.
   Step handshake();
   tls::Failure failure() const { return failure_; }  // of handshake(), after `failed`
-  // For people, of the peer's certificate: "certificate has expired". A literal.
-  std::string_view verify_error() const;
+  // For people: "certificate has expired", "tlsv1 alert no application protocol". A literal.
+  std::string_view reason() const;
 
   // --- after the handshake ---
   std::string_view protocol() const;     // by ALPN: "h2", "http/1.1", or ""
@@ -53,6 +53,7 @@ class TlsStream {
   tls::SslPtr ssl_;
   std::optional<std::unique_ptr<const tls::Identity>> identity_;
   tls::Failure failure_ = tls::Failure::closed;
+  std::string_view said_;  // by OpenSSL, of the failure
   bool read_needs_write_ = false;
   bool write_needs_read_ = false;
   bool drained_ = false;  // what is inside is a part of a record: only the socket helps

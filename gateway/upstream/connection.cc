@@ -102,11 +102,8 @@ void UpstreamConnection::continue_tls() {
       return transport_->want_read();
     case TlsStream::Step::wants_write:
       return transport_->want_write();
-    case TlsStream::Step::failed: {
-      const std::string_view verify = stream.verify_error();
-      return fail_connect({.reason = ConnectError::tls,
-                           .step = verify.empty() ? tls::name(stream.failure()) : verify});
-    }
+    case TlsStream::Step::failed:
+      return fail_connect({.reason = ConnectError::tls, .step = stream.reason()});
     case TlsStream::Step::done:
       break;
   }

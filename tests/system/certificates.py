@@ -26,7 +26,7 @@ class Authority:
 
     def issue(self, *names, file=None, key="ec", days=10, cn=None, uri=None):
         """`names`: DNS names or addresses. days < 0: expired."""
-        base = os.path.join(self.directory, file or names[0].replace("*", "any"))
+        base = os.path.join(self.directory, file or (names[0] if names else cn).replace("*", "any"))
         new = ["rsa:2048"] if key == "rsa" else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         openssl("req", "-newkey", *new, "-nodes", "-subj", f"/CN={cn or (names[0] if names else 'client')}",
                 "-keyout", f"{base}.key", "-out", f"{base}.csr")
