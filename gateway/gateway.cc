@@ -351,7 +351,6 @@ void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
   adopted.wait();
   generation_ = std::move(generation);
   snapshot_ = std::move(snapshot);
-  generation_ = std::move(generation);
 }
 
 // The same policy, on other endpoints. Requests under way go on with those that they know.
