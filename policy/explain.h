@@ -12,6 +12,7 @@
 
 #include "policy/address.h"
 #include "policy/diagnostic.h"
+#include "policy/request.h"
 #include "policy/snapshot.h"
 
 namespace sluice::policy {
@@ -23,13 +24,24 @@ struct Reason {
 };
 
 // One phase of the way, in the order of the way. Phases are named as in logs and metrics: protect,
-// bans, guard, intercept, listener, access, route, limits, upstream, balance.
+// bans, guard, syn_rate, intercept, steering, listener, head, access, route, auth, limits, upstream,
+// balance.
 struct Step {
   std::string phase;
   std::string verdict;  // short: "dropped by rule `no-telnet`", "no rule names it"
   Location where;       // what decided; line 0: nothing in the policy did
   std::vector<Reason> reasons;
-  bool final = false;  // the packet or request goes no further
+  bool final = false;     // the packet or request goes no further
+  std::string name = {};  // of the rule, route, listener or upstream that decided; "": none
+};
+
+// What becomes of it, in a word.
+enum class Verdict : std::uint8_t {
+  pass,     // goes on as if there were no Sluice
+  drop,     // by the guard: a rule, a ban
+  caught,   // a listener gets it; what comes after depends on what the client says
+  forward,  // to an upstream
+  refuse,   // answered by us: `status`; a connection that is not HTTP is closed
 };
 
 struct Explanation {
@@ -37,6 +49,13 @@ struct Explanation {
   std::string
       outcome;  // one line: "dropped by guard rule `no-telnet`", "forwarded to upstream `api`"
   bool passes = true;  // to an upstream, or on its way
+  Verdict verdict = Verdict::pass;
+  int status = 0;                         // of refuse, where it is HTTP
+  std::optional<std::uint32_t> listener;  // in Config::listeners; that gets the connection
+  Way way = Way::bind;                    // by which it gets it
+
+  // The step of a phase; null: it was not taken.
+  const Step* find(std::string_view phase) const;
 };
 
 enum class PacketDirection : std::uint8_t { ingress, egress };
@@ -69,14 +88,52 @@ struct RequestDescription {
   std::vector<std::string> certificate_names;
 };
 
+// What the gateway knows of its upstreams and limits at this moment.
+class LiveGateway {
+ public:
+  struct EndpointState {
+    std::string name;   // "10.0.0.1:80"
+    std::string state;  // "healthy", "unhealthy", "ejected", "drained"
+    std::uint32_t weight = 1;
+    std::uint32_t active_requests = 0;
+    bool available = true;
+  };
+  virtual std::vector<EndpointState> endpoints(std::uint32_t upstream) const = 0;
+  // What the limit would say now, without taking anything; nullopt: not known.
+  struct LimitState {
+    bool allowed = true;
+    std::string text;  // "87 of 200 left"
+  };
+  virtual std::optional<LimitState> limit(std::uint32_t limit, const RequestView& request,
+                                          std::uint64_t route_id, std::uint32_t cost) const = 0;
+
+ protected:
+  ~LiveGateway() = default;
+};
+
 // What only the running system knows. All may stay empty.
 struct LiveState {
   struct Ban {
     Prefix source;
     std::string reason;
   };
-  std::span<const Ban> bans;
-  std::span<const IpAddress> node_addresses;  // for protect.host_ports
+  // A peer that is protected though the policy does not say so: its packets are never dropped, and
+  // connections to `to_ports` of it are not intercepted.
+  struct BuiltIn {
+    Prefix peer;
+    std::vector<PortRange> to_ports;  // empty: all
+    std::string what;                 // "a default gateway"
+  };
+  // How an entry of `intercept` finds its listener, by the entry's place.
+  struct Steering {
+    Location where;
+    std::string by;  // "sk_lookup", "tproxy"
+  };
+  std::span<const Ban> bans = {};
+  std::span<const IpAddress> node_addresses = {};  // for protect.host_ports
+  std::span<const BuiltIn> built_in = {};
+  std::span<const Steering> steering = {};
+  const LiveGateway* gateway = nullptr;
 };
 
 // Guard and interception: what becomes of a packet, up to the listener that would get it.
@@ -85,5 +142,14 @@ Explanation explain(const Snapshot& snapshot, const PacketDescription& packet,
 // From the listener on.
 Explanation explain(const Snapshot& snapshot, const RequestDescription& request,
                     const LiveState& live = {});
+// From the listener on, of what is no HTTP request: by `listener`, `way`, `client`, `destination`
+// and `host` (the name asked for in TLS) alone.
+Explanation explain_connection(const Snapshot& snapshot, const RequestDescription& connection,
+                               const LiveState& live = {});
+// The whole way: the packet that opens a connection, and what its listener makes of it. Without
+// `request`, of a listener that speaks HTTP, it ends there. Listener, way, client and destination
+// of `request` are taken from the packet.
+Explanation explain(const Snapshot& snapshot, const PacketDescription& packet,
+                    const RequestDescription* request, const LiveState& live = {});
 
 }  // namespace sluice::policy

@@ -41,9 +41,10 @@ class DescribedFields final : public FieldSource {
   mutable std::string joined_;
 };
 
-Explanation ended(Explanation so_far, bool passes) {
+Explanation ended(Explanation so_far, Verdict verdict) {
   so_far.outcome = so_far.steps.back().verdict;
-  so_far.passes = passes;
+  so_far.verdict = verdict;
+  so_far.passes = verdict != Verdict::drop && verdict != Verdict::refuse;
   return so_far;
 }
 
@@ -55,41 +56,151 @@ std::optional<std::uint32_t> listener_of(const Snapshot& snapshot, const std::st
 Explanation no_listener(const std::string& name) {
   Explanation explanation;
   explanation.steps.push_back({"listener", "there is no listener `" + name + "`", {}, {}, true});
-  return ended(std::move(explanation), false);
+  return ended(std::move(explanation), Verdict::refuse);
+}
+
+constexpr std::array<std::string_view, 4> kSpeaks{"http", "tcp", "auto", "tls"};
+
+Step listener_step(const Listener& listener) {
+  const std::string speaks(kSpeaks[static_cast<std::size_t>(listener.protocol)]);
+  return {"listener", "listener `" + listener.name + "` (protocol " + speaks + ")",
+          listener.where, {}, false, listener.name};
+}
+
+// Upstream and balance, which end every way that is not refused.
+Explanation forwarded(Explanation so_far, const Snapshot& snapshot,
+                      std::span<const std::uint32_t> upstreams, const LiveState& live) {
+  so_far = ended(std::move(so_far), Verdict::forward);
+  so_far.steps.back().final = false;
+  so_far.steps.push_back(explaining::balance(snapshot, upstreams, live));
+  return so_far;
+}
+
+Explanation by_default(Explanation so_far, const Snapshot& snapshot, Way way,
+                       const LiveState& live) {
+  explaining::FallbackStep found = explaining::fallback(snapshot, way);
+  so_far.steps.push_back(std::move(found.step));
+  if (found.upstream) {
+    const std::uint32_t upstreams[] = {*found.upstream};
+    const Upstream& upstream = snapshot.config().upstreams[*found.upstream];
+    Explanation whole = forwarded(std::move(so_far), snapshot, upstreams, live);
+    whole.steps.insert(whole.steps.end() - 1,
+                       Step{"upstream", "forwarded to upstream `" + upstream.name + "`",
+                            upstream.where, {}, false, upstream.name});
+    return whole;
+  }
+  so_far.status = found.status;
+  return ended(std::move(so_far), Verdict::refuse);
+}
+
+// Adds the step where there are rules; true: they refuse.
+bool refuses(Explanation& so_far, const std::string& owner, const Access& access,
+             const Location& where, const RequestView& view, bool closes) {
+  if (access.empty()) return false;
+  so_far.steps.push_back(explaining::access(owner, access, where, view, closes));
+  return so_far.steps.back().final;
+}
+
+Explanation by_route(Explanation so_far, const Snapshot& snapshot, std::uint32_t index,
+                     const RequestView& view, const LiveState& live) {
+  const Route& route = snapshot.config().routes[index];
+  const bool http = view.fields != nullptr;
+  if (refuses(so_far, "route `" + route.name + "`", snapshot.route(index).access, route.where, view,
+              !http)) {
+    so_far.status = http ? 403 : 0;
+    return ended(std::move(so_far), Verdict::refuse);
+  }
+  if (http && !snapshot.route(index).auth.empty())
+    so_far.steps.push_back(explaining::auth(snapshot, index));
+  explaining::LimitsStep limits = explaining::limits(snapshot, *so_far.listener, index, view, live);
+  so_far.steps.push_back(std::move(limits.step));
+  if (limits.refused) {
+    so_far.status = 429;
+    return ended(std::move(so_far), Verdict::refuse);
+  }
+  so_far.steps.push_back(explaining::upstream(snapshot, route));
+  if (route.actions.answers()) {
+    so_far.status = route.actions.redirect ? route.actions.redirect->status
+                                           : route.actions.direct_response->status;
+    return ended(std::move(so_far), Verdict::refuse);
+  }
+  std::vector<std::uint32_t> upstreams;
+  for (const RouteTarget& target : snapshot.route(index).targets)
+    upstreams.push_back(target.upstream);
+  return forwarded(std::move(so_far), snapshot, upstreams, live);
 }
 
 }  // namespace
+
+const Step* Explanation::find(std::string_view phase) const {
+  // From the end: a request that no route claims has two steps of phase route.
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    if (step->phase == phase) return &*step;
+  }
+  return nullptr;
+}
 
 Explanation explain(const Snapshot& snapshot, const PacketDescription& packet,
                     const LiveState& live) {
   Explanation explanation;
   explanation.steps.push_back(explaining::protect(snapshot, packet, live));
-  const bool is_protected = explanation.steps.back().verdict != "not protected";
-  if (!is_protected) {
+  if (explanation.steps.back().verdict == explaining::kNotProtected) {
     explanation.steps.push_back(explaining::bans(packet, live));
-    if (explanation.steps.back().final) return ended(std::move(explanation), false);
+    if (explanation.steps.back().final) return ended(std::move(explanation), Verdict::drop);
     explanation.steps.push_back(explaining::guard(snapshot, packet));
-    if (explanation.steps.back().final) return ended(std::move(explanation), false);
+    if (explanation.steps.back().final) return ended(std::move(explanation), Verdict::drop);
+    if (auto rates = explaining::syn_rate(snapshot, packet))
+      explanation.steps.push_back(std::move(*rates));
   }
-  explanation.steps.push_back(explaining::intercept(snapshot, packet));
-  return ended(std::move(explanation), true);
+  explaining::InterceptStep caught = explaining::intercept(snapshot, packet, live);
+  explanation.steps.push_back(caught.step);
+  explanation = ended(std::move(explanation), caught.listener ? Verdict::caught : Verdict::pass);
+  if (!caught.listener) return explanation;
+  explanation.listener = caught.listener;
+  explanation.way = caught.way;
+  explanation.steps.push_back(explaining::steering(caught, live));
+  return explanation;
+}
+
+Explanation explain_connection(const Snapshot& snapshot, const RequestDescription& connection,
+                               const LiveState& live) {
+  const auto listener = listener_of(snapshot, connection.listener);
+  if (!listener) return no_listener(connection.listener);
+  Explanation explanation;
+  explanation.listener = listener;
+  explanation.way = connection.way;
+  explanation.steps.push_back(listener_step(snapshot.config().listeners[*listener]));
+  std::array<char, kMaxHostLength> host_memory;
+  RequestView view;
+  view.client = connection.client;
+  view.destination = connection.destination;
+  view.host = normalise_host(connection.host, host_memory).value_or("");
+  if (refuses(explanation, "listener `" + snapshot.config().listeners[*listener].name + "`",
+              snapshot.listener(*listener).access, snapshot.config().listeners[*listener].where, view,
+              true))
+    return ended(std::move(explanation), Verdict::refuse);
+  explaining::RouteStep found = explaining::connection_route(snapshot, *listener, view);
+  explanation.steps.push_back(std::move(found.step));
+  if (!found.route) return by_default(std::move(explanation), snapshot, connection.way, live);
+  return by_route(std::move(explanation), snapshot, *found.route, view, live);
 }
 
 Explanation explain(const Snapshot& snapshot, const RequestDescription& request,
-                    const LiveState& /*live*/) {
+                    const LiveState& live) {
   const auto listener = listener_of(snapshot, request.listener);
   if (!listener) return no_listener(request.listener);
   Explanation explanation;
-  const Listener& served = snapshot.config().listeners[*listener];
-  explanation.steps.push_back(
-      {"listener", "listener `" + served.name + "`", served.where, {}, false});
+  explanation.listener = listener;
+  explanation.way = request.way;
+  explanation.steps.push_back(listener_step(snapshot.config().listeners[*listener]));
 
   std::array<char, kMaxHostLength> host_memory;
   const auto host = normalise_host(request.host, host_memory);
   if (!host) {
     explanation.steps.push_back(
         {"head", "refused with 400: `" + request.host + "` is no host", {}, {}, true});
-    return ended(std::move(explanation), false);
+    explanation.status = 400;
+    return ended(std::move(explanation), Verdict::refuse);
   }
   const DescribedFields fields(request.headers);
   const std::vector<std::string_view> names(request.certificate_names.begin(),
@@ -107,31 +218,39 @@ Explanation explain(const Snapshot& snapshot, const RequestDescription& request,
   view.fields = &fields;
   view.identity = &identity;
 
-  const auto add_access = [&](const std::string& owner, const Access& access,
-                              const Location& where, bool closes) {
-    if (access.empty()) return true;
-    explanation.steps.push_back(explaining::access(owner, access, where, view, closes));
-    return !explanation.steps.back().final;
-  };
-  if (!add_access("listener `" + served.name + "`", snapshot.listener(*listener).access,
-                  served.where, true)) {
-    return ended(std::move(explanation), false);
-  }
+  if (refuses(explanation, "listener `" + snapshot.config().listeners[*listener].name + "`",
+              snapshot.listener(*listener).access, snapshot.config().listeners[*listener].where, view,
+              true))
+    return ended(std::move(explanation), Verdict::refuse);
   explaining::RouteStep found = explaining::route(snapshot, *listener, view);
   explanation.steps.push_back(std::move(found.step));
-  if (!found.route) {
-    explanation.steps.push_back(explaining::fallback(snapshot, request.way));
-    const bool passes = !explanation.steps.back().final;
-    return ended(std::move(explanation), passes);
+  if (!found.route) return by_default(std::move(explanation), snapshot, request.way, live);
+  return by_route(std::move(explanation), snapshot, *found.route, view, live);
+}
+
+Explanation explain(const Snapshot& snapshot, const PacketDescription& packet,
+                    const RequestDescription* request, const LiveState& live) {
+  Explanation explanation = explain(snapshot, packet, live);
+  if (!explanation.listener) return explanation;
+  const Listener& listener = snapshot.config().listeners[*explanation.listener];
+  RequestDescription described = request != nullptr ? *request : RequestDescription{};
+  described.listener = listener.name;
+  described.way = explanation.way;
+  described.client = packet.from;
+  described.destination = SocketAddress{packet.to, packet.to_port};
+  if (listener.protocol == ListenerProtocol::http && request == nullptr) {
+    explanation.steps.push_back(listener_step(listener));
+    explanation.steps.push_back(
+        {"head", "what happens next depends on the request: give a method and a URL", {}, {}, true});
+    return explanation;
   }
-  const Route& route = snapshot.config().routes[*found.route];
-  if (!add_access("route `" + route.name + "`", snapshot.route(*found.route).access, route.where,
-                  false)) {
-    return ended(std::move(explanation), false);
-  }
-  explanation.steps.push_back(explaining::limits(snapshot, route, served));
-  explanation.steps.push_back(explaining::upstream(snapshot, route));
-  return ended(std::move(explanation), true);
+  const bool http = request != nullptr && listener.protocol != ListenerProtocol::tcp &&
+                    listener.protocol != ListenerProtocol::tls;
+  Explanation rest = http ? explain(snapshot, described, live)
+                          : explain_connection(snapshot, described, live);
+  rest.steps.insert(rest.steps.begin(), std::make_move_iterator(explanation.steps.begin()),
+                    std::make_move_iterator(explanation.steps.end()));
+  return rest;
 }
 
 }  // namespace sluice::policy

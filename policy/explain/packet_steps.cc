@@ -3,10 +3,14 @@
 
 #include "policy/drop_rules.h"
 #include "policy/explain/steps.h"
+#include "policy/units.h"
 
 namespace sluice::policy::explaining {
 
 namespace {
+
+constexpr std::uint8_t kTcp = 6;
+constexpr std::uint8_t kUdp = 17;
 
 PacketView view_of(const PacketDescription& packet) {
   PacketView view{packet.from, packet.to, packet.protocol, std::nullopt, std::nullopt, false, {}};
@@ -50,6 +54,27 @@ bool on_interface(const std::vector<std::string>& names, const std::string& name
 
 bool has_port(const std::vector<PortRange>& ranges, std::uint16_t port) {
   return std::ranges::any_of(ranges, [&](const PortRange& range) { return range.contains(port); });
+}
+
+// No list: any, also what has no ports.
+bool holds_port(const std::vector<PortRange>& ranges, const std::optional<std::uint16_t>& port) {
+  return ranges.empty() || (port && has_port(ranges, *port));
+}
+
+bool is_host_port(const Config& config, std::uint16_t port) {
+  return std::ranges::find(config.protect.host_ports, port) != config.protect.host_ports.end();
+}
+
+bool is_of_node(const LiveState& live, const IpAddress& address) {
+  return std::ranges::find(live.node_addresses, address) != live.node_addresses.end();
+}
+
+// RFC 2131: both ends use 67 and 68. RFC 8415: to 546 or 547.
+bool is_dhcp(const PacketView& view) {
+  if (view.protocol != kUdp || !view.to_port) return false;
+  const auto v4 = [](std::uint16_t port) { return port == 67 || port == 68; };
+  if (view.from.is_v4()) return v4(*view.to_port) && v4(*view.from_port);
+  return *view.to_port == 546 || *view.to_port == 547;
 }
 
 const Endpoint* upstream_endpoint(const Config& config, const IpAddress& address) {
@@ -96,31 +121,38 @@ Step protected_step(std::string verdict, Location where) {
 
 Step protect(const Snapshot& snapshot, const PacketDescription& packet, const LiveState& live) {
   const Config& config = snapshot.config();
+  const PacketView view = view_of(packet);
+  if (is_dhcp(view)) return protected_step("protected: DHCP", {});
+  // What the node sends is looked at from the other side, as guard_protect.bpf.h has it: the port
+  // is the node's own.
   const bool inwards = packet.direction == PacketDirection::ingress;
   const IpAddress& peer = inwards ? packet.from : packet.to;
-  const PacketView view = view_of(packet);
+  const IpAddress& own = inwards ? packet.to : packet.from;
+  const auto& own_port = inwards ? view.to_port : view.from_port;
   for (const ProtectFrom& entry : config.protect.from) {
-    const bool ports =
-        entry.to_ports.empty() || (view.to_port && has_port(entry.to_ports, *view.to_port));
-    if (!entry.cidr.contains(peer) || !ports || !on_interface(entry.interfaces, packet.interface))
+    if (!entry.cidr.contains(peer) || !holds_port(entry.to_ports, own_port) ||
+        !on_interface(entry.interfaces, packet.interface))
       continue;
     return protected_step("protected: the peer is in " + entry.cidr.to_string(), entry.where);
+  }
+  for (const LiveState::BuiltIn& entry : live.built_in) {
+    if (entry.peer.contains(peer))
+      return protected_step("protected: the peer is " + entry.what, {});
   }
   if (const Endpoint* endpoint = upstream_endpoint(config, peer)) {
     return protected_step("protected: the peer is an upstream's endpoint", endpoint->where);
   }
-  const bool ours = std::ranges::find(live.node_addresses, packet.to) != live.node_addresses.end();
-  if (inwards && ours && view.to_port &&
-      std::ranges::find(config.protect.host_ports, *view.to_port) !=
-          config.protect.host_ports.end()) {
-    return protected_step("protected: port " + std::to_string(*view.to_port) +
+  if (own_port && is_host_port(config, *own_port) && is_of_node(live, own)) {
+    return protected_step("protected: port " + std::to_string(*own_port) +
                               " of the node itself (protect.host_ports)",
                           {});
   }
-  return protected_step("not protected", {});
+  return protected_step(kNotProtected, {});
 }
 
 Step bans(const PacketDescription& packet, const LiveState& live) {
+  if (packet.direction == PacketDirection::egress)
+    return {"bans", "bans look at what comes in", {}, {}, false};
   for (const LiveState::Ban& ban : live.bans) {
     if (!ban.source.contains(packet.from)) continue;
     return {
@@ -155,7 +187,35 @@ Step guard(const Snapshot& snapshot, const PacketDescription& packet) {
     step.verdict = "dropped by rule `" + rule.name + "`";
     step.where = rule.where;
     step.final = true;
+    step.name = rule.name;
   }
+  return step;
+}
+
+namespace {
+
+std::string shown(const PacketRate& rate) {
+  return std::to_string(rate.count) + " in " + format_duration(rate.period) + ", burst " +
+         std::to_string(rate.burst);
+}
+
+}  // namespace
+
+std::optional<Step> syn_rate(const Snapshot& snapshot, const PacketDescription& packet) {
+  const Config& config = snapshot.config();
+  const bool syn = packet.protocol == kTcp && packet.first_fragment &&
+                   packet.direction == PacketDirection::ingress;
+  if (!syn || !config.guard || (!config.guard->source_syn && !config.guard->service_syn))
+    return std::nullopt;
+  Step step{"syn_rate", "passes while its rates hold", config.guard->where, {}, false};
+  if (config.guard->source_syn)
+    step.reasons.push_back({"per_source: SYNs of one source, " + shown(*config.guard->source_syn),
+                            config.guard->where});
+  if (config.guard->service_syn)
+    step.reasons.push_back({"per_service: SYNs to one address and port, " +
+                                shown(*config.guard->service_syn),
+                            config.guard->where});
+  if (config.guard->mode == GuardMode::audit) step.verdict = "passes; its rates are on audit";
   return step;
 }
 
@@ -170,6 +230,12 @@ bool in_cgroup(const std::vector<std::string>& cgroups, const std::string& cgrou
   return cgroups.empty() || std::ranges::any_of(cgroups, [&](const std::string& known) {
            return cgroup == known || cgroup.starts_with(known + "/");
          });
+}
+
+std::pair<const std::vector<Intercept>*, const char*> entries_of(const Config& config, Way way) {
+  if (way == Way::local) return {&config.intercept.local, "local"};
+  if (way == Way::forward) return {&config.intercept.forward, "forward"};
+  return {&config.intercept.output, "output"};
 }
 
 // Empty: it catches the packet.
@@ -201,26 +267,70 @@ int specificity(const Intercept& entry, const PacketDescription& packet) {
   return best;
 }
 
+// Protect's word for interception: `leaves` says whose connections are left alone.
+std::string left_alone(const Config& config, const PacketDescription& packet, Way way,
+                       const LiveState& live) {
+  const auto covers = [&](const Prefix& prefix, const std::vector<PortRange>& ports, bool client) {
+    const std::optional<std::uint16_t> port = packet.to_port;
+    if (!holds_port(ports, port)) return false;
+    return prefix.contains(packet.to) || (client && prefix.contains(packet.from));
+  };
+  for (const ProtectFrom& entry : config.protect.from) {
+    if (!on_interface(entry.interfaces, packet.interface)) continue;
+    if (covers(entry.cidr, entry.to_ports, way == Way::forward))
+      return "protect.from holds " + entry.cidr.to_string();
+  }
+  for (const LiveState::BuiltIn& entry : live.built_in) {
+    if (covers(entry.peer, entry.to_ports, false)) return "the peer is " + entry.what;
+  }
+  return "";
+}
+
+// What of the node's own addresses stays the host's, whatever a local entry says.
+std::string left_to_host(const Config& config, const Intercept& entry,
+                         const PacketDescription& packet, const LiveState& live) {
+  if (!is_of_node(live, packet.to)) return "";
+  for (const ProtectFrom& kept : config.protect.from) {
+    if (kept.cidr.contains(packet.from) && holds_port(kept.to_ports, packet.to_port) &&
+        on_interface(kept.interfaces, packet.interface))
+      return "a protected client on the node's own address (protect.from)";
+  }
+  if (!entry.take_over && is_host_port(config, packet.to_port))
+    return "the host's own port (protect.host_ports)";
+  return "";
+}
+
 struct Catch {
   const Intercept* entry = nullptr;
   std::vector<Reason> reasons;
 };
 
-Catch look(const std::vector<Intercept>& entries, const char* way,
-           const PacketDescription& packet) {
+Catch look(const Config& config, Way way, const PacketDescription& packet,
+           const LiveState& live) {
+  const auto& [entries, name] = entries_of(config, way);
   Catch found;
-  for (const Intercept& entry : entries) {
-    const std::string mismatch = why_not(entry, packet);
+  for (const Intercept& entry : *entries) {
+    std::string mismatch = why_not(entry, packet);
+    if (mismatch.empty() && way == Way::local)
+      mismatch = left_to_host(config, entry, packet, live);
     const bool better = mismatch.empty() && (!found.entry || specificity(entry, packet) >
                                                                  specificity(*found.entry, packet));
     if (better) found.entry = &entry;
     if (found.reasons.size() < kMostReasons) {
       found.reasons.push_back(
-          {std::string("intercept.") + way + ": " + (mismatch.empty() ? "matches" : mismatch),
+          {std::string("intercept.") + name + ": " + (mismatch.empty() ? "matches" : mismatch),
            entry.where});
     }
   }
   return found;
+}
+
+// Addresses of the node, and what local entries name, are local's alone.
+bool is_local(const Config& config, const PacketDescription& packet, const LiveState& live) {
+  return is_of_node(live, packet.to) ||
+         std::ranges::any_of(config.intercept.local, [&](const Intercept& entry) {
+           return holds(entry.to, packet.to);
+         });
 }
 
 const Listener* bound_listener(const Config& config, const PacketDescription& packet) {
@@ -235,31 +345,77 @@ const Listener* bound_listener(const Config& config, const PacketDescription& pa
 
 }  // namespace
 
-Step intercept(const Snapshot& snapshot, const PacketDescription& packet) {
-  constexpr std::uint8_t kTcp = 6;
+InterceptStep intercept(const Snapshot& snapshot, const PacketDescription& packet,
+                        const LiveState& live) {
   const Config& config = snapshot.config();
-  Step step{"intercept", "not caught: it goes on as if there were no Sluice", {}, {}, true};
-  if (packet.protocol != kTcp) return step;
-  const auto look_at = [&](Way way, const std::vector<Intercept>& entries, const char* name) {
+  InterceptStep result;
+  Step& step = result.step;
+  step = {"intercept", "not caught: it goes on as if there were no Sluice", {}, {}, true};
+  const bool own_output = packet.way == Way::output;
+  const bool outwards = packet.direction == PacketDirection::egress;
+  if (packet.protocol != kTcp || (outwards && !own_output)) return result;
+  const auto look_at = [&](Way way) {
     if ((packet.way && *packet.way != way) || (!packet.way && way == Way::output)) return false;
-    Catch found = look(entries, name, packet);
+    if (way != Way::local) {
+      const std::string left = is_local(config, packet, live)
+                                   ? "the destination is the node's own, or intercept.local's"
+                                   : left_alone(config, packet, way, live);
+      if (!left.empty()) {
+        if (!entries_of(config, way).first->empty()) step.reasons.push_back({left, {}});
+        return false;
+      }
+    }
+    Catch found = look(config, way, packet, live);
     std::ranges::move(found.reasons, std::back_inserter(step.reasons));
     if (!found.entry) return false;
-    step.verdict =
-        std::string("caught (") + name + ") for listener `" + found.entry->listener + "`";
+    step.verdict = std::string("caught (") + entries_of(config, way).second + ") for listener `" +
+                   found.entry->listener + "`";
     step.where = found.entry->where;
     step.final = false;
+    step.name = found.entry->listener;
+    result.entry = found.entry;
+    result.way = way;
+    result.listener = snapshot.find_listener(found.entry->listener);
     return true;
   };
-  if (look_at(Way::local, config.intercept.local, "local") ||
-      look_at(Way::forward, config.intercept.forward, "forward") ||
-      look_at(Way::output, config.intercept.output, "output")) {
-    return step;
-  }
-  if (const Listener* listener = bound_listener(config, packet)) {
+  if (look_at(Way::local) || look_at(Way::forward) || look_at(Way::output)) return result;
+  const Listener* listener = own_output ? nullptr : bound_listener(config, packet);
+  if (listener != nullptr) {
     step.verdict = "bound by listener `" + listener->name + "`";
     step.where = listener->where;
     step.final = false;
+    step.name = listener->name;
+    result.listener = snapshot.find_listener(listener->name);
+  }
+  return result;
+}
+
+Step steering(const InterceptStep& caught, const LiveState& live) {
+  if (caught.entry == nullptr)
+    return {"steering", "none is needed: the listener's own address", {}, {}, false};
+  const Intercept& entry = *caught.entry;
+  Step step{"steering", "", entry.where, {}, false};
+  const auto known = std::ranges::find(live.steering, entry.where, &LiveState::Steering::where);
+  if (known != live.steering.end()) {
+    step.verdict = "by " + known->by;
+  } else {
+    step.verdict = entry.steering == SteerBy::tproxy      ? "by tproxy"
+                   : entry.steering == SteerBy::sk_lookup ? "by sk_lookup"
+                                                          : "by sk_lookup, or tproxy where the "
+                                                            "kernel has none (auto)";
+  }
+  if (caught.way == Way::local) {
+    step.reasons.push_back({"while no gateway serves, connections wait in the listener's queue",
+                            entry.where});
+  } else if (entry.on_exit == OnExit::bypass) {
+    step.reasons.push_back({"while no gateway serves, new connections flow straight "
+                            "(on_exit: bypass) once the lease of " +
+                                format_duration(entry.lease) + " has run out",
+                            entry.where});
+  } else {
+    step.reasons.push_back({"while no gateway serves, new connections wait or fail "
+                            "(on_exit: closed)",
+                            entry.where});
   }
   return step;
 }

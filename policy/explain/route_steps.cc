@@ -142,20 +142,20 @@ std::string upstream_names(const Route& route) {
 
 }  // namespace
 
-RouteStep route(const Snapshot& snapshot, std::uint32_t listener, const RequestView& request) {
-  const Config& config = snapshot.config();
-  const std::string& name = config.listeners[listener].name;
-  RouteStep result;
-  Step& step = result.step;
-  step.phase = "route";
-  result.route = snapshot.routes(listener).match(request);
-  const Route* winner = result.route ? &config.routes[*result.route] : nullptr;
-  step.verdict = winner ? "route `" + winner->name + "`" : "no route claims it";
-  if (winner) step.where = winner->where;
+namespace {
+
+// `mismatch` of a route: why it does not match; empty: it does.
+template <typename Mismatch>
+void tell_of_routes(Step& step, const Config& config, const std::string& listener,
+                    const Route* winner, Mismatch mismatch_of) {
+  if (winner) {
+    step.where = winner->where;
+    step.name = winner->name;
+  }
   std::size_t silent = 0;
   for (const Route& route : config.routes) {
-    if (route.listener != name || &route == winner) continue;
-    const std::string mismatch = why_not(route, request);
+    if (route.listener != listener || &route == winner) continue;
+    const std::string mismatch = mismatch_of(route);
     if (!mismatch.empty() && step.reasons.size() >= kMostReasons) {
       ++silent;
       continue;
@@ -167,25 +167,60 @@ RouteStep route(const Snapshot& snapshot, std::uint32_t listener, const RequestV
   if (silent > 0) {
     step.reasons.push_back({std::to_string(silent) + " further routes do not match", {}});
   }
+}
+
+}  // namespace
+
+RouteStep route(const Snapshot& snapshot, std::uint32_t listener, const RequestView& request) {
+  const Config& config = snapshot.config();
+  const std::string& name = config.listeners[listener].name;
+  RouteStep result;
+  Step& step = result.step;
+  step.phase = "route";
+  result.route = snapshot.routes(listener).match(request);
+  const Route* winner = result.route ? &config.routes[*result.route] : nullptr;
+  step.verdict = winner ? "route `" + winner->name + "`" : "no route claims it";
+  tell_of_routes(step, config, name, winner,
+                 [&](const Route& route) { return why_not(route, request); });
   return result;
 }
 
-Step fallback(const Snapshot& snapshot, Way way) {
+RouteStep connection_route(const Snapshot& snapshot, std::uint32_t listener,
+                           const RequestView& connection) {
+  const Config& config = snapshot.config();
+  RouteStep result;
+  Step& step = result.step;
+  step.phase = "route";
+  result.route = snapshot.routes(listener).match_connection(connection.host, connection.destination);
+  const Route* winner = result.route ? &config.routes[*result.route] : nullptr;
+  step.verdict = winner ? "route `" + winner->name + "`" : "no route claims it";
+  tell_of_routes(step, config, config.listeners[listener].name, winner, [&](const Route& route) {
+    if (route.path.kind != PathMatch::Kind::any || conditions_of(route).names_http())
+      return std::string("it asks for what only an HTTP request has");
+    return why_not(route, connection);
+  });
+  return result;
+}
+
+FallbackStep fallback(const Snapshot& snapshot, Way way) {
   const Config& config = snapshot.config();
   const Fallback& fallback = snapshot.fallback(way);
-  Step step{"route", "", config.default_route.where, {}, true};
+  FallbackStep result;
+  Step& step = result.step;
+  step = {"route", "", config.default_route.where, {}, true};
   const std::string_view word = way == Way::forward  ? "forward"
                                 : way == Way::output ? "output"
                                                      : "local";
   const std::string by = "default_route." + std::string(word) + ": ";
   if (const auto* respond = std::get_if<RespondStatus>(&fallback)) {
     step.verdict = by + "refused with " + std::to_string(respond->status);
-  } else {
-    step.verdict = by + "forwarded to upstream `" +
-                   config.upstreams[std::get<ForwardTo>(fallback).upstream].name + "`";
-    step.final = false;
+    result.status = respond->status;
+    return result;
   }
-  return step;
+  result.upstream = std::get<ForwardTo>(fallback).upstream;
+  step.verdict = by + "forwarded to upstream `" + config.upstreams[*result.upstream].name + "`";
+  step.final = false;
+  return result;
 }
 
 Step access(const std::string& owner, const Access& access, const Location& where,
@@ -207,25 +242,49 @@ Step access(const std::string& owner, const Access& access, const Location& wher
   return step;
 }
 
-Step limits(const Snapshot& snapshot, const Route& route, const Listener& listener) {
+Step auth(const Snapshot& snapshot, std::uint32_t route) {
+  Step step{"auth", "asked for: 401 without", snapshot.config().routes[route].where, {}, false};
+  for (const std::uint32_t index : snapshot.route(route).auth) {
+    const Auth& auth = snapshot.config().auth[index];
+    const char* kind = auth.jwt ? "a token" : auth.api_keys ? "an API key" : "the word of a service";
+    step.reasons.push_back({"auth `" + auth.name + "`: " + kind, auth.where});
+  }
+  return step;
+}
+
+LimitsStep limits(const Snapshot& snapshot, std::uint32_t listener, std::uint32_t route,
+                  const RequestView& request, const LiveState& live) {
   const Config& config = snapshot.config();
-  Step step{"limits", "no limit applies", {}, {}, false};
-  const auto add = [&](const std::string& name, std::uint32_t cost, const Location& where) {
-    const auto index = snapshot.find_limit(name);
-    if (!index) return;
-    const Limit& limit = config.limits[*index];
-    step.reasons.push_back({describe(limit, cost), limit.where});
-    step.where = where;
+  const CompiledRoute& compiled = snapshot.route(route);
+  LimitsStep result;
+  Step& step = result.step;
+  step = {"limits", "no limit applies", {}, {}, false};
+  const auto look = [&](const UsedLimit& used, const Location& where, bool of_route) {
+    const Limit& limit = config.limits[used.index];
+    std::string text = describe(limit, used.cost);
+    if (!result.refused) step.where = where;
+    // What a listener's limits count is connections, not this request.
+    const auto state = live.gateway && of_route
+                           ? live.gateway->limit(used.index, request, compiled.id, used.cost)
+                           : std::nullopt;
+    if (state) text += "; now: " + state->text;
+    step.reasons.push_back({std::move(text), limit.where});
+    if (!state || state->allowed || result.refused) return;
+    result.refused = true;
+    step.verdict = "refused with 429 by limit `" + limit.name + "`";
+    step.where = limit.where;
+    step.name = limit.name;
+    step.final = true;
   };
-  for (const std::string& name : listener.limits)
-    add(name, 1, listener.where);
-  for (const LimitUse& use : route.limits)
-    add(use.name, use.cost, route.where);
-  if (!step.reasons.empty()) {
+  for (const UsedLimit& used : snapshot.listener(listener).limits)
+    look(used, config.listeners[listener].where, false);
+  for (const UsedLimit& used : compiled.limits)
+    look(used, config.routes[route].where, true);
+  if (!step.reasons.empty() && !result.refused) {
     step.verdict = step.reasons.size() == 1 ? "one limit applies"
                                             : std::to_string(step.reasons.size()) + " limits apply";
   }
-  return step;
+  return result;
 }
 
 Step upstream(const Snapshot& snapshot, const Route& route) {
@@ -239,6 +298,7 @@ Step upstream(const Snapshot& snapshot, const Route& route) {
             response->where, {}, true};
   }
   Step step{"upstream", "forwarded to upstream " + upstream_names(route), route.where, {}, true};
+  if (route.upstreams.size() == 1) step.name = route.upstreams.front().name;
   for (const WeightedUpstream& target : route.upstreams) {
     const auto index = snapshot.find_upstream(target.name);
     if (!index) continue;
@@ -254,6 +314,54 @@ Step upstream(const Snapshot& snapshot, const Route& route) {
              " over " + std::to_string(upstream.endpoints.size()) +
              (upstream.endpoints.size() == 1 ? " endpoint" : " endpoints"),
          upstream.where});
+  }
+  return step;
+}
+
+namespace {
+
+void tell_of_endpoints(Step& step, const Upstream& upstream,
+                       const std::vector<LiveGateway::EndpointState>& live) {
+  for (const auto& endpoint : live) {
+    step.reasons.push_back({"`" + upstream.name + "` " + endpoint.name + ": " + endpoint.state +
+                                ", weight " + std::to_string(endpoint.weight) + ", " +
+                                std::to_string(endpoint.active_requests) + " requests under way",
+                            upstream.where});
+  }
+  if (!live.empty()) return;
+  for (const Endpoint& endpoint : upstream.endpoints) {
+    if (step.reasons.size() == kMostReasons) break;
+    step.reasons.push_back({"`" + upstream.name + "` " + endpoint.address.to_string() +
+                                ": weight " + std::to_string(endpoint.weight),
+                            endpoint.where});
+  }
+}
+
+}  // namespace
+
+Step balance(const Snapshot& snapshot, std::span<const std::uint32_t> upstreams,
+             const LiveState& live) {
+  Step step{"balance", "", {}, {}, true};
+  for (const std::uint32_t index : upstreams) {
+    const Upstream& upstream = snapshot.config().upstreams[index];
+    step.verdict += step.verdict.empty() ? "" : "; ";
+    step.where = upstream.where;
+    if (upstream.original_destination) {
+      step.verdict += "`" + upstream.name + "`: the connection's original destination";
+      continue;
+    }
+    const auto states =
+        live.gateway ? live.gateway->endpoints(index) : std::vector<LiveGateway::EndpointState>{};
+    tell_of_endpoints(step, upstream, states);
+    const auto there = static_cast<std::size_t>(
+        std::ranges::count(states, true, &LiveGateway::EndpointState::available));
+    step.verdict +=
+        "`" + upstream.name + "`: " +
+        std::string(kLbPolicyWords[static_cast<std::size_t>(upstream.lb_policy)]) + " over " +
+        (live.gateway ? std::to_string(there) + " of " + std::to_string(states.size()) + " available"
+                      : std::to_string(upstream.endpoints.size()) + " endpoints, as they are then");
+    if (live.gateway && there == 0 && !states.empty())
+      step.verdict += " (none: tried all the same, among those that are not drained)";
   }
   return step;
 }

@@ -10,9 +10,21 @@ namespace sluice::policy::explaining {
 inline constexpr std::size_t kMostReasons = 50;
 
 Step protect(const Snapshot& snapshot, const PacketDescription& packet, const LiveState& live);
+inline constexpr const char* kNotProtected = "not protected";
 Step bans(const PacketDescription& packet, const LiveState& live);
 Step guard(const Snapshot& snapshot, const PacketDescription& packet);
-Step intercept(const Snapshot& snapshot, const PacketDescription& packet);
+// The buckets of a SYN; nullopt: the policy has none that looks at it.
+std::optional<Step> syn_rate(const Snapshot& snapshot, const PacketDescription& packet);
+
+struct InterceptStep {
+  Step step;
+  std::optional<std::uint32_t> listener;  // in Config::listeners
+  Way way = Way::bind;
+  const Intercept* entry = nullptr;  // null: bound, or not caught
+};
+InterceptStep intercept(const Snapshot& snapshot, const PacketDescription& packet,
+                        const LiveState& live);
+Step steering(const InterceptStep& caught, const LiveState& live);
 
 // Access rules of a listener or a route; `owner`: "listener `web`".
 Step access(const std::string& owner, const Access& access, const Location& where,
@@ -22,9 +34,28 @@ struct RouteStep {
   std::optional<std::uint32_t> route;  // index in Config::routes
 };
 RouteStep route(const Snapshot& snapshot, std::uint32_t listener, const RequestView& request);
+// The same for a connection that is no HTTP request.
+RouteStep connection_route(const Snapshot& snapshot, std::uint32_t listener,
+                           const RequestView& connection);
 // What a request gets that no route claims.
-Step fallback(const Snapshot& snapshot, Way way);
-Step limits(const Snapshot& snapshot, const Route& route, const Listener& listener);
+struct FallbackStep {
+  Step step;
+  int status = 0;                         // 0: forwarded
+  std::optional<std::uint32_t> upstream;  // index in Config::upstreams
+};
+FallbackStep fallback(const Snapshot& snapshot, Way way);
+struct LimitsStep {
+  Step step;
+  bool refused = false;
+};
+// Who must have said who they are; what they prove is not known here.
+Step auth(const Snapshot& snapshot, std::uint32_t route);
+// Those of the listener, then the route's.
+LimitsStep limits(const Snapshot& snapshot, std::uint32_t listener, std::uint32_t route,
+                  const RequestView& request, const LiveState& live);
 Step upstream(const Snapshot& snapshot, const Route& route);
+// Of each upstream that may be chosen: how one of its endpoints is, and which are there to choose.
+Step balance(const Snapshot& snapshot, std::span<const std::uint32_t> upstreams,
+             const LiveState& live);
 
 }  // namespace sluice::policy::explaining
