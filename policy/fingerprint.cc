@@ -6,6 +6,7 @@
 #include <string>
 #include <type_traits>
 
+#include "policy/changes.h"
 #include "policy/siphash.h"
 #include "policy/snapshot.h"
 
@@ -292,7 +293,72 @@ class Writer {
   std::string bytes_;
 };
 
+template <typename... T>
+std::uint64_t fingerprint_of(const T&... values) {
+  Writer writer;
+  writer.all(values...);
+  return siphash(kFingerprintKey, writer.bytes());
+}
+
+std::string name_of(const Intercept& entry) {
+  std::string name;
+  for (const Prefix& prefix : entry.to)
+    name += (name.empty() ? "" : ", ") + prefix.to_string();
+  if (name.size() > 60) name = name.substr(0, 60) + "…";
+  return name + " for `" + entry.listener + "`";
+}
+
+std::string name_of(const BanRule& rule) {
+  return "limit `" + rule.limit + "` " + std::to_string(rule.count) + " times";
+}
+
+std::string name_of(const ProtectFrom& entry) {
+  return entry.cidr.to_string();
+}
+
+template <typename T>
+std::string name_of(const T& item) {
+  return item.name;
+}
+
+template <typename T>
+void add_items(std::vector<Item>& items, const char* section, std::vector<T>& list) {
+  for (const T& item : list)
+    items.push_back({section, name_of(item), fingerprint_of(item), item.where});
+  list.clear();
+}
+
 }  // namespace
+
+// Lists are taken out one by one; what is left, whatever a section of it is called, is settings.
+std::vector<Item> items_of(const Config& config) {
+  std::vector<Item> items;
+  Config rest = config;
+  add_items(items, "protect.from", rest.protect.from);
+  add_items(items, "intercept.local", rest.intercept.local);
+  add_items(items, "intercept.forward", rest.intercept.forward);
+  add_items(items, "intercept.output", rest.intercept.output);
+  add_items(items, "listeners", rest.listeners);
+  add_items(items, "upstreams", rest.upstreams);
+  add_items(items, "routes", rest.routes);
+  add_items(items, "limits", rest.limits);
+  add_items(items, "bans.rules", rest.bans.rules);
+  if (rest.guard) {
+    add_items(items, "guard.rules", rest.guard->rules);
+    items.push_back({"guard", "settings", fingerprint_of(*rest.guard), rest.guard->where});
+    rest.guard.reset();
+  }
+  items.push_back({"default_route", "settings", fingerprint_of(rest.default_route),
+                   rest.default_route.where});
+  rest.default_route = {};
+  items.push_back({"intercept.marks", "settings",
+                   fingerprint_of(rest.intercept.marks.mark, rest.intercept.marks.mask,
+                                  rest.intercept.marks.table, rest.intercept.marks.priority),
+                   rest.intercept.marks.where});
+  rest.intercept.marks = {};
+  items.push_back({"settings", "other settings", fingerprint(rest), {}});
+  return items;
+}
 
 std::uint64_t fingerprint(const Upstream& upstream) {
   Writer writer;

@@ -1,0 +1,81 @@
+#include "policy/changes.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <utility>
+
+#include "policy/snapshot.h"
+
+namespace sluice::policy {
+
+namespace {
+
+constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kLayers{{
+    {"protect.from", "guard, interception"},
+    {"intercept.local", "steering"},
+    {"intercept.forward", "interception, steering"},
+    {"intercept.output", "interception, steering"},
+    {"intercept.marks", "interception"},
+    {"listeners", "gateway"},
+    {"upstreams", "gateway"},
+    {"routes", "gateway"},
+    {"limits", "gateway"},
+    {"bans.rules", "gateway, guard"},
+    {"guard.rules", "guard"},
+    {"guard", "guard"},
+    {"default_route", "gateway"},
+    {"settings", "keeper, gateway"},
+}};
+
+std::string layer_of(const std::string& section) {
+  const auto found = std::ranges::find(kLayers, section, [](const auto& entry) { return entry.first; });
+  return std::string(found == kLayers.end() ? "gateway" : found->second);
+}
+
+using Key = std::pair<std::string, std::string>;
+
+}  // namespace
+
+std::vector<Change> changes(const Config& before, const Config& after) {
+  // Entries without a name of their own may be there twice.
+  std::multimap<Key, Item> known;
+  for (Item& item : items_of(before)) {
+    Key key{item.section, item.name};
+    known.emplace(std::move(key), std::move(item));
+  }
+  std::vector<Change> out;
+  // An upstream without a place is default_route's, which is told.
+  const auto implied = [](const Item& item) {
+    return item.section == "upstreams" && item.where.line == 0;
+  };
+  std::erase_if(known, [&](const auto& entry) { return implied(entry.second); });
+  for (const Item& item : items_of(after)) {
+    if (implied(item)) continue;
+    const auto [first, last] = known.equal_range({item.section, item.name});
+    if (first == last) {
+      out.push_back({Change::Kind::added, item.section, item.name, layer_of(item.section), {},
+                     item.where});
+      continue;
+    }
+    const auto same = std::find_if(
+        first, last, [&](const auto& entry) { return entry.second.fingerprint == item.fingerprint; });
+    const auto match = same == last ? first : same;
+    if (same == last)
+      out.push_back({Change::Kind::changed, item.section, item.name, layer_of(item.section),
+                     match->second.where, item.where});
+    known.erase(match);
+  }
+  for (const auto& [key, item] : known)
+    out.push_back({Change::Kind::removed, item.section, item.name, layer_of(item.section),
+                   item.where, {}});
+  // The order of guard rules means something: the first that drops is the one reported.
+  if (out.empty() && fingerprint(before) != fingerprint(after)) {
+    out.push_back({Change::Kind::changed, "guard.rules", "their order", "guard",
+                   before.guard ? before.guard->where : Location{},
+                   after.guard ? after.guard->where : Location{}});
+  }
+  return out;
+}
+
+}  // namespace sluice::policy

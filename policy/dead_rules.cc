@@ -1,0 +1,155 @@
+#include "policy/dead_rules.h"
+
+#include <algorithm>
+
+#include "policy/drop_rules.h"
+
+namespace sluice::policy {
+
+namespace {
+
+// Pairs of rules are compared; beyond this it would cost more than it tells.
+constexpr std::size_t kMostCompared = 2000;
+constexpr std::uint8_t kIcmp = 1;
+constexpr std::uint8_t kIcmpV6 = 58;
+
+Diagnostic warning(const Location& where, std::string message, std::string hint) {
+  return {Diagnostic::Severity::warning, where, std::move(message), std::move(hint)};
+}
+
+// Each of `narrow` lies within one of `wide`; an empty list is everything.
+template <typename T, typename Within>
+bool within(const std::vector<T>& narrow, const std::vector<T>& wide, Within inside) {
+  if (wide.empty()) return true;
+  return !narrow.empty() && std::ranges::all_of(narrow, [&](const T& part) {
+    return std::ranges::any_of(wide, [&](const T& whole) { return inside(part, whole); });
+  });
+}
+
+bool in_prefix(const Prefix& narrow, const Prefix& wide) {
+  return wide.contains(narrow);
+}
+bool in_range(const PortRange& narrow, const PortRange& wide) {
+  return wide.first <= narrow.first && narrow.last <= wide.last;
+}
+
+// What a set holds may change while the policy runs: it lies within itself alone.
+bool within(const AddressMatch& narrow, const AddressMatch& wide) {
+  if (wide.empty()) return true;
+  if (narrow.empty()) return false;
+  const bool sets = std::ranges::all_of(narrow.sets, [&](const SetReference& set) {
+    return std::ranges::find(wide.sets, set.name, &SetReference::name) != wide.sets.end();
+  });
+  return sets && (narrow.prefixes.empty() ||
+                  (!wide.prefixes.empty() && within(narrow.prefixes, wide.prefixes, in_prefix)));
+}
+
+bool within(const GuardMatch& narrow, const GuardMatch& wide) {
+  return within(narrow.from, wide.from) && within(narrow.to, wide.to) &&
+         within(narrow.from_ports, wide.from_ports, in_range) &&
+         within(narrow.to_ports, wide.to_ports, in_range);
+}
+
+bool empty(const GuardMatch& match) {
+  return match.from.empty() && match.to.empty() && match.from_ports.empty() &&
+         match.to_ports.empty();
+}
+
+// -1: both; else 4 or 6.
+int version_of(const AddressMatch& match) {
+  const std::vector<Prefix>& prefixes = match.prefixes;
+  if (!match.sets.empty()) return -1;
+  if (prefixes.empty()) return -1;
+  const bool v4 = prefixes.front().is_v4();
+  const bool one = std::ranges::all_of(prefixes, [&](const Prefix& p) { return p.is_v4() == v4; });
+  return one ? (v4 ? 4 : 6) : -1;
+}
+
+// What parse() has not refused already.
+std::string impossible(const GuardRule& rule) {
+  const int from = version_of(rule.match.from);
+  const int version = from != -1 ? from : version_of(rule.match.to);
+  if (rule.protocol == kIcmp && version == 6) return "icmp is IPv4's, and its addresses are IPv6";
+  if (rule.protocol == kIcmpV6 && version == 4) return "icmpv6 is IPv6's, and its addresses are IPv4";
+  if (!empty(rule.except) && within(rule.match, rule.except))
+    return "its `except` holds for all that it names";
+  return "";
+}
+
+bool drops(const GuardConfig& guard, const GuardRule& rule) {
+  return rule.action == GuardAction::drop && guard.mode == GuardMode::enforce &&
+         rule.mode == GuardMode::enforce;
+}
+
+bool same_places(const GuardRule& narrow, const GuardRule& wide) {
+  const bool direction = wide.direction == narrow.direction || wide.direction == GuardDirection::both;
+  const bool interfaces = !wide.interfaces || wide.interfaces == narrow.interfaces;
+  return direction && interfaces;
+}
+
+// All that `late` drops, `early` has dropped and reported.
+bool covered_by(const GuardRule& late, const GuardRule& early) {
+  const bool protocol = !early.protocol || early.protocol == late.protocol;
+  return empty(early.except) && protocol && same_places(late, early) &&
+         within(late.match, early.match);
+}
+
+void look_at_guard(const GuardConfig& guard, Diagnostics& found) {
+  std::vector<const GuardRule*> earlier;
+  for (const GuardRule& rule : guard.rules) {
+    if (const std::string why = impossible(rule); !why.empty()) {
+      found.push_back(warning(rule.where, "guard rule `" + rule.name + "` can never match: " + why,
+                              "take it out, or correct it"));
+      continue;
+    }
+    const bool acts = rule.action != GuardAction::count;
+    const auto cover = std::ranges::find_if(
+        earlier, [&](const GuardRule* early) { return acts && covered_by(rule, *early); });
+    if (cover != earlier.end()) {
+      found.push_back(warning(rule.where,
+                              "guard rule `" + rule.name + "` never decides: rule `" +
+                                  (*cover)->name + "` (" + (*cover)->where.to_string() +
+                                  ") drops all of its packets before",
+                              "put the narrower rule first, or take it out"));
+    }
+    if (drops(guard, rule) && earlier.size() < kMostCompared) earlier.push_back(&rule);
+  }
+}
+
+void look_at_intercepts(const Config& config, const std::vector<Intercept>& entries,
+                        const char* way, Diagnostics& found) {
+  for (const Intercept& entry : entries) {
+    const bool local = std::ranges::all_of(entry.to, [&](const Prefix& prefix) {
+      return std::ranges::any_of(config.intercept.local, [&](const Intercept& other) {
+        return within(std::vector{prefix}, other.to, in_prefix);
+      });
+    });
+    const std::string name = std::string("intercept.") + way;
+    if (local && !entry.to.empty())
+      found.push_back(warning(entry.where,
+                              name + ": can never match: all of its destinations belong to "
+                                     "intercept.local",
+                              "take it out, or narrow intercept.local"));
+    const InterceptExcept& except = entry.except;
+    const bool excepted = (!except.to.empty() && within(entry.to, except.to, in_prefix) &&
+                           except.from.empty()) ||
+                          (!except.from.empty() && !entry.from.empty() && except.to.empty() &&
+                           within(entry.from, except.from, in_prefix));
+    if (excepted)
+      found.push_back(warning(entry.where,
+                              name + ": can never match: its `except` holds for all that it names",
+                              "take it out, or correct it"));
+  }
+}
+
+}  // namespace
+
+Diagnostics find_dead_rules(const Config& config) {
+  Diagnostics found;
+  if (config.guard) look_at_guard(*config.guard, found);
+  look_at_intercepts(config, config.intercept.forward, "forward", found);
+  look_at_intercepts(config, config.intercept.output, "output", found);
+  return found;
+}
+
+}  // namespace sluice::policy

@@ -1,0 +1,115 @@
+// What a plan says: changes by entry, and rules that can never match.
+#include "policy/changes.h"
+
+#include <gmock/gmock.h>
+
+#include "parsing.h"
+#include "policy/dead_rules.h"
+
+namespace sluice::policy {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::UnorderedElementsAre;
+
+constexpr const char* kBefore = R"(version: 1
+listeners: { web: { bind: "127.0.0.1:80" } }
+upstreams: { api: { endpoints: ["192.0.2.1:80"] }, old: { endpoints: ["192.0.2.2:80"] } }
+routes:
+  - { name: a, listener: web, path: /a, upstream: api }
+  - { name: b, listener: web, path: /b, upstream: old }
+guard: { rules: [{ name: telnet, to_ports: [23], protocol: tcp }] }
+)";
+
+std::string told(const Change& change) {
+  const char* kinds[] = {"+", "-", "~"};
+  return std::string(kinds[static_cast<int>(change.kind)]) + change.section + " " + change.name +
+         " (" + change.layer + ") " + std::to_string(change.before.line) + ">" +
+         std::to_string(change.after.line);
+}
+
+std::vector<std::string> told(const std::string& after) {
+  std::vector<std::string> out;
+  for (const Change& change : changes(parse_good(kBefore), parse_good(after)))
+    out.push_back(told(change));
+  return out;
+}
+
+std::string with(const std::string& from, const std::string& to) {
+  std::string text = kBefore;
+  text.replace(text.find(from), from.size(), to);
+  return text;
+}
+
+TEST(Changes, TheSameMeaningIsNoChange) {
+  EXPECT_THAT(told(kBefore), IsEmpty());
+  EXPECT_THAT(told("# a comment\n" + std::string(kBefore)), IsEmpty());
+}
+
+TEST(Changes, EntriesByNameWithBothPlaces) {
+  EXPECT_THAT(told(with("path: /a", "path: /aa")), ElementsAre("~routes a (gateway) 5>5"));
+  EXPECT_THAT(told(with("  - { name: a, listener: web, path: /a, upstream: api }\n",
+                        "  - { name: c, listener: web, path: /c, upstream: api }\n")),
+              ElementsAre("+routes c (gateway) 0>5", "-routes a (gateway) 5>0"));
+  EXPECT_THAT(told(with("to_ports: [23]", "to_ports: [24]")),
+              ElementsAre("~guard.rules telnet (guard) 7>7"));
+  EXPECT_THAT(told(std::string(kBefore) + "protect: { from: [{ cidr: 10.0.0.0/8 }] }\n"),
+              ElementsAre("+protect.from 10.0.0.0/8 (guard, interception) 0>8"));
+}
+
+// Whatever a setting is called: it is told, though not by name.
+TEST(Changes, SettingsAreNeverForgotten) {
+  EXPECT_THAT(told(std::string(kBefore) + "workers: 3\n"),
+              ElementsAre(HasSubstr("~settings other settings")));
+  EXPECT_THAT(told(std::string(kBefore) + "default_route: { local: 403 }\n"),
+              ElementsAre(HasSubstr("~default_route settings (gateway)")));
+}
+
+std::vector<std::string> dead(const std::string& rest) {
+  std::vector<std::string> out;
+  const Config config = parse_good("version: 1\nlisteners: { web: { bind: \"127.0.0.1:80\" }, "
+                                   "raw: { bind: \"127.0.0.1:81\", protocol: tcp } }\n"
+                                   "upstreams: { api: { endpoints: [\"192.0.2.1:80\"] } }\n" +
+                                   rest);
+  for (const Diagnostic& warning : find_dead_rules(config)) {
+    EXPECT_EQ(warning.severity, Diagnostic::Severity::warning);
+    EXPECT_GT(warning.where.line, 0);
+    out.push_back(warning.message);
+  }
+  return out;
+}
+
+TEST(DeadRules, FieldsThatNoPacketHasTogether) {
+  EXPECT_THAT(dead("guard: { rules: [{ name: a, from: [10.0.0.0/8], except: { from: [10.0.0.0/8] "
+                   "} }] }"),
+              ElementsAre(HasSubstr("its `except` holds for all")));
+  EXPECT_THAT(dead("guard: { rules: [{ name: a, from: [10.0.0.0/8], except: { from: [10.1.0.0/16] "
+                   "} }] }"),
+              IsEmpty());
+}
+
+TEST(DeadRules, ARuleBehindOneThatDropsAllOfItsPackets) {
+  EXPECT_THAT(dead("guard: { rules: [{ name: wide, from: [10.0.0.0/8] },\n"
+                   "  { name: narrow, from: [10.1.0.0/16], to_ports: [80], protocol: tcp }] }"),
+              ElementsAre(HasSubstr("`narrow` never decides: rule `wide`")));
+  // Counts all the same; drops more; looks elsewhere; the first only counts, or is on audit.
+  for (const char* rules :
+       {"{ name: wide, from: [10.0.0.0/8] }, { name: b, from: [10.1.0.0/16], action: count }",
+        "{ name: wide, from: [10.0.0.0/16] }, { name: b, from: [10.0.0.0/8] }",
+        "{ name: wide, from: [10.0.0.0/8] }, { name: b, from: [10.1.0.0/16], direction: both }",
+        "{ name: wide, from: [10.0.0.0/8], action: count }, { name: b, from: [10.1.0.0/16] }",
+        "{ name: wide, from: [10.0.0.0/8], mode: audit }, { name: b, from: [10.1.0.0/16] }"})
+    EXPECT_THAT(dead(std::string("guard: { rules: [") + rules + "] }"), IsEmpty()) << rules;
+}
+
+TEST(DeadRules, InterceptionThatNeverSeesAnything) {
+  EXPECT_THAT(dead("intercept:\n"
+                   "  local: [{ to: [203.0.113.0/24], ports: [80], listener: web }]\n"
+                   "  forward: [{ to: [203.0.113.0/25], ports: [80], listener: web }]\n"),
+              ElementsAre(HasSubstr("intercept.forward: can never match")));
+}
+
+}  // namespace
+}  // namespace sluice::policy
