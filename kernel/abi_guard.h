@@ -32,7 +32,9 @@ struct sluice_guard_state {
   __u64 ban_lengths6;
   __u64 events_until; /* CLOCK_MONOTONIC ns: drops are sampled until then */
   __u64 refused_bans; /* written by user space alone: survives it */
-  __u64 reserved[2];
+  __u64 revert_at;    /* CLOCK_MONOTONIC ns, its lowest bit that of the epoch it belongs to: from then
+                         on the other slot is in force, with nobody alive; 0: never */
+  __u64 reserved[1];
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_state) == 64, "sluice_guard_state");
 

@@ -333,6 +333,8 @@ static __always_inline void judge(const struct packet* p, const struct sluice_gu
 static __always_inline const struct sluice_guard_slot* guard_begin(
     const struct sluice_guard_state* state, struct packet* p, __u32* slot) {
   *slot = *(volatile __u64*)&state->epoch & 1; /* once: everything else follows it */
+  __u64 revert_at = *(volatile __u64*)&state->revert_at;
+  if (revert_at && (revert_at & 1) == *slot && bpf_ktime_get_coarse_ns() >= revert_at) *slot ^= 1;
   const struct sluice_guard_slot* config = bpf_map_lookup_elem(&guard_slots, slot);
   if (!config) return 0;
   __u32 syn = config->flags & (SLUICE_GUARD_USES_SOURCE_SYN | SLUICE_GUARD_USES_SERVICE_SYN);

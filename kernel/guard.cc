@@ -81,6 +81,11 @@ class PinnedGuard final : public Guard {
                        const std::vector<std::uint16_t>& host_ports) override;
   Result<void> commit(std::uint64_t generation) override;
   void abandon() override;
+  void revert_at(std::optional<std::chrono::steady_clock::time_point> when) override {
+    // steady_clock is CLOCK_MONOTONIC here (libstdc++ on Linux).
+    on_trial_ = when.has_value();
+    maps_->revert_at(when ? static_cast<std::uint64_t>(when->time_since_epoch().count()) : 0);
+  }
   Result<void> tick() override;
   int change_fd() const override { return changes_.fd(); }
   Result<void> ban(const Prefix& source, std::chrono::milliseconds duration,
@@ -127,6 +132,7 @@ class PinnedGuard final : public Guard {
   std::optional<Compiled> in_force_;   // absent after an adoption, until the first commit
   std::optional<Compiled> prepared_;
   bool release_other_slot_ = false;  // at the next tick: nobody reads it by then
+  bool on_trial_ = false;            // the other slot may come back
 };
 
 Result<void> PinnedGuard::prepare(const GuardPlan& plan, const std::vector<Protect>& protect,
@@ -137,6 +143,7 @@ Result<void> PinnedGuard::prepare(const GuardPlan& plan, const std::vector<Prote
 }
 
 Result<void> PinnedGuard::prepare_compiled(Compiled compiled) {
+  revert_at(std::nullopt);  // the slot that it would bring back is about to be written
   auto counters = counters_.prepare(compiled.plan.rules);
   if (!counters) return std::unexpected(counters.error());
   std::vector<Protect> protect = compiled.protect;
@@ -192,6 +199,7 @@ Result<void> PinnedGuard::commit(std::uint64_t generation) {
   if (auto ok = attachment_.attach(sites, true); !ok) return ok;
   counters_.commit();
   maps_->switch_slots(generation);
+  on_trial_ = false;
   in_force_ = std::move(prepared_);
   prepared_.reset();
   attachment_.detach_others(sites);
@@ -247,7 +255,7 @@ Result<void> PinnedGuard::tick() {
   const GuardSites sites = sites_of(in_force_->plan);
   const auto attached = attachment_.attach(sites, false);
   attachment_.detach_others(sites);
-  if (release_other_slot_ && !prepared_) {
+  if (release_other_slot_ && !prepared_ && !on_trial_) {
     release_other_slot_ = false;
     if (auto ok = maps_->empty_other_slot(); !ok) return ok;
   }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,11 @@ class Guard {
   // error the plan in force stays and nothing more is attached than before.
   virtual Result<void> commit(std::uint64_t generation) = 0;
   virtual void abandon() = 0;  // forgets what was prepared
+
+  // The rules before the last commit() are in force again from then on, by the program itself, even
+  // with nobody alive; nullopt: no more. The next commit() ends it. Rules that it brings back may
+  // count under others' names.
+  virtual void revert_at(std::optional<std::chrono::steady_clock::time_point> when) = 0;
 
   // About once a second, and when change_fd() is readable: follows interfaces, addresses, default
   // gateways; sweeps bans that ran out. An error is for the log: the rest was done, and the next

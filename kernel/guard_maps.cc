@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <unordered_set>
 
+#include "kernel/guard_bans.h"
 #include "kernel/message.h"
 
 namespace sluice::kernel {
@@ -292,8 +293,35 @@ Result<GuardMaps> GuardMaps::open(const PinDirectory& pins) {
   return maps;
 }
 
+namespace {
+
+// As guard.bpf.c has it.
+bool has_reverted(std::uint64_t epoch, std::uint64_t revert_at) {
+  return revert_at != 0 && (revert_at & 1) == (epoch & 1) && monotonic_ns() >= revert_at;
+}
+
+}  // namespace
+
 std::uint32_t GuardMaps::slot_in_force() const {
-  return std::atomic_ref(state_.get()->epoch).load(std::memory_order_acquire) & 1U;
+  const std::uint64_t epoch =
+      std::atomic_ref(state_.get()->epoch).load(std::memory_order_acquire);
+  const std::uint64_t revert_at =
+      std::atomic_ref(state_.get()->revert_at).load(std::memory_order_relaxed);
+  return (epoch ^ (has_reverted(epoch, revert_at) ? 1U : 0U)) & 1U;
+}
+
+void GuardMaps::revert_at(std::uint64_t when_ns) {
+  const std::uint64_t bit = state_.get()->epoch & 1;
+  std::atomic_ref(state_.get()->revert_at)
+      .store(when_ns == 0 ? 0 : (when_ns & ~1ULL) | bit, std::memory_order_relaxed);
+}
+
+// With the next epoch the mark belongs to another one, and the slot that it names is the one that
+// packets go by already.
+void GuardMaps::settle_reversal() {
+  sluice_guard_state* state = state_.get();
+  if (has_reverted(state->epoch, state->revert_at))
+    std::atomic_ref(state->epoch).fetch_add(1, std::memory_order_release);
 }
 
 Result<void> GuardMaps::place_prefixes(std::uint32_t slot, const GuardTables& tables) {
@@ -326,6 +354,7 @@ Result<void> GuardMaps::place_prefixes(std::uint32_t slot, const GuardTables& ta
 // An update of an outer map returns when no program runs that began before it. So afterwards nobody
 // reads the slot that the last switch left.
 Result<void> GuardMaps::empty_other_slot() {
+  settle_reversal();
   if (other_is_empty_) return {};
   const std::uint32_t slot = other_slot();
   slot_use_[slot].clear();
@@ -359,6 +388,7 @@ Result<void> GuardMaps::make_tables(std::uint32_t flags) {
 }
 
 Result<void> GuardMaps::fill_other_slot(const GuardTables& tables) {
+  settle_reversal();
   const std::uint32_t slot = other_slot();
   const auto& maps = skeleton_->maps;
   if (auto ok = empty_other_slot(); !ok) return ok;

@@ -104,6 +104,11 @@ class GuardMaps {
   sluice_guard_state* state() const { return state_.get(); }
 
   std::uint32_t slot_in_force() const;
+  // The slot that was in force before the last switch is so again from `when_ns` (CLOCK_MONOTONIC)
+  // on, whether or not this process lives; 0: no more. The next switch ends it.
+  void revert_at(std::uint64_t when_ns);
+  // Makes a reversal that has come lasting. Call before other_slot() is filled.
+  void settle_reversal();
   std::uint32_t other_slot() const { return slot_in_force() ^ 1U; }
   // Fills the slot that no packet reads. Waits for grace periods.
   Result<void> fill_other_slot(const GuardTables& tables);

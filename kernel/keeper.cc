@@ -22,6 +22,7 @@
 #include "kernel/sockets.h"
 #include "kernel/steer_choice.h"
 #include "kernel/steering.h"
+#include "kernel/trial.h"
 
 namespace sluice::kernel {
 namespace {
@@ -94,6 +95,7 @@ class KeeperImpl final : public Keeper {
   std::uint64_t generation() const override { return generation_; }
   std::vector<std::string> warnings() const override;
 
+  Guard& guard() { return *guard_; }
   KeeperHandOver hand_over() const override;
   std::vector<std::string> take_notices() override { return std::exchange(notices_, {}); }
 
@@ -332,6 +334,10 @@ std::vector<Sample> KeeperImpl::samples() const {
 }
 
 }  // namespace
+
+void revert_guard_at(Keeper& keeper, std::optional<std::chrono::steady_clock::time_point> when) {
+  static_cast<KeeperImpl&>(keeper).guard().revert_at(when);  // Keeper::open() makes nothing else
+}
 
 Result<std::unique_ptr<Keeper>> Keeper::open(const KeeperOptions& options) {
   remove_stale_namespaces(options.pin_root);

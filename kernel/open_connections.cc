@@ -88,6 +88,22 @@ std::optional<OnChange> change_for(const Plan& before, const Plan& next, const N
   return std::nullopt;
 }
 
+Result<ConnectionImpact> impact_of(const Plan& before, const Plan& next) {
+  const auto node = read_node_view();
+  if (!node) return std::unexpected(node.error());
+  ConnectionImpact impact;
+  auto seen = each_tcp_socket(TcpSockets::connected, [&](const TcpSocket& socket) {
+    impact.open.push_back(socket);
+    const auto change = change_for(before, next, *node, socket);
+    if (!change) return;
+    impact.changed++;
+    impact.drained += *change == OnChange::drain ? 1 : 0;
+    impact.reset += *change == OnChange::reset ? 1 : 0;
+  });
+  if (!seen) return std::unexpected(seen.error());
+  return impact;
+}
+
 Result<std::size_t> reset_refused_connections(const Plan& before, const Plan& next,
                                               const NodeView& node) {
   const auto resets = [](const Plan& plan) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <vector>
 
 #include "kernel/keeper.h"
 #include "kernel/node_view.h"
@@ -24,6 +25,15 @@ bool dropped_by_guard(const Plan& plan, const TcpSocket& socket);
 // names it that did not before.
 std::optional<OnChange> change_for(const Plan& before, const Plan& next, const NodeView& node,
                                    const TcpSocket& socket);
+
+// The connections that are open, and what `next` would do to them, were it to follow `before`.
+struct ConnectionImpact {
+  std::vector<TcpSocket> open;
+  std::size_t changed = 0;  // of them: a rule that catches or drops them changes
+  std::size_t drained = 0;  // of `changed`: take no further request
+  std::size_t reset = 0;    // of `changed`: end at once; the others go on
+};
+Result<ConnectionImpact> impact_of(const Plan& before, const Plan& next);
 
 // Ends those whose entry says reset. Returns how many.
 Result<std::size_t> reset_refused_connections(const Plan& before, const Plan& next,
