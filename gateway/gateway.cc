@@ -15,8 +15,10 @@
 #include "gateway/access_log.h"
 #include "gateway/auth/auth_set.h"
 #include "gateway/http1/parse_error.h"
+#include "gateway/live_view.h"
 #include "gateway/log.h"
 #include "gateway/metrics.h"
+#include "gateway/operator_access.h"
 #include "gateway/redis/limit_leases.h"
 #include "gateway/status.h"
 #include "gateway/upstream/upstream_control.h"
@@ -133,7 +135,7 @@ struct Drain : std::enable_shared_from_this<Drain> {
   std::function<void()> done;
 };
 
-class GatewayImpl final : public Gateway {
+class GatewayImpl final : public Gateway, public OperatorAccess {
  public:
   explicit GatewayImpl(GatewayOptions options)
       : options_(std::move(options)),
@@ -167,6 +169,11 @@ class GatewayImpl final : public Gateway {
              tls::MaterialPtr material) override;
   void apply_tls(tls::MaterialPtr material) override;
   void drain(std::chrono::milliseconds deadline, std::function<void()> done) override;
+  void look(const Look& at) const override;
+  std::expected<void, std::string> order(const EndpointOrder& order) override {
+    if (!upstreams_) return std::unexpected("the gateway has no policy yet");
+    return upstreams_->order(order);
+  }
   std::string status_json() const override;
   std::string metrics_text() const override { return metrics_.text(); }
   Metrics& metrics() override { return metrics_; }
@@ -353,6 +360,10 @@ void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
   snapshot_ = std::move(snapshot);
 }
 
+void GatewayImpl::look(const Look& at) const {
+  if (generation_) at(*generation_->snapshot, LiveView(*generation_));
+}
+
 // The same policy, on other endpoints. Requests under way go on with those that they know.
 void GatewayImpl::clusters_changed(std::shared_ptr<const ClusterSet> clusters) {
   if (!generation_ || generation_->clusters == clusters) return;
@@ -458,6 +469,10 @@ std::string GatewayImpl::status_json() const {
 }
 
 }  // namespace
+
+OperatorAccess& operator_access(Gateway& gateway) {
+  return static_cast<GatewayImpl&>(gateway);  // create() makes nothing else
+}
 
 std::unique_ptr<Gateway> Gateway::create(GatewayOptions options) {
   return std::make_unique<GatewayImpl>(std::move(options));

@@ -1,0 +1,32 @@
+// What an operator asks of a running gateway beyond its policy. Control thread.
+#pragma once
+
+#include <expected>
+#include <functional>
+#include <string>
+
+#include "gateway/upstream/endpoint_order.h"
+#include "policy/explain.h"
+#include "policy/snapshot.h"
+
+namespace sluice::gateway {
+
+class Gateway;
+
+class OperatorAccess {
+ public:
+  // The policy in force and what is known of its upstreams and limits now, for `explain`; not called
+  // before the first apply().
+  using Look = std::function<void(const policy::Snapshot&, const policy::LiveGateway&)>;
+  virtual void look(const Look& at) const = 0;
+  // Takes endpoints out, back in, or gives them another weight; holds over reloads.
+  virtual std::expected<void, std::string> order(const EndpointOrder& order) = 0;
+
+ protected:
+  ~OperatorAccess() = default;
+};
+
+// Of a gateway that Gateway::create() made.
+OperatorAccess& operator_access(Gateway& gateway);
+
+}  // namespace sluice::gateway
