@@ -1,4 +1,4 @@
-#include "gateway/log.h"
+#include "gateway/log_format.h"
 
 #include <array>
 #include <atomic>
@@ -13,6 +13,7 @@ namespace sluice::gateway {
 namespace {
 
 std::atomic<LogLevel> lowest_level{LogLevel::info};
+std::atomic<LogFormat> line_format{LogFormat::text};
 
 struct LevelStyle {
   std::string_view name;  // five columns, so that components line up
@@ -81,6 +82,31 @@ void append_rest(std::string& out, std::string_view component, std::string_view 
   }
 }
 
+void append_json(std::string& out, std::string_view text) {
+  out += '"';
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (byte < 0x20 || byte >= 0x7f) {  // as the code point of the same value: valid UTF-8
+      char hex[8];
+      std::snprintf(hex, sizeof hex, "\\u%04x", byte);
+      out += hex;
+    } else {
+      out += c;
+    }
+  }
+  out += '"';
+}
+
+void append_member(std::string& out, std::string_view key, std::string_view value) {
+  if (out.back() != '{') out += ',';
+  append_json(out, key);
+  out += ':';
+  append_json(out, value);
+}
+
 void append_time(std::string& out) {
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
@@ -88,7 +114,7 @@ void append_time(std::string& out) {
   ::gmtime_r(&now.tv_sec, &utc);
   char text[40];
   const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
-  std::snprintf(text + length, sizeof text - length, ".%03ldZ ", now.tv_nsec / 1'000'000);
+  std::snprintf(text + length, sizeof text - length, ".%03ldZ", now.tv_nsec / 1'000'000);
   out += text;
 }
 
@@ -99,6 +125,22 @@ bool colours() {
 }
 
 }  // namespace
+
+void set_log_format(LogFormat format) {
+  line_format.store(format, std::memory_order_relaxed);
+}
+
+std::string format_log_json(LogLevel level, std::string_view component, std::string_view message,
+                            std::initializer_list<LogField> fields) {
+  std::string line = "{";
+  const std::string_view name = style(level).name;
+  append_member(line, "level", name.substr(0, name.find(' ')));
+  append_member(line, "component", component);
+  append_member(line, "message", message);
+  for (const LogField& field : fields)
+    append_member(line, field.key, field.value);
+  return line + '}';
+}
 
 void set_log_level(LogLevel level) {
   lowest_level.store(level, std::memory_order_relaxed);
@@ -115,7 +157,16 @@ void log_line(LogLevel level, std::string_view component, std::string_view messa
               std::initializer_list<LogField> fields) {
   if (level < lowest_level.load(std::memory_order_relaxed)) return;
   std::string line;
+  if (line_format.load(std::memory_order_relaxed) == LogFormat::json) {
+    std::string time;
+    append_time(time);
+    line = "{\"time\":\"" + time + "\"," + format_log_json(level, component, message, fields).substr(1);
+    line += '\n';
+    [[maybe_unused]] const auto done = ::write(STDERR_FILENO, line.data(), line.size());
+    return;
+  }
   append_time(line);
+  line += ' ';
   if (colours()) line += style(level).colour;
   line += style(level).name;
   if (colours()) line += kColourEnd;
