@@ -31,7 +31,7 @@ using asio::local::stream_protocol;
 using kernel::protocol::OwnedFd;
 using namespace std::chrono_literals;
 
-constexpr std::size_t kMaxRequest = 64 * 1024;
+constexpr std::size_t kMaxRequest = 24UL << 20;  // `plan` and `apply` bring a policy
 constexpr std::size_t kMaxSessions = 32;
 constexpr auto kReadTimeout = 5s;
 constexpr auto kWriteTimeout = 30s;
@@ -161,7 +161,7 @@ class AdminServer::State::Session : public AdminStream,
   void handle(bool too_long) {
     const auto server = server_.lock();
     if (!server) return;
-    if (too_long) return respond(error_response("the request is longer than 64 KiB"));
+    if (too_long) return respond(error_response("the request is longer than 24 MiB"));
     const auto data = buffer_.data();
     const std::string_view text(static_cast<const char*>(data.data()), data.size());
     boost::system::error_code error;
