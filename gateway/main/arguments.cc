@@ -23,7 +23,7 @@ std::expected<Arguments, std::string> Arguments::parse(std::span<const std::stri
       const auto flag = std::ranges::find(options, word[1], &OptionSpec::letter);
       if (word.size() > 2 || flag == options.end())
         return std::unexpected("unknown option " + std::string(word));
-      out.values_.insert_or_assign(std::string(flag->name), "");
+      out.values_[std::string(flag->name)].emplace_back();
       continue;
     }
     word.remove_prefix(2);
@@ -34,11 +34,11 @@ std::expected<Arguments, std::string> Arguments::parse(std::span<const std::stri
     if (spec->value.empty()) {
       if (equals != std::string_view::npos)
         return std::unexpected("--" + std::string(name) + " takes no value");
-      out.values_.insert_or_assign(std::string(name), "");
+      out.values_[std::string(name)].emplace_back();
     } else if (equals != std::string_view::npos) {
-      out.values_.insert_or_assign(std::string(name), std::string(word.substr(equals + 1)));
+      out.values_[std::string(name)].emplace_back(word.substr(equals + 1));
     } else if (i + 1 < words.size()) {
-      out.values_.insert_or_assign(std::string(name), std::string(words[++i]));
+      out.values_[std::string(name)].emplace_back(words[++i]);
     } else {
       return std::unexpected("--" + std::string(name) +
                              " needs a value: " + std::string(spec->value));
@@ -49,7 +49,12 @@ std::expected<Arguments, std::string> Arguments::parse(std::span<const std::stri
 
 std::string Arguments::get(std::string_view name, std::string_view otherwise) const {
   const auto it = values_.find(name);
-  return it == values_.end() ? std::string(otherwise) : it->second;
+  return it == values_.end() ? std::string(otherwise) : it->second.back();
+}
+
+std::vector<std::string> Arguments::all(std::string_view name) const {
+  const auto it = values_.find(name);
+  return it == values_.end() ? std::vector<std::string>() : it->second;
 }
 
 std::optional<long> parse_seconds(std::string_view text) {

@@ -15,7 +15,8 @@ struct OptionSpec {
   std::string_view name;   // "policy", without the dashes
   std::string_view value;  // "PATH"; empty: a flag
   std::string_view help;
-  char letter = 0;  // of a flag: 'f' for -f too
+  char letter = 0;                    // of a flag: 'f' for -f too
+  std::string_view choices = {};      // "table json": all that it takes
 };
 
 class Arguments {
@@ -26,11 +27,12 @@ class Arguments {
                                                      std::span<const OptionSpec> options);
 
   bool has(std::string_view name) const { return values_.contains(name); }
-  std::string get(std::string_view name, std::string_view otherwise = {}) const;
+  std::string get(std::string_view name, std::string_view otherwise = {}) const;  // the last one
+  std::vector<std::string> all(std::string_view name) const;  // in their order
   const std::vector<std::string>& words() const { return words_; }
 
  private:
-  std::map<std::string, std::string, std::less<>> values_;
+  std::map<std::string, std::vector<std::string>, std::less<>> values_;
   std::vector<std::string> words_;
 };
 

@@ -22,7 +22,13 @@ struct Command {
   std::size_t min_words = 0;
   std::size_t max_words = 0;
   int (*run)(const Arguments& arguments) = nullptr;
+  std::string_view first_words = {};  // "drain ready weight": all that the first word may be
+  // What it ends with beyond the usual three.
+  std::string_view exit_codes = {};
 };
+
+// Every command, in the order of the overview.
+std::span<const Command* const> all_commands();
 
 extern const Command kRunCommand;
 extern const Command kCheckCommand;
@@ -38,6 +44,17 @@ extern const Command kUpgradeCommand;
 extern const Command kDrainCommand;
 extern const Command kCleanupCommand;
 extern const Command kVersionCommand;
+extern const Command kExplainCommand;
+extern const Command kUpstreamCommand;
+extern const Command kSchemaCommand;
+extern const Command kDoctorCommand;
+extern const Command kTestCommand;
+extern const Command kPlanCommand;
+extern const Command kApplyCommand;
+extern const Command kConfirmCommand;
+extern const Command kHistoryCommand;
+extern const Command kRollbackCommand;
+extern const Command kCompletionCommand;
 
 // Not for people: what the keeper starts.
 int run_gateway_process(int channel, const std::string& user);

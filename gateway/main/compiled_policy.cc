@@ -12,6 +12,11 @@ std::vector<policy::PolicyFile> without_members(std::vector<policy::PolicyFile> 
   return files;
 }
 
+std::vector<policy::PolicyFile> policy_files(std::vector<policy::PolicyFile> files) {
+  std::erase_if(files, [](const auto& file) { return file.kind != Kind::policy; });
+  return files;
+}
+
 bool CompiledPolicy::same_files(const std::vector<policy::PolicyFile>& others) const {
   const auto members = std::ranges::find(files, Kind::members, &policy::PolicyFile::kind);
   return std::equal(files.begin(), members, others.begin(), others.end());

@@ -26,6 +26,8 @@ struct CompiledPolicy {
 
 // What lies on disk: members are kept elsewhere.
 std::vector<policy::PolicyFile> without_members(std::vector<policy::PolicyFile> files);
+// The policy's own alone: those of its sets are read again.
+std::vector<policy::PolicyFile> policy_files(std::vector<policy::PolicyFile> files);
 
 // All diagnostics when one of them is an error. Files of sets that are not among `files` are asked of
 // `read_set`, and are among the result's.

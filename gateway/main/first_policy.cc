@@ -1,6 +1,7 @@
 #include "gateway/main/first_policy.h"
 
 #include "gateway/control/last_good.h"
+#include "gateway/control/policy_history.h"
 #include "gateway/control/policy_source.h"
 #include "gateway/log.h"
 
@@ -80,6 +81,8 @@ std::expected<FirstPolicy, std::string> load_first_policy(const std::string& pat
 
 void keep_as_last_good(const CompiledPolicy& policy) {
   static std::string last_said;
+  static_cast<void>(
+      gateway::PolicyHistory(policy.config().state_dir).record(policy_files(policy.files)));
   const auto saved =
       gateway::LastGood(policy.config().state_dir).save(without_members(policy.files));
   if (saved || saved.error() == last_said) return;

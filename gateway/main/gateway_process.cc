@@ -1,6 +1,7 @@
 // The gateway child: takes policy and sockets from the keeper, moves bytes, holds no capability but
 // CAP_NET_RAW.
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -18,9 +19,11 @@
 #include "gateway/control/policy_source.h"
 #include "gateway/gateway.h"
 #include "gateway/log.h"
+#include "gateway/log_format.h"
 #include "gateway/main/channel.h"
 #include "gateway/main/command.h"
 #include "gateway/main/compiled_policy.h"
+#include "gateway/main/gateway_commands.h"
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/sandbox.h"
 #include "gateway/main/seccomp.h"
@@ -260,6 +263,12 @@ void GatewayProcess::on(const protocol::Drain& message, std::vector<protocol::Ow
 void GatewayProcess::on(const protocol::Request& message, std::vector<protocol::OwnedFd>&) {
   std::string text;
   if (message.command == "status" && gateway_) text = gateway_->status_json();
+  if (message.command.starts_with('{') && gateway_) {
+    boost::system::error_code error;
+    const boost::json::value request = boost::json::parse(message.command, error);
+    if (!error && request.is_object())
+      text = boost::json::serialize(gateway_command(*gateway_, request.as_object()));
+  }
   if (message.command == "reopen-logs" && gateway_ && gateway_->access_log() != nullptr)
     gateway_->access_log()->reopen();
   for (const auto& piece : protocol::in_pieces(message.id, text))
@@ -294,6 +303,9 @@ int run_gateway_process(int channel, const std::string& user) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE})
     ::signal(signal, SIG_IGN);
   ::prctl(PR_SET_NAME, "sluice-gateway", 0, 0, 0);
+  if (const char* format = std::getenv("SLUICE_LOG_FORMAT");
+      format != nullptr && std::string_view(format) == "json")
+    gateway::set_log_format(gateway::LogFormat::json);
   if (auto sandbox = enter_gateway_sandbox(user); !sandbox) {
     log_error("gateway", "cannot give up privileges", {{"reason", sandbox.error()}});
     return kExitFailed;

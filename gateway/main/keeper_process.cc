@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <fcntl.h>
+#include <map>
 #include <memory>
 #include <optional>
 #include <signal.h>
@@ -19,9 +20,13 @@
 #include "gateway/main/command.h"
 #include "gateway/main/drain_deadline.h"
 #include "gateway/main/drops.h"
+#include "gateway/main/explain_question.h"
 #include "gateway/main/gateway_supervisor.h"
 #include "gateway/main/kernel_plan.h"
+#include "gateway/main/kernel_view.h"
 #include "gateway/main/machine_limits.h"
+#include "gateway/main/policy_apply.h"
+#include "gateway/main/policy_commands.h"
 #include "gateway/main/policy_reloader.h"
 #include "gateway/main/sandbox.h"
 #include "gateway/main/service_manager.h"
@@ -29,6 +34,7 @@
 #include "gateway/main/top.h"
 #include "gateway/main/upgrade.h"
 #include "kernel/keeper.h"
+#include "kernel/trial.h"
 
 namespace sluice::control {
 namespace {
@@ -61,6 +67,18 @@ class KeeperProcess {
                        [this](const ReloadOutcome& outcome) {
                          supervisor_.tell(protocol::ReloadEnded{.ok = outcome.ok()});
                        }}),
+        policy_apply_(io_, reloader_,
+                      {.context =
+                           [this] {
+                             return PlanContext{
+                                 .keeper = keeper_.get(), .workers = workers_, .operators = {}};
+                           },
+                       // While this process lives it is the first to go back.
+                       .revert_at =
+                           [this](std::optional<std::chrono::steady_clock::time_point> when) {
+                             if (when) *when += 2s;
+                             kernel::revert_guard_at(*keeper_, when);
+                           }}),
         supervisor_(
             io_, options.user,
             {.current =
@@ -112,6 +130,11 @@ class KeeperProcess {
   bool follow_drops(const json::object& request,
                     const std::shared_ptr<gateway::AdminStream>& stream);
   void status(const AdminCommands::Respond& respond);
+  void explain(const json::object& question, const AdminCommands::Respond& respond);
+  void order_endpoint(const json::object& request, const AdminCommands::Respond& respond);
+  void repeat_orders();
+  void ask_gateway(const json::object& request,
+                   const std::function<void(json::object)>& answered);
   void wait_for_stop();
   void wait_for_other_signals();
   void tick();
@@ -131,6 +154,7 @@ class KeeperProcess {
   std::uint32_t workers_;
   std::unique_ptr<kernel::Keeper> keeper_;
   PolicyReloader reloader_;
+  PolicyApply policy_apply_;
   GatewaySupervisor supervisor_;
   Upgrade upgrade_;
   TlsSource tls_;
@@ -145,6 +169,7 @@ class KeeperProcess {
   boost::asio::steady_timer change_timer_;
   std::vector<std::unique_ptr<boost::asio::posix::stream_descriptor>> changes_;  // duplicates
   std::vector<std::string> said_warnings_;
+  std::map<std::string, json::object> orders_;  // for endpoints, by what they are about
   bool kernel_prepared_ = false;  // a plan waits in the inactive slots
   bool in_force_ = false;         // the first plan has been committed
   bool stopping_ = false;
@@ -293,6 +318,7 @@ void KeeperProcess::gateway_ready() {
     log_info("keeper", "ready", {{"generation", reloader_.generation()}, {"workers", workers_}});
   }
   supervisor_.tell(protocol::InForce{.generation = reloader_.generation()});
+  repeat_orders();
   if (!reloader_.last().ok()) supervisor_.tell(protocol::ReloadEnded{.ok = false});
   if (!upgrade_.under_way()) return;
   upgrade_.done();
@@ -388,6 +414,11 @@ std::vector<protocol::KernelSample> KeeperProcess::samples() const {
                  .value = static_cast<double>(supervisor_.restarts()),
                  .counter = true,
                  .help = "Gateway processes that ended and were replaced."});
+  out.push_back({.name = kDriftMetric,
+                 .labels = {},
+                 .value = policy_apply_.differs_from_disk() ? 1.0 : 0.0,
+                 .counter = false,
+                 .help = kDriftHelp});
   out.push_back({.name = "sluice_gateway_replacements_total",
                  .labels = {},
                  .value = static_cast<double>(supervisor_.replacements()),
@@ -431,6 +462,17 @@ void KeeperProcess::add_admin_commands() {
   admin_commands_.add("drops", [this](const json::object&, const Respond& respond) {
     respond(handle_drops(*keeper_));
   });
+  admin_commands_.add("explain", [this](const json::object& request, const Respond& respond) {
+    explain(request, respond);
+  });
+  admin_commands_.add("upstream", [this](const json::object& request, const Respond& respond) {
+    order_endpoint(request, respond);
+  });
+  policy_apply_.add_commands(admin_commands_);
+  admin_commands_.add("plan", [this](const json::object& request, const Respond& respond) {
+    respond(handle_plan(reloader_.current(), request,
+                        {.keeper = keeper_.get(), .workers = workers_, .operators = {}}));
+  });
   admin_commands_.add("upgrade", [this](const json::object& request, const Respond& respond) {
     upgrade_.handle(request, respond);
   });
@@ -452,6 +494,7 @@ bool KeeperProcess::follow_drops(const json::object& request,
 
 void KeeperProcess::status(const AdminCommands::Respond& respond) {
   json::object head = status_head("keeper", reloader_, started_);
+  policy_apply_.add_status(head["policy"].as_object());
   head["kernel_generation"] = keeper_->generation();
   json::array warnings;
   for (const auto& warning : keeper_->warnings())
@@ -468,6 +511,63 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
     }
     respond(std::move(head));
   });
+}
+
+void KeeperProcess::ask_gateway(const json::object& request,
+                                const std::function<void(json::object)>& answered) {
+  supervisor_.ask(json::serialize(request),
+                  [answered](const std::expected<std::string, std::string>& answer) {
+                    if (!answer) return answered(admin_error(answer.error()));
+                    boost::system::error_code error;
+                    json::value parsed = json::parse(*answer, error);
+                    if (error || !parsed.is_object())
+                      return answered(admin_error("the gateway's answer is not JSON"));
+                    answered(std::move(parsed.as_object()));
+                  });
+}
+
+// The packet's steps are this process's to tell, the rest the gateway's.
+void KeeperProcess::explain(const json::object& question, const AdminCommands::Respond& respond) {
+  const auto parsed = parse_question(question);
+  if (!parsed) return respond(admin_error(parsed.error()));
+  if (!parsed->packet) return ask_gateway(question, respond);
+  const policy::Snapshot& snapshot = *reloader_.current().snapshot;
+  const KernelView view = look_at_kernel(*keeper_, snapshot.config());
+  const policy::Explanation first = policy::explain(snapshot, *parsed->packet, view.state());
+  if (!first.listener || ends_at_listener(snapshot, first, *parsed))
+    return respond(to_json(snapshot, control::explain(snapshot, *parsed, view.state())));
+  ask_gateway(rest_of(question, snapshot, first),
+              [respond, head = to_json(snapshot, first)](const json::object& rest) {
+                if (!rest.contains("steps")) return respond(rest);
+                respond(joined(head, rest));
+              });
+}
+
+// Kept, so that the next gateway hears of them too.
+void KeeperProcess::order_endpoint(const json::object& request,
+                                   const AdminCommands::Respond& respond) {
+  ask_gateway(request, [this, request, respond](json::object answer) {
+    const json::value* ok = answer.if_contains("ok");
+    if (ok != nullptr && *ok == true) {
+      const auto part = [&](const char* key) {
+        const json::value* value = request.if_contains(key);
+        return value != nullptr && value->is_string() ? std::string(value->as_string()) + '\n' : "\n";
+      };
+      const std::string target = part("upstream") + part("endpoint");
+      if (part("action") == "ready\n") {
+        const std::string undone = part("endpoint") == "\n" ? part("upstream") : target;
+        std::erase_if(orders_, [&](const auto& kept) { return kept.first.starts_with(undone); });
+      } else {
+        orders_.insert_or_assign(target + part("action"), request);
+      }
+    }
+    respond(std::move(answer));
+  });
+}
+
+void KeeperProcess::repeat_orders() {
+  for (const auto& [target, request] : orders_)
+    ask_gateway(request, [](const json::object&) {});
 }
 
 void KeeperProcess::say_notices() {

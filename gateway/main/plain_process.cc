@@ -16,8 +16,11 @@
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/command.h"
 #include "gateway/main/drain_deadline.h"
+#include "gateway/main/gateway_commands.h"
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/machine_limits.h"
+#include "gateway/main/policy_apply.h"
+#include "gateway/main/policy_commands.h"
 #include "gateway/main/policy_reloader.h"
 #include "gateway/main/sandbox.h"
 #include "gateway/main/service_manager.h"
@@ -48,6 +51,7 @@ class PlainProcess {
                        [this](const ReloadOutcome& outcome) {
                          gateway_->metrics().reload_ended(outcome.ok());
                        }}),
+        policy_apply_(io_, reloader_, {}),
         gateway_(gateway::Gateway::create(
             {.workers = workers_, .own_mark = 0, .on_ban = {}, .control = &io_})),
         tls_(io_, [this] { gateway_->apply_tls(tls_.current()); }),
@@ -74,6 +78,7 @@ class PlainProcess {
   std::uint32_t workers_;
   std::vector<kernel::OwnedSocket> sockets_;
   PolicyReloader reloader_;
+  PolicyApply policy_apply_;
   std::unique_ptr<gateway::Gateway> gateway_;
   TlsSource tls_;
   gateway::MetricsServer metrics_server_;
@@ -163,6 +168,7 @@ void PlainProcess::add_admin_commands() {
   using Respond = AdminCommands::Respond;
   admin_commands_.add("status", [this](const json::object&, const Respond& respond) {
     json::object status = status_head("plain", reloader_, started_);
+    policy_apply_.add_status(status["policy"].as_object());
     merge_gateway_status(status, gateway_->status_json());
     respond(std::move(status));
   });
@@ -177,6 +183,23 @@ void PlainProcess::add_admin_commands() {
     respond({{"ok", true}, {"deadline_ms", drain_deadline(reloader_.current().config()).count()}});
     stop();
   });
+  policy_apply_.add_commands(admin_commands_);
+  gateway_->metrics().add_source([this] {
+    return std::vector<gateway::MetricSample>{{.name = kDriftMetric,
+                                               .help = kDriftHelp,
+                                               .type = gateway::SampleType::gauge,
+                                               .labels = {},
+                                               .value = policy_apply_.differs_from_disk() ? 1.0 : 0.0}};
+  });
+  admin_commands_.add("plan", [this](const json::object& request, const Respond& respond) {
+    respond(handle_plan(reloader_.current(), request,
+                        {.keeper = nullptr, .workers = workers_, .operators = {}}));
+  });
+  for (const char* name : {"explain", "upstream"}) {
+    admin_commands_.add(name, [this](const json::object& request, const Respond& respond) {
+      respond(gateway_command(*gateway_, request));
+    });
+  }
   admin_commands_.add("upgrade", [](const json::object&, const Respond& respond) {
     respond(
         admin_error("this policy uses nothing of the kernel (intercept, guard, bans), so there is "

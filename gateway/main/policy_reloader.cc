@@ -134,6 +134,7 @@ std::expected<std::vector<policy::PolicyFile>, std::string> PolicyReloader::read
 // Signs of a change are many, changes few: a reload only when the bytes differ from those of the
 // last attempt.
 void PolicyReloader::files_changed() {
+  if (instead_of_disk_) return;
   const auto files = read_files();
   const bool came = std::ranges::any_of(missing_sets_, [](const std::string& path) {
     return gateway::read_set_file(path).has_value();
@@ -141,6 +142,12 @@ void PolicyReloader::files_changed() {
   if (files && *files == tried_ && !came) return;
   if (!files && last_.error == files.error()) return;
   reload({});
+}
+
+void PolicyReloader::instead_of_disk(std::optional<std::vector<policy::PolicyFile>> files) {
+  instead_of_disk_ = std::move(files);
+  if (!instead_of_disk_)
+    boost::asio::post(io_, [this] { files_changed(); });
 }
 
 void PolicyReloader::reload(Done done) {
@@ -177,6 +184,7 @@ void PolicyReloader::begin() {
 
 void PolicyReloader::begin_from_disk() {
   auto files = gateway::read_policy(path_);
+  if (instead_of_disk_) files = *instead_of_disk_;
   if (!files) return refuse(files.error());
   tried_ = *files;
   missing_sets_.clear();

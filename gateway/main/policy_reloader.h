@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,9 @@ class PolicyReloader {
   // One at a time; those that come meanwhile wait.
   void reload(Done done);
 
+  // Reloads read `files` instead of what lies on disk, until nullopt: then the disk counts again, and
+  // is looked at.
+  void instead_of_disk(std::optional<std::vector<policy::PolicyFile>> files);
   // Members of sets that were added at run time. After a change: put_members_in_force(), which does
   // not look at what lies on disk, so that a broken policy there is no hindrance. Where that fails
   // it is tried again each second.
@@ -86,6 +90,7 @@ class PolicyReloader {
   std::string path_;
   CompiledPolicy current_;
   std::vector<policy::PolicyFile> tried_;  // what the last attempt read, good or not
+  std::optional<std::vector<policy::PolicyFile>> instead_of_disk_;
   std::uint64_t generation_;
   std::uint64_t next_generation_;
   Hooks hooks_;

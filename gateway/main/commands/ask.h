@@ -15,7 +15,8 @@ namespace sluice::control {
 
 inline constexpr OptionSpec kSocketOption{"socket", "PATH",
                                           "the admin socket (also SLUICE_SOCKET)"};
-inline constexpr OptionSpec kOutputOption{"output", "FORMAT", "table (default) or json"};
+inline constexpr OptionSpec kOutputOption{"output", "FORMAT", "table (default) or json", 0,
+                                          "table json"};
 inline constexpr OptionSpec kPinRootOption{"pin-root", "PATH",
                                            "where pins are, default /sys/fs/bpf/sluice"};
 

@@ -1,10 +1,12 @@
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <unistd.h>
 
 #include "gateway/control/admin_server.h"
 #include "gateway/log.h"
+#include "gateway/log_format.h"
 #include "gateway/main/command.h"
 #include "gateway/main/commands/ask.h"
 #include "gateway/main/first_policy.h"
@@ -25,9 +27,12 @@ constexpr std::array kOptions{
     OptionSpec{"policy", "PATH", "a file or a directory of *.yaml, default /etc/sluice"},
     kSocketOption,
     kPinRootOption,
+    OptionSpec{"log-level", "LEVEL", "debug, info (default), warn or error", 0,
+               "debug info warn error"},
+    OptionSpec{"output", "FORMAT", "of the log on standard error: table (text, default) or json", 0,
+               "table json"},
     OptionSpec{"user", "NAME",
                "who the gateway process is; certificates, keys and logs must be its to use"},
-    OptionSpec{"log-level", "LEVEL", "debug, info (default), warn or error"},
 };
 
 bool set_level(const std::string& name) {
@@ -90,6 +95,10 @@ int run(const Arguments& arguments) {
   if (!set_level(arguments.get("log-level", "info"))) {
     std::cerr << "sluice: --log-level is debug, info, warn or error\n";
     return kExitUsage;
+  }
+  if (arguments.get("output") == "json") {
+    gateway::set_log_format(gateway::LogFormat::json);
+    ::setenv("SLUICE_LOG_FORMAT", "json", 1);  // for the gateway process
   }
   RunOptions options;
   options.policy_path = arguments.get("policy", options.policy_path);

@@ -27,6 +27,14 @@ void show_head(const json::object& status) {
     std::cout << (colours() ? "\x1b[31m" : "")
               << "THE POLICY ON DISK IS REFUSED, the old one stays:\n"
               << error << (colours() ? "\x1b[0m\n" : "\n");
+  const std::string left = text_at(policy, "unconfirmed_seconds");
+  if (!left.empty()) {
+    std::cout << "UNCONFIRMED: the policy before comes back in " << left
+              << " s unless `sluice confirm` comes\n";
+  } else if (text_at(policy, "differs_from_disk") == "true") {
+    std::cout << "WHAT RUNS DIFFERS FROM WHAT LIES ON DISK; `sluice plan " << text_at(policy, "path")
+              << "` tells how\n";
+  }
   const json::object& process = object_at(status, "gateway");
   if (!process.empty())
     std::cout << "gateway pid " << text_at(process, "pid") << ", "

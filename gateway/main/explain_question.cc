@@ -1,0 +1,277 @@
+#include "gateway/main/explain_question.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "gateway/http1/parse_error.h"
+#include "gateway/http1/target.h"
+#include "policy/policy_test.h"
+#include "policy/units.h"
+
+namespace sluice::control {
+namespace {
+
+namespace json = boost::json;
+using policy::IpAddress;
+using Problem = std::unexpected<std::string>;
+
+constexpr std::array<std::string_view, policy::kWays> kWayWords{"bind", "local", "forward",
+                                                                "output"};
+
+std::string text_of(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+}
+
+std::expected<IpAddress, std::string> address_of(const json::object& question,
+                                                 std::string_view key) {
+  const std::string text = text_of(question, key);
+  const auto address = IpAddress::parse(text);
+  if (address) return *address;
+  return Problem(std::string(key) + ": '" + text + "' is not an address; write 192.0.2.1 or " +
+                 "2001:db8::1");
+}
+
+std::expected<std::uint16_t, std::string> port_of(const json::object& question,
+                                                  std::string_view key, std::uint16_t otherwise) {
+  const json::value* value = question.if_contains(key);
+  if (value == nullptr) return otherwise;
+  if (value->is_int64() && value->as_int64() >= 0 && value->as_int64() <= 65535)
+    return static_cast<std::uint16_t>(value->as_int64());
+  return Problem(std::string(key) + ": a port is 0 to 65535");
+}
+
+std::expected<std::optional<policy::Way>, std::string> way_of(const json::object& question) {
+  const std::string word = text_of(question, "way");
+  if (word.empty()) return std::nullopt;
+  for (std::size_t i = 0; i < kWayWords.size(); ++i) {
+    if (kWayWords[i] == word) return static_cast<policy::Way>(i);
+  }
+  return Problem("way: bind, local, forward or output, not '" + word + "'");
+}
+
+std::expected<policy::PacketDirection, std::string> direction_of(const json::object& question) {
+  const std::string word = text_of(question, "direction");
+  if (word.empty() || word == "ingress") return policy::PacketDirection::ingress;
+  if (word == "egress") return policy::PacketDirection::egress;
+  return Problem("direction: ingress or egress, not '" + word + "'");
+}
+
+std::expected<policy::PacketDescription, std::string> packet_of(const json::object& question) {
+  policy::PacketDescription packet;
+  const auto from = address_of(question, "from");
+  const auto to = address_of(question, "to");
+  const auto from_port = port_of(question, "from_port", 0);
+  const auto to_port = port_of(question, "to_port", 0);
+  const auto way = way_of(question);
+  const auto direction = direction_of(question);
+  for (const std::string* error :
+       {from ? nullptr : &from.error(), to ? nullptr : &to.error(),
+        from_port ? nullptr : &from_port.error(), to_port ? nullptr : &to_port.error(),
+        way ? nullptr : &way.error(), direction ? nullptr : &direction.error()}) {
+    if (error != nullptr) return Problem(*error);
+  }
+  if (from->is_v4() != to->is_v4()) return Problem("from and to are of two IP versions");
+  const std::string protocol = text_of(question, "protocol");
+  const auto number = protocol.empty() ? std::optional<std::uint8_t>(6)
+                                       : policy::parse_ip_protocol(protocol);
+  if (!number)
+    return Problem("protocol: '" + protocol + "' is none of tcp, udp, sctp, icmp, icmpv6, 0 to 255");
+  packet.from = *from;
+  packet.to = *to;
+  packet.from_port = *from_port;
+  packet.to_port = *to_port;
+  packet.protocol = *number;
+  packet.way = *way;
+  packet.direction = *direction;
+  packet.interface = text_of(question, "interface");
+  packet.cgroup = text_of(question, "cgroup");
+  packet.first_fragment = !question.contains("fragment");
+  return packet;
+}
+
+struct Url {
+  std::string host;  // with its port, as a client sends it
+  std::string target = "/";
+};
+
+std::expected<Url, std::string> split(const std::string& text) {
+  Url url;
+  std::string_view rest = text;
+  if (!rest.starts_with('/')) {
+    const std::size_t scheme = rest.find("://");
+    if (scheme == std::string_view::npos)
+      return Problem("url: '" + text + "' is neither http://HOST/PATH nor /PATH");
+    rest.remove_prefix(scheme + 3);
+    const std::size_t end = std::min(rest.find_first_of("/?#"), rest.size());
+    url.host = rest.substr(0, end);
+    rest.remove_prefix(end);
+  }
+  rest = rest.substr(0, rest.find('#'));  // a fragment never leaves the client
+  url.target = rest.starts_with('/') ? std::string(rest) : '/' + std::string(rest);
+  return url;
+}
+
+std::expected<policy::RequestDescription, std::string> request_of(const json::object& question) {
+  policy::RequestDescription request;
+  const auto url = split(text_of(question, "url"));
+  if (!url) return Problem(url.error());
+  const auto target = normalised_target(url->target);
+  if (!target) return Problem("url: the gateway answers 400: " + target.error());
+  request.target = *target;
+  request.host = url->host;
+  if (const std::string method = text_of(question, "method"); !method.empty())
+    request.method = method;
+  if (const json::value* headers = question.if_contains("headers"); headers && headers->is_array()) {
+    for (const auto& header : headers->as_array()) {
+      if (!header.is_array() || header.as_array().size() != 2 || !header.as_array()[0].is_string() ||
+          !header.as_array()[1].is_string())
+        return Problem("headers: pairs of name and value");
+      std::string name(header.as_array()[0].as_string());
+      std::string value(header.as_array()[1].as_string());
+      if (name.size() == 4 && (name == "Host" || name == "host"))
+        request.host = value;
+      request.headers.emplace_back(std::move(name), std::move(value));
+    }
+  }
+  if (const std::string host = text_of(question, "host"); !host.empty()) request.host = host;
+  request.listener = text_of(question, "listener");
+  const auto way = way_of(question);
+  if (!way) return Problem(way.error());
+  request.way = way->value_or(policy::Way::bind);
+  if (question.contains("from")) {
+    const auto client = address_of(question, "from");
+    if (!client) return Problem(client.error());
+    request.client = *client;
+  }
+  if (question.contains("to")) {
+    const auto to = address_of(question, "to");
+    const auto port = port_of(question, "to_port", 0);
+    if (!to) return Problem(to.error());
+    if (!port) return Problem(port.error());
+    request.destination = policy::SocketAddress{*to, *port};
+  }
+  return request;
+}
+
+json::object with_place(json::object object, const policy::Location& where) {
+  if (where.line != 0) object["where"] = where.to_string();
+  return object;
+}
+
+}  // namespace
+
+std::expected<ExplainQuestion, std::string> parse_question(const json::object& question) {
+  ExplainQuestion out;
+  const bool http = question.contains("url") || question.contains("method");
+  // Without a listener the packet finds it.
+  if (question.contains("to") && !question.contains("listener")) {
+    auto packet = packet_of(question);
+    if (!packet) return Problem(packet.error());
+    out.packet = std::move(*packet);
+  }
+  if (http || question.contains("listener")) {
+    auto request = request_of(http ? question : [&] {
+      json::object path = question;
+      path["url"] = "/";
+      return path;
+    }());
+    if (!request) return Problem(request.error());
+    if (http) {
+      out.request = std::move(*request);
+    } else {
+      // A connection, from its listener on.
+      request->method.clear();
+      out.request = std::move(*request);
+    }
+  }
+  if (!out.packet && !out.request)
+    return Problem("nothing to explain: give --from and --to, or a method and a URL");
+  return out;
+}
+
+policy::Explanation explain(const policy::Snapshot& snapshot, const ExplainQuestion& question,
+                            const policy::LiveState& live) {
+  const policy::RequestDescription* request = question.request ? &*question.request : nullptr;
+  if (question.packet) return policy::explain(snapshot, *question.packet, request, live);
+  if (request->method.empty()) return policy::explain_connection(snapshot, *request, live);
+  return policy::explain(snapshot, *request, live);
+}
+
+std::expected<std::string, std::string> normalised_target(std::string_view target) {
+  const std::size_t question = std::min(target.find('?'), target.size());
+  const std::string path(target.substr(0, question));
+  std::string scratch(path.size(), '\0');
+  const auto normal = gateway::http1::normalise_path(path, scratch);
+  if (!normal) return Problem(std::string(gateway::http1::reason(normal.error())));
+  return std::string(*normal) + std::string(target.substr(question));
+}
+
+policy::Explanation malformed(const std::string& reason) {
+  policy::Explanation explanation;
+  explanation.outcome = "refused with 400: " + reason;
+  explanation.steps.push_back({"head", explanation.outcome, {}, {}, true});
+  explanation.passes = false;
+  explanation.verdict = policy::Verdict::refuse;
+  explanation.status = 400;
+  return explanation;
+}
+
+json::object to_json(const policy::Snapshot& snapshot, const policy::Explanation& explanation) {
+  json::array steps;
+  for (const policy::Step& step : explanation.steps) {
+    json::array reasons;
+    for (const policy::Reason& reason : step.reasons)
+      reasons.push_back(with_place({{"text", reason.text}}, reason.where));
+    json::object entry{{"phase", step.phase}, {"verdict", step.verdict}};
+    if (!step.name.empty()) entry["name"] = step.name;
+    entry["reasons"] = std::move(reasons);
+    steps.push_back(with_place(std::move(entry), step.where));
+  }
+  json::object out{
+      {"ok", true},
+      {"verdict", policy::word_of(explanation.verdict)},
+      {"outcome", explanation.outcome},
+      {"passes", explanation.passes}};
+  if (explanation.status != 0) out["status"] = explanation.status;
+  if (explanation.listener) {
+    out["listener"] = snapshot.config().listeners[*explanation.listener].name;
+    out["way"] = kWayWords[static_cast<std::size_t>(explanation.way)];
+  }
+  out["steps"] = std::move(steps);
+  return out;
+}
+
+bool ends_at_listener(const policy::Snapshot& snapshot, const policy::Explanation& packet,
+                      const ExplainQuestion& question) {
+  return !question.request && snapshot.config().listeners[*packet.listener].protocol ==
+                                  policy::ListenerProtocol::http;
+}
+
+json::object rest_of(const json::object& question, const policy::Snapshot& snapshot,
+                     const policy::Explanation& so_far) {
+  json::object rest = question;
+  rest["listener"] = snapshot.config().listeners[*so_far.listener].name;
+  rest["way"] = kWayWords[static_cast<std::size_t>(so_far.way)];
+  const auto protocol = snapshot.config().listeners[*so_far.listener].protocol;
+  if (protocol == policy::ListenerProtocol::tcp || protocol == policy::ListenerProtocol::tls) {
+    // What is left of a URL is the name that is asked for in TLS.
+    if (const auto asked = parse_question(question); asked && asked->request)
+      rest["host"] = asked->request->host;
+    rest.erase("url");
+    rest.erase("method");
+  }
+  return rest;
+}
+
+json::object joined(json::object first, const json::object& rest) {
+  json::object out = rest;
+  json::array steps = first["steps"].as_array();
+  for (const auto& step : rest.at("steps").as_array())
+    steps.push_back(step);
+  out["steps"] = std::move(steps);
+  return out;
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,49 @@
+// What `sluice explain` asks, as JSON between command line, keeper and gateway; and the answer.
+// The same code makes both offline and live, so that they differ only in what they know.
+#pragma once
+
+#include <expected>
+#include <optional>
+#include <string>
+
+#include <boost/json.hpp>
+
+#include "policy/explain.h"
+
+namespace sluice::control {
+
+struct ExplainQuestion {
+  std::optional<policy::PacketDescription> packet;
+  std::optional<policy::RequestDescription> request;  // its target is normalised
+};
+
+// Keys: from, from_port, to, to_port, protocol, direction, interface, way, cgroup, fragment; method,
+// url (absolute, or a path with `host`), host, headers ([[name, value], …]), listener, client. The
+// error says which one and what would be right.
+std::expected<ExplainQuestion, std::string> parse_question(const boost::json::object& question);
+
+policy::Explanation explain(const policy::Snapshot& snapshot, const ExplainQuestion& question,
+                            const policy::LiveState& live = {});
+
+// A target as a client sends it ("/a/../b?c"), with its path in the form that is matched and
+// forwarded. The error is the gateway's reason for a 400.
+std::expected<std::string, std::string> normalised_target(std::string_view target);
+// What becomes of a request that is malformed.
+policy::Explanation malformed(const std::string& reason);
+
+// {"ok", "verdict", "outcome", "passes", "status"?, "by"?, "where"?, "steps": [{"phase", "verdict",
+// "where"?, "name"?, "reasons": [{"text", "where"?}]}]}
+boost::json::object to_json(const policy::Snapshot& snapshot,
+                            const policy::Explanation& explanation);
+
+// True when nothing is left to ask the gateway: its listener speaks HTTP and no request is given.
+bool ends_at_listener(const policy::Snapshot& snapshot, const policy::Explanation& packet,
+                      const ExplainQuestion& question);
+// The way's rest, as the keeper asks its gateway for it: the question with what the packet's steps
+// found out.
+boost::json::object rest_of(const boost::json::object& question, const policy::Snapshot& snapshot,
+                            const policy::Explanation& so_far);
+// Puts the gateway's answer behind the keeper's steps.
+boost::json::object joined(boost::json::object first, const boost::json::object& rest);
+
+}  // namespace sluice::control

@@ -1,0 +1,63 @@
+#include "gateway/main/gateway_commands.h"
+
+#include "gateway/main/admin_commands.h"
+#include "gateway/main/explain_question.h"
+#include "gateway/operator_access.h"
+
+namespace sluice::control {
+namespace {
+
+namespace json = boost::json;
+
+std::string text_of(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+}
+
+}  // namespace
+
+json::object gateway_command(gateway::Gateway& gateway, const json::object& request) {
+  const std::string name = text_of(request, "command");
+  if (name == "explain") return handle_explain(gateway, request);
+  if (name == "upstream") return handle_upstream(gateway, request);
+  return admin_error("unknown command '" + name + "'");
+}
+
+json::object handle_explain(gateway::Gateway& gateway, const json::object& question) {
+  const auto parsed = parse_question(question);
+  if (!parsed) return admin_error(parsed.error());
+  json::object answer = admin_error("the gateway has no policy yet");
+  gateway::operator_access(gateway).look([&](const policy::Snapshot& snapshot, const policy::LiveGateway& live) {
+    policy::LiveState state;
+    state.gateway = &live;
+    answer = to_json(snapshot, explain(snapshot, *parsed, state));
+  });
+  return answer;
+}
+
+json::object handle_upstream(gateway::Gateway& gateway, const json::object& request) {
+  const std::string action = text_of(request, "action");
+  gateway::EndpointOrder order{.upstream = text_of(request, "upstream"),
+                               .endpoint = text_of(request, "endpoint")};
+  if (action == "drain") {
+    order.drained = true;
+  } else if (action == "ready") {
+    order.drained = false;
+    order.policy_weight = true;
+  } else if (action == "weight") {
+    const json::value* weight = request.if_contains("weight");
+    if (weight == nullptr || !weight->is_int64() || weight->as_int64() < 0 ||
+        weight->as_int64() > gateway::kMaxOrderedWeight)
+      return admin_error("a weight is 0 to 1000");
+    order.weight = static_cast<std::uint32_t>(weight->as_int64());
+  } else {
+    return admin_error("upstream knows drain, ready and weight, not '" + action + "'");
+  }
+  if (auto done = gateway::operator_access(gateway).order(order); !done) return admin_error(done.error());
+  json::object answer{{"ok", true}, {"upstream", order.upstream}, {"action", action}};
+  if (!order.endpoint.empty()) answer["endpoint"] = order.endpoint;
+  if (order.weight) answer["weight"] = *order.weight;
+  return answer;
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,21 @@
+// Admin commands that only the process with the workers can answer: directly in one process, over
+// the keeper's channel in two.
+#pragma once
+
+#include <boost/json.hpp>
+
+#include "gateway/gateway.h"
+
+namespace sluice::control {
+
+// "explain" and "upstream"; anything else is an error.
+boost::json::object gateway_command(gateway::Gateway& gateway, const boost::json::object& request);
+
+// A question about the gateway's part of the way alone; the answer as `sluice explain` prints it.
+boost::json::object handle_explain(gateway::Gateway& gateway,
+                                   const boost::json::object& question);
+
+// {"upstream", "action": "drain" | "ready" | "weight", "endpoint"?, "weight"?}
+boost::json::object handle_upstream(gateway::Gateway& gateway, const boost::json::object& request);
+
+}  // namespace sluice::control

@@ -1,0 +1,87 @@
+#include "gateway/main/logged_request.h"
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fstream>
+#include <optional>
+
+#include "policy/address.h"
+
+namespace sluice::control {
+namespace {
+
+namespace json = boost::json;
+
+std::string text_of(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  if (value == nullptr) return {};
+  return value->is_string() ? std::string(value->as_string()) : json::serialize(*value);
+}
+
+std::string without(std::string text, std::string_view mark) {
+  if (text.ends_with(mark)) text.resize(text.size() - mark.size());
+  return text;
+}
+
+}  // namespace
+
+std::expected<json::object, std::string> question_from_line(const json::object& line) {
+  json::object question{{"command", "explain"}};
+  const auto client = policy::SocketAddress::parse(text_of(line, "client"));
+  if (!client) return std::unexpected("the line has no client");
+  question["from"] = client->address.to_string();
+  question["from_port"] = std::int64_t{client->port};
+  if (const auto to = policy::SocketAddress::parse(text_of(line, "destination"))) {
+    question["to"] = to->address.to_string();
+    question["to_port"] = std::int64_t{to->port};
+  }
+  question["listener"] = text_of(line, "listener");
+  question["way"] = text_of(line, "way");
+  const std::string path = text_of(line, "path");
+  if (!path.empty()) {
+    question["method"] = text_of(line, "method");
+    question["host"] = text_of(line, "host");
+    question["url"] = without(without(path, "?…"), "…");
+  }
+  std::string logged = "logged " + text_of(line, "time") + ": ";
+  if (const std::string status = text_of(line, "status"); !status.empty())
+    logged += "status " + status + ", ";
+  const std::string route = text_of(line, "route");
+  logged += route.empty() ? "no route" : "route `" + route + "`";
+  if (const std::string upstream = text_of(line, "upstream"); !upstream.empty())
+    logged += ", upstream `" + upstream + "` " + text_of(line, "endpoint");
+  if (const std::string reason = text_of(line, "reason"); !reason.empty())
+    logged += ", because: " + reason;
+  logged += path.find("…") == std::string::npos
+                ? ". Header fields are not in the log"
+                : ". Query and header fields are not in the log";
+  question["logged"] = logged + ": a rule that looks at them may say otherwise here.";
+  return question;
+}
+
+std::expected<json::object, std::string> question_from_log(const std::string& log,
+                                                           const std::string& id) {
+  const std::size_t slash = id.find('/');
+  if (slash == std::string::npos || slash == 0 || slash + 1 == id.size())
+    return std::unexpected("--request is CONNECTION/REQUEST, as in the access log: 17/3");
+  if (log.empty()) return std::unexpected("--request needs --log FILE, the access log");
+  std::ifstream file(log);
+  if (!file) return std::unexpected(log + ": " + std::strerror(errno));
+  // Cheap to look for, before a line is parsed.
+  const std::string connection = "\"connection\":" + id.substr(0, slash) + ',';
+  std::optional<json::object> found;
+  for (std::string line; std::getline(file, line);) {
+    if (line.find(connection) == std::string::npos) continue;
+    boost::system::error_code error;
+    const json::value parsed = json::parse(line, error);
+    if (error || !parsed.is_object()) continue;
+    if (text_of(parsed.as_object(), "request") == id.substr(slash + 1)) found = parsed.as_object();
+  }
+  if (!found)
+    return std::unexpected(log + ": no line with connection " + id.substr(0, slash) +
+                           " and request " + id.substr(slash + 1) + " (format json)");
+  return question_from_line(*found);
+}
+
+}  // namespace sluice::control

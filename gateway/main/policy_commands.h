@@ -1,0 +1,24 @@
+// Admin commands about the policy itself: plan, and later apply, confirm, history.
+#pragma once
+
+#include <expected>
+#include <string>
+#include <vector>
+
+#include <boost/json.hpp>
+
+#include "gateway/main/compiled_policy.h"
+#include "gateway/main/policy_plan.h"
+
+namespace sluice::control {
+
+// {"files": [[name, text], …], "ssh"?: SSH_CONNECTION}
+std::expected<std::vector<policy::PolicyFile>, std::string> files_of(
+    const boost::json::object& request);
+boost::json::array files_to_json(const std::vector<policy::PolicyFile>& files);
+
+// `context` without the operator's connection, which is the request's.
+boost::json::object handle_plan(const CompiledPolicy& running, const boost::json::object& request,
+                                PlanContext context);
+
+}  // namespace sluice::control

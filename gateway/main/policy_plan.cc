@@ -1,0 +1,197 @@
+#include "gateway/main/policy_plan.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <set>
+#include <sstream>
+
+#include "gateway/main/kernel_plan.h"
+#include "gateway/main/kernel_view.h"
+#include "gateway/main/policy_reloader.h"
+#include "kernel/open_connections.h"
+#include "policy/changes.h"
+#include "policy/dead_rules.h"
+#include "policy/explain.h"
+
+namespace sluice::control {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::array<const char*, 3> kKindWords{"added", "removed", "changed"};
+constexpr std::uint16_t kSsh = 22;
+// Each is explained against two policies.
+constexpr std::size_t kMostConnections = 5000;
+
+policy::SocketAddress from_kernel_socket(const kernel::Prefix& host, std::uint16_t port) {
+  return {from_kernel(host).address, port};
+}
+
+policy::PacketDescription packet(const OperatorConnection& connection, bool egress) {
+  policy::PacketDescription packet;
+  packet.from = egress ? connection.server.address : connection.client.address;
+  packet.from_port = egress ? connection.server.port : connection.client.port;
+  packet.to = egress ? connection.client.address : connection.server.address;
+  packet.to_port = egress ? connection.client.port : connection.server.port;
+  packet.direction = egress ? policy::PacketDirection::egress : policy::PacketDirection::ingress;
+  return packet;
+}
+
+// Bans are the same before and after; they are not this policy's doing.
+policy::LiveState without_bans(const KernelView& view) {
+  policy::LiveState live = view.state();
+  live.bans = {};
+  return live;
+}
+
+// The step that would drop it, either way; nullopt: none.
+std::optional<policy::Step> dropping(const policy::Snapshot& snapshot,
+                                     const OperatorConnection& connection,
+                                     const policy::LiveState& live) {
+  for (const bool egress : {false, true}) {
+    const auto why = policy::explain(snapshot, packet(connection, egress), live);
+    if (why.verdict == policy::Verdict::drop) return why.steps.back();
+  }
+  return std::nullopt;
+}
+
+json::object to_json(const policy::Change& change) {
+  json::object out{{"kind", kKindWords[static_cast<std::size_t>(change.kind)]},
+                   {"section", change.section},
+                   {"name", change.name},
+                   {"layer", change.layer}};
+  if (change.before.line != 0) out["before"] = change.before.to_string();
+  if (change.after.line != 0) out["after"] = change.after.to_string();
+  return out;
+}
+
+bool is_in(const std::vector<policy::ProtectFrom>& entries, const policy::Prefix& source) {
+  return std::ranges::any_of(entries, [&](const policy::ProtectFrom& entry) {
+    return entry.to_ports.empty() && entry.interfaces.empty() && entry.cidr.contains(source);
+  });
+}
+
+json::object bans_touched(const kernel::Keeper& keeper, const policy::Config& next) {
+  json::array spared;
+  const auto bans = keeper.bans();
+  for (const auto& ban : bans) {
+    const policy::Prefix source = from_kernel(ban.source);
+    if (is_in(next.protect.from, source)) spared.emplace_back(source.to_string());
+  }
+  json::object out{{"running", bans.size()}, {"spared", std::move(spared)}};
+  if (bans.size() > next.bans.max) out["over_max"] = bans.size() - next.bans.max;
+  return out;
+}
+
+// A limit of another key, rate or burst begins with every key fresh.
+json::array limits_touched(const std::vector<policy::Change>& changes) {
+  json::array names;
+  for (const auto& change : changes) {
+    if (change.section == "limits" && change.kind != policy::Change::Kind::added)
+      names.emplace_back(change.name);
+  }
+  return names;
+}
+
+struct Connections {
+  kernel::ConnectionImpact impact;
+  std::size_t dropped = 0;
+};
+
+std::optional<Connections> connections_touched(const CompiledPolicy& running,
+                                               const CompiledPolicy& next,
+                                               const PlanContext& context) {
+  if (context.keeper == nullptr) return std::nullopt;
+  auto impact = kernel::impact_of(make_kernel_plan(running.config(), 1, context.workers),
+                                  make_kernel_plan(next.config(), 1, context.workers));
+  if (!impact) return std::nullopt;
+  Connections out{.impact = std::move(*impact)};
+  const KernelView view = look_at_kernel(*context.keeper, running.config());
+  const auto live = without_bans(view);
+  for (const auto& socket : out.impact.open) {
+    if (out.impact.open.size() > kMostConnections) break;
+    const OperatorConnection connection{from_kernel_socket(socket.peer, socket.peer_port),
+                                        from_kernel_socket(socket.local, socket.local_port)};
+    if (dropping(*next.snapshot, connection, live) &&
+        !dropping(*running.snapshot, connection, live))
+      out.dropped++;
+  }
+  return out;
+}
+
+std::vector<OperatorConnection> operators_of(const PlanContext& context) {
+  std::vector<OperatorConnection> out = context.operators;
+  if (context.keeper == nullptr) return out;
+  static_cast<void>(kernel::each_tcp_socket(
+      kernel::TcpSockets::connected, [&](const kernel::TcpSocket& socket) {
+        if (socket.local_port != kSsh || out.size() >= kMostConnections) return;
+        out.push_back({from_kernel_socket(socket.peer, socket.peer_port),
+                       from_kernel_socket(socket.local, socket.local_port)});
+      }));
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::string> lock_out(const CompiledPolicy& running, const CompiledPolicy& next,
+                                  const PlanContext& context) {
+  KernelView view;
+  if (context.keeper != nullptr) view = look_at_kernel(*context.keeper, running.config());
+  const auto live = without_bans(view);
+  std::set<std::string> reasons;  // many connections, one rule
+  for (const auto& connection : operators_of(context)) {
+    const auto step = dropping(*next.snapshot, connection, live);
+    if (!step || dropping(*running.snapshot, connection, live)) continue;
+    reasons.insert(step->where.to_string() + ": would cut the connection of " +
+                   connection.client.to_string() + " to " + connection.server.to_string() + ": " +
+                   step->verdict + "; protect the operator by protect.from, or except it");
+  }
+  return {reasons.begin(), reasons.end()};
+}
+
+json::object make_plan(const CompiledPolicy& running, const CompiledPolicy& next,
+                       const PlanContext& context) {
+  const auto changes = policy::changes(running.config(), next.config());
+  json::array list;
+  for (const auto& change : changes)
+    list.push_back(to_json(change));
+  json::array locked;
+  for (auto& text : lock_out(running, next, context))
+    locked.emplace_back(std::move(text));
+  policy::Diagnostics warnings = next.warnings;
+  for (auto& dead : policy::find_dead_rules(next.config()))
+    warnings.push_back(std::move(dead));
+  json::object out{{"ok", true},
+                   {"changes", std::move(list)},
+                   {"warnings", control::to_json(warnings)},
+                   {"lock_out", std::move(locked)},
+                   {"limits", limits_touched(changes)}};
+  if (const auto touched = connections_touched(running, next, context)) {
+    const auto& impact = touched->impact;
+    out["connections"] = json::object{{"open", impact.open.size()},
+                                      {"changed", impact.changed},
+                                      {"drained", impact.drained},
+                                      {"reset", impact.reset},
+                                      {"dropped", touched->dropped}};
+  }
+  if (context.keeper != nullptr) out["bans"] = bans_touched(*context.keeper, next.config());
+  if (running.config().workers != next.config().workers) out["restart"] = "workers";
+  return out;
+}
+
+std::optional<OperatorConnection> parse_ssh_connection(const std::string& text) {
+  std::istringstream words(text);
+  std::string client;
+  std::string server;
+  unsigned client_port = 0;
+  unsigned server_port = 0;
+  if (!(words >> client >> client_port >> server >> server_port)) return std::nullopt;
+  const auto from = policy::IpAddress::parse(client);
+  const auto to = policy::IpAddress::parse(server);
+  if (!from || !to || client_port > 65535 || server_port > 65535) return std::nullopt;
+  return OperatorConnection{{*from, static_cast<std::uint16_t>(client_port)},
+                            {*to, static_cast<std::uint16_t>(server_port)}};
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,40 @@
+// `sluice plan`: what a policy would change in the one that runs, before it does.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/json.hpp>
+
+#include "gateway/main/compiled_policy.h"
+#include "kernel/keeper.h"
+
+namespace sluice::control {
+
+// One end of a connection of the operator's own, as `ssh` has it in SSH_CONNECTION.
+struct OperatorConnection {
+  policy::SocketAddress client;
+  policy::SocketAddress server;
+};
+
+struct PlanContext {
+  const kernel::Keeper* keeper = nullptr;  // null: nothing of the kernel is known
+  std::uint32_t workers = 1;
+  std::vector<OperatorConnection> operators;  // beside those to port 22 that are open
+};
+
+// {"ok", "changes": [{"kind", "section", "name", "layer", "before"?, "after"?}],
+//  "warnings": [diagnostics], "lock_out": [text], "connections"?: {"open", "changed", "drained",
+//  "reset", "dropped"}, "bans"?: {"running", "spared": [source]}, "limits": [name]}
+boost::json::object make_plan(const CompiledPolicy& running, const CompiledPolicy& next,
+                              const PlanContext& context);
+
+// Why `next` would cut connections of the operator's that `running` lets be; empty: it would not.
+std::vector<std::string> lock_out(const CompiledPolicy& running, const CompiledPolicy& next,
+                                  const PlanContext& context);
+
+// "CLIENT CLIENT_PORT SERVER SERVER_PORT", as the environment has it.
+std::optional<OperatorConnection> parse_ssh_connection(const std::string& text);
+
+}  // namespace sluice::control
