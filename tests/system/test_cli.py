@@ -1,0 +1,351 @@
+"""The command line, as people and scripts use it."""
+import json
+import os
+import re
+import subprocess
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from harness import SLUICE, Nginx, Scratch, Sluice, curl, eventually, free_port
+
+POLICY = """version: 1
+protect: { from: [{ cidr: 10.9.0.0/24, to_ports: [22] }] }
+intercept:
+  forward:
+    - { from: [10.1.0.0/16], except: { to: [10.96.0.0/12] }, ports: [443], listener: raw }
+listeners:
+  web: { bind: "192.0.2.9:80" }
+  raw: { protocol: tcp }
+upstreams:
+  api: { endpoints: ["192.0.2.1:80", "192.0.2.2:80"], lb_policy: least_request }
+  old: { endpoints: ["192.0.2.3:80"] }
+routes:
+  - { name: any, listener: web, upstream: old }
+  - { name: canary, listener: web, host: api.example, path: /v1, headers: [{ name: x-canary, exact: "1" }], upstream: api }
+guard:
+  rules:
+    - { name: telnet, to_ports: [23], protocol: tcp, except: { from: [198.51.100.7] } }
+"""
+
+
+def sluice(*arguments, env=None, check=None):
+    done = subprocess.run([SLUICE, *arguments], capture_output=True, text=True, timeout=20,
+                          env={**os.environ, **(env or {})})
+    if check is not None:
+        assert done.returncode == check, done.stdout + done.stderr
+    return done
+
+
+def commands():
+    overview = sluice("--help", check=0).stdout
+    return re.findall(r"^  ([a-z]+) ", overview, re.M)
+
+
+@pytest.fixture
+def scratch():
+    with Scratch() as made:
+        yield made
+
+
+@pytest.fixture
+def policy(scratch):
+    return scratch.write("policy.yaml", POLICY)
+
+
+def explained(*arguments, check=0):
+    return json.loads(sluice("explain", *arguments, "--output", "json", check=check).stdout)
+
+
+def steps(answer):
+    return {step["phase"]: step for step in answer["steps"]}
+
+
+def test_every_command_helps_and_speaks_json():
+    names = commands()
+    assert {"run", "check", "explain", "plan", "doctor", "test", "status", "upstream", "schema", "completion"} <= set(names)
+    for name in names:
+        text = sluice(name, "--help", check=0).stdout
+        assert text.startswith(f"usage: sluice {name}"), text
+        assert "--output FORMAT" in text, f"{name} has no --output"
+        assert "Exit codes: 0 done, 1 failed, 2 wrong usage" in text
+        assert sluice(name, "--no-such-option").returncode == 2
+        assert sluice(name, "--output", "xml", *["x"] * 4).returncode == 2
+
+
+def test_the_man_page_has_every_command_and_is_well_formed():
+    path = os.path.join(os.path.dirname(__file__), "../../deploy/man/sluice.8")
+    page = subprocess.run(["groff", "-man", "-Tutf8", "-ww", path], capture_output=True, text=True)
+    assert page.returncode == 0 and page.stderr == ""
+    with open(path) as file:
+        source = file.read()
+    for name in commands():
+        assert re.search(rf"^\.BR? .*\b{name}\b", source, re.M), f"{name} is not in the man page"
+        options = re.findall(r"^  --([a-z-]+)", sluice(name, "--help").stdout, re.M)
+        for option in options:
+            assert option.replace("-", "\\-") in source, f"--{option} of {name} is not in the man page"
+
+
+def test_schema_is_a_json_schema_that_takes_the_policy():
+    schema = json.loads(sluice("schema", check=0).stdout)
+    assert schema["$schema"].endswith("2020-12/schema")
+    assert {"listeners", "routes", "guard"} <= set(schema["properties"])
+
+
+# --- completion in real shells -----------------------------------------------------------------
+
+
+def test_bash_completes_commands_options_and_values():
+    script = sluice("completion", "bash", check=0).stdout
+
+    def complete(*words):
+        line = " ".join(f"'{w}'" for w in words)
+        done = subprocess.run(
+            ["bash", "-c", f"{script}\nCOMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _sluice; "
+             "printf '%s\\n' \"${COMPREPLY[@]}\""], capture_output=True, text=True)
+        assert done.stderr == ""
+        return set(done.stdout.split())
+
+    assert complete("sluice", "st") == {"status"}
+    assert set(commands()) <= complete("sluice", "")
+    assert complete("sluice", "status", "--output", "") == {"table", "json"}
+    assert complete("sluice", "upstream", "d") == {"drain"}
+    assert complete("sluice", "explain", "--fr") == {"--from", "--from-port", "--fragment"}
+    assert "/etc/passwd" in complete("sluice", "check", "/etc/pass")
+
+
+def test_fish_completes_commands_options_and_values(scratch):
+    script = scratch.write("sluice.fish", sluice("completion", "fish", check=0).stdout)
+
+    def complete(line):
+        done = subprocess.run(["fish", "--no-config", "-c", f"source {script}; complete -C '{line}'"],
+                              capture_output=True, text=True, env={**os.environ, "HOME": scratch.path})
+        assert done.returncode == 0, done.stderr
+        return {entry.split("\t")[0] for entry in done.stdout.splitlines()}
+
+    assert complete("sluice st") == {"status"}
+    assert complete("sluice status --output ") == {"table", "json"}
+    assert {"drain", "ready", "weight"} <= complete("sluice upstream ")
+
+
+def test_zsh_takes_the_script_and_knows_the_command(scratch):
+    script = scratch.write("_sluice", sluice("completion", "zsh", check=0).stdout)
+    done = subprocess.run(
+        ["zsh", "-f", "-c", f"autoload -U compinit; compinit -D -u -d {scratch.path}/dump; source {script}; "
+         "print -- $_comps[sluice]; functions _sluice | head -1"],
+        capture_output=True, text=True, env={**os.environ, "HOME": scratch.path})
+    assert done.stdout.splitlines()[0] == "_sluice", done.stdout + done.stderr
+    assert done.stderr == ""
+
+
+# --- explain ------------------------------------------------------------------------------------
+
+
+def test_explain_names_what_dropped_a_packet(policy):
+    answer = explained("--policy", policy, "--from", "198.51.100.8", "--to", "203.0.113.1", "--port", "23")
+    assert (answer["verdict"], answer["outcome"]) == ("drop", "dropped by rule `telnet`")
+    assert steps(answer)["guard"]["where"] == f"{policy}:17:7"
+    excepted = explained("--policy", policy, "--from", "198.51.100.7", "--to", "203.0.113.1", "--port", "23")
+    assert excepted["verdict"] == "pass"
+    assert "its `except` holds" in steps(excepted)["guard"]["reasons"][0]["text"]
+
+
+def test_explain_goes_from_the_packet_through_interception_to_the_upstream(policy):
+    answer = explained("--policy", policy, "--from", "10.1.2.3", "--to", "203.0.113.1", "--port", "443")
+    assert [step["phase"] for step in answer["steps"]] == [
+        "protect", "bans", "guard", "intercept", "steering", "listener", "route", "route", "upstream", "balance"]
+    assert answer["outcome"].startswith("default_route.forward: forwarded")
+    assert steps(answer)["intercept"]["where"] == f"{policy}:5:7"
+
+
+def test_explain_a_request_by_method_url_and_headers(policy):
+    where = ["--policy", policy, "--from", "198.51.100.8", "--to", "192.0.2.9"]
+    plain = explained(*where, "GET", "http://api.example/v1/users?x=1")
+    assert steps(plain)["route"]["name"] == "any"
+    assert any("canary" in reason["text"] and "x-canary" in reason["text"] for reason in steps(plain)["route"]["reasons"])
+    canary = explained(*where, "GET", "http://api.example/%761/users", "--header", "X-Canary: 1")
+    assert steps(canary)["route"]["name"] == "canary"
+    assert steps(canary)["route"]["where"] == f"{policy}:14:5"
+    assert steps(canary)["balance"]["verdict"].startswith("`api`: least_request over 2 endpoints")
+    assert sluice("explain", "--policy", policy, "--listener", "web", "/../x").returncode == 2
+
+
+def test_explain_prints_a_table_that_fits_people(policy):
+    text = sluice("explain", "--policy", policy, "--from", "198.51.100.8", "--to", "203.0.113.1",
+                  "--port", "23", check=0).stdout
+    assert "guard       dropped by rule `telnet`  [" in text
+    assert text.endswith("=> dropped by rule `telnet`\n") and "\x1b" not in text
+
+
+@pytest.mark.parametrize("wrong", [["--from", "1.2.3"], ["--from", "1.2.3.4", "--to", "::1"],
+                                   ["--from", "1.2.3.4", "--to", "1.2.3.5", "--port", "66000"],
+                                   ["--from", "1.2.3.4", "--to", "1.2.3.5", "--proto", "tpc"],
+                                   ["GET", "ftp:x"], []])
+def test_explain_says_in_one_line_what_is_wrong(policy, wrong):
+    done = sluice("explain", "--policy", policy, *wrong)
+    assert done.returncode == 2 and done.stderr.startswith("sluice: ") and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.fixture
+def serving(scratch):
+    origins = [Nginx(scratch, f"origin-{i}") for i in (1, 2)]
+    port = free_port()
+    text = f"""version: 1
+state_dir: {scratch.path}/state
+logs: {{ access: {{ format: json, path: {scratch.path}/access.log }} }}
+listeners: {{ web: {{ bind: "127.0.0.1:{port}" }} }}
+upstreams: {{ api: {{ endpoints: ["127.0.0.1:{origins[0].port}", "127.0.0.1:{origins[1].port}"] }} }}
+routes: [{{ name: v1, listener: web, path: /v1, upstream: api }}]
+"""
+    return Sluice(scratch, text), origins, port, text
+
+
+def live(running, *arguments):
+    return json.loads(running.ctl("explain", *arguments, "--output", "json").stdout)
+
+
+def served_by(port):
+    return {curl(f"http://127.0.0.1:{port}/v1")[1].split()[0].decode() for _ in range(6)}
+
+
+def test_upstream_drain_ready_and_weight_hold_over_reloads(serving):
+    running, origins, port, text = serving
+    assert served_by(port) == {"origin-1", "origin-2"}
+    first = f"127.0.0.1:{origins[0].port}"
+    running.ctl("upstream", "drain", "api", first)
+    assert served_by(port) == {"origin-2"}
+    answer = live(running, "--listener", "web", "/v1")
+    assert "1 of 2 available" in steps(answer)["balance"]["verdict"]
+    assert any(first + ": drained" in reason["text"] for reason in steps(answer)["balance"]["reasons"])
+
+    running.write_policy(text.replace("/v1, upstream", "/v1, timeout: 9s, upstream").replace(
+        "endpoints:", "lb_policy: random, endpoints:"))
+    running.ctl("reload")
+    assert served_by(port) == {"origin-2"}
+    running.ctl("upstream", "ready", "api")
+    running.ctl("upstream", "weight", "api", first, "0")
+    running.write_policy(text)
+    running.ctl("reload")
+    assert served_by(port) == {"origin-2"}
+    running.ctl("upstream", "ready", "api", first)
+    assert served_by(port) == {"origin-1", "origin-2"}
+
+
+@pytest.mark.parametrize("wrong, said", [
+    (["drain", "nobody"], "there is no upstream 'nobody'; there are: api"),
+    (["drain", "api", "1.2.3.4:5"], "has no endpoint '1.2.3.4:5'; it has: 127.0.0.1:"),
+])
+def test_upstream_says_what_there_is(serving, wrong, said):
+    done = serving[0].ctl("upstream", *wrong, check=False)
+    assert done.returncode == 1 and said in done.stderr
+
+
+def test_explain_a_request_of_the_log(serving, scratch):
+    running, _, port, _ = serving
+    curl(f"http://127.0.0.1:{port}/v1/x?secret=1")
+    curl(f"http://127.0.0.1:{port}/nowhere")
+    log = f"{scratch.path}/access.log"
+
+    def lines():
+        with open(log) as file:
+            return [json.loads(line) for line in file]
+    eventually(lambda: len(lines()) == 2, "both requests are logged")
+    for line in lines():
+        asked = ["--request", f"{line['connection']}/{line['request']}", "--log", log]
+        for answer in (live(running, *asked), explained(*asked, "--policy", running.policy)):
+            if line["status"] == 200:
+                assert steps(answer)["route"]["name"] == line["route"] == "v1"
+            else:
+                assert answer["status"] == line["status"] == 404
+    text = running.ctl("explain", *asked).stdout
+    assert text.startswith("logged 2") and "status 404" in text
+    assert running.ctl("explain", "--request", "999/1", "--log", log, check=False).returncode == 2
+
+
+def test_run_logs_json_when_asked(scratch):
+    port = free_port()
+    path = scratch.write("p.yaml", f"version: 1\nstate_dir: {scratch.path}/state\n"
+                         f"listeners: {{ web: {{ bind: \"127.0.0.1:{port}\" }} }}\n"
+                         "upstreams: { a: { endpoints: [\"127.0.0.1:1\"] } }\nroutes: [{ listener: web, upstream: a }]\n")
+    process = subprocess.Popen([SLUICE, "run", "--policy", path, "--output", "json", "--socket", scratch.path + "/s"],
+                               stderr=subprocess.PIPE, text=True)
+    seen = []
+    for line in process.stderr:
+        seen.append(json.loads(line))
+        if seen[-1]["message"] == "ready":
+            break
+    process.terminate()
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert {"time", "level", "component", "message"} <= set(seen[-1])
+
+
+# --- test ---------------------------------------------------------------------------------------
+
+TESTS = """policy: policy.yaml
+tests:
+  - name: telnet is dropped
+    packet: { from: 198.51.100.8, to: 203.0.113.1, to_port: 23 }
+    expect: { verdict: drop, guard: telnet }
+  - name: canaries
+    packet: { from: 198.51.100.8, to: 192.0.2.9, to_port: 80 }
+    request: { host: api.example, path: /v1, headers: { x-canary: "1" } }
+    expect: { verdict: forward, listener: web, route: canary, upstream: api }
+  - { name: malformed, request: { listener: web, path: /../x }, expect: { verdict: refuse, status: 400 } }
+"""
+
+
+def test_policy_tests_pass_and_fail_with_an_exit_code_and_junit(scratch, policy):
+    path = scratch.write("tests.yaml", TESTS)
+    junit = scratch.path + "/junit.xml"
+    assert sluice("test", path, "--junit", junit, check=0).stdout.endswith("3 passed, 0 failed\n")
+    suite = ElementTree.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "0")
+
+    scratch.write("policy.yaml", POLICY.replace("to_ports: [23]", "to_ports: [24]"))
+    done = sluice("test", path, "--junit", junit, check=1)
+    assert f"{path}:3:5: expected verdict drop, got pass" in done.stdout
+    suite = ElementTree.parse(junit).getroot()
+    assert suite.get("failures") == "1"
+    assert "expected verdict drop" in suite.find(".//failure").get("message")
+    assert not json.loads(sluice("test", path, "--output", "json").stdout)["tests"][0]["ok"]
+    assert sluice("test", scratch.write("wrong.yaml", "tests: [{ packt: {} }]")).returncode == 2
+
+
+# --- plan ---------------------------------------------------------------------------------------
+
+
+def plan(*arguments, check=0, env=None):
+    return json.loads(sluice("plan", *arguments, "--output", "json", env=env, check=check).stdout)
+
+
+def test_plan_tells_changes_layers_and_rules_that_can_never_match(scratch, policy):
+    assert plan(policy, "--against", policy)["changes"] == []
+    new = scratch.write("new.yaml", POLICY.replace("upstream: old }", "upstream: api }") +
+                        "    - { name: late, from: [10.0.0.0/8], to_ports: [23], protocol: tcp }\n"
+                        "    - { name: mixed, from: [10.2.0.0/16], except: { from: [10.0.0.0/8] } }\n")
+    answer = plan(new, "--against", policy)
+    assert [(c["kind"], c["section"], c["name"], c["layer"]) for c in answer["changes"]] == [
+        ("changed", "routes", "any", "gateway"), ("added", "guard.rules", "late", "guard"),
+        ("added", "guard.rules", "mixed", "guard")]
+    assert any("`mixed` can never match" in warning["message"] for warning in answer["warnings"])
+    broken = scratch.write("broken.yaml", POLICY.replace("upstream: old }", "upstream: odl }"))
+    done = sluice("plan", broken, "--against", policy, check=1)
+    assert f"{broken}:13:" in done.stderr
+
+
+def test_plan_warns_before_it_cuts_the_operator_off(scratch, policy):
+    ssh = {"SSH_CONNECTION": "198.51.100.8 51000 203.0.113.1 22"}
+    new = scratch.write("new.yaml", POLICY + "    - { name: all, from: [198.51.100.0/24] }\n")
+    answer = plan(new, "--against", policy, env=ssh, check=3)
+    assert len(answer["lock_out"]) == 1 and "dropped by rule `all`" in answer["lock_out"][0]
+    assert f"{new}:18:7" in answer["lock_out"][0]
+    assert plan(new, "--against", policy, env={"SSH_CONNECTION": "192.0.2.77 5 203.0.113.1 22"})["lock_out"] == []
+
+
+def test_plan_against_what_runs(serving, scratch):
+    running, _, _, text = serving
+    new = scratch.write("new.yaml", text.replace("path: /v1", "path: /v2"))
+    answer = json.loads(running.ctl("plan", new, "--output", "json").stdout)
+    assert [c["name"] for c in answer["changes"]] == ["v1"]
+    assert "~  routes   v1" in running.ctl("plan", new).stdout
