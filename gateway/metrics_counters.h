@@ -68,7 +68,7 @@ inline constexpr std::size_t kMaxReasons = 48;    // parse errors
 inline constexpr std::size_t kHttp2Abuses = 8;    // http2::Abuse
 enum class LimitOutcome : std::uint8_t { allowed, rejected, delayed, counted };
 inline constexpr std::size_t kLimitOutcomes = 4;
-inline constexpr std::size_t kBanEvents = 4;  // policy::BanEvent
+inline constexpr std::size_t kBanEvents = 5;  // policy::BanEvent
 inline constexpr std::size_t kTlsFailures = 12;   // tls::Failure
 inline constexpr std::size_t kStatusClasses = 6;  // 1xx to 5xx, and 0: no answer was sent
 

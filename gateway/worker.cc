@@ -308,19 +308,23 @@ std::optional<std::uint32_t> Worker::diverted(const WorkerConfig& config,
   return upstream ? config.snapshot().ban_rules().find_upstream(*upstream) : std::nullopt;
 }
 
-void Worker::http2_abuse(const Listener& listener, http2::Abuse kind,
-                         const policy::IpAddress& source) {
+void Worker::http2_abuse(const Listener& listener, http2::Abuse kind, const Client& client) {
   metrics().http2_abuse(listener.slot(), static_cast<std::size_t>(kind));
   log_info("http2", "client's connection ended",
            {{"listener", listener.name()},
-            {"client", source.to_string()},
+            {"client", client.peer.address.to_string()},
             {"kind", std::string(http2::name(kind))}});
-  strike(*config_, listener, policy::BanEvent::http2_abuse, std::nullopt, source);
+  if (client.peer_claimed) return;
+  strike(*config_, listener, policy::BanEvent::http2_abuse, std::nullopt, client.peer.address);
 }
 
-void Worker::tls_failed(const Listener& listener, tls::Failure failure,
-                        const policy::IpAddress& /*source*/) {
+void Worker::tls_failed(const Listener& listener, tls::Failure failure, const Client& client) {
   metrics().tls_failed(listener.slot(), static_cast<std::size_t>(failure));
+  // These two may well be our own certificate's fault; and what a proxy says of a client is not
+  // proved by a handshake.
+  if (failure == tls::Failure::unready || failure == tls::Failure::refused) return;
+  if (client.peer_claimed) return;
+  strike(*config_, listener, policy::BanEvent::tls_handshake, std::nullopt, client.peer.address);
 }
 
 bool Worker::is_own_address(const policy::SocketAddress& destination) const {

@@ -132,10 +132,10 @@ class Worker {
                                         const policy::IpAddress& source) const;
 
   // A client's HTTP/2 connection is ended for what it did; where a ban rule may come to look.
-  void http2_abuse(const Listener& listener, http2::Abuse kind, const policy::IpAddress& source);
+  void http2_abuse(const Listener& listener, http2::Abuse kind, const Client& client);
 
   // A client's handshake has failed; where a ban rule may come to look.
-  void tls_failed(const Listener& listener, tls::Failure failure, const policy::IpAddress& source);
+  void tls_failed(const Listener& listener, tls::Failure failure, const Client& client);
 
   // True when connecting to `destination` would lead back to one of our own listeners.
   bool is_own_address(const policy::SocketAddress& destination) const;

@@ -32,7 +32,7 @@ class ProtectedSources {
 // The ban rules of a policy, by what triggers them. Immutable; part of a Snapshot.
 class BanRules {
  public:
-  static constexpr std::size_t kBanEvents = 4;
+  static constexpr std::size_t kBanEvents = 5;
 
   struct Rule {
     std::uint32_t index = 0;  // in Config::bans.rules

@@ -93,8 +93,8 @@ inline constexpr std::array<std::string_view, 3> kLimitActionWords{"reject", "de
 inline constexpr std::array<std::string_view, 2> kLimitScopeWords{"per_node", "cluster"};
 inline constexpr std::array<std::string_view, 3> kOnLossWords{"share", "deny", "per_node"};
 inline constexpr std::array<std::string_view, 2> kBanActionWords{"drop", "route"};
-inline constexpr std::array<std::string_view, 4> kBanEventWords{
-    "access_denied", "http2_abuse", "malformed_request", "auth_failure"};
+inline constexpr std::array<std::string_view, 5> kBanEventWords{
+    "access_denied", "http2_abuse", "malformed_request", "auth_failure", "tls_handshake"};
 inline constexpr std::array<std::string_view, 2> kBanModeWords{"enforce", "audit"};
 inline constexpr std::array<std::string_view, 3> kGuardActionWords{"drop", "count",
                                                                   "limit"};

@@ -170,7 +170,8 @@ void check_ban_cause(const Config& config, const BanRule& rule, Reporter& report
     reporter.error(rule.where, "there is no route `" + rule.route + "`",
                    "give the route this `name`");
   }
-  if (rule.event == BanEvent::http2_abuse || rule.event == BanEvent::malformed_request) {
+  if (rule.event == BanEvent::http2_abuse || rule.event == BanEvent::malformed_request ||
+      rule.event == BanEvent::tls_handshake) {
     reporter.error(rule.where, "this event belongs to a connection, not to a route",
                    "leave `route` out");
   }

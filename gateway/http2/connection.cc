@@ -311,7 +311,7 @@ bool Connection::admit(Abuse kind) {
 void Connection::end_for_abuse(Abuse kind) {
   if (std::exchange(abused_, true)) return;
   ending_ = true;
-  worker_.http2_abuse(listener(), kind, client_->peer.address);
+  worker_.http2_abuse(listener(), kind, *client_);
   nghttp2_session_terminate_session(codec_.session(), NGHTTP2_ENHANCE_YOUR_CALM);
 }
 

@@ -77,7 +77,7 @@ void Handshake::on_timer() {
 }
 
 void Handshake::fail(Failure failure) {
-  worker_.tls_failed(*listener_, failure, client_.peer.address);
+  worker_.tls_failed(*listener_, failure, client_);
   close();
 }
 

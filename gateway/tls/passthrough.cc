@@ -71,7 +71,7 @@ void Passthrough::on_timer() {
 }
 
 void Passthrough::fail(Failure failure) {
-  worker_.tls_failed(*listener_, failure, client_.peer.address);
+  worker_.tls_failed(*listener_, failure, client_);
   close();
 }
 

@@ -63,7 +63,7 @@ enum class BanAction {
   route,  // its requests and connections go to `upstream`, so that they can be watched
 };
 // What calls for a ban besides limits.
-enum class BanEvent { access_denied, http2_abuse, malformed_request, auth_failure };
+enum class BanEvent { access_denied, http2_abuse, malformed_request, auth_failure, tls_handshake };
 
 struct BanRule {
   std::string limit;               // when: { limit | event, route, count, within }
