@@ -199,7 +199,6 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
   Metrics metrics_;
   std::unique_ptr<AccessLog> access_log_;
   std::unique_ptr<UpstreamControl> upstreams_;  // from the first apply() on
-  std::shared_ptr<const PolicyGeneration> generation_;
   auth::AuthRegistry auth_;  // control thread
   asio::steady_timer files_timer_{control_.io()};
   policy::LimitStore limits_;
