@@ -13,8 +13,8 @@ import pytest
 from harness import HANG, SLUICE, Scratch
 from wire import PROTOCOLS, SluiceInside, Wire
 
-# A third of a minute on two busy cores; SLUICE_NIGHTLY=1 makes it thousands of rules and packets.
-ROUNDS, RULES, PACKETS = (12, 120, 320) if os.environ.get("SLUICE_NIGHTLY") else (4, 60, 90)
+# A third of a minute on two busy cores; NIGHTLY=1 makes it thousands of rules and packets.
+ROUNDS, RULES, PACKETS = (12, 120, 320) if os.environ.get("NIGHTLY") else (4, 60, 90)
 SEED = int(os.environ.get("SLUICE_TEST_SEED", "20"))
 PORTS = [1, 2, 22, 53, 80, 81, 443, 8000, 8080, 65535]
 WITH_PORTS = {6, 17, 132}
