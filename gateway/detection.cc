@@ -13,6 +13,7 @@ namespace sluice::gateway {
 namespace {
 
 constexpr std::size_t kLongestMethod = 16;
+constexpr char kHandshakeRecord = 0x16;
 constexpr std::chrono::milliseconds kLookAgain{10};  // while a part of a method is there
 
 bool is_method_letter(char c) {
@@ -27,15 +28,21 @@ Detected detect_http(std::string_view bytes) {
   return Detected::need_more;
 }
 
+// A handshake record (RFC 8446 section 5.1) that begins with a ClientHello.
+Detected detect_tls(std::string_view bytes) {
+  constexpr char kMajorVersion = 0x03;
+  constexpr char kClientHello = 0x01;
+  constexpr std::size_t kRecordHeader = 5;
+  if (bytes.size() > 1 && bytes[1] != kMajorVersion) return Detected::tcp;
+  if (bytes.size() <= kRecordHeader) return Detected::need_more;
+  return bytes[kRecordHeader] == kClientHello ? Detected::tls : Detected::tcp;
+}
+
 }  // namespace
 
 Detected detect(std::string_view bytes) {
   if (bytes.empty()) return Detected::need_more;
-  if (bytes[0] == 0x16) {
-    if (bytes.size() == 1) return Detected::need_more;
-    return bytes[1] == 0x03 ? Detected::tls : Detected::tcp;
-  }
-  return detect_http(bytes);
+  return bytes[0] == kHandshakeRecord ? detect_tls(bytes) : detect_http(bytes);
 }
 
 void Detection::start(Worker& worker, Client client) {
@@ -57,11 +64,14 @@ void Detection::look() {
   const ssize_t n =
       ::recv(client_.transport->fd(), first.data(), first.size(), MSG_PEEK | MSG_DONTWAIT);
   if (n > 0) {
-    const Detected what = detect({first.data(), static_cast<std::size_t>(n)});
+    const std::string_view bytes(first.data(), static_cast<std::size_t>(n));
+    const Detected what = detect(bytes);
     if (what != Detected::need_more) return decide(what);
     // The bytes stay where they are, so the socket is readable all the time: look again by the
     // clock.
-    if (worker_.wheel().now() >= deadline_) return decide(Detected::tcp);
+    if (worker_.wheel().now() >= deadline_)
+      return decide(bytes[0] == kHandshakeRecord && bytes.size() > 1 ? Detected::tls
+                                                                     : Detected::tcp);
     return worker_.wheel().arm(timer_, kLookAgain);
   }
   if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return wait();

@@ -55,7 +55,9 @@ __attribute__((noinline)) int guard_is_protected(const struct packet* p, __u32 s
     __u32 index = slot * SLUICE_GUARD_PORTS + (p->egress ? p->from_port : p->to_port);
     struct sluice_guard_port* port = bpf_map_lookup_elem(&guard_ports, &index);
     if (port) {
-      if ((port->protect_groups & SLUICE_GUARD_HOST_PORT) && bpf_map_lookup_elem(&guard_own, own))
+      /* On the stack: kernels before 6.2 take no packet's memory for a map's key. */
+      __be64 key[2] = {own[0], own[1]};
+      if ((port->protect_groups & SLUICE_GUARD_HOST_PORT) && bpf_map_lookup_elem(&guard_own, key))
         return true;
       groups |= port->protect_groups & ~SLUICE_GUARD_HOST_PORT;
     }

@@ -18,7 +18,9 @@ TEST(Detect, HttpNeedsAMethodAndASpace) {
 }
 
 TEST(Detect, TlsIsAHandshakeRecord) {
-  EXPECT_EQ(detect("\x16\x03\x01"sv), Detected::tls);
+  EXPECT_EQ(detect("\x16\x03\x01\x00\x05\x01"sv), Detected::tls);
+  EXPECT_EQ(detect("\x16\x03\x01\x00\x05h"sv), Detected::tcp);  // no ClientHello
+  EXPECT_EQ(detect("\x16\x03\x01"sv), Detected::need_more);
   EXPECT_EQ(detect("\x16"sv), Detected::need_more);
   EXPECT_EQ(detect("\x16\x04"sv), Detected::tcp);
 }

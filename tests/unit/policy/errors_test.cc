@@ -61,10 +61,9 @@ const Wrong kSchema[] = {
      "version: 1\nlogs: { zzzzzz: 1 }\n",
      {"p.yaml:2:9: error: unknown key `zzzzzz` in logs (known: access)"}},
     {"LaterIssuesFieldIsUnknown",
-     "version: 1\ntrusted_proxies: [10.0.0.0/8]\n",
-     {"p.yaml:2:1: error: unknown key `trusted_proxies` in the policy (known: version, state_dir, "
-      "workers, "
-      "protect, metrics, logs, intercept, listeners, upstreams, routes, default_route, cluster, "
+     "version: 1\nai: { keys: required }\n",
+     {"p.yaml:2:1: error: unknown key `ai` in the policy (known: version, state_dir, workers, "
+      "protect, sets, trusted_proxies, metrics, logs, intercept, listeners, upstreams, routes, "
       "…)"}},
     {"DuplicateKey",
      "version: 1\nworkers: 1\nworkers: 2\n",
