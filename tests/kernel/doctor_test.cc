@@ -130,7 +130,7 @@ TEST(Doctor, LinksAndPlugins) {
     options.plan.guard.interfaces = {"w*"};
     expect_trouble(worst(examine_links(options), "mtu"), Level::warning, "jumbo frames");
 
-    shell("ip link set lo down && ip link add cali123 type dummy");
+    shell("ip link set lo down && ip link add cali123 type veth peer name cali124");
     shell("ip tuntap add dev t0 mode tun && ip link set t0 up");
     options.plan.guard.interfaces = {"t0"};
     found = examine_links(options);
