@@ -1,8 +1,8 @@
 #include "gateway/access_log.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <condition_variable>
-#include <fcntl.h>
 #include <mutex>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "gateway/log.h"
+#include "gateway/log_sink.h"
 
 namespace sluice::gateway {
 
@@ -23,53 +24,7 @@ constexpr std::size_t kBatchBytes = 64 * 1024;
 constexpr int kBusyPauseMs =
     20;  // while records come: the longest that a line waits, and the size of a batch
 constexpr int kQuietRounds = 50;  // without a record before the writer sleeps until it is woken
-constexpr int kStuckMs = 1000;    // a reader that takes nothing for so long loses the batch
-
-// Where lines go; closes what it opened.
-class Sink {
- public:
-  static std::expected<Sink, std::string> open(const std::string& path) {
-    if (path.empty() || path == "stderr") return Sink(STDERR_FILENO, false);
-    if (path == "stdout") return Sink(STDOUT_FILENO, false);
-    const int fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-    if (fd < 0) {
-      return std::unexpected("access log " + path + ": " + std::generic_category().message(errno) +
-                             "; give a file that may be written, \"stdout\" or \"stderr\"");
-    }
-    return Sink(fd, true);
-  }
-  Sink() = default;
-  Sink(Sink&& other) noexcept : fd_(std::exchange(other.fd_, -1)), owned_(other.owned_) {}
-  Sink& operator=(Sink&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    std::swap(owned_, other.owned_);
-    return *this;
-  }
-  ~Sink() {
-    if (owned_ && fd_ >= 0) ::close(fd_);
-  }
-
-  // False when not all could be written: disk full, reader gone or stuck.
-  bool write(std::string_view bytes) const {
-    while (!bytes.empty()) {
-      const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
-      if (written > 0) {
-        bytes.remove_prefix(static_cast<std::size_t>(written));
-      } else if (errno == EAGAIN) {
-        pollfd wait{fd_, POLLOUT, 0};
-        if (::poll(&wait, 1, kStuckMs) <= 0) return false;
-      } else if (errno != EINTR) {
-        return false;
-      }
-    }
-    return true;
-  }
-
- private:
-  Sink(int fd, bool owned) : fd_(fd), owned_(owned) {}
-  int fd_ = -1;
-  bool owned_ = false;
-};
+constexpr int kStuckMs = 1000;    // a reader that takes nothing for so long loses lines
 
 }  // namespace
 
@@ -109,7 +64,7 @@ struct AccessLog::State {
 
   std::mutex mutex;  // the writer and the control thread; never a worker
   std::condition_variable flushed;
-  Sink sink;
+  LogSink sink;
   std::string path;
   Format format = Format::json;
   std::uint64_t flushes_wanted = 0;
@@ -118,6 +73,7 @@ struct AccessLog::State {
   std::string batch;
   std::uint64_t batch_lines = 0;
   bool failing = false;
+  bool torn = false;  // the last line there is cut: what comes next begins a new one
   std::thread writer;
 };
 
@@ -180,13 +136,24 @@ std::size_t AccessLog::State::drain() {
   return records;
 }
 
+// A place that takes nothing is waited for once; until it takes something again it costs no time,
+// so that a reload, which needs the lock, is not held up.
 void AccessLog::State::write_batch() {
   if (batch.empty()) return;
-  const bool all = sink.write(batch);
-  (all ? written : lost).fetch_add(batch_lines, std::memory_order_relaxed);
+  if (torn) batch.insert(0, 1, '\n');
+  const std::size_t went = sink.write(batch, failing ? 0 : kStuckMs);
+  const int error = errno;
+  const std::string_view there = std::string_view(batch).substr(0, went);
+  auto lines = static_cast<std::uint64_t>(std::ranges::count(there, '\n'));
+  if (torn && went > 0) --lines;
+  if (went > 0) torn = there.back() != '\n';
+  written.fetch_add(lines, std::memory_order_relaxed);
+  lost.fetch_add(batch_lines - lines, std::memory_order_relaxed);
+  const bool all = went == batch.size();
   if (!all && !failing) {
     log_warn("access log", "lines are lost: the place that they go to does not take them",
-             {{"path", path}, {"error", std::generic_category().message(errno)}});
+             {{"path", path.empty() ? "stderr" : path},
+              {"error", error == EAGAIN ? "nobody reads" : std::generic_category().message(error)}});
   }
   failing = !all;
   batch.clear();
@@ -223,12 +190,13 @@ bool AccessLog::enabled() const {
 }
 
 std::expected<void, std::string> AccessLog::configure(const policy::AccessLogConfig& config) {
-  auto sink = config.format == Format::none ? std::expected<Sink, std::string>(Sink())
-                                            : Sink::open(config.path);
+  auto sink = config.format == Format::none ? std::expected<LogSink, std::string>(LogSink())
+                                            : LogSink::open(config.path);
   if (!sink) return std::unexpected(sink.error());
   const std::lock_guard lock(state_->mutex);
   state_->drain();  // what was logged under the old policy goes where that said
   state_->sink = std::move(*sink);
+  state_->failing = state_->torn = false;
   state_->path = config.path;
   state_->format = config.format;
   state_->enabled.store(config.format != Format::none, std::memory_order_relaxed);
@@ -238,10 +206,11 @@ std::expected<void, std::string> AccessLog::configure(const policy::AccessLogCon
 std::expected<void, std::string> AccessLog::reopen() {
   const std::lock_guard lock(state_->mutex);
   if (state_->format == Format::none) return {};
-  auto sink = Sink::open(state_->path);
+  auto sink = LogSink::open(state_->path);
   if (!sink) return std::unexpected(sink.error());
   state_->drain();
   state_->sink = std::move(*sink);
+  state_->failing = state_->torn = false;
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <random>
+#include <sys/resource.h>
 #include <thread>
 #include <unistd.h>
 
@@ -18,9 +19,11 @@
 #include "gateway/live_view.h"
 #include "gateway/log.h"
 #include "gateway/metrics.h"
+#include "gateway/metrics_sources.h"
 #include "gateway/operator_access.h"
 #include "gateway/redis/limit_leases.h"
 #include "gateway/status.h"
+#include "gateway/upstream/connector.h"
 #include "gateway/upstream/upstream_control.h"
 #include "gateway/worker.h"
 
@@ -40,6 +43,13 @@ std::vector<std::string> parse_error_names() {
   constexpr auto kLast = static_cast<int>(http1::ParseError::forwarded_head_too_large);
   for (int i = 0; i <= kLast; ++i)
     names.emplace_back(http1::name(static_cast<http1::ParseError>(i)));
+  return names;
+}
+
+std::vector<std::string> connect_error_names() {
+  std::vector<std::string> names;
+  for (int i = 0; i <= static_cast<int>(ConnectError::other); ++i)
+    names.emplace_back(name(static_cast<ConnectError>(i)));
   return names;
 }
 
@@ -72,14 +82,20 @@ void close_socket(const ListenerSocket& socket) {
 // The loads of listeners by name, for all workers; they are never forgotten, since names are few.
 class ListenerLoads {
  public:
+  ListenerLoads() {
+    rlimit descriptors{};
+    ::getrlimit(RLIMIT_NOFILE, &descriptors);
+    budget_->allowed = connections_allowed(descriptors.rlim_cur);
+  }
   std::shared_ptr<ListenerLoad> of(const std::string& name) const {
     const std::scoped_lock lock(mutex_);
     auto& load = loads_[name];
-    if (!load) load = std::make_shared<ListenerLoad>();
+    if (!load) load = std::make_shared<ListenerLoad>(budget_);
     return load;
   }
 
  private:
+  std::shared_ptr<ConnectionBudget> budget_ = std::make_shared<ConnectionBudget>();
   mutable std::mutex mutex_;
   mutable std::map<std::string, std::shared_ptr<ListenerLoad>> loads_;
 };
@@ -140,7 +156,9 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
   explicit GatewayImpl(GatewayOptions options)
       : options_(std::move(options)),
         control_(options_.control),
-        metrics_({.workers = options_.workers, .parse_errors = parse_error_names()}),
+        metrics_({.workers = options_.workers,
+                  .parse_errors = parse_error_names(),
+                  .connect_errors = connect_error_names()}),
         auth_(random_key()),
         limits_(random_key()),
         bans_(random_key()),
@@ -150,6 +168,11 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
     metrics_.add_source(
         [this] { return upstreams_ ? upstreams_->samples() : std::vector<MetricSample>{}; });
     metrics_.add_source([this] { return certificate_samples(); });
+    metrics_.add_source(process_samples);
+    metrics_.add_collector([this](MetricsPage& page) {
+      if (upstreams_) collect_clusters(*upstreams_->current(), page);
+      if (access_log_) collect_access_log(*access_log_, page);
+    });
   }
 
   ~GatewayImpl() override {

@@ -21,13 +21,17 @@ namespace sluice::gateway {
 namespace {
 
 constexpr std::chrono::milliseconds kPauseAtLimit{100};
-constexpr std::chrono::minutes kShortageSilence{1};
+constexpr std::chrono::minutes kSayAgain{1};
 
 bool same_socket(int a, int b) {
   struct stat first{};
   struct stat second{};
   return ::fstat(a, &first) == 0 && ::fstat(b, &second) == 0 && first.st_dev == second.st_dev &&
          first.st_ino == second.st_ino;
+}
+
+bool out_of_resources(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
 // accept(2): errors of a connection that is gone already; the next one may be fine.
@@ -107,12 +111,14 @@ void Listener::replace(int fd) {
 void Listener::connection_opened() {
   load_->open.fetch_add(1, std::memory_order_relaxed);
   worker_.overload().connection_opened();
+  load_->budget->open.fetch_add(1, std::memory_order_relaxed);
   worker_.metrics().connection_opened(slot_, way_);
 }
 
 void Listener::connection_closed() {
   load_->open.fetch_sub(1, std::memory_order_relaxed);
   worker_.overload().connection_closed();
+  load_->budget->open.fetch_sub(1, std::memory_order_relaxed);
   worker_.metrics().connection_closed(slot_, way_);
   if (std::exchange(full_, false)) {  // a place is free: no need to wait for the clock
     pause_.cancel();
@@ -144,24 +150,41 @@ void Listener::on_acceptable() {
   if (!pause_.armed()) wait();
 }
 
-bool Listener::accept_one() {
+bool Listener::may_accept() {
   if (load_->open.load(std::memory_order_relaxed) >= policy_->max_connections ||
       worker_.overload().full()) {
     // The backlog holds the rest; a client waits rather than being turned away.
-    if (!full_) worker_.metrics().connection_refused(slot_);
+    if (!full_) worker_.metrics().listener_full(slot_);
     full_ = true;
-    pause(kPauseAtLimit);  // the place may become free on another worker
+    pause();  // the place may become free on another worker
+    return false;
+  }
+  if (load_->budget->used_up()) {
+    full_ = true;
+    pause_for_resources("the connections that the limit of descriptors allows are open");
     return false;
   }
   full_ = false;
+  return true;
+}
+
+bool Listener::accept_one() {
+  if (!may_accept()) return false;
   sockaddr_storage address{};
   socklen_t size = sizeof address;
   const int fd = ::accept4(acceptor_.native_handle(), reinterpret_cast<sockaddr*>(&address), &size,
                            SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd < 0) {
-    if (of_that_connection(errno)) return true;
-    if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
-    accept_failed(errno);
+    const int error = errno;
+    if (of_that_connection(error)) return true;
+    if (error == EAGAIN || error == EWOULDBLOCK) {
+      backlog_is_empty();
+    } else if (out_of_resources(error)) {
+      pause_for_resources(std::strerror(error));
+    } else {
+      log_warn("listener", "accept failed", {{"listener", name_}, {"error", std::strerror(error)}});
+      pause();
+    }
     return false;
   }
   const auto peer = to_socket_address(address);
@@ -170,7 +193,7 @@ bool Listener::accept_one() {
   boost::system::error_code error;
   TransportPtr transport = Transport::adopt(worker_.io(), fd, error);
   if (!transport) {  // epoll took no more: the same shortage as above
-    accept_failed(error.value());
+    pause_for_resources(error.message());
     return false;
   }
   worker_.accepted(Client{.transport = std::move(transport),
@@ -208,20 +231,30 @@ std::optional<std::vector<policy::ConcurrencyLease>> Listener::admit(
   return gate.take_places();
 }
 
-// A shortage lasts for many pauses: said once a minute, counted each time.
-void Listener::accept_failed(int error) {
-  worker_.metrics().accept_paused(slot_);
-  const auto now = std::chrono::steady_clock::now();
-  if (now - shortage_said_ >= kShortageSilence) {
-    shortage_said_ = now;
-    log_warn("listener", "cannot accept; new connections wait in the backlog",
-             {{"listener", name_}, {"error", std::strerror(error)}});
-  }
-  pause(kPauseAtLimit);
+void Listener::pause() {
+  worker_.wheel().arm(pause_, kPauseAtLimit);
 }
 
-void Listener::pause(std::chrono::milliseconds time) {
-  worker_.wheel().arm(pause_, time);
+// Those in the backlog wait; nobody is turned away.
+void Listener::pause_for_resources(std::string_view what) {
+  pause();
+  if (std::exchange(starving_, true)) return;
+  worker_.metrics().accept_paused(slot_);
+  const SteadyTime now = worker_.wheel().now();
+  if (said_so_ || now - last_said_ < kSayAgain) return;
+  said_so_ = true;
+  last_said_ = now;
+  log_warn("listener", "accepting pauses: no descriptors or memory for more connections",
+           {{"listener", name_},
+            {"reason", what},
+            {"open", load_->budget->open.load(std::memory_order_relaxed)},
+            {"allowed", load_->budget->allowed}});
+}
+
+void Listener::backlog_is_empty() {
+  starving_ = false;
+  if (std::exchange(said_so_, false))
+    log_info("listener", "accepting goes on", {{"listener", name_}});
 }
 
 void Listener::on_pause_over() {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -13,6 +12,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 
+#include "gateway/connection_budget.h"
 #include "gateway/gateway.h"
 #include "gateway/metrics_counters.h"
 #include "gateway/refcounted.h"
@@ -26,9 +26,13 @@ namespace sluice::gateway {
 
 class Worker;
 
-// Open connections of a listener over all workers and ways, against its max_connections.
+// Open connections of a listener over all workers and ways, against its max_connections, and of the
+// whole process against its descriptors.
 struct ListenerLoad {
+  explicit ListenerLoad(std::shared_ptr<ConnectionBudget> of_process)
+      : budget(std::move(of_process)) {}
   std::atomic<std::uint32_t> open{0};
+  const std::shared_ptr<ConnectionBudget> budget;
 };
 
 // Its worker's thread only. Lives as long as its last connection.
@@ -72,8 +76,10 @@ class Listener : public RefCounted<Listener> {
   // Access rules and limits, before a byte is read; nullopt: closed.
   std::optional<std::vector<policy::ConcurrencyLease>> admit(int fd,
                                                              const policy::IpAddress& client);
-  void accept_failed(int error);
-  void pause(std::chrono::milliseconds time);
+  bool may_accept();  // false: paused
+  void pause();
+  void pause_for_resources(std::string_view what);
+  void backlog_is_empty();
   void on_pause_over();
 
   Worker& worker_;
@@ -89,8 +95,10 @@ class Listener : public RefCounted<Listener> {
   bool gone_ = false;
   bool waiting_ = false;
   bool accepting_ = false;
-  bool full_ = false;  // at max_connections when it last looked
-  std::chrono::steady_clock::time_point shortage_said_{};
+  bool full_ = false;       // at max_connections, or the budget used up, when it last looked
+  bool starving_ = false;   // paused for want of descriptors, and not through the backlog since
+  bool said_so_ = false;    // … and logged
+  SteadyTime last_said_{};  // at most once a minute
   WheelTimer pause_ = WheelTimer::calling<&Listener::on_pause_over>(this);
   HandlerMemory memory_;
 };

@@ -8,6 +8,8 @@
 #include <ctime>
 #include <unistd.h>
 
+#include "gateway/log_sink.h"
+
 namespace sluice::gateway {
 
 namespace {
@@ -172,7 +174,8 @@ void log_line(LogLevel level, std::string_view component, std::string_view messa
   if (colours()) line += kColourEnd;
   append_rest(line, component, message, fields);
   line += '\n';
-  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
+  // A worker may be the one that speaks: a reader that does not read costs the line, not time.
+  write_patiently(STDERR_FILENO, line, 0);
 }
 
 }  // namespace sluice::gateway

@@ -12,6 +12,9 @@
 
 namespace sluice::gateway {
 
+class MetricsPage;
+struct MetricsState;
+
 // The named things of one policy; the order is the caller's, and MetricSlots has the same.
 struct MetricsLayout {
   struct Route {
@@ -43,16 +46,15 @@ struct MetricSlots {
   std::vector<AuthSlot> auths;
 };
 
-enum class EndpointState : std::uint8_t { unknown, healthy, unhealthy, ejected };
-
 struct MetricsOptions {
   std::uint32_t workers = 1;
-  std::vector<std::string>
-      parse_errors;  // names of WorkerMetrics::parse_error's reasons, at most kMaxReasons
+  // Names of the reasons of WorkerMetrics::parse_error (at most kMaxReasons) and
+  // upstream_connect_failed (at most kMaxConnectErrors).
+  std::vector<std::string> parse_errors = {};
+  std::vector<std::string> connect_errors = {};
 };
 
-// Control thread only, but worker() whose result belongs to its worker, and set_endpoint_state()
-// (any thread).
+// Control thread only, but worker(), whose result belongs to its worker.
 class Metrics {
  public:
   explicit Metrics(MetricsOptions options);
@@ -65,19 +67,18 @@ class Metrics {
   // 65,536 objects of a kind.
   std::shared_ptr<const MetricSlots> begin_generation(const MetricsLayout& layout);
 
-  void set_endpoint_state(EndpointSlot endpoint, EndpointState state);
   void reload_ended(bool successful);
   void set_policy_generation(const std::string& layer,
                              std::uint64_t generation);  // "gateway", "kernel"
 
-  // Called for each page: samples of the kernel's side, dropped log records and so on.
+  // Called for each page: what is known elsewhere and not counted by workers.
   void add_source(std::function<std::vector<MetricSample>()> source);
+  void add_collector(std::function<void(MetricsPage&)> collector);
 
   std::string text() const;
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  std::unique_ptr<MetricsState> state_;
 };
 
 // This process: CPU time, memory, descriptors, start time, under Prometheus' usual `process_…`

@@ -30,9 +30,8 @@ void ListenerCounters::reset() {
   reset_all(tls_handshakes);
   reset_all(tls_failures);
   reset_all(bans);
-  reset_each(shed_connections, shed_memory);
-  reset_each(refused, access_denied, proxy_headers_refused,
-             accept_pauses, bytes_in, bytes_out, requests_begun, requests_ended);
+  reset_each(shed_connections, shed_memory, access_denied, proxy_headers_refused);
+  reset_each(full_pauses, resource_pauses, bytes_in, bytes_out, requests_begun, requests_ended);
 }
 
 void RouteCounters::reset() {
@@ -42,14 +41,17 @@ void RouteCounters::reset() {
 }
 
 void UpstreamCounters::reset() {
+  reset_all(parse_errors);
   reset_each(retries, retries_refused, no_endpoint, connections_refused);
 }
 
 void EndpointCounters::reset() {
   reset_all(requests);
-  reset_each(requests_begun, requests_ended, connections_opened, connections_closed,
-             connect_failures, tls_failures, connections_reused, bytes_sent, bytes_received,
-             ejections, connect, first_byte);
+  reset_all(connect_failures);
+  reset_all(failures);
+  reset_each(requests_begun, requests_ended, connections_opened, tls_failures, connections_reused,
+             connections_stale, bytes_sent, bytes_received, ejections, retransmits, connect,
+             first_byte, round_trip, origin);
 }
 
 void AuthCounters::reset() {

@@ -37,11 +37,13 @@ class SingleWriterCounter {
   std::atomic<std::uint64_t> value_{0};
 };
 
-// Upper bounds in nanoseconds, 250 µs to 60 s; longer ones fall into the last, unbounded bucket.
-inline constexpr std::array<std::uint64_t, 17> kDurationBounds{
-    250'000,       500'000,       1'000'000,      2'500'000,      5'000'000,     10'000'000,
-    25'000'000,    50'000'000,    100'000'000,    250'000'000,    500'000'000,   1'000'000'000,
-    2'500'000'000, 5'000'000'000, 10'000'000'000, 30'000'000'000, 60'000'000'000};
+// Upper bounds in nanoseconds, 50 µs (a round trip within a rack) to 60 s; longer ones fall into
+// the last, unbounded bucket.
+inline constexpr std::array<std::uint64_t, 19> kDurationBounds{
+    50'000,        100'000,        250'000,        500'000,       1'000'000,
+    2'500'000,     5'000'000,      10'000'000,     25'000'000,    50'000'000,
+    100'000'000,   250'000'000,    500'000'000,    1'000'000'000, 2'500'000'000,
+    5'000'000'000, 10'000'000'000, 30'000'000'000, 60'000'000'000};
 
 class DurationHistogram {
  public:
@@ -68,22 +70,39 @@ inline constexpr std::size_t kMaxReasons = 48;    // parse errors
 inline constexpr std::size_t kHttp2Abuses = 8;    // http2::Abuse
 enum class LimitOutcome : std::uint8_t { allowed, rejected, delayed, counted };
 inline constexpr std::size_t kLimitOutcomes = 4;
-inline constexpr std::size_t kBanEvents = 5;  // policy::BanEvent
-inline constexpr std::size_t kTlsFailures = 12;   // tls::Failure
+inline constexpr std::size_t kBanEvents = 5;     // policy::BanEvent
+inline constexpr std::size_t kTlsFailures = 12;  // tls::Failure
+inline constexpr std::size_t kMaxConnectErrors = 12;
 inline constexpr std::size_t kStatusClasses = 6;  // 1xx to 5xx, and 0: no answer was sent
+
+// Why a try that was sent got no whole answer.
+enum class UpstreamFailure : std::uint8_t {
+  reset,      // closed before a byte of it
+  timeout,    // no byte of it in time
+  malformed,  // it could not be understood
+  cut_short,  // closed within it
+  stalled,    // no further byte of it in time
+};
+inline constexpr std::size_t kUpstreamFailures = 5;
+
+// What the kernel knows of a connection to an endpoint (TCP_INFO), at the end of an answer.
+struct NetworkSample {
+  std::chrono::nanoseconds round_trip{};  // smoothed
+  std::uint32_t retransmits = 0;          // segments, since the connection's last sample
+};
 
 struct ListenerCounters {
   std::array<SingleWriterCounter, kWays> opened;
   std::array<SingleWriterCounter, kWays> closed;
-  SingleWriterCounter refused;        // over max_connections
+  SingleWriterCounter full_pauses;      // max_connections were open
+  SingleWriterCounter resource_pauses;  // descriptors or memory ran out
   SingleWriterCounter proxy_headers_refused;
-  SingleWriterCounter accept_pauses;  // descriptors or memory ran out
   SingleWriterCounter access_denied;  // connections and requests
   std::array<SingleWriterCounter, kBanEvents> bans;  // asked for because of an event
-  SingleWriterCounter shed_connections;  // requests refused by overload
+  SingleWriterCounter shed_connections;              // requests refused by overload
   SingleWriterCounter shed_memory;
-  SingleWriterCounter bytes_in;       // from clients
-  SingleWriterCounter bytes_out;      // to clients
+  SingleWriterCounter bytes_in;   // from clients
+  SingleWriterCounter bytes_out;  // to clients
   SingleWriterCounter requests_begun;
   SingleWriterCounter requests_ended;
   std::array<SingleWriterCounter, kMaxReasons> parse_errors;
@@ -106,6 +125,7 @@ struct UpstreamCounters {
   SingleWriterCounter retries_refused;      // no budget left
   SingleWriterCounter no_endpoint;          // none could be picked
   SingleWriterCounter connections_refused;  // circuit breaker
+  std::array<SingleWriterCounter, kMaxReasons> parse_errors;
   void reset();
 };
 
@@ -114,15 +134,19 @@ struct EndpointCounters {
   SingleWriterCounter requests_begun;
   SingleWriterCounter requests_ended;
   SingleWriterCounter connections_opened;
-  SingleWriterCounter connections_closed;
-  SingleWriterCounter connect_failures;
+  std::array<SingleWriterCounter, kMaxConnectErrors> connect_failures;
   SingleWriterCounter tls_failures;  // of them
   SingleWriterCounter connections_reused;
+  SingleWriterCounter connections_stale;
+  std::array<SingleWriterCounter, kUpstreamFailures> failures;
   SingleWriterCounter bytes_sent;
   SingleWriterCounter bytes_received;
   SingleWriterCounter ejections;
+  SingleWriterCounter retransmits;
   DurationHistogram connect;
   DurationHistogram first_byte;
+  DurationHistogram round_trip;
+  DurationHistogram origin;
   void reset();
 };
 
@@ -169,12 +193,12 @@ class WorkerMetrics {
  public:
   void connection_opened(ListenerSlot l, WayIn way) { listeners_.at(l).opened[index(way)].add(); }
   void connection_closed(ListenerSlot l, WayIn way) { listeners_.at(l).closed[index(way)].add(); }
-  void connection_refused(ListenerSlot l) { listeners_.at(l).refused.add(); }
   void shed(ListenerSlot l, bool memory) {
     (memory ? listeners_.at(l).shed_memory : listeners_.at(l).shed_connections).add();
   }
   void proxy_header_refused(ListenerSlot l) { listeners_.at(l).proxy_headers_refused.add(); }
-  void accept_paused(ListenerSlot l) { listeners_.at(l).accept_pauses.add(); }
+  void listener_full(ListenerSlot l) { listeners_.at(l).full_pauses.add(); }
+  void accept_paused(ListenerSlot l) { listeners_.at(l).resource_pauses.add(); }
   void client_bytes(ListenerSlot l, std::uint64_t in, std::uint64_t out) {
     listeners_.at(l).bytes_in.add(in);
     listeners_.at(l).bytes_out.add(out);
@@ -189,6 +213,9 @@ class WorkerMetrics {
   }
   void tls_failed(ListenerSlot l, std::size_t reason) {
     listeners_.at(l).tls_failures[reason].add();
+  }
+  void upstream_parse_error(UpstreamSlot u, std::size_t reason) {
+    upstreams_.at(u).parse_errors[reason < kMaxReasons ? reason : kMaxReasons - 1].add();
   }
   void request_begun(ListenerSlot l) { listeners_.at(l).requests_begun.add(); }
   // Once for each request_begun. `status`: what the client got; 0: nothing. `duration`: first byte
@@ -212,10 +239,18 @@ class WorkerMetrics {
     endpoints_.at(e).connections_opened.add();
     endpoints_.at(e).connect.observe(took);
   }
-  void upstream_connect_failed(EndpointSlot e) { endpoints_.at(e).connect_failures.add(); }
   void upstream_tls_failed(EndpointSlot e) { endpoints_.at(e).tls_failures.add(); }
+  // `reason`: an index into MetricsOptions::connect_errors.
+  void upstream_connect_failed(EndpointSlot e, std::size_t reason) {
+    endpoints_.at(e)
+        .connect_failures[reason < kMaxConnectErrors ? reason : kMaxConnectErrors - 1]
+        .add();
+  }
   void upstream_reused(EndpointSlot e) { endpoints_.at(e).connections_reused.add(); }
-  void upstream_closed(EndpointSlot e) { endpoints_.at(e).connections_closed.add(); }
+  void upstream_stale(EndpointSlot e) { endpoints_.at(e).connections_stale.add(); }
+  void upstream_failed(EndpointSlot e, UpstreamFailure failure) {
+    endpoints_.at(e).failures[static_cast<std::size_t>(failure)].add();
+  }
   void upstream_ejected(EndpointSlot e) { endpoints_.at(e).ejections.add(); }
   void upstream_bytes(EndpointSlot e, std::uint64_t sent, std::uint64_t received) {
     endpoints_.at(e).bytes_sent.add(sent);
@@ -224,6 +259,14 @@ class WorkerMetrics {
   void upstream_request_begun(EndpointSlot e) { endpoints_.at(e).requests_begun.add(); }
   void upstream_first_byte(EndpointSlot e, std::chrono::nanoseconds took) {
     endpoints_.at(e).first_byte.observe(took);
+  }
+  // `first_byte`: of the request that the sample was taken at.
+  void upstream_network(EndpointSlot e, const NetworkSample& sample,
+                        std::chrono::nanoseconds first_byte) {
+    EndpointCounters& counters = endpoints_.at(e);
+    counters.round_trip.observe(sample.round_trip);
+    counters.origin.observe(first_byte - sample.round_trip);
+    counters.retransmits.add(sample.retransmits);
   }
   // `status`: what the origin said; 0: nothing that could be used.
   void upstream_request_ended(EndpointSlot e, int status) {
@@ -248,6 +291,7 @@ class WorkerMetrics {
 
  private:
   friend class Metrics;
+  friend struct MetricsState;
   static constexpr std::size_t index(WayIn way) { return static_cast<std::size_t>(way); }
 
   CounterTable<ListenerCounters, ListenerSlot> listeners_;

@@ -35,6 +35,10 @@ void HistogramSum::add(const DurationHistogram& histogram) {
   sum_ns += histogram.sum_ns();
 }
 
+bool HistogramSum::empty() const {
+  return std::ranges::all_of(buckets, [](std::uint64_t n) { return n == 0; });
+}
+
 MetricFamily& MetricsPage::family(std::string_view name, std::string_view help, MetricType type) {
   if (const auto found = by_name_.find(name); found != by_name_.end()) {
     return families_[found->second];
@@ -47,27 +51,26 @@ MetricFamily& MetricsPage::family(std::string_view name, std::string_view help, 
   return added;
 }
 
-ClientMetric& MetricsPage::add(MetricFamily& family, Labels labels) {
-  ClientMetric& metric = family.metric.emplace_back();
+ClientMetric& MetricsPage::add(const MetricInfo& info, MetricType type, Values labels) {
+  ClientMetric& metric = family(info.name, info.help, type).metric.emplace_back();
   metric.label.reserve(labels.size());
-  for (const auto& [name, value] : labels) {
-    metric.label.push_back({std::string(name), std::string(value)});
-  }
+  const std::string_view* name = info.labels.data();
+  for (const std::string_view value : labels)
+    metric.label.push_back({std::string(*name++), std::string(value)});
   return metric;
 }
 
-void MetricsPage::counter(std::string_view name, std::string_view help, Labels labels,
-                          std::uint64_t value) {
-  add(family(name, help, MetricType::Counter), labels).counter.value = static_cast<double>(value);
+void MetricsPage::counter(const MetricInfo& info, Values labels, std::uint64_t value) {
+  add(info, MetricType::Counter, labels).counter.value = static_cast<double>(value);
 }
 
-void MetricsPage::gauge(std::string_view name, std::string_view help, Labels labels, double value) {
-  add(family(name, help, MetricType::Gauge), labels).gauge.value = value;
+void MetricsPage::gauge(const MetricInfo& info, Values labels, double value) {
+  add(info, MetricType::Gauge, labels).gauge.value = value;
 }
 
-void MetricsPage::histogram(std::string_view name, std::string_view help, Labels labels,
-                            const HistogramSum& sum) {
-  auto& out = add(family(name, help, MetricType::Histogram), labels).histogram;
+void MetricsPage::histogram(const MetricInfo& info, Values labels, const HistogramSum& sum) {
+  if (sum.empty()) return;
+  auto& out = add(info, MetricType::Histogram, labels).histogram;
   out.bucket.reserve(sum.buckets.size());
   for (std::size_t i = 0; i < sum.buckets.size(); ++i) {
     out.sample_count += sum.buckets[i];

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "gateway/metrics_catalog.h"
 #include "gateway/metrics_counters.h"
 #include "gateway/metrics_samples.h"
 
@@ -21,17 +22,19 @@ struct HistogramSum {
   std::array<std::uint64_t, kDurationBounds.size() + 1> buckets{};
   std::uint64_t sum_ns = 0;
   void add(const DurationHistogram& histogram);
+  bool empty() const;
 };
 
 // Collects families in the order of their first use.
 class MetricsPage {
  public:
-  using Labels = std::initializer_list<std::pair<std::string_view, std::string_view>>;
+  // The values of the metric's labels, in the catalogue's order.
+  using Values = std::initializer_list<std::string_view>;
 
-  void counter(std::string_view name, std::string_view help, Labels labels, std::uint64_t value);
-  void gauge(std::string_view name, std::string_view help, Labels labels, double value);
-  void histogram(std::string_view name, std::string_view help, Labels labels,
-                 const HistogramSum& sum);
+  void counter(const MetricInfo& info, Values labels, std::uint64_t value);
+  void gauge(const MetricInfo& info, Values labels, double value);
+  // Nothing where nothing was observed yet: two dozen lines for each object that is never used.
+  void histogram(const MetricInfo& info, Values labels, const HistogramSum& sum);
   // Left out, with a log line, when its name or a label's is not one that Prometheus reads, or its
   // type is not its family's.
   void sample(const MetricSample& sample);
@@ -41,7 +44,7 @@ class MetricsPage {
  private:
   prometheus::MetricFamily& family(std::string_view name, std::string_view help,
                                    prometheus::MetricType type);
-  static prometheus::ClientMetric& add(prometheus::MetricFamily& family, Labels labels);
+  prometheus::ClientMetric& add(const MetricInfo& info, prometheus::MetricType type, Values labels);
 
   std::vector<prometheus::MetricFamily> families_;
   std::map<std::string, std::size_t, std::less<>> by_name_;

@@ -208,7 +208,8 @@ void TcpSession::connect_failed(const ConnectFailure& failure) {
   const Outcome outcome = !blames_endpoint(failure.reason)            ? Outcome::neutral
                           : failure.reason == ConnectError::timed_out ? Outcome::connect_timeout
                                                                       : Outcome::connect_failure;
-  worker_.metrics().upstream_connect_failed(endpoint_slot_);
+  worker_.metrics().upstream_connect_failed(endpoint_slot_,
+                                            static_cast<std::size_t>(failure.reason));
   if (failure.reason == ConnectError::tls) worker_.metrics().upstream_tls_failed(endpoint_slot_);
   end_attempt(outcome);
   if (!blames_endpoint(failure.reason) || !may_retry() ||
@@ -243,6 +244,9 @@ void TcpSession::settle(const RelayResult& result) {
   if (!tunnel_) {
     worker_.metrics().upstream_bytes(endpoint_slot_, result.bytes.from_client,
                                      result.bytes.from_upstream);
+  }
+  if (refused && !tunnel_) {
+    worker_.metrics().upstream_failed(endpoint_slot_, UpstreamFailure::reset);
   }
   end_attempt(refused ? Outcome::reset : Outcome::success);
   gate_.release();

@@ -58,6 +58,13 @@ Received Transport::read(std::span<char> room) {
   return receive(room);
 }
 
+bool Transport::silent() const {
+  if (quiet_ || tls_) return true;
+  char byte = 0;
+  return ::recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+         (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
 Received Transport::receive(std::span<char> room) {
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control;
   iovec buffer{room.data(), room.size()};

@@ -66,6 +66,9 @@ class Transport final : public RefCounted<Transport> {
   // Decrypted bytes wait inside: read() has something though the socket may be empty.
   bool has_pending() const;
 
+  // Nothing is there to be read. Free where the last read said so; of TLS it says nothing.
+  bool silent() const;
+
   // One recv(2) or what TLS needs, never blocking.
   Received read(std::span<char> room);
   // The socket's own bytes, for what lies between the socket and read() and write().

@@ -86,12 +86,16 @@ void Exchange::on_timer() {
   }
   if (tunnelling_) return cut_short("tunnel idle");
   if (!client_->empty()) return client_gone("client reads nothing");
-  if (head_forwarded_) return cut_short("upstream stalled in the body");
+  if (head_forwarded_) {
+    count_failure(UpstreamFailure::stalled);
+    return cut_short("upstream stalled in the body");
+  }
   if (!request_done_ && upstream_->empty()) {
     drop_upstream();
     end_attempt(Outcome::neutral);
     return refuse(408, "request body stalled");
   }
+  count_failure(UpstreamFailure::timeout);
   if (try_again(policy::kRetry504, Outcome::timeout)) return;
   drop_upstream();
   end_attempt(Outcome::timeout);

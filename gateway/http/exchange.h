@@ -105,6 +105,7 @@ class Exchange final : public UpstreamEvents,
   void on_place() override;
   void on_queue_timeout() override;
   void count_connection();
+  void count_failure(UpstreamFailure failure);
   void connect_failed(const ConnectFailure& failure);
   // send
   bool begin_request();
@@ -118,7 +119,7 @@ class Exchange final : public UpstreamEvents,
   Staged stage_head();
   Staged stage_interim();
   bool begin_answer();
-  void answer_broken(std::string_view reason);
+  void answer_broken(std::string_view reason, UpstreamFailure failure);
   bool retry_for_status();
   void tunnel();
   // route, access, limits

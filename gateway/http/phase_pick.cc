@@ -137,6 +137,10 @@ void Exchange::count_connection() {
   }
 }
 
+void Exchange::count_failure(UpstreamFailure failure) {
+  worker_.metrics().upstream_failed(endpoint_slot_, failure);
+}
+
 void Exchange::on_upstream_connect_failed(const ConnectFailure& failure) {
   connect_failed(failure);
 }
@@ -151,7 +155,8 @@ void Exchange::connect_failed(const ConnectFailure& failure) {
   if (failure.reason == ConnectError::other_protocol && ++protocol_changes_ <= kMaxProtocolChanges)
     return connect();
   if (failure.reason == ConnectError::tls) worker_.metrics().upstream_tls_failed(endpoint_slot_);
-  worker_.metrics().upstream_connect_failed(endpoint_slot_);
+  worker_.metrics().upstream_connect_failed(endpoint_slot_,
+                                            static_cast<std::size_t>(failure.reason));
   if (!blames_endpoint(failure.reason)) {
     if (failure.reason == ConnectError::connection_limit) {
       worker_.metrics().breaker_open(config_->slots().upstreams[upstream_index_]);
@@ -186,11 +191,13 @@ void Exchange::upstream_failed() {
   if (upstream_->reused() && !fresh_only_ && replayable() &&
       (idempotent || upstream_->bytes_out() == 0)) {
     // The origin closed a connection that it had kept open: no fault of the request's.
+    worker_.metrics().upstream_stale(endpoint_slot_);
     fresh_only_ = true;
     drop_upstream();
     end_attempt(Outcome::neutral);
     return pick();
   }
+  count_failure(UpstreamFailure::reset);
   if (try_again(policy::kRetryReset, Outcome::reset)) return;
   drop_upstream();
   end_attempt(Outcome::reset);

@@ -76,7 +76,9 @@ Exchange::Staged Exchange::stage_answer() {
         answer_done_ = true;
         return Staged::some;
       case Part::failed:
-        answer_broken(upstream_->failure());
+        answer_broken(upstream_->failure(), upstream_->parse_error() == ParseError::none
+                                                ? UpstreamFailure::cut_short
+                                                : UpstreamFailure::malformed);
         return Staged::ended;
     }
     progress = true;
@@ -93,7 +95,7 @@ Exchange::Staged Exchange::stage_head() {
     return Staged::ended;
   }
   if (!begin_answer()) {
-    answer_broken(http1::reason(ParseError::forwarded_head_too_large));
+    answer_broken(http1::reason(ParseError::forwarded_head_too_large), UpstreamFailure::malformed);
     return Staged::ended;
   }
   return Staged::some;
@@ -101,11 +103,11 @@ Exchange::Staged Exchange::stage_head() {
 
 Exchange::Staged Exchange::stage_interim() {
   if (++interim_ > kMaxInterim) {
-    answer_broken("too many interim answers");
+    answer_broken("too many interim answers", UpstreamFailure::malformed);
     return Staged::ended;
   }
   if (!client_->interim(upstream_->response())) {
-    answer_broken(http1::reason(ParseError::forwarded_head_too_large));
+    answer_broken(http1::reason(ParseError::forwarded_head_too_large), UpstreamFailure::malformed);
     return Staged::ended;
   }
   return Staged::some;
@@ -133,7 +135,12 @@ bool Exchange::begin_answer() {
 }
 
 // The client never sees a byte of what cannot be understood.
-void Exchange::answer_broken(std::string_view reason) {
+void Exchange::answer_broken(std::string_view reason, UpstreamFailure failure) {
+  count_failure(failure);
+  if (const ParseError error = upstream_->parse_error(); error != ParseError::none) {
+    worker_.metrics().upstream_parse_error(config_->slots().upstreams[upstream_index_],
+                                           static_cast<std::size_t>(error));
+  }
   if (head_forwarded_) return cut_short(reason);
   drop_upstream();
   end_attempt(Outcome::reset);

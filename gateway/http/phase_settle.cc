@@ -10,6 +10,9 @@ void Exchange::settle() {
     WorkerMetrics& metrics = worker_.metrics();
     metrics.upstream_bytes(endpoint_slot_, upstream_->bytes_out(), upstream_->bytes_in());
     metrics.upstream_first_byte(endpoint_slot_, first_byte_ - picked_);
+    if (const auto sample = upstream_->sample_network()) {
+      metrics.upstream_network(endpoint_slot_, *sample, first_byte_ - picked_);
+    }
     upstream_.release()->release(request_done_ && !send_broken_);
     drop_upstream();
     end_attempt(outcome_of_status(status), status);

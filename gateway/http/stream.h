@@ -191,6 +191,10 @@ class UpstreamStream : public Stream {
   const ResponseHead& response() const { return response_; }
   ResponseHead& response() { return response_; }
   virtual std::string_view failure() const = 0;
+  // What of the answer could not be understood; none: it was not the answer's bytes that failed.
+  ParseError parse_error() const { return parse_error_; }
+  // Of the connection, when the answer is complete; only now and then.
+  virtual std::optional<NetworkSample> sample_network() { return std::nullopt; }
   // The origin has not looked at the request: sending it again is safe (RFC 9113 section 8.7).
   virtual bool unprocessed() const { return false; }
 
@@ -203,6 +207,7 @@ class UpstreamStream : public Stream {
 
  protected:
   ResponseHead response_;
+  ParseError parse_error_ = ParseError::none;
 };
 
 struct AbandonUpstream {

@@ -68,7 +68,8 @@ bool Subrequest::try_once(bool fresh) {
 bool Subrequest::connect(bool fresh) {
   auto stream = worker_.upstream_streams().open(attempt_, client_, fresh, false, *this);
   if (!stream) {
-    worker_.metrics().upstream_connect_failed(slot_);
+    worker_.metrics().upstream_connect_failed(slot_,
+                                              static_cast<std::size_t>(stream.error().reason));
     end_attempt(outcome_of(stream.error().reason), 0);
     return false;
   }
@@ -124,7 +125,7 @@ void Subrequest::on_upstream_connect_failed(const ConnectFailure& failure) {
     if (!connect(false)) failed(SubrequestEnd::connect_failed, Outcome::neutral);
     return;
   }
-  worker_.metrics().upstream_connect_failed(slot_);
+  worker_.metrics().upstream_connect_failed(slot_, static_cast<std::size_t>(failure.reason));
   failed(SubrequestEnd::connect_failed, outcome_of(failure.reason));
 }
 

@@ -199,7 +199,7 @@ Client ClientStream::take_client(std::string& early) {
 After ClientStream::after(http::Ending ending) const {
   switch (ending) {
     case http::Ending::complete:
-      if (!close_ && may_keep()) return After::keep_alive;
+      if (!close_) return After::keep_alive;
       return linger_ ? After::linger : After::close;
     case http::Ending::cut_short:
       return ends_by_close_ ? After::reset : After::close;

@@ -41,13 +41,15 @@ void UpstreamStream::reset() {
   meter_.reset();
   ended_ = End::none;
   failure_ = {};
+  parse_error_ = ParseError::none;
 }
 
 void UpstreamStream::release(bool whole) {
   std::unique_ptr<UpstreamStream> self(this);
   // Bytes behind the answer must never be another client's: then the connection is closed.
   const bool keep = whole && have_head_ && response_.keep_alive() && body_.done() && empty() &&
-                    begin_ == end_ && !send_broken_ && ended_ == End::none;
+                    begin_ == end_ && !send_broken_ && ended_ == End::none &&
+                    connection_->transport().silent();
   if (connection_) connection_->set_user(nullptr);
   if (keep) {
     worker_.upstreams().give_back(std::move(connection_));
@@ -121,7 +123,7 @@ Piece UpstreamStream::next() {
   if (begin_ == end_) return next_at_end();
   const BodyReader::Step step = body_.step(received());
   begin_ += step.consumed;
-  if (step.failed) return fail(reason(body_.error()));
+  if (step.failed) return malformed(body_.error());
   if (step.consumed == 0) return next_at_end();
   return {Part::data, step.forward};
 }
@@ -132,7 +134,7 @@ Piece UpstreamStream::next_head() {
     case Progress::need_more:
       return next_at_end();
     case Progress::failed:
-      return fail(reason(parser_.error()));
+      return malformed(parser_.error());
     case Progress::complete:
       break;
   }
@@ -160,6 +162,11 @@ Piece UpstreamStream::next_at_end() {
   if (!have_head_) return fail("upstream closed within the head");
   if (!body_.end_of_input()) return fail("upstream closed within the body");
   return {Part::end};
+}
+
+Piece UpstreamStream::malformed(ParseError error) {
+  parse_error_ = error;
+  return fail(reason(error));
 }
 
 Piece UpstreamStream::fail(std::string_view why) {

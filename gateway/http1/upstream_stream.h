@@ -58,6 +58,7 @@ class UpstreamStream final : public http::UpstreamStream,
 
   bool can_tunnel() const override { return true; }
   void open_tunnel() override;
+  std::optional<NetworkSample> sample_network() override { return connection_->sample_network(); }
   UpstreamConnectionPtr take_connection(std::string& early) override;
   void release(bool whole) override;
 
@@ -77,6 +78,7 @@ class UpstreamStream final : public http::UpstreamStream,
   http::Piece next_head();
   http::Piece next_at_end();
   http::Piece fail(std::string_view why);
+  http::Piece malformed(ParseError error);
   void make_room();
   ReadResult ended(End how, ReadResult result);
   void reset();

@@ -45,6 +45,9 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   FieldList& fields() { return fields_; }
   std::string_view scheme() const { return connection_->transport().plain() ? "http" : "https"; }
   std::chrono::nanoseconds connect_time() const { return connection_->connect_time(); }
+  std::optional<NetworkSample> sample_network() {
+    return connection_ ? connection_->sample_network() : std::nullopt;
+  }
   void add_event(UpstreamStream& stream) { events_.push_back(stream); }
   void add_waiting(UpstreamStream& stream) { waiting_.push_back(stream); }
   std::int32_t submit_request(UpstreamStream& stream, bool has_body);  // negative: no more

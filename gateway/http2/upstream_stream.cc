@@ -125,6 +125,10 @@ std::chrono::nanoseconds UpstreamStream::connect_time() const {
   return session_->connect_time();
 }
 
+std::optional<NetworkSample> UpstreamStream::sample_network() {
+  return session_->sample_network();
+}
+
 std::optional<http::BodyForm> UpstreamStream::begin(const http::RequestHead& head,
                                                     const http1::RequestForwarding& options,
                                                     bool /*coded*/) {
@@ -179,18 +183,25 @@ Piece UpstreamStream::next_head() {
     return fail("upstream reset the stream within the head");
   }
   const HeadText& text = interim ? interim_ : text_;
-  if (text.error() != HeadError::none) return fail(reason(text.error()));
+  if (text.error() != HeadError::none) {
+    return malformed(http::ParseError::malformed_http2, reason(text.error()));
+  }
   parser_.reset();
   switch (parser_.parse(text.text(), context_, response_)) {
     case http1::Progress::complete:
       head_given_ = !interim;
       return {Part::head};
     case http1::Progress::failed:
-      return fail(http1::reason(parser_.error()));
+      return malformed(parser_.error(), http1::reason(parser_.error()));
     case http1::Progress::need_more:
       break;
   }
   return fail("upstream's head is malformed");
+}
+
+Piece UpstreamStream::malformed(http::ParseError error, std::string_view why) {
+  parse_error_ = error;
+  return fail(why);
 }
 
 Piece UpstreamStream::fail(std::string_view why) {

@@ -67,6 +67,7 @@ class UpstreamStream final : public http::UpstreamStream {
   bool unprocessed() const override { return unprocessed_; }
   bool can_tunnel() const override { return false; }
   void open_tunnel() override {}
+  std::optional<NetworkSample> sample_network() override;
   UpstreamConnectionPtr take_connection(std::string& early) override;
   void release(bool whole) override;
 
@@ -77,6 +78,7 @@ class UpstreamStream final : public http::UpstreamStream {
  private:
   http::Piece next_head();
   http::Piece fail(std::string_view why);
+  http::Piece malformed(http::ParseError error, std::string_view why);
   void notify();
   bool broken() const { return reset_ || lost_; }
 

@@ -113,9 +113,4 @@ DescriptorLimit raise_descriptor_limit() {
   return out;
 }
 
-std::uint64_t connections_allowed(std::uint64_t descriptors) {
-  constexpr std::uint64_t kOwn = 256;
-  return descriptors > kOwn + 2 ? (descriptors - kOwn) / 2 : 1;
-}
-
 }  // namespace sluice::control

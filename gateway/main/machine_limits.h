@@ -25,7 +25,4 @@ struct DescriptorLimit {
 // Raises the soft limit of open descriptors to the hard one, for this process and its children.
 DescriptorLimit raise_descriptor_limit();
 
-// Of proxied connections at the same time: two sockets each, some kept for listeners and files.
-std::uint64_t connections_allowed(std::uint64_t descriptors);
-
 }  // namespace sluice::control

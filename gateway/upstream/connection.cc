@@ -1,5 +1,8 @@
 #include "gateway/upstream/connection.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <utility>
 
 #include "gateway/tls/stream.h"
@@ -15,6 +18,17 @@ UpstreamConnection::~UpstreamConnection() = default;
 
 Endpoint& UpstreamConnection::endpoint() const {
   return pool_->endpoint();
+}
+
+std::optional<NetworkSample> UpstreamConnection::sample_network() {
+  constexpr std::uint32_t kEach = 16;
+  if (samples_asked_++ % kEach != 0 || !transport_ || !transport_->is_open()) return std::nullopt;
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (::getsockopt(transport_->fd(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return std::nullopt;
+  const std::uint32_t seen = std::exchange(retransmits_seen_, info.tcpi_total_retrans);
+  return NetworkSample{.round_trip = std::chrono::microseconds(info.tcpi_rtt),
+                       .retransmits = info.tcpi_total_retrans - seen};
 }
 
 TransportPtr UpstreamConnection::take_transport() {
@@ -54,6 +68,7 @@ void UpstreamConnection::recycle() {
   tls_sessions_.reset();
   introduction_.clear();
   inside_ = Inside::unsaid;
+  samples_asked_ = retransmits_seen_ = 0;
   std::unique_ptr<UpstreamConnection> self(this);
   const RefPtr<EndpointPool> pool = std::exchange(pool_, nullptr);
   if (pool) pool->worker()->take_back(std::move(self));

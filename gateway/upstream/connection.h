@@ -10,6 +10,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/intrusive/list_hook.hpp>
 
+#include "gateway/metrics_counters.h"
 #include "gateway/refcounted.h"
 #include "gateway/timer_wheel.h"
 #include "gateway/tls/client_context.h"
@@ -80,6 +81,9 @@ class UpstreamConnection final : public RefCounted<UpstreamConnection>, private 
     return requests_ > 1;
   }  // a failure before the first byte may be the origin's idle close
   std::chrono::nanoseconds connect_time() const { return connect_time_; }
+  // What the kernel measured (TCP_INFO), for a request that is over: at the connection's first and
+  // each 16th after it, since the question costs a system call.
+  std::optional<NetworkSample> sample_network();
 
   Inside inside() const { return inside_; }
   // What its TLS was made with; null: plain.
@@ -142,6 +146,8 @@ class UpstreamConnection final : public RefCounted<UpstreamConnection>, private 
   Inside inside_ = Inside::unsaid;
   bool handshaking_ = false;
   std::uint64_t requests_ = 0;
+  std::uint32_t samples_asked_ = 0;
+  std::uint32_t retransmits_seen_ = 0;
   std::chrono::steady_clock::time_point began_{};
   std::chrono::nanoseconds connect_time_{};
   State state_ = State::closed;

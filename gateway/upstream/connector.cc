@@ -144,6 +144,15 @@ std::string_view to_string(ConnectError error) {
   return "connect failed";
 }
 
+std::string_view name(ConnectError error) {
+  constexpr std::array<std::string_view, 11> kNames{
+      "refused",        "timed_out",    "unreachable",        "tls",
+      "connection_limit", "out_of_ports", "out_of_descriptors", "not_permitted",
+      "source_version", "other_protocol", "other"};
+  static_assert(kNames.size() == static_cast<std::size_t>(ConnectError::other) + 1);
+  return kNames[static_cast<std::size_t>(error)];
+}
+
 std::string ConnectFailure::to_string() const {
   std::string text(gateway::to_string(reason));
   if (step.empty()) return text;

@@ -28,6 +28,7 @@ enum class ConnectError : std::uint8_t {
 };
 std::string_view to_string(
     ConnectError error);  // for people: "connection refused", "upstream connection limit"
+std::string_view name(ConnectError error);  // the enumerator's, for metrics
 // True when the endpoint is to blame; otherwise this node, and the endpoint's health is not
 // touched.
 constexpr bool blames_endpoint(ConnectError error) {

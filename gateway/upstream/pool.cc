@@ -109,7 +109,13 @@ std::expected<UpstreamConnectionPtr, ConnectFailure> EndpointPool::connect(
                          .mark = worker_->options().own_mark,
                          .source = std::nullopt};
   if (key_.client != policy::IpAddress{}) options.source = key_.client;
-  const auto opened = open_connection(options);
+  auto opened = open_connection(options);
+  // What idles gives its descriptor to what works.
+  while (!opened && opened.error().reason == ConnectError::out_of_descriptors &&
+         !cluster_->idle.empty()) {
+    cluster_->idle.front().close();
+    opened = open_connection(options);
+  }
   if (!opened) {
     connection->close();
     return std::unexpected(opened.error());

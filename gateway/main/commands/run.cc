@@ -4,6 +4,7 @@
 #include <iostream>
 #include <unistd.h>
 
+#include "gateway/connection_budget.h"
 #include "gateway/control/admin_server.h"
 #include "gateway/log.h"
 #include "gateway/log_format.h"
@@ -52,7 +53,7 @@ bool set_level(const std::string& name) {
 
 void say_limits(const policy::Config& config) {
   const DescriptorLimit limit = raise_descriptor_limit();
-  const std::uint64_t allowed = connections_allowed(limit.allowed);
+  const std::uint64_t allowed = gateway::connections_allowed(limit.allowed);
   log_info(
       "control", "open descriptors",
       {{"found", limit.found}, {"limit", limit.allowed}, {"allows_proxied_connections", allowed}});
