@@ -13,7 +13,9 @@ import tempfile
 import time
 
 SLUICE = os.environ.get("SLUICE", os.path.join(os.path.dirname(__file__), "../../build/ci/sluice"))
-HANG = 20  # seconds after which something is taken to hang; never a performance bound
+SANITIZED = os.environ.get("SLUICE_SANITIZED") == "1"  # memory is not what it is without
+SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|: runtime error: ")
+HANG = 60 if SANITIZED else 20  # seconds after which something is taken to hang; never a performance bound
 
 
 def eventually(condition, what, seconds=HANG):
@@ -48,9 +50,15 @@ class Scratch:
         return self
 
     def __exit__(self, *_):
+        problems = []
         for close in reversed(self.closers):
-            close()
+            try:
+                close()
+            except AssertionError as problem:  # the rest is ended all the same
+                problems.append(problem)
         shutil.rmtree(self.path, ignore_errors=True)
+        if problems:
+            raise problems[0]
 
     def write(self, name, text):
         """Written beside and moved over, as configuration management does."""
@@ -65,8 +73,11 @@ class Process:
     def __init__(self, scratch, name, command):
         self.log_path = os.path.join(scratch.path, f"{name}.log")
         self.log = open(self.log_path, "ab")
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+        self.process = self.spawn(command)
         scratch.closers.append(self.stop)
+
+    def spawn(self, command):
+        return subprocess.Popen(command, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
 
     @property
     def pid(self):
@@ -91,17 +102,24 @@ class Process:
 class Sluice(Process):
     """A running `sluice run` on a policy file."""
 
-    def __init__(self, scratch, policy, name="sluice", wait=True):
+    def __init__(self, scratch, policy, name="sluice", wait=True, command=None):
+        """`command`: words before the binary, such as prlimit and its arguments."""
         self.scratch = scratch
         self.policy = scratch.write(f"{name}.yaml", policy)
         self.socket = os.path.join(scratch.path, f"{name}.sock")
-        super().__init__(scratch, name, self.command([SLUICE, "run", "--policy", self.policy, "--socket", self.socket]))
+        super().__init__(scratch, name, self.command([*(command or []), SLUICE, "run", "--policy", self.policy, "--socket", self.socket]))
         if wait:
             eventually(self.ready, f"sluice is ready; it said:\n{self.output()}")
 
     def command(self, arguments):
         """How it is started; a namespace of its own, for example."""
         return arguments
+
+    def stop(self, sig=signal.SIGTERM):
+        code = super().stop(sig)
+        report = SANITIZER.search(self.output())
+        assert not report, f"a sanitizer's report:\n{self.output()[report.start():][:6000]}"
+        return code
 
     def ready(self):
         if self.process.poll() is not None:
