@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
-# Installs what the tests need from Debian's packages, builds with warnings as errors, and runs everything by ctest.
+# Installs what the tests need from Debian's packages, builds with warnings as errors, and runs everything by ctest: on an
+# optimised build, and on one with AddressSanitizer and UndefinedBehaviorSanitizer that also fuzzes for some seconds.
 #   tests/run.sh              what CI runs
-#   tests/run.sh --nightly    and what is long (soaks, fuzzing, other kernels)
-#   tests/run.sh -R REGEX     only tests whose name matches (passed on to ctest)
+#   tests/run.sh --nightly    and what is long (soaks, fuzzing, ThreadSanitizer, other kernels, h2spec)
+#   tests/run.sh --quick      without the sanitizers
+#   tests/run.sh -R REGEX     only tests whose name matches, without the sanitizers (passed on to ctest)
 # Needs root for the kernel and system tests: they work in network namespaces of their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-nightly=0
+nightly=0 sanitizers=1
 ctest_args=()
 while [ $# -gt 0 ]; do
   case $1 in
     --nightly) nightly=1 ;;
-    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) ctest_args+=("$1") ;;
+    --quick) sanitizers=0 ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) ctest_args+=("$1") sanitizers=0 ;;
   esac
   shift
 done
@@ -22,12 +25,39 @@ if [ "$(id -u)" != 0 ]; then
   exit 1
 fi
 
-deploy/install-dependencies.sh "$([ $nightly = 1 ] && echo nightly || echo test)"
-echo "build: preset ci (warnings are errors), into build/ci"
-mkdir -p build
-cmake --preset ci >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
-cmake --build --preset ci
+took() { echo "== $1: $((SECONDS - began)) s"; }
 
-[ $nightly = 1 ] || ctest_args+=(-LE nightly)
-echo "test: ctest"
-ctest --preset ci --no-tests=error "${ctest_args[@]}"
+build() {
+  local preset=$1 began=$SECONDS
+  echo "== build: preset $preset, into build/$preset"
+  mkdir -p build
+  cmake --preset "$preset" >"build/configure-$preset.log" 2>&1 || { cat "build/configure-$preset.log" >&2; exit 1; }
+  cmake --build --preset "$preset"
+  took "built $preset"
+}
+
+failed=()
+run_tests() {
+  local preset=$1 began=$SECONDS
+  shift
+  echo "== test: ctest, preset $preset"
+  ctest --preset "$preset" --no-tests=error -j "$(nproc)" "$@" || failed+=("$preset")
+  took "tested $preset"
+}
+
+deploy/install-dependencies.sh "$([ $nightly = 1 ] && echo nightly || echo test)"
+only_short=(-LE nightly)
+[ $nightly = 0 ] || only_short=()
+
+build ci
+run_tests ci "${only_short[@]}" "${ctest_args[@]}"
+if [ $sanitizers = 1 ]; then
+  # What is installed, and other kernels, do not depend on how the binary was built.
+  build asan
+  run_tests asan "${only_short[@]}" -E '^(deploy|system\.kernels)'
+fi
+if [ $nightly = 1 ] && [ $sanitizers = 1 ]; then
+  build tsan
+  run_tests tsan -LE nightly -E '^(deploy|system\.kernels|kernel|fuzz)'
+fi
+[ ${#failed[@]} = 0 ] || { echo "tests/run.sh: failed: ${failed[*]}" >&2; exit 1; }
