@@ -238,8 +238,8 @@ void Listener::pause() {
 // Those in the backlog wait; nobody is turned away.
 void Listener::pause_for_resources(std::string_view what) {
   pause();
+  worker_.metrics().accept_paused(slot_);  // each time: the rate says how long it lasts
   if (std::exchange(starving_, true)) return;
-  worker_.metrics().accept_paused(slot_);
   const SteadyTime now = worker_.wheel().now();
   if (said_so_ || now - last_said_ < kSayAgain) return;
   said_so_ = true;

@@ -1,22 +1,20 @@
 #!/usr/bin/env bash
-# Installs what the tests need from Debian's packages, builds with warnings as errors, and runs everything by ctest: on an
-# optimised build, and on one with AddressSanitizer and UndefinedBehaviorSanitizer that also fuzzes for some seconds.
+# Installs what the tests need from Debian's packages, builds with warnings as errors, and runs everything by ctest.
 #   tests/run.sh              what CI runs
-#   tests/run.sh --nightly    and what is long (soaks, fuzzing, ThreadSanitizer, other kernels, h2spec)
-#   tests/run.sh --quick      without the sanitizers
+#   tests/run.sh --nightly    and what is long (soaks, other kernels), and all of it once more on builds with
+#                             AddressSanitizer and UndefinedBehaviorSanitizer, which also fuzz, and ThreadSanitizer
 #   tests/run.sh -R REGEX     only tests whose name matches, without the sanitizers (passed on to ctest)
 # Needs root for the kernel and system tests: they work in network namespaces of their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-nightly=0 sanitizers=1
+nightly=0 sanitizers=0
 ctest_args=()
 while [ $# -gt 0 ]; do
   case $1 in
     --nightly) nightly=1 ;;
-    --quick) sanitizers=0 ;;
-    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) ctest_args+=("$1") sanitizers=0 ;;
+    -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) ctest_args+=("$1") ;;
   esac
   shift
 done
@@ -47,7 +45,10 @@ run_tests() {
 
 deploy/install-dependencies.sh "$([ $nightly = 1 ] && echo nightly || echo test)"
 only_short=(-LE nightly)
-[ $nightly = 0 ] || only_short=()
+if [ $nightly = 1 ]; then
+  only_short=()
+  [ ${#ctest_args[@]} != 0 ] || sanitizers=1
+fi
 
 build ci
 run_tests ci "${only_short[@]}" "${ctest_args[@]}"
@@ -55,8 +56,6 @@ if [ $sanitizers = 1 ]; then
   # What is installed, and other kernels, do not depend on how the binary was built.
   build asan
   run_tests asan "${only_short[@]}" -E '^(deploy|system\.kernels)'
-fi
-if [ $nightly = 1 ] && [ $sanitizers = 1 ]; then
   build tsan
   run_tests tsan -LE nightly -E '^(deploy|system\.kernels|kernel|fuzz)'
 fi
