@@ -91,7 +91,7 @@ Exchange::Staged Exchange::stage_head() {
   if (retry_for_status()) return Staged::ended;
   if (actions_ != nullptr && answer_too_large(upstream_->response())) return Staged::ended;
   if (upstream_->response().switching() && !accepted_handshake(upstream_->response())) {
-    answer_broken("upstream's sec-websocket-accept is wrong");
+    answer_broken("upstream's sec-websocket-accept is wrong", UpstreamFailure::malformed);
     return Staged::ended;
   }
   if (!begin_answer()) {
