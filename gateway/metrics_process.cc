@@ -71,7 +71,7 @@ std::vector<MetricSample> process_samples() {
   const auto gauge = [](const char* name, const char* help, double value) {
     return MetricSample{name, help, SampleType::gauge, {}, value};
   };
-  return {
+  std::vector<MetricSample> samples{
       {"process_cpu_seconds_total",
        "User and system CPU time spent, in seconds.",
        SampleType::counter,
@@ -79,11 +79,14 @@ std::vector<MetricSample> process_samples() {
        cpu_seconds()},
       gauge("process_resident_memory_bytes", "Resident memory.", number(fields, 24) * page),
       gauge("process_virtual_memory_bytes", "Virtual memory.", number(fields, 23)),
-      gauge("process_open_fds", "Open file descriptors.", open_descriptors()),
       gauge("process_max_fds", "File descriptors that may be open.",
             static_cast<double>(descriptors.rlim_cur)),
       gauge("process_start_time_seconds", "Start of the process, in Unix time.", started),
   };
+  // A process that must not be dumped may not list its own (proc(5)): no number rather than 0.
+  if (const double open = open_descriptors(); open > 0)
+    samples.push_back(gauge("process_open_fds", "Open file descriptors.", open));
+  return samples;
 }
 
 }  // namespace sluice::gateway
