@@ -89,5 +89,5 @@ def test_the_upstream_limit_answers_503_and_says_so(scratch):
     with proxy.connect() as client:
         client.sendall(GET_CLOSE)
         assert status_of(read_all(client)) == 503
-    assert proxy.logged(status=503)["reason"] == "upstream connection limit"
+    assert proxy.logged(status=503)["reason"] == "no upstream connection within queue_timeout"
     assert proxy.metrics().value("sluice_upstream_circuit_breaker_refused_total") == 1
