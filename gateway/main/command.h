@@ -43,6 +43,7 @@ extern const Command kReloadCommand;
 extern const Command kUpgradeCommand;
 extern const Command kDrainCommand;
 extern const Command kCleanupCommand;
+extern const Command kTranslateCommand;
 extern const Command kVersionCommand;
 extern const Command kExplainCommand;
 extern const Command kUpstreamCommand;

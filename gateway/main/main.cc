@@ -18,11 +18,11 @@ using sluice::control::Command;
 using namespace sluice::control;
 
 constexpr std::array kCommands{
-    &kRunCommand,        &kCheckCommand,   &kTestCommand,     &kPlanCommand,    &kApplyCommand,
-    &kConfirmCommand,    &kHistoryCommand, &kRollbackCommand, &kExplainCommand, &kDoctorCommand,
-    &kStatusCommand,     &kTopCommand,     &kDropsCommand,    &kBanCommand,     &kUnbanCommand,
-    &kBansCommand,       &kSetCommand,     &kUpstreamCommand, &kReloadCommand,  &kUpgradeCommand,
-    &kDrainCommand,      &kCleanupCommand, &kSchemaCommand,   &kCompletionCommand,
+    &kRunCommand,     &kCheckCommand,   &kTestCommand,     &kPlanCommand,      &kApplyCommand,
+    &kConfirmCommand, &kHistoryCommand, &kRollbackCommand, &kExplainCommand,   &kDoctorCommand,
+    &kStatusCommand,  &kTopCommand,     &kDropsCommand,    &kBanCommand,       &kUnbanCommand,
+    &kBansCommand,    &kSetCommand,     &kUpstreamCommand, &kReloadCommand,    &kUpgradeCommand,
+    &kDrainCommand,   &kCleanupCommand, &kSchemaCommand,   &kTranslateCommand, &kCompletionCommand,
     &kVersionCommand,
 };
 
@@ -54,8 +54,8 @@ void print_help(std::ostream& out, const Command& command) {
     if (!option.value.empty()) left += ' ' + std::string(option.value);
     out << "  " << padded(std::move(left), 20) << option.help << '\n';
   }
-  out << "\nExit codes: 0 done, 1 failed, 2 wrong usage"
-      << (command.exit_codes.empty() ? "" : ", ") << command.exit_codes << ".\n";
+  out << "\nExit codes: 0 done, 1 failed, 2 wrong usage" << (command.exit_codes.empty() ? "" : ", ")
+      << command.exit_codes << ".\n";
 }
 
 int usage_error(const std::string& message, std::string_view command) {
@@ -128,8 +128,7 @@ int dispatch(const std::vector<std::string_view>& words) {
     if (count > command->max_words)
       return usage_error("'" + arguments->words()[command->max_words] + "' is one word too many",
                          name);
-    if (const auto problem = not_a_choice(*arguments, *command))
-      return usage_error(*problem, name);
+    if (const auto problem = not_a_choice(*arguments, *command)) return usage_error(*problem, name);
     return command->run(*arguments);
   }
   return usage_error("unknown command '" + std::string(name) + "'", "");

@@ -1,0 +1,165 @@
+#include <algorithm>
+#include <deque>
+
+#include <boost/json/array.hpp>
+
+#include "gateway/ai/gemini/gemini.h"
+#include "gateway/ai/turns.h"
+
+namespace sluice::gateway::ai::gemini {
+namespace {
+
+// This API pairs results with calls by name and order, where neither carries an id.
+void pair_results(Request& request) {
+  std::deque<const ToolCall*> open;
+  for (Message& message : request.messages) {
+    for (Part& part : message.parts) {
+      if (const auto* call = std::get_if<ToolCall>(&part.content)) open.push_back(call);
+      auto* result = std::get_if<ToolResult>(&part.content);
+      if (result == nullptr) continue;
+      const auto call = std::ranges::find_if(open, [&](const ToolCall* one) {
+        return result->call_id.empty() ? one->name == result->name : one->id == result->call_id;
+      });
+      if (call == open.end()) continue;
+      result->call_id = (*call)->id;
+      open.erase(call);
+    }
+  }
+}
+
+void read_contents(ReadState& state, ObjectReader& body, Request& request) {
+  const json::array* contents = body.array("contents");
+  if (contents == nullptr || contents->empty())
+    return body.fail("contents", "must be an array with at least one content");
+  std::size_t calls = 0;
+  for (std::size_t i = 0; i < contents->size(); ++i) {
+    ObjectReader content(state, (*contents)[i], indexed("contents", i));
+    const std::string role = content.text_or("role", "user");
+    if (role != "user" && role != "model" && role != "function")
+      content.fail("role", "must be user or model");
+    add_turn(request.messages, {role == "model" ? Role::assistant : Role::user,
+                                read_parts(state, content, "call_", calls)});
+    content.done();
+  }
+  pair_results(request);
+  results_first(request.messages);
+}
+
+void read_system(ReadState& state, ObjectReader& body, Request& request) {
+  const json::value* system = body.take("systemInstruction");
+  if (system == nullptr) system = body.take("system_instruction");
+  if (system == nullptr) return;
+  ObjectReader content(state, *system, "systemInstruction");
+  std::size_t calls = 0;
+  request.system = read_parts(state, content, {}, calls);
+}
+
+void read_tools(ReadState& state, ObjectReader& body, Request& request) {
+  const json::array* tools = body.array("tools");
+  for (std::size_t i = 0; tools != nullptr && i < tools->size(); ++i) {
+    const std::string path = indexed("tools", i);
+    ObjectReader tool(state, (*tools)[i], path);
+    const json::array* functions = tool.array("functionDeclarations");
+    for (std::size_t j = 0; functions != nullptr && j < functions->size(); ++j) {
+      ObjectReader function(state, (*functions)[j], indexed(path + ".functionDeclarations", j));
+      Tool read{.name = function.required_text("name"),
+                .description = function.text_or("description"),
+                .parameters = {}};
+      const json::value* schema = function.take("parametersJsonSchema");
+      if (schema == nullptr) schema = function.take("parameters");
+      if (schema != nullptr) read.parameters = *schema;
+      function.done();
+      request.tools.push_back(std::move(read));
+    }
+    tool.done();  // searches, code: what the vendor runs
+  }
+}
+
+void read_tool_config(ReadState& state, ObjectReader& body, Request& request) {
+  const json::value* config = body.take("toolConfig");
+  if (config == nullptr) return;
+  ObjectReader fields(state, *config, "toolConfig");
+  const json::value* calling = fields.take("functionCallingConfig");
+  if (calling == nullptr) return fields.done();
+  ObjectReader mode(state, *calling, "toolConfig.functionCallingConfig");
+  const std::string word = mode.text_or("mode", "AUTO");
+  const std::vector<std::string> names = mode.texts("allowedFunctionNames");
+  using Mode = ToolChoice::Mode;
+  if (word == "NONE")
+    request.tool_choice = {Mode::none, {}};
+  else if (word == "ANY" && names.size() == 1)
+    request.tool_choice = {Mode::one, names.front()};
+  else if (word == "ANY" && names.empty())
+    request.tool_choice = {Mode::required, {}};
+  else if (word == "AUTO")
+    request.tool_choice = {Mode::automatic, {}};
+  else
+    state.untranslatable.push_back(mode.path("mode"));
+  fields.done();
+}
+
+void read_thinking(ReadState& state, ObjectReader& config, Request& request) {
+  const json::value* thinking = config.take("thinkingConfig");
+  if (thinking == nullptr) return;
+  ObjectReader fields(state, *thinking, config.path("thinkingConfig"));
+  request.reasoning.shown = fields.boolean("includeThoughts");
+  request.reasoning.budget = fields.integer("thinkingBudget");
+  if (request.reasoning.budget && *request.reasoning.budget < 0) request.reasoning.budget.reset();
+  if (request.reasoning.budget) request.reasoning.enabled = *request.reasoning.budget != 0;
+  request.reasoning.effort = fields.text_or("thinkingLevel");
+  std::ranges::transform(request.reasoning.effort, request.reasoning.effort.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  });
+}
+
+void read_format(ObjectReader& config, Request& request) {
+  const std::string type = config.text_or("responseMimeType");
+  const json::value* schema = config.take("responseJsonSchema");
+  if (schema == nullptr) schema = config.take("responseSchema");
+  if (type == "application/json") request.format.kind = OutputFormat::Kind::json;
+  if (schema == nullptr) return;
+  request.format.kind = OutputFormat::Kind::schema;
+  request.format.schema = *schema;
+}
+
+void read_generation(ReadState& state, ObjectReader& body, Request& request) {
+  const json::value* value = body.take("generationConfig");
+  if (value == nullptr) value = body.take("generation_config");
+  if (value == nullptr) return;
+  ObjectReader config(state, *value, "generationConfig");
+  request.max_tokens = config.integer("maxOutputTokens");
+  request.temperature = config.number("temperature");
+  request.top_p = config.number("topP");
+  request.top_k = config.integer("topK");
+  request.seed = config.integer("seed");
+  request.presence_penalty = config.number("presencePenalty");
+  request.frequency_penalty = config.number("frequencyPenalty");
+  request.stop = config.texts("stopSequences");
+  if (config.integer("candidateCount").value_or(1) != 1)
+    state.untranslatable.emplace_back("generationConfig.candidateCount");
+  read_format(config, request);
+  read_thinking(state, config, request);
+  config.done();
+}
+
+}  // namespace
+
+std::expected<Request, Problem> read_request(const json::value& value) {
+  ReadState state;
+  ObjectReader body(state, value, "");
+  Request request;
+  request.model = body.text_or("model");  // else the path's
+  read_system(state, body, request);
+  read_contents(state, body, request);
+  read_tools(state, body, request);
+  read_tool_config(state, body, request);
+  read_generation(state, body, request);
+  body.ignore("safetySettings");  // each vendor keeps its own
+  body.ignore("labels");
+  body.done();
+  if (state.problem) return std::unexpected(*state.problem);
+  request.untranslatable = std::move(state.untranslatable);
+  return request;
+}
+
+}  // namespace sluice::gateway::ai::gemini

@@ -1,0 +1,141 @@
+#include <algorithm>
+#include <array>
+
+#include <boost/json/array.hpp>
+
+#include "gateway/ai/gemini/gemini.h"
+
+namespace sluice::gateway::ai::gemini {
+namespace {
+
+constexpr int kMaxDepth = 32;  // of references within references: a schema may name itself
+
+constexpr std::array<std::string_view, 18> kPlain{
+    "type",      "format",   "title",    "description",   "nullable",      "enum",
+    "maxItems",  "minItems", "required", "minProperties", "maxProperties", "minLength",
+    "maxLength", "pattern",  "example",  "default",       "minimum",       "maximum"};
+
+bool is_plain(std::string_view key) {
+  return std::ranges::find(kPlain, key) != kPlain.end();
+}
+
+class Writer {
+ public:
+  Writer(const json::value& root, Untranslatable& lost) : root_(root), lost_(lost) {}
+
+  json::value write(const json::value& value, const std::string& path, int depth) {
+    const json::object* schema = value.if_object();
+    if (schema == nullptr) return json::object{};  // `true`: anything
+    if (depth > kMaxDepth) {
+      lost_.hint(path + ".$ref");
+      return {{"type", "object"}};
+    }
+    if (const json::value* reference = schema->if_contains("$ref");
+        reference && reference->is_string())
+      return write(resolve(reference->get_string(), path), path, depth + 1);
+    json::object out;
+    for (const auto& member : *schema)
+      keyword(member.key(), member.value(), path, depth, out);
+    return out;
+  }
+
+ private:
+  void keyword(std::string_view key, const json::value& value, const std::string& path, int depth,
+               json::object& out) {
+    const std::string inner = path + '.' + std::string(key);
+    if (key == "type") return type(value, out);
+    if (key == "const") {
+      out["enum"] = json::array{value};
+    } else if (key == "properties") {
+      properties(value, inner, depth, out);
+    } else if (key == "items") {
+      out["items"] = write(value, inner, depth + 1);
+    } else if (key == "anyOf" || key == "oneOf") {
+      alternatives(value, inner, depth, out);
+    } else if (key == "allOf" && value.is_array() && value.get_array().size() == 1) {
+      const json::value only = write(value.get_array().front(), inner, depth + 1);
+      for (const auto& member : only.get_object())
+        out[member.key()] = member.value();
+    } else if (is_plain(key)) {
+      out[key] = value;
+    } else if (key != "$defs" && key != "definitions" && key != "$schema" && key != "$id") {
+      lost_.hint(inner);
+    }
+  }
+
+  void type(const json::value& value, json::object& out) {
+    const json::array* types = value.if_array();
+    if (types == nullptr) {
+      out["type"] = value;
+      return;
+    }
+    json::array others;
+    for (const json::value& one : *types) {
+      if (one == "null")
+        out["nullable"] = true;
+      else
+        others.push_back(one);
+    }
+    if (others.size() == 1) {
+      out["type"] = others.front();
+      return;
+    }
+    json::array any;
+    for (const json::value& one : others)
+      any.push_back(json::object{{"type", one}});
+    if (!any.empty()) out["anyOf"] = std::move(any);
+  }
+
+  void properties(const json::value& value, const std::string& path, int depth, json::object& out) {
+    const json::object* named = value.if_object();
+    if (named == nullptr) return;
+    json::object written;
+    for (const auto& member : *named)
+      written[member.key()] =
+          write(member.value(), path + '.' + std::string(member.key()), depth + 1);
+    out["properties"] = std::move(written);
+  }
+
+  void alternatives(const json::value& value, const std::string& path, int depth,
+                    json::object& out) {
+    const json::array* list = value.if_array();
+    if (list == nullptr) return;
+    json::array any;
+    for (std::size_t i = 0; i < list->size(); ++i) {
+      json::value one = write((*list)[i], indexed(path, i), depth + 1);
+      const json::value* type = one.get_object().if_contains("type");
+      if (type != nullptr && *type == "null")
+        out["nullable"] = true;
+      else
+        any.push_back(std::move(one));
+    }
+    if (any.size() != 1) {
+      out["anyOf"] = std::move(any);
+      return;
+    }
+    for (auto& member : any.front().get_object())
+      out[member.key()] = member.value();
+  }
+
+  // "#/$defs/Name": a pointer into the schema itself.
+  const json::value& resolve(std::string_view reference, const std::string& path) {
+    static const json::value kAnything = json::object{};
+    boost::system::error_code error;
+    const json::value* found =
+        reference.starts_with('#') ? root_.find_pointer(reference.substr(1), error) : nullptr;
+    if (found != nullptr) return *found;
+    lost_.hint(path + ".$ref");
+    return kAnything;
+  }
+
+  const json::value& root_;
+  Untranslatable& lost_;
+};
+
+}  // namespace
+
+json::value write_schema(const json::value& schema, const std::string& path, Untranslatable& lost) {
+  return Writer(schema, lost).write(schema, path, 0);
+}
+
+}  // namespace sluice::gateway::ai::gemini

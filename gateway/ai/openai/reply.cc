@@ -1,0 +1,170 @@
+#include <array>
+#include <utility>
+
+#include <boost/json/array.hpp>
+
+#include "gateway/ai/media.h"
+#include "gateway/ai/openai/openai.h"
+#include "gateway/ai/usage.h"
+
+namespace sluice::gateway::ai::openai {
+namespace {
+
+constexpr std::array<std::pair<std::string_view, Stop>, 6> kStops{{
+    {"stop", Stop::end},
+    {"length", Stop::length},
+    {"tool_calls", Stop::tool_calls},
+    {"content_filter", Stop::content_filter},
+    {"function_call", Stop::tool_calls},
+    {"model_length", Stop::length},  // Mistral
+}};
+
+constexpr std::array<std::pair<ProblemKind, std::string_view>, 6> kTypes{{
+    {ProblemKind::invalid_request, "invalid_request_error"},
+    {ProblemKind::authentication, "authentication_error"},
+    {ProblemKind::permission, "permission_error"},
+    {ProblemKind::not_found, "not_found_error"},
+    {ProblemKind::too_large, "invalid_request_error"},
+    {ProblemKind::rate_limit, "rate_limit_error"},
+}};
+
+}  // namespace
+
+Stop read_stop(std::string_view finish_reason) {
+  for (const auto& [word, stop] : kStops)
+    if (word == finish_reason) return stop;
+  return Stop::unknown;
+}
+
+std::string_view write_stop(Stop stop) {
+  switch (stop) {
+    case Stop::end:
+    case Stop::stop_sequence:
+      return "stop";
+    case Stop::length:
+      return "length";
+    case Stop::tool_calls:
+      return "tool_calls";
+    case Stop::content_filter:
+    case Stop::refusal:
+      return "content_filter";
+    case Stop::unknown:
+      break;
+  }
+  return {};
+}
+
+std::expected<Reply, Problem> read_reply(const json::value& value) {
+  ReadState state;
+  ObjectReader body(state, value, "");
+  Reply reply{.id = body.text_or("id"),
+              .model = body.text_or("model"),
+              .parts = {},
+              .native_stop = {},
+              .stop_sequence = {},
+              .usage = {}};
+  const json::array* choices = body.array("choices");
+  if (choices == nullptr || choices->empty())
+    return std::unexpected(Problem::upstream("the answer has no choices"));
+  ObjectReader choice(state, choices->front(), "choices[0]");
+  reply.native_stop = choice.text_or("finish_reason");
+  reply.stop = read_stop(reply.native_stop);
+  if (const json::value* said = choice.take("message")) {
+    ObjectReader message(state, *said, "choices[0].message");
+    if (const auto thought = message.text("reasoning_content"))
+      reply.parts.push_back(
+          {Thinking{.text = *thought, .signature = {}, .redacted = {}, .vendor = Vendor::openai}});
+    for (Part& part : read_content(state, message))
+      reply.parts.push_back(std::move(part));
+    if (const auto refusal = message.text("refusal")) reply.parts.push_back({Refusal{*refusal}});
+    for (Part& part : read_tool_calls(state, message))
+      reply.parts.push_back(std::move(part));
+  }
+  if (const json::value* usage = body.take("usage"); usage != nullptr && usage->is_object())
+    reply.usage = usage_from_openai(usage->get_object());
+  if (state.problem) return std::unexpected(Problem::upstream(describe(*state.problem)));
+  return reply;
+}
+
+json::object write_tool_call(const ToolCall& call) {
+  json::object out{
+      {"id", call.id},
+      {"type", "function"},
+      {"function",
+       {{"name", call.name}, {"arguments", call.arguments.empty() ? "{}" : call.arguments}}}};
+  if (!call.signature.empty())
+    out["extra_content"] = {{"google", {{"thought_signature", call.signature}}}};
+  return out;
+}
+
+json::object write_thought(const Thinking& thinking) {
+  if (!thinking.redacted.empty())
+    return {{"type", "redacted_thinking"}, {"data", thinking.redacted}};
+  return {{"type", "thinking"}, {"thinking", thinking.text}, {"signature", thinking.signature}};
+}
+
+std::expected<json::object, Problem> write_reply(const Reply& reply, std::int64_t created) {
+  const std::string_view finish = write_stop(reply.stop);
+  if (finish.empty())
+    return std::unexpected(
+        Problem::upstream("the model stopped for \"" + reply.native_stop + "\", which is unknown"));
+  json::object message{{"role", "assistant"}};
+  json::array calls;
+  json::array thoughts;
+  std::string reasoning;
+  for (const Part& part : reply.parts) {
+    if (const auto* call = std::get_if<ToolCall>(&part.content)) {
+      calls.push_back(write_tool_call(*call));
+    } else if (const auto* refusal = std::get_if<Refusal>(&part.content)) {
+      message["refusal"] = refusal->text;
+    } else if (const auto* thinking = std::get_if<Thinking>(&part.content)) {
+      reasoning += thinking->text;
+      if (thinking->vendor == Vendor::anthropic) thoughts.push_back(write_thought(*thinking));
+    }
+  }
+  const std::string text = joined_text(reply.parts, "");
+  message["content"] = text.empty() && !calls.empty() ? json::value(nullptr) : json::value(text);
+  if (!reasoning.empty()) message["reasoning_content"] = std::move(reasoning);
+  if (!thoughts.empty()) message["thinking_blocks"] = std::move(thoughts);
+  if (!calls.empty()) message["tool_calls"] = std::move(calls);
+  json::object choice{{"index", 0},
+                      {"message", std::move(message)},
+                      {"logprobs", nullptr},
+                      {"finish_reason", finish}};
+  if (reply.native_stop != finish) choice["native_finish_reason"] = reply.native_stop;
+  json::object out{{"id", reply.id},
+                   {"object", "chat.completion"},
+                   {"created", created},
+                   {"model", reply.model},
+                   {"choices", json::array{std::move(choice)}}};
+  if (reply.usage) out["usage"] = openai_usage(*reply.usage);
+  return out;
+}
+
+Problem read_problem(int status, const json::value& body) {
+  Problem problem{problem_kind(status),
+                  "the provider answered with status " + std::to_string(status)};
+  const json::object* object = body.if_object();
+  const json::value* error = object != nullptr ? object->if_contains("error") : nullptr;
+  // Mistral's {"object": "error", "message": …} has its fields at the top.
+  const json::object* fields = error != nullptr && error->is_object() ? error->if_object() : object;
+  if (fields == nullptr) return problem;
+  if (const json::value* message = fields->if_contains("message"); message && message->is_string())
+    problem.message = std::string(message->get_string());
+  if (const json::value* param = fields->if_contains("param"); param && param->is_string())
+    problem.field = std::string(param->get_string());
+  return problem;
+}
+
+json::object write_problem(const Problem& problem) {
+  std::string_view type = "server_error";
+  for (const auto& [kind, word] : kTypes)
+    if (kind == problem.kind) type = word;
+  return {{"error",
+           {{"message", describe(problem)},
+            {"type", type},
+            {"param", problem.field.empty() ? json::value(nullptr) : json::value(problem.field)},
+            {"code", nullptr}}}};
+}
+
+}  // namespace sluice::gateway::ai::openai

@@ -1,0 +1,58 @@
+// Server-sent events (WHATWG HTML, section 9.2), in and out.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace sluice::gateway::ai {
+
+struct SseEvent {
+  std::string_view name;  // "" where the stream says none
+  std::string_view data;  // its lines joined by \n
+};
+
+// Takes a stream in pieces of any size. LF, CRLF and CR end a line; a byte order mark, comments and
+// fields that are not `event` or `data` are passed over; an event without data is none.
+class SseParser {
+ public:
+  static constexpr std::size_t kMaxEvent = 8 * 1024 * 1024;  // bytes of one line or event's data
+
+  // Calls `on_event` for each event that `bytes` completes. False: an event is too large; no more
+  // can be read.
+  template <typename OnEvent>
+  bool feed(std::string_view bytes, OnEvent&& on_event) {
+    while (!bytes.empty()) {
+      const Line line = next_line(bytes);
+      if (line == Line::too_large) return false;
+      if (line == Line::incomplete) return true;
+      if (!end_line()) continue;
+      on_event(SseEvent{name_, data_});
+      begin_event();
+    }
+    return true;
+  }
+
+  // Nothing of an unfinished event is held: the stream may end here.
+  bool at_boundary() const { return line_.empty() && !has_data_ && name_.empty(); }
+
+ private:
+  enum class Line : unsigned char { complete, incomplete, too_large };
+
+  Line next_line(std::string_view& bytes);  // into line_
+  bool end_line();                          // true: the event is complete
+  void field(std::string_view name, std::string_view value);
+  void begin_event();
+
+  std::string line_;
+  std::string name_;
+  std::string data_;
+  bool has_data_ = false;
+  bool skip_lf_ = false;  // the LF of a CRLF that a piece was cut in
+  bool at_start_ = true;
+};
+
+// `name` may be "". `data` has no line breaks, as JSON that was serialised has none.
+void append_sse(std::string& out, std::string_view name, std::string_view data);
+
+}  // namespace sluice::gateway::ai

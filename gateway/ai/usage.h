@@ -1,0 +1,24 @@
+// Token counts as the vendors write them down, from the one form that counts each token once.
+//
+// OpenAI's prompt_tokens and Gemini's promptTokenCount include what came from a cache; Anthropic's
+// input_tokens do not. OpenAI's completion_tokens and Anthropic's output_tokens include reasoning;
+// Gemini's candidatesTokenCount does not.
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
+
+#include "gateway/ai/conversation.h"
+
+namespace sluice::gateway::ai {
+
+// What is not there counts as 0; a negative difference too.
+Usage usage_from_openai(const json::object& usage);
+Usage usage_from_anthropic(const json::object& usage);
+Usage usage_from_gemini(const json::object& usage);
+
+json::object openai_usage(const Usage& usage);
+json::object anthropic_usage(const Usage& usage);
+json::object gemini_usage(const Usage& usage);
+
+}  // namespace sluice::gateway::ai
