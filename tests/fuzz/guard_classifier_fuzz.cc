@@ -32,7 +32,7 @@ using Address = std::array<std::uint8_t, 16>;
 
 // --- the reader ----------------------------------------------------------------------------------
 
-struct Seen {
+struct Readout {
   int version = 0;  // 0: not IP, or too broken to hold both addresses: passes
   Address from{}, to{};
   int protocol = -1;                // -1: not known
@@ -44,7 +44,7 @@ class Reader {
  public:
   explicit Reader(std::basic_string_view<std::uint8_t> frame) : frame_(frame) {}
 
-  Seen read() {
+  Readout read() {
     std::size_t at = 14;
     int type = big_endian(12);
     for (int tags = 0; tags < 2 && (type == 0x8100 || type == 0x88a8); ++tags) {
@@ -125,10 +125,10 @@ class Reader {
   }
 
   std::basic_string_view<std::uint8_t> frame_;
-  Seen seen_;
+  Readout seen_;
 };
 
-bool vital(const Seen& seen) {
+bool vital(const Readout& seen) {
   const int type = seen.icmp_type;
   if (type >= 0) {
     if (seen.version == 4) return type == 3 || type == 11 || type == 12;
@@ -158,13 +158,13 @@ bool in(const std::vector<PortRange>& ranges, int port) {
          });
 }
 
-bool holds(const GuardMatch& match, const Seen& seen) {
+bool holds(const GuardMatch& match, const Readout& seen) {
   const bool v4 = seen.version == 4;
   return in(match.from, seen.from, v4) && in(match.to, seen.to, v4) &&
          in(match.from_ports, seen.from_port) && in(match.to_ports, seen.to_port);
 }
 
-bool drops(const GuardRule& rule, const Seen& seen) {
+bool drops(const GuardRule& rule, const Readout& seen) {
   const GuardMatch& e = rule.except;
   const bool excepts =
       !e.from.empty() || !e.to.empty() || !e.from_ports.empty() || !e.to_ports.empty();
@@ -303,7 +303,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size < 1 + kLeast || size > 1 + kMost) return 0;
   const Loaded& loaded = *all[data[0] % all.size()];
   const std::basic_string_view<std::uint8_t> frame(data + 1, size - 1);
-  const Seen seen = Reader(frame).read();
+  const Readout seen = Reader(frame).read();
   const bool dropped =
       seen.version != 0 && !vital(seen) &&
       std::ranges::any_of(loaded.rules, [&](const GuardRule& r) { return drops(r, seen); });
