@@ -284,11 +284,14 @@ std::vector<std::unique_ptr<Loaded>> load_all() {
   return all;
 }
 
-int verdict(const Loaded& loaded, std::basic_string_view<std::uint8_t> frame) {
+// None: a frame that the kernel makes no packet of, such as an IP header cut short (EINVAL).
+std::optional<int> verdict(const Loaded& loaded, std::basic_string_view<std::uint8_t> frame) {
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
               .data_size_in = static_cast<std::uint32_t>(frame.size()));
   options.repeat = 1;
-  require(bpf_prog_test_run_opts(loaded.program.get(), &options) == 0, "the kernel runs it");
+  const int result = bpf_prog_test_run_opts(loaded.program.get(), &options);
+  if (result == -EINVAL) return std::nullopt;
+  require(result == 0, "the kernel runs it");
   return static_cast<int>(options.retval);
 }
 
@@ -307,6 +310,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const bool dropped =
       seen.version != 0 && !vital(seen) &&
       std::ranges::any_of(loaded.rules, [&](const GuardRule& r) { return drops(r, seen); });
-  require(verdict(loaded, frame) == (dropped ? kDrop : kPass), "kernel and reader agree");
+  const auto found = verdict(loaded, frame);
+  require(!found || *found == (dropped ? kDrop : kPass), "kernel and reader agree");
   return 0;
 }

@@ -63,8 +63,8 @@ const Wrong kSchema[] = {
     {"LaterIssuesFieldIsUnknown",
      "version: 1\nai: { keys: required }\n",
      {"p.yaml:2:1: error: unknown key `ai` in the policy (known: version, state_dir, workers, "
-      "protect, sets, trusted_proxies, metrics, logs, intercept, listeners, upstreams, routes, "
-      "…)"}},
+      "protect, trusted_proxies, metrics, logs, intercept, listeners, upstreams, routes, "
+      "default_route, …)"}},
     {"DuplicateKey",
      "version: 1\nworkers: 1\nworkers: 2\n",
      {"p.yaml:3:1: error: `workers` is set twice in the policy (first at p.yaml:2:1)"}},
