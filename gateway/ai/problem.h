@@ -32,6 +32,10 @@ struct Problem {
   static Problem upstream(std::string message) {
     return {ProblemKind::upstream, std::move(message)};
   }
+  // Nothing that another shape has a word for: an error, never a plain end.
+  static Problem unknown_stop(std::string_view native) {
+    return upstream("the model stopped for \"" + std::string(native) + "\", which is unknown");
+  }
 };
 
 int http_status(ProblemKind kind);

@@ -4,6 +4,7 @@
 #include <boost/json/array.hpp>
 
 #include "gateway/ai/anthropic/anthropic.h"
+#include "gateway/ai/error_body.h"
 #include "gateway/ai/usage.h"
 
 namespace sluice::gateway::ai::anthropic {
@@ -82,9 +83,7 @@ std::expected<Reply, Problem> read_reply(const json::value& value) {
 
 std::expected<json::object, Problem> write_reply(const Reply& reply, std::int64_t) {
   const std::string_view stop = write_stop(reply.stop);
-  if (stop.empty())
-    return std::unexpected(
-        Problem::upstream("the model stopped for \"" + reply.native_stop + "\", which is unknown"));
+  if (stop.empty()) return std::unexpected(Problem::unknown_stop(reply.native_stop));
   WriteOptions all;
   all.drop_untranslatable = true;
   Untranslatable lost(all, "Anthropic's messages API");
@@ -111,18 +110,12 @@ std::expected<json::object, Problem> write_reply(const Reply& reply, std::int64_
 }
 
 Problem read_problem(int status, const json::value& body) {
-  Problem problem{problem_kind(status),
-                  "the provider answered with status " + std::to_string(status)};
-  const json::object* object = body.if_object();
-  const json::value* error = object != nullptr ? object->if_contains("error") : nullptr;
-  const json::object* fields = error != nullptr ? error->if_object() : nullptr;
-  if (fields == nullptr) return problem;
-  if (const json::value* message = fields->if_contains("message"); message && message->is_string())
-    problem.message = std::string(message->get_string());
-  const json::value* type = fields->if_contains("type");
-  if (type == nullptr || !type->is_string()) return problem;
+  const json::object* fields = error_fields(body);
+  Problem problem = problem_of(status, fields);
+  const auto type = fields != nullptr ? text_of(*fields, "type") : std::nullopt;
+  if (!type) return problem;
   for (const auto& [kind, word] : kTypes)
-    if (word == type->get_string()) problem.kind = kind;
+    if (word == *type) problem.kind = kind;
   return problem;
 }
 

@@ -97,9 +97,7 @@ class Writer final : public StreamWriter {
 
   void on(const Finish& finish, std::string& out) {
     if (write_stop(finish.stop).empty())
-      return on(Failure{Problem::upstream("the model stopped for \"" + finish.native +
-                                          "\", which is unknown")},
-                out);
+      return on(Failure{Problem::unknown_stop(finish.native)}, out);
     finish_ = finish;
   }
 

@@ -3,6 +3,7 @@
 
 #include <boost/json/array.hpp>
 
+#include "gateway/ai/error_body.h"
 #include "gateway/ai/gemini/gemini.h"
 #include "gateway/ai/media.h"
 #include "gateway/ai/usage.h"
@@ -112,9 +113,7 @@ std::expected<Reply, Problem> read_reply(const json::value& value) {
 
 std::expected<json::object, Problem> write_reply(const Reply& reply, std::int64_t) {
   const std::string_view stop = write_stop(reply.stop);
-  if (stop.empty())
-    return std::unexpected(
-        Problem::upstream("the model stopped for \"" + reply.native_stop + "\", which is unknown"));
+  if (stop.empty()) return std::unexpected(Problem::unknown_stop(reply.native_stop));
   json::array parts;
   for (const Part& part : reply.parts)
     if (auto written = write_model_part(part)) parts.push_back(std::move(*written));
@@ -129,18 +128,12 @@ std::expected<json::object, Problem> write_reply(const Reply& reply, std::int64_
 }
 
 Problem read_problem(int status, const json::value& body) {
-  Problem problem{problem_kind(status),
-                  "the provider answered with status " + std::to_string(status)};
-  const json::object* object = body.if_object();
-  const json::value* error = object != nullptr ? object->if_contains("error") : nullptr;
-  const json::object* fields = error != nullptr ? error->if_object() : nullptr;
-  if (fields == nullptr) return problem;
-  if (const json::value* message = fields->if_contains("message"); message && message->is_string())
-    problem.message = std::string(message->get_string());
-  const json::value* word = fields->if_contains("status");
-  if (word == nullptr || !word->is_string()) return problem;
+  const json::object* fields = error_fields(body);
+  Problem problem = problem_of(status, fields);
+  const auto word = fields != nullptr ? text_of(*fields, "status") : std::nullopt;
+  if (!word) return problem;
   for (const auto& [kind, known] : kStatuses)
-    if (known == word->get_string() && kind != ProblemKind::too_large) problem.kind = kind;
+    if (known == *word && kind != ProblemKind::too_large) problem.kind = kind;
   return problem;
 }
 

@@ -3,6 +3,7 @@
 
 #include <boost/json/array.hpp>
 
+#include "gateway/ai/error_body.h"
 #include "gateway/ai/media.h"
 #include "gateway/ai/openai/openai.h"
 #include "gateway/ai/usage.h"
@@ -105,9 +106,7 @@ json::object write_thought(const Thinking& thinking) {
 
 std::expected<json::object, Problem> write_reply(const Reply& reply, std::int64_t created) {
   const std::string_view finish = write_stop(reply.stop);
-  if (finish.empty())
-    return std::unexpected(
-        Problem::upstream("the model stopped for \"" + reply.native_stop + "\", which is unknown"));
+  if (finish.empty()) return std::unexpected(Problem::unknown_stop(reply.native_stop));
   json::object message{{"role", "assistant"}};
   json::array calls;
   json::array thoughts;
@@ -142,17 +141,11 @@ std::expected<json::object, Problem> write_reply(const Reply& reply, std::int64_
 }
 
 Problem read_problem(int status, const json::value& body) {
-  Problem problem{problem_kind(status),
-                  "the provider answered with status " + std::to_string(status)};
-  const json::object* object = body.if_object();
-  const json::value* error = object != nullptr ? object->if_contains("error") : nullptr;
+  const json::object* fields = error_fields(body);
   // Mistral's {"object": "error", "message": …} has its fields at the top.
-  const json::object* fields = error != nullptr && error->is_object() ? error->if_object() : object;
-  if (fields == nullptr) return problem;
-  if (const json::value* message = fields->if_contains("message"); message && message->is_string())
-    problem.message = std::string(message->get_string());
-  if (const json::value* param = fields->if_contains("param"); param && param->is_string())
-    problem.field = std::string(param->get_string());
+  if (fields == nullptr) fields = body.if_object();
+  Problem problem = problem_of(status, fields);
+  if (fields != nullptr) problem.field = text_of(*fields, "param").value_or("");
   return problem;
 }
 

@@ -28,10 +28,9 @@ class Reader final : public StreamReader {
     boost::system::error_code error;
     const json::value value = json::parse(event.data, error);
     if (error || !value.is_object()) return fail("a chunk of the stream is not a JSON object", out);
-    if (const json::value* said = value.get_object().if_contains("error")) {
+    if (value.get_object().contains("error")) {
       over_ = true;
       out.push_back(Failure{read_problem(502, value)});
-      static_cast<void>(said);
       return;
     }
     chunk(value, out);

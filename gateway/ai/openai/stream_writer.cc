@@ -81,10 +81,7 @@ class Writer final : public StreamWriter {
 
   void on(const Finish& finish, std::string& out) {
     const std::string_view reason = write_stop(finish.stop);
-    if (reason.empty())
-      return on(Failure{Problem::upstream("the model stopped for \"" + finish.native +
-                                          "\", which is unknown")},
-                out);
+    if (reason.empty()) return on(Failure{Problem::unknown_stop(finish.native)}, out);
     chunk({}, {{"finish_reason", reason}}, out);
   }
 
