@@ -203,7 +203,16 @@ struct TimerWheel::Driver : std::enable_shared_from_this<TimerWheel::Driver> {
   bool open = true;
 };
 
-TimerWheel::TimerWheel(boost::asio::io_context& io) : driver_(std::make_shared<Driver>(io)) {}
+namespace {
+std::chrono::nanoseconds coarse_resolution() {
+  timespec step{};
+  clock_getres(CLOCK_MONOTONIC_COARSE, &step);
+  return std::chrono::seconds(step.tv_sec) + std::chrono::nanoseconds(step.tv_nsec);
+}
+}  // namespace
+
+TimerWheel::TimerWheel(boost::asio::io_context& io)
+    : lag_(coarse_resolution()), driver_(std::make_shared<Driver>(io)) {}
 
 TimerWheel::~TimerWheel() {
   driver_->open = false;

@@ -121,7 +121,10 @@ class TimerWheel {
   // measured, read steady_clock.
   SteadyTime now() const;
 
-  void arm(WheelTimer& timer, std::chrono::nanoseconds after) { arm_at(timer, now() + after); }
+  // Never fires before `after` has passed: what now() may lag is added.
+  void arm(WheelTimer& timer, std::chrono::nanoseconds after) {
+    arm_at(timer, now() + lag_ + after);
+  }
   void arm_at(WheelTimer& timer, SteadyTime deadline);
   void cancel(WheelTimer& timer) { timer.cancel(); }
 
@@ -133,7 +136,8 @@ class TimerWheel {
 
  private:
   struct Driver;
-  std::shared_ptr<Driver> driver_;  // shared with the wait that is under way
+  const std::chrono::nanoseconds lag_;  // most that now() is behind: the coarse clock's resolution
+  std::shared_ptr<Driver> driver_;      // shared with the wait that is under way
 };
 
 }  // namespace sluice::gateway

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import HANG, SLUICE, Nginx, Scratch, Sluice, connect, curl, eventually, free_port, read_all
+from harness import HANG, SLUICE, Nginx, Scratch, Sluice, connect, curl, eventually, exchange, free_port, read_all
 
 
 @pytest.fixture
@@ -139,8 +139,7 @@ def test_access_rules_of_a_route_refuse_with_403(scratch):
 def test_a_listener_turns_away_before_it_reads_a_byte_and_a_reload_changes_who(scratch):
     listener = ", access: { deny: [127.0.0.1] }"
     sluice = start(scratch, "[{ upstream: origin }]", listener=listener)
-    with connect(sluice.port) as connection:
-        assert read_all(connection) == b""
+    assert exchange(sluice.port, b"") == b""
     with open(sluice.policy) as file:
         text = file.read()
     sluice.write_policy(text.replace(listener, ""))
@@ -155,15 +154,13 @@ def test_plain_tcp_has_access_rules_and_connection_limits(scratch):
     for connection in (first, second):
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert connection.recv(20).startswith(b"HTTP/1.1 200")
-    with connect(sluice.port) as third:
-        assert read_all(third) == b""
+    assert exchange(sluice.port, b"") == b""
     first.close()
     eventually(lambda: metric(sluice, 'sluice_connections_active{listener="web",way="bind"}') == 1, "one is gone")
     with connect(sluice.port) as fourth:
         fourth.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert fourth.recv(20).startswith(b"HTTP/1.1 200")
-    with connect(sluice.port) as fifth:  # the rate of new ones is used up
-        assert read_all(fifth) == b""
+    assert exchange(sluice.port, b"") == b""  # the rate of new ones is used up
     second.close()
     assert metric(sluice, 'sluice_limit_verdicts_total{limit="new",verdict="rejected"}') == 1
     assert metric(sluice, 'sluice_limit_verdicts_total{limit="open",verdict="rejected"}') == 1
