@@ -2,6 +2,7 @@
 # Measures Sluice beside HAProxy and nginx (Debian's) on the same work in one run: CPU time per unit, as ratios.
 #   benchmarks/run.sh                     every piece of work, 15 rounds
 #   benchmarks/run.sh --rounds 5 keepalive
+#   benchmarks/run.sh --chart benchmarks/results.svg
 #   benchmarks/run.sh --help
 # Loopback only; bounded in time and count.
 set -euo pipefail

@@ -305,7 +305,7 @@ std::string name_of(const Intercept& entry) {
   for (const Prefix& prefix : entry.to)
     name += (name.empty() ? "" : ", ") + prefix.to_string();
   if (name.size() > 60) name = name.substr(0, 60) + "…";
-  return name + " for `" + entry.listener + "`";
+  return name.append(" for `").append(entry.listener).append("`");
 }
 
 std::string name_of(const BanRule& rule) {

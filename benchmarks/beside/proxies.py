@@ -1,11 +1,13 @@
 """The proxies that are compared, each configured for the same work, and how their CPU time is read."""
 import os
+import resource
 import signal
 import socket
 import subprocess
 import time
 
 TICK = os.sysconf("SC_CLK_TCK")
+DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # that a process here may have
 
 
 def cpu_seconds(pid):
@@ -58,6 +60,14 @@ class Server:
     def cpu(self):
         return cpu_seconds(self.process.pid)
 
+    def resident(self):
+        """Bytes of memory that no other process shares (of anonymous memory, of all its processes)."""
+        total = 0
+        for process in descendants(self.process.pid):
+            with open(f"/proc/{process}/smaps_rollup") as rollup:
+                total += sum(int(line.split()[1]) for line in rollup if line.startswith("Anonymous:"))
+        return total << 10
+
     def stop(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -95,12 +105,18 @@ def origin(directory, port, log):
             file.truncate(size)
     config = write(f"{directory}/origin.conf", f"""
 {user()}worker_processes 2; daemon off; pid {directory}/origin.pid; error_log {directory}/origin.err;
-worker_rlimit_nofile 16000;
-events {{ worker_connections 8000; }}
+worker_rlimit_nofile {min(40000, DESCRIPTORS)};
+events {{ worker_connections 20000; }}
 http {{ access_log off; sendfile on; tcp_nodelay on; keepalive_requests 100000000; open_file_cache max=100;
   server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ root {directory}; }} }} }}
 """)
     return Server("origin", ["nginx", "-c", config, "-e", f"{directory}/origin.err"], port, log)
+
+
+def grpc_origin(directory, port, log):
+    """Echoes what is posted, with a trailer that says that all went well."""
+    return Server("grpc-origin", ["nghttpd", "--no-tls", "--echo-upload", "--trailer", "grpc-status: 0", "-n", "2",
+                                  "-a", "127.0.0.1", "-d", directory, str(port)], port, log)
 
 
 def nginx(directory, port, origin_port, work, log, workers):
@@ -109,7 +125,12 @@ def nginx(directory, port, origin_port, work, log, workers):
         cert, key, _ = certificate(directory)
         tls = (f"ssl http2; ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3; "
                "http2_max_requests 100000000; ssl_session_cache shared:s:10m")
-    if work == "l4":
+    if work == "grpc":
+        body = f"""http {{ access_log off; keepalive_requests 100000000;
+  upstream o {{ server 127.0.0.1:{origin_port}; keepalive 256; keepalive_requests 100000000; }}
+  server {{ listen 127.0.0.1:{port} http2 backlog=4096; http2_max_requests 100000000;
+    location / {{ grpc_pass grpc://o; }} }} }}"""
+    elif work == "l4":
         body = f"stream {{ server {{ listen 127.0.0.1:{port} backlog=4096; proxy_pass 127.0.0.1:{origin_port}; }} }}"
     else:
         body = f"""http {{ access_log off; keepalive_requests 100000000;
@@ -119,7 +140,7 @@ def nginx(directory, port, origin_port, work, log, workers):
     modules = "include /etc/nginx/modules-enabled/*.conf;" if work == "l4" else ""
     config = write(f"{directory}/nginx-{work}.conf", f"""{modules}{user()}
 worker_processes {workers}; daemon off; pid {directory}/nginx.pid; error_log {directory}/nginx.err;
-worker_rlimit_nofile 16000; events {{ worker_connections 8000; }}
+worker_rlimit_nofile {min(40000, DESCRIPTORS)}; events {{ worker_connections 20000; }}
 {body}
 """)
     return Server("nginx", ["nginx", "-c", config, "-e", f"{directory}/nginx.err"], port, log)
@@ -128,28 +149,30 @@ worker_rlimit_nofile 16000; events {{ worker_connections 8000; }}
 def haproxy(directory, port, origin_port, work, log, workers):
     # splice-auto splices nothing here; forced, it would only slow small bodies down.
     tls = f" ssl crt {certificate(directory)[2]} alpn h2,http/1.1" if work == "tls" else ""
-    splice = "" if work in ("http", "tls") else "\n  option splice-request\n  option splice-response"
+    bind_protocol, server_protocol = (" proto h2", " proto h2") if work == "grpc" else ("", "")
+    splice = "" if work not in ("l4", "http-bulk") else "\n  option splice-request\n  option splice-response"
     mode = ("mode tcp" if work == "l4" else "mode http\n  option forwardfor\n  http-reuse always") + splice
     config = write(f"{directory}/haproxy-{work}.cfg", f"""
 global
   nbthread {workers}
-  maxconn 4000
+  maxconn {min(12000, DESCRIPTORS // 2 - 200)}
 defaults
   {mode}
   timeout connect 5s
   timeout client 60s
   timeout server 60s
 frontend f
-  bind 127.0.0.1:{port} backlog 4096{tls}
+  bind 127.0.0.1:{port} backlog 4096{tls}{bind_protocol}
   default_backend b
 backend b
-  server s 127.0.0.1:{origin_port}
+  server s 127.0.0.1:{origin_port}{server_protocol}
 """)
     return Server("haproxy", ["haproxy", "-db", "-f", config], port, log)
 
 
 def sluice(binary, directory, port, origin_port, work, log, workers):
     protocol = "tcp" if work == "l4" else "http"
+    upstream = ", protocol: http2" if work == "grpc" else ""
     tls = ""
     if work == "tls":
         cert, key, _ = certificate(directory)
@@ -160,7 +183,7 @@ state_dir: {directory}/state
 workers: {workers}
 logs: {{ access: {{ format: none }} }}
 listeners: {{ web: {{ bind: "127.0.0.1:{port}", protocol: {protocol}{tls} }} }}
-upstreams: {{ origin: {{ endpoints: ["127.0.0.1:{origin_port}"] }} }}
+upstreams: {{ origin: {{ endpoints: ["127.0.0.1:{origin_port}"]{upstream} }} }}
 routes: [{{ listener: web, upstream: origin }}]
 """)
     return Server("sluice", [binary, "run", "--policy", config, "--socket", f"{directory}/sluice-{work}.sock"], port, log)
