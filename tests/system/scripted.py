@@ -176,6 +176,11 @@ routes: [{{ listener: web, name: all, upstream: origins{comma['route']} }}]
         assert b" 200 " in head, head
         return MetricsPage(body.decode())
 
+    def settled(self):
+        """The page once no request is under way: a client has its answer a little before that is counted."""
+        eventually(lambda: self.metrics().value("sluice_requests_active") == 0, "no request is under way")
+        return self.metrics()
+
     def log_lines(self):
         try:
             with open(self.log_file) as log:

@@ -36,7 +36,7 @@ def test_stalls_in_the_head(scratch):
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
         assert status_of(read_all(connection)) == 408
     assert proxy.logged(status=408)["reason"] == "request head timeout"
-    assert proxy.metrics().value("sluice_requests_total", route="(none)", code="4xx") == 1
+    assert proxy.settled().value("sluice_requests_total", route="(none)", code="4xx") == 1
 
 
 def test_a_byte_a_time_does_not_hold_a_head_for_ever(scratch):
@@ -103,7 +103,7 @@ def test_half_closes_within_its_request(scratch):
         connection.shutdown(socket.SHUT_WR)
         read_all(connection)
     assert proxy.logged(reason="client closed within the body").get("status") is None
-    assert proxy.metrics().value("sluice_requests_total", code="none") == 1
+    assert proxy.settled().value("sluice_requests_total", code="none") == 1
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])

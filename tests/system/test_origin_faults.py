@@ -117,7 +117,7 @@ def test_fault(scratch, name):
     line = proxy.logged(upstream="origins")
     assert line["status"] == (status or 200) and line["reason"], line
     assert reason is None or line["reason"] == reason
-    page = proxy.metrics()
+    page = proxy.settled()
     assert page.value(FAILED, reason=counted, endpoint=f"127.0.0.1:{origin.port}") == 1, page.text
     assert page.value(FAILED) == 1, "counted once, for one reason"
     if counted == "malformed" and name != "interim_flood":
@@ -134,7 +134,7 @@ def test_refuses(scratch):
         client.sendall(GET_CLOSE)
         assert status_of(read_all(client)) == 502
     assert proxy.logged(status=502)["reason"] == "connection refused"
-    assert proxy.metrics().value(CONNECT_FAILED, reason="refused") == 1
+    assert proxy.settled().value(CONNECT_FAILED, reason="refused") == 1
 
 
 def test_never_accepts(scratch):
@@ -154,7 +154,7 @@ def test_never_accepts(scratch):
         client.sendall(GET_CLOSE)
         assert status_of(read_all(client)) == 504
     assert proxy.logged(status=504)["reason"] == "connect timeout"
-    assert proxy.metrics().value(CONNECT_FAILED, reason="timed_out") == 1
+    assert proxy.settled().value(CONNECT_FAILED, reason="timed_out") == 1
     for filler in fillers:
         filler.close()
 
@@ -230,7 +230,7 @@ def test_closes_a_pooled_connection_between_requests(scratch):
         for _ in range(50):
             client.sendall(GET)
             assert status_of(read_answer(client)) == 200
-    assert proxy.metrics().value(FAILED) == 0
+    assert proxy.settled().value(FAILED) == 0
 
 
 def closing_on_the_second(connection, number):
@@ -252,7 +252,7 @@ def test_closes_a_pooled_connection_under_a_request(scratch):
         for _ in range(3):
             client.sendall(GET)
             assert status_of(read_answer(client)) == 200
-    page = proxy.metrics()
+    page = proxy.settled()
     assert page.value("sluice_upstream_stale_connections_total") == 1
     assert page.value("sluice_requests_total", code="2xx") == 3
     assert origin.accepted == 2
@@ -291,7 +291,7 @@ def test_frozen_and_thawed(scratch):
     finally:
         os.kill(worker, signal.SIGCONT)
     assert proxy.logged(status=504)["reason"] == "upstream timeout"
-    assert proxy.metrics().value(FAILED, reason="timeout") == 1
+    assert proxy.settled().value(FAILED, reason="timeout") == 1
     assert curl(f"http://127.0.0.1:{proxy.port}/")[2].startswith("HTTP/1.1 200")
 
 
@@ -309,7 +309,7 @@ def test_killed_in_the_middle_of_an_answer(scratch):
         read_all(client)
     line = proxy.logged(status=200)
     assert line["reason"] in ("upstream reset in the body", "upstream closed within the body")
-    assert proxy.metrics().value(FAILED, reason="cut_short") == 1
+    assert proxy.settled().value(FAILED, reason="cut_short") == 1
 
 
 def test_a_slow_origin_is_told_from_a_slow_network(scratch):
@@ -322,7 +322,7 @@ def test_a_slow_origin_is_told_from_a_slow_network(scratch):
     with proxy.connect() as client:
         client.sendall(GET)
         read_answer(client)
-    page = proxy.metrics()
+    page = proxy.settled()
     origin = page.value("sluice_upstream_origin_duration_seconds_sum")
     assert page.value("sluice_upstream_origin_duration_seconds_count") == 1
     assert page.value("sluice_upstream_tcp_round_trip_seconds_count") == 1
@@ -332,11 +332,11 @@ def test_a_slow_origin_is_told_from_a_slow_network(scratch):
 
 def test_series_go_with_their_object(scratch):
     proxy = Proxy(scratch, [Origin(scratch, serving()).port])
-    assert proxy.metrics().value("sluice_requests_total", route="all") == 0
+    assert proxy.settled().value("sluice_requests_total", route="all") == 0
     other = Origin(scratch, serving())
     proxy.write_policy(proxy.policy_text(endpoints=f'"127.0.0.1:{other.port}"').replace("name: all", "name: every"))
     eventually(lambda: f"127.0.0.1:{other.port}" in proxy.metrics().text, "the new endpoint's series")
-    page = proxy.metrics()
+    page = proxy.settled()
     endpoints = {labels["endpoint"] for _, labels, _ in page.samples if "endpoint" in labels}
     assert endpoints == {f"127.0.0.1:{other.port}"}
     routes = {labels["route"] for _, labels, _ in page.samples if "route" in labels}
