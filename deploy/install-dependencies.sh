@@ -13,7 +13,7 @@ build=(ca-certificates clang-14 cmake g++ make ninja-build pkg-config bpftool
 demo=(curl iproute2 iputils-ping nftables nginx-light procps util-linux prometheus)
 tests=(faketime haproxy libgtest-dev libgmock-dev mold python3 python3-pytest python3-yaml python3-cryptography python3-h2 python3-jwt
   python3-grpcio nghttp2-client dnsmasq-base git zsh fish groff-base redis-server)
-nightly=(busybox-static clang-19 cpio kmod libclang-rt-19-dev qemu-system-x86)
+nightly=(busybox-static chromium clang-19 cpio kmod libclang-rt-19-dev qemu-system-x86)
 bench=(libbenchmark-dev libnginx-mod-stream haproxy nghttp2-client nghttp2-server wrk python3)
 
 # For what is rendered for Kubernetes; a Node.js from elsewhere serves as well.

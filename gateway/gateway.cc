@@ -193,6 +193,7 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
   void apply_tls(tls::MaterialPtr material) override;
   void drain(std::chrono::milliseconds deadline, std::function<void()> done) override;
   void look(const Look& at) const override;
+  std::vector<RouteTotals> routes(std::size_t most) const override { return metrics_.routes(most); }
   std::expected<void, std::string> order(const EndpointOrder& order) override {
     if (!upstreams_) return std::unexpected("the gateway has no policy yet");
     return upstreams_->order(order);

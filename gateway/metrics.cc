@@ -1,12 +1,15 @@
 #include "gateway/metrics.h"
 
+#include <algorithm>
 #include <array>
 #include <ctime>
+#include <functional>
 #include <prometheus/text_serializer.h>
 #include <sstream>
 #include <utility>
 
 #include "gateway/metrics_state.h"
+#include "gateway/metrics_sum.h"
 
 namespace sluice::gateway {
 
@@ -25,8 +28,8 @@ bool MetricsState::reserve() {
   for (const auto& worker : workers) {
     if (!worker->listeners_.reserve(listeners.size()) || !worker->routes_.reserve(routes.size()) ||
         !worker->upstreams_.reserve(upstreams.size()) ||
-        !worker->endpoints_.reserve(endpoints.size()) ||
-        !worker->limits_.reserve(limits.size()) || !worker->auths_.reserve(auths.size())) {
+        !worker->endpoints_.reserve(endpoints.size()) || !worker->limits_.reserve(limits.size()) ||
+        !worker->auths_.reserve(auths.size())) {
       return false;
     }
   }
@@ -79,12 +82,18 @@ void MetricsState::free_unused() {
         table(*worker).at(decltype(slot){freed}).reset();
     }
   };
-  reset(listeners, ListenerSlot{}, [](WorkerMetrics& w) -> auto& { return w.listeners_; });
-  reset(routes, RouteSlot{}, [](WorkerMetrics& w) -> auto& { return w.routes_; });
-  reset(upstreams, UpstreamSlot{}, [](WorkerMetrics& w) -> auto& { return w.upstreams_; });
-  reset(limits, LimitSlot{}, [](WorkerMetrics& w) -> auto& { return w.limits_; });
-  reset(auths, AuthSlot{}, [](WorkerMetrics& w) -> auto& { return w.auths_; });
-  reset(endpoints, EndpointSlot{}, [](WorkerMetrics& w) -> auto& { return w.endpoints_; });
+  reset(
+      listeners, ListenerSlot{}, [](WorkerMetrics & w) -> auto& { return w.listeners_; });
+  reset(
+      routes, RouteSlot{}, [](WorkerMetrics & w) -> auto& { return w.routes_; });
+  reset(
+      upstreams, UpstreamSlot{}, [](WorkerMetrics & w) -> auto& { return w.upstreams_; });
+  reset(
+      limits, LimitSlot{}, [](WorkerMetrics & w) -> auto& { return w.limits_; });
+  reset(
+      auths, AuthSlot{}, [](WorkerMetrics & w) -> auto& { return w.auths_; });
+  reset(
+      endpoints, EndpointSlot{}, [](WorkerMetrics & w) -> auto& { return w.endpoints_; });
 }
 
 Metrics::Metrics(MetricsOptions options)
@@ -131,6 +140,24 @@ std::string Metrics::text() const {
   std::ostringstream out;
   prometheus::TextSerializer().Serialize(out, state_->collect());
   return std::move(out).str();
+}
+
+std::vector<RouteTotals> Metrics::routes(std::size_t most) const {
+  constexpr std::size_t kServerErrors = 5;  // the class of 5xx
+  std::vector<RouteTotals> all;
+  for (const auto& [key, slot] : state_->routes.shown()) {
+    const CounterSum<RouteCounters> sum(
+        state_->workers, RouteSlot{slot}, [](auto& worker) -> auto& { return worker.routes_; });
+    RouteTotals totals{.listener = key[0], .name = key[1]};
+    for (std::size_t i = 0; i < kStatusClasses; ++i)
+      totals.requests += sum(&RouteCounters::requests, i);
+    totals.errors = sum(&RouteCounters::requests, kServerErrors);
+    totals.seconds = static_cast<double>(sum(&RouteCounters::duration).sum_ns) / 1e9;
+    all.push_back(std::move(totals));
+  }
+  std::ranges::stable_sort(all, std::ranges::greater(), &RouteTotals::requests);
+  if (all.size() > most) all.resize(most);
+  return all;
 }
 
 }  // namespace sluice::gateway

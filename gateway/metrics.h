@@ -9,6 +9,7 @@
 
 #include "gateway/metrics_counters.h"
 #include "gateway/metrics_samples.h"
+#include "gateway/metrics_totals.h"
 
 namespace sluice::gateway {
 
@@ -76,6 +77,8 @@ class Metrics {
   void add_collector(std::function<void(MetricsPage&)> collector);
 
   std::string text() const;
+  // The busiest first, at most `most`.
+  std::vector<RouteTotals> routes(std::size_t most) const;
 
  private:
   std::unique_ptr<MetricsState> state_;

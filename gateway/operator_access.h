@@ -1,10 +1,13 @@
 // What an operator asks of a running gateway beyond its policy. Control thread.
 #pragma once
 
+#include <cstddef>
 #include <expected>
 #include <functional>
 #include <string>
+#include <vector>
 
+#include "gateway/metrics_totals.h"
 #include "gateway/upstream/endpoint_order.h"
 #include "policy/explain.h"
 #include "policy/snapshot.h"
@@ -21,6 +24,8 @@ class OperatorAccess {
   virtual void look(const Look& at) const = 0;
   // Takes endpoints out, back in, or gives them another weight; holds over reloads.
   virtual std::expected<void, std::string> order(const EndpointOrder& order) = 0;
+  // Every route's requests since it is there, the busiest first; at most `most`.
+  virtual std::vector<RouteTotals> routes(std::size_t most) const = 0;
 
  protected:
   ~OperatorAccess() = default;

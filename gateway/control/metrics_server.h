@@ -3,12 +3,13 @@
 
 #include <expected>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <boost/asio/io_context.hpp>
 
+#include "gateway/control/page_server.h"
 #include "policy/address.h"
 #include "policy/config.h"
 
@@ -23,8 +24,7 @@ class MetricsServer {
     std::function<bool()> ready;
   };
 
-  MetricsServer(boost::asio::io_context& io, Pages pages);
-  ~MetricsServer();  // closes at once
+  MetricsServer(boost::asio::io_context& io, Pages pages);  // closes at once when it goes
 
   // Serves as `config` says; none: closes. An unchanged address keeps its socket (only `allow`
   // changes), so that no scrape is refused over a reload; a changed one listens before the old one
@@ -35,8 +35,11 @@ class MetricsServer {
       const;  // where it listens; the real port for port 0
 
  private:
-  struct State;
-  std::shared_ptr<State> state_;
+  PageAnswer answer(const PageRequest& request) const;
+
+  Pages pages_;
+  std::vector<policy::Prefix> allow_;
+  PageServer server_;
 };
 
 }  // namespace sluice::gateway

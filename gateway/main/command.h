@@ -39,6 +39,7 @@ extern const Command kUnbanCommand;
 extern const Command kBansCommand;
 extern const Command kSetCommand;
 extern const Command kTopCommand;
+extern const Command kConsoleCommand;
 extern const Command kReloadCommand;
 extern const Command kUpgradeCommand;
 extern const Command kDrainCommand;

@@ -1,5 +1,9 @@
 #include "gateway/main/gateway_commands.h"
 
+#include <map>
+#include <string_view>
+#include <utility>
+
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/explain_question.h"
 #include "gateway/operator_access.h"
@@ -20,6 +24,7 @@ json::object gateway_command(gateway::Gateway& gateway, const json::object& requ
   const std::string name = text_of(request, "command");
   if (name == "explain") return handle_explain(gateway, request);
   if (name == "upstream") return handle_upstream(gateway, request);
+  if (name == "routes") return handle_routes(gateway);
   return admin_error("unknown command '" + name + "'");
 }
 
@@ -27,12 +32,37 @@ json::object handle_explain(gateway::Gateway& gateway, const json::object& quest
   const auto parsed = parse_question(question);
   if (!parsed) return admin_error(parsed.error());
   json::object answer = admin_error("the gateway has no policy yet");
-  gateway::operator_access(gateway).look([&](const policy::Snapshot& snapshot, const policy::LiveGateway& live) {
-    policy::LiveState state;
-    state.gateway = &live;
-    answer = to_json(snapshot, explain(snapshot, *parsed, state));
-  });
+  gateway::operator_access(gateway).look(
+      [&](const policy::Snapshot& snapshot, const policy::LiveGateway& live) {
+        policy::LiveState state;
+        state.gateway = &live;
+        answer = to_json(snapshot, explain(snapshot, *parsed, state));
+      });
   return answer;
+}
+
+json::object handle_routes(gateway::Gateway& gateway) {
+  constexpr std::size_t kMost = 500;
+  json::array routes;
+  const auto& operators = gateway::operator_access(gateway);
+  operators.look([&](const policy::Snapshot& snapshot, const policy::LiveGateway&) {
+    std::map<std::pair<std::string_view, std::string_view>, const policy::Route*> known;
+    for (const policy::Route& route : snapshot.config().routes)
+      known.try_emplace({route.listener, route.name}, &route);
+    for (const gateway::RouteTotals& totals : operators.routes(kMost)) {
+      json::array upstreams;
+      if (const auto it = known.find({totals.listener, totals.name}); it != known.end())
+        for (const auto& upstream : it->second->upstreams)
+          upstreams.emplace_back(upstream.name);
+      routes.push_back(json::object{{"listener", totals.listener},
+                                    {"name", totals.name},
+                                    {"upstreams", std::move(upstreams)},
+                                    {"requests", totals.requests},
+                                    {"errors", totals.errors},
+                                    {"seconds", totals.seconds}});
+    }
+  });
+  return {{"ok", true}, {"routes", std::move(routes)}};
 }
 
 json::object handle_upstream(gateway::Gateway& gateway, const json::object& request) {
@@ -53,7 +83,8 @@ json::object handle_upstream(gateway::Gateway& gateway, const json::object& requ
   } else {
     return admin_error("upstream knows drain, ready and weight, not '" + action + "'");
   }
-  if (auto done = gateway::operator_access(gateway).order(order); !done) return admin_error(done.error());
+  if (auto done = gateway::operator_access(gateway).order(order); !done)
+    return admin_error(done.error());
   json::object answer{{"ok", true}, {"upstream", order.upstream}, {"action", action}};
   if (!order.endpoint.empty()) answer["endpoint"] = order.endpoint;
   if (order.weight) answer["weight"] = *order.weight;

@@ -8,12 +8,15 @@
 
 namespace sluice::control {
 
-// "explain" and "upstream"; anything else is an error.
+// "explain", "upstream" and "routes"; anything else is an error.
 boost::json::object gateway_command(gateway::Gateway& gateway, const boost::json::object& request);
 
 // A question about the gateway's part of the way alone; the answer as `sluice explain` prints it.
 boost::json::object handle_explain(gateway::Gateway& gateway,
                                    const boost::json::object& question);
+
+// {"routes": [{"listener", "name", "upstreams", "requests", "errors", "seconds"}]}, the busiest first.
+boost::json::object handle_routes(gateway::Gateway& gateway);
 
 // {"upstream", "action": "drain" | "ready" | "weight", "endpoint"?, "weight"?}
 boost::json::object handle_upstream(gateway::Gateway& gateway, const boost::json::object& request);

@@ -465,6 +465,9 @@ void KeeperProcess::add_admin_commands() {
   admin_commands_.add("explain", [this](const json::object& request, const Respond& respond) {
     explain(request, respond);
   });
+  admin_commands_.add("routes", [this](const json::object& request, const Respond& respond) {
+    ask_gateway(request, respond);
+  });
   admin_commands_.add("upstream", [this](const json::object& request, const Respond& respond) {
     order_endpoint(request, respond);
   });

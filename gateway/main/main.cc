@@ -20,7 +20,7 @@ using namespace sluice::control;
 constexpr std::array kCommands{
     &kRunCommand,     &kCheckCommand,   &kTestCommand,     &kPlanCommand,      &kApplyCommand,
     &kConfirmCommand, &kHistoryCommand, &kRollbackCommand, &kExplainCommand,   &kDoctorCommand,
-    &kStatusCommand,  &kTopCommand,     &kDropsCommand,    &kBanCommand,       &kUnbanCommand,
+    &kStatusCommand,  &kTopCommand,     &kConsoleCommand, &kDropsCommand,    &kBanCommand,       &kUnbanCommand,
     &kBansCommand,    &kSetCommand,     &kUpstreamCommand, &kReloadCommand,    &kUpgradeCommand,
     &kDrainCommand,   &kCleanupCommand, &kSchemaCommand,   &kTranslateCommand, &kCompletionCommand,
     &kVersionCommand,

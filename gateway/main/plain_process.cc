@@ -195,7 +195,7 @@ void PlainProcess::add_admin_commands() {
     respond(handle_plan(reloader_.current(), request,
                         {.keeper = nullptr, .workers = workers_, .operators = {}}));
   });
-  for (const char* name : {"explain", "upstream"}) {
+  for (const char* name : {"explain", "upstream", "routes"}) {
     admin_commands_.add(name, [this](const json::object& request, const Respond& respond) {
       respond(gateway_command(*gateway_, request));
     });

@@ -128,6 +128,15 @@ std::expected<void, std::string> drop_spare_capabilities() {
                              .inheritable = held->inheritable & keep});
 }
 
+std::expected<void, std::string> drop_all_privileges() {
+  forbid_core_dumps();
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return failure("PR_SET_NO_NEW_PRIVS");
+  for (int capability = 0; capability <= kLastCapability; ++capability)
+    if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 && errno != EINVAL && errno != EPERM)
+      return failure("PR_CAPBSET_DROP");
+  return write_capabilities({});
+}
+
 std::expected<void, std::string> check_user(const std::string& user) {
   auto found = find_user(user);
   if (!found) return std::unexpected(found.error());

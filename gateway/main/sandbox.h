@@ -22,6 +22,10 @@ std::string missing_keeper_capabilities();
 // by root) stays in the bounding set.
 std::expected<void, std::string> drop_spare_capabilities();
 
+// Drops every capability for good, and forbids new privileges and core dumps. As above, before any
+// other thread is started.
+std::expected<void, std::string> drop_all_privileges();
+
 // No core dumps, no ptrace by the same user.
 void forbid_core_dumps();
 
