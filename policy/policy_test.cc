@@ -4,10 +4,9 @@
 #include <array>
 #include <span>
 
-#include <yaml-cpp/yaml.h>
-
 #include "policy/nearest_name.h"
 #include "policy/units.h"
+#include "policy/yaml_tree.h"
 
 namespace sluice::policy {
 
@@ -21,26 +20,27 @@ constexpr std::size_t kMostTests = 100'000;
 // One file on its way: nodes in, tests and errors out.
 class Reader {
  public:
-  Reader(const std::string& file, PolicyTests& out) : file_(file), out_(out) {}
+  Reader(Reporter& reporter, PolicyTests& out) : reporter_(reporter), out_(out) {}
 
-  void file(const YAML::Node& root) {
-    if (!is_map(root, "the file")) return;
+  void file(const Node& root) {
     std::vector<IpAddress> node;
-    for (const auto& entry : root) {
-      const std::string key = entry.first.Scalar();
-      if (key == "node") {
-        node = addresses(entry.second);
-      } else if (key == "policy") {
-        out_.policy = text(entry.second);
-      } else if (key != "tests") {
-        unknown(entry.first, key, {"policy", "node", "tests"});
+    const Node* tests = nullptr;
+    for (const Node& entry : root.children) {
+      if (entry.key == "node") {
+        node = addresses(entry);
+      } else if (entry.key == "policy") {
+        out_.policy = text(entry);
+      } else if (entry.key == "tests") {
+        tests = &entry;
+      } else {
+        unknown(entry, {"policy", "node", "tests"});
       }
     }
-    const YAML::Node tests = root["tests"];
-    if (!tests.IsDefined() || !tests.IsSequence())
+    if (tests == nullptr || tests->kind != Node::Kind::list)
       return error(root, "there is no list `tests`", "tests: [{ packet: …, expect: … }]");
-    if (tests.size() > kMostTests) return error(tests, "too many tests", "at most 100,000 a file");
-    for (const YAML::Node& entry : tests) {
+    if (tests->children.size() > kMostTests)
+      return error(*tests, "too many tests", "at most 100,000 a file");
+    for (const Node& entry : tests->children) {
       PolicyTest test = one(entry);
       test.node_addresses = node;
       if (test.name.empty()) test.name = "test " + std::to_string(out_.tests.size() + 1);
@@ -48,31 +48,27 @@ class Reader {
     }
   }
 
-  void error(const YAML::Node& at, std::string message, std::string hint = {}) {
-    out_.errors.push_back({Diagnostic::Severity::error, place(at), std::move(message),
-                           std::move(hint)});
-  }
-
  private:
-  Location place(const YAML::Node& node) const {
-    return {file_, node.Mark().line + 1, node.Mark().column + 1};
+  void error(const Node& at, std::string message, std::string hint = {}) {
+    reporter_.error(at.at, std::move(message), std::move(hint));
+    ++errors_;
   }
-  bool is_map(const YAML::Node& node, const std::string& what) {
-    if (node.IsMap()) return true;
+  bool is_map(const Node& node, const std::string& what) {
+    if (node.kind == Node::Kind::map) return true;
     error(node, what + " is not a map");
     return false;
   }
-  void unknown(const YAML::Node& at, const std::string& key,
-               const std::vector<std::string_view>& known) {
-    error(at, "unknown key `" + key + "`", suggestion(key, known));
+  void unknown(const Node& entry, const std::vector<std::string_view>& known) {
+    reporter_.error(entry.key_at, "unknown key `" + entry.key + "`", suggestion(entry.key, known));
+    ++errors_;
   }
-  std::string text(const YAML::Node& node) {
-    if (node.IsScalar()) return node.Scalar();
+  std::string text(const Node& node) {
+    if (node.kind == Node::Kind::scalar) return node.text;
     error(node, "a text is wanted here");
     return {};
   }
   template <typename T, typename Parse>
-  T value(const YAML::Node& node, Parse parse, const char* right, T otherwise = {}) {
+  T value(const Node& node, Parse parse, const char* right, T otherwise = {}) {
     const std::string word = text(node);
     const auto parsed = parse(word);
     if (parsed) return static_cast<T>(*parsed);
@@ -80,7 +76,7 @@ class Reader {
     return otherwise;
   }
   template <typename Word, std::size_t N>
-  std::optional<Word> word_in(const YAML::Node& node, const std::array<std::string_view, N>& words) {
+  std::optional<Word> word_in(const Node& node, const std::array<std::string_view, N>& words) {
     const std::string given = text(node);
     const auto found = std::ranges::find(words, given);
     if (found != words.end()) return static_cast<Word>(found - words.begin());
@@ -90,46 +86,46 @@ class Reader {
     error(node, "`" + given + "` is none of " + all);
     return std::nullopt;
   }
-  IpAddress address(const YAML::Node& node) {
+  IpAddress address(const Node& node) {
     return value<IpAddress>(node, IpAddress::parse, "an address");
   }
-  std::uint16_t port(const YAML::Node& node) {
+  std::uint16_t port(const Node& node) {
     const auto parse = [](const std::string& word) -> std::optional<std::int64_t> {
       const auto number = parse_integer(word);
       return number && *number <= 65535 ? number : std::nullopt;
     };
     return value<std::uint16_t>(node, parse, "a port, 0 to 65535");
   }
-  std::vector<IpAddress> addresses(const YAML::Node& node) {
+  std::vector<IpAddress> addresses(const Node& node) {
     std::vector<IpAddress> out;
-    const YAML::Node list = node.IsMap() ? node["addresses"] : node;
-    if (!list.IsDefined() || !list.IsSequence()) {
+    const Node* list = node.kind == Node::Kind::map ? node.find("addresses") : &node;
+    if (list == nullptr || list->kind != Node::Kind::list) {
       error(node, "`node` has no list of addresses", "node: { addresses: [192.0.2.1] }");
       return out;
     }
-    for (const YAML::Node& entry : list)
+    for (const Node& entry : list->children)
       out.push_back(address(entry));
     return out;
   }
 
-  PolicyTest one(const YAML::Node& node) {
+  PolicyTest one(const Node& node) {
     PolicyTest test;
-    test.where = place(node);
+    test.where = reporter_.locate(node.at);
     if (!is_map(node, "a test")) return test;
     bool expects = false;
-    for (const auto& entry : node) {
-      const std::string key = entry.first.Scalar();
+    for (const Node& entry : node.children) {
+      const std::string& key = entry.key;
       if (key == "name") {
-        test.name = text(entry.second);
+        test.name = text(entry);
       } else if (key == "packet") {
-        test.packet = packet(entry.second);
+        test.packet = packet(entry);
       } else if (key == "request") {
-        test.request = request(entry.second);
+        test.request = request(entry);
       } else if (key == "expect") {
         expects = true;
-        expect(entry.second, test);
+        expect(entry, test);
       } else {
-        unknown(entry.first, key, {"name", "packet", "request", "expect"});
+        unknown(entry, {"name", "packet", "request", "expect"});
       }
     }
     if (!test.packet && !test.request) error(node, "the test sends nothing", "packet: or request:");
@@ -137,14 +133,14 @@ class Reader {
     return test;
   }
 
-  PacketDescription packet(const YAML::Node& node) {
+  PacketDescription packet(const Node& node) {
     PacketDescription packet;
     if (!is_map(node, "packet")) return packet;
-    const std::size_t errors = out_.errors.size();
+    const std::size_t errors = errors_;
     bool from = false;
     bool to = false;
-    for (const auto& [key_node, given] : pairs(node)) {
-      const std::string key = key_node.Scalar();
+    for (const Node& given : node.children) {
+      const std::string& key = given.key;
       if (key == "from") {
         packet.from = address(given);
         from = true;
@@ -167,25 +163,25 @@ class Reader {
         packet.way = word_in<Way>(given, kWayWords);
       } else if (key == "direction") {
         const std::array<std::string_view, 2> words{"ingress", "egress"};
-        packet.direction = word_in<PacketDirection>(given, words).value_or(PacketDirection::ingress);
+        packet.direction =
+            word_in<PacketDirection>(given, words).value_or(PacketDirection::ingress);
       } else {
-        unknown(key_node, key,
-                {"from", "to", "from_port", "to_port", "protocol", "interface", "cgroup",
-                 "fragment", "way", "direction"});
+        unknown(given, {"from", "to", "from_port", "to_port", "protocol", "interface", "cgroup",
+                        "fragment", "way", "direction"});
       }
     }
     if (!from || !to) error(node, "a packet has `from` and `to`");
-    if (from && to && errors == out_.errors.size() && packet.from.is_v4() != packet.to.is_v4())
+    if (from && to && errors == errors_ && packet.from.is_v4() != packet.to.is_v4())
       error(node, "`from` and `to` are of two IP versions");
     return packet;
   }
 
-  RequestDescription request(const YAML::Node& node) {
+  RequestDescription request(const Node& node) {
     RequestDescription request;
     request.target = "/";
     if (!is_map(node, "request")) return request;
-    for (const auto& [key_node, given] : pairs(node)) {
-      const std::string key = key_node.Scalar();
+    for (const Node& given : node.children) {
+      const std::string& key = given.key;
       if (key == "listener") {
         request.listener = text(given);
       } else if (key == "way") {
@@ -204,51 +200,45 @@ class Reader {
       } else if (key == "headers") {
         headers(given, request);
       } else {
-        unknown(key_node, key,
+        unknown(given,
                 {"listener", "way", "client", "destination", "method", "host", "path", "headers"});
       }
     }
     return request;
   }
 
-  void headers(const YAML::Node& node, RequestDescription& request) {
+  void headers(const Node& node, RequestDescription& request) {
     if (!is_map(node, "headers")) return;
-    for (const auto& [name, given] : pairs(node)) {
-      request.headers.emplace_back(name.Scalar(), text(given));
-      if (request.host.empty() && (name.Scalar() == "host" || name.Scalar() == "Host"))
-        request.host = given.Scalar();
+    for (const Node& given : node.children) {
+      request.headers.emplace_back(given.key, text(given));
+      if (request.host.empty() && (given.key == "host" || given.key == "Host"))
+        request.host = given.text;
     }
   }
 
-  void expect(const YAML::Node& node, PolicyTest& test) {
+  void expect(const Node& node, PolicyTest& test) {
     if (!is_map(node, "expect")) return;
-    static const std::vector<std::string_view> kPhases{
-        "guard", "intercept", "listener", "access", "route", "limits", "upstream"};
-    for (const auto& [key_node, given] : pairs(node)) {
-      const std::string key = key_node.Scalar();
+    static const std::vector<std::string_view> kPhases{"guard", "intercept", "listener", "access",
+                                                       "route", "limits",    "upstream"};
+    for (const Node& given : node.children) {
+      const std::string& key = given.key;
       if (key == "verdict") {
         test.verdict = word_in<Verdict>(given, kVerdictWords);
       } else if (key == "status") {
         test.status = value<int>(given, parse_integer, "a status");
       } else if (std::ranges::find(kPhases, key) != kPhases.end()) {
-        test.by.emplace_back(key, given.IsNull() ? std::string() : text(given));
+        test.by.emplace_back(key, given.kind == Node::Kind::null ? std::string() : text(given));
       } else {
         std::vector<std::string_view> known{"verdict", "status"};
         known.insert(known.end(), kPhases.begin(), kPhases.end());
-        unknown(key_node, key, known);
+        unknown(given, known);
       }
     }
   }
 
-  static std::vector<std::pair<YAML::Node, YAML::Node>> pairs(const YAML::Node& node) {
-    std::vector<std::pair<YAML::Node, YAML::Node>> out;
-    for (const auto& entry : node)
-      out.emplace_back(entry.first, entry.second);
-    return out;
-  }
-
-  const std::string& file_;
+  Reporter& reporter_;
   PolicyTests& out_;
+  std::size_t errors_ = 0;
 };
 
 std::string by_name(const Explanation& explanation, const std::string& phase) {
@@ -268,15 +258,12 @@ std::string_view word_of(Way way) {
 
 PolicyTests parse_policy_tests(const std::string& file, const std::string& text) {
   PolicyTests out;
-  Reader reader(file, out);
-  try {
-    reader.file(YAML::Load(text));
-  } catch (const YAML::Exception& broken) {
-    out.errors.push_back({Diagnostic::Severity::error,
-                          {file, broken.mark.line + 1, broken.mark.column + 1},
-                          broken.msg,
-                          ""});
-  }
+  const std::array files{PolicyFile{.name = file, .text = text}};
+  Reporter reporter(files);
+  std::size_t node_budget = kMaxPolicyNodes;
+  const Node root = parse_yaml(text, 0, node_budget, reporter);
+  if (!reporter.has_errors()) Reader(reporter, out).file(root);
+  out.errors = reporter.take();
   return out;
 }
 

@@ -1,13 +1,9 @@
 #include "policy/yaml_tree.h"
 
 #include <algorithm>
-#include <istream>
-#include <optional>
-#include <streambuf>
 #include <tuple>
-#include <yaml-cpp/eventhandler.h>
-#include <yaml-cpp/exceptions.h>
-#include <yaml-cpp/parser.h>
+#include <utility>
+#include <yaml.h>
 
 namespace sluice::policy {
 
@@ -57,46 +53,90 @@ Diagnostics Reporter::take() {
 
 namespace {
 
-// Thrown out of yaml-cpp's parser to end it early; what was wrong is reported already.
-struct Stop {};
+constexpr const char* kOneDocument = "a policy file holds one YAML document";
+constexpr const char* kOneDocumentHint = "make what follows `---` a file of its own";
 
-class TreeBuilder : public YAML::EventHandler {
+class Event {
+ public:
+  Event() = default;
+  ~Event() { yaml_event_delete(&event_); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  yaml_event_t* operator->() { return &event_; }
+  yaml_event_t* get() { return &event_; }
+
+ private:
+  yaml_event_t event_{};
+};
+
+class Parser {
+ public:
+  explicit Parser(std::string_view text) {
+    made_ = yaml_parser_initialize(&parser_) != 0;
+    if (!made_) return;
+    yaml_parser_set_encoding(&parser_, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&parser_, reinterpret_cast<const unsigned char*>(text.data()),
+                                 text.size());
+  }
+  ~Parser() {
+    if (made_) yaml_parser_delete(&parser_);
+  }
+  Parser(const Parser&) = delete;
+  Parser& operator=(const Parser&) = delete;
+  bool next(Event& event) { return made_ && yaml_parser_parse(&parser_, event.get()) != 0; }
+  const yaml_parser_t& state() const { return parser_; }
+
+ private:
+  yaml_parser_t parser_{};
+  bool made_ = false;
+};
+
+std::string_view text_of(const yaml_char_t* text, std::size_t size) {
+  return {reinterpret_cast<const char*>(text), size};
+}
+
+// YAML's core schema, and nothing at all.
+bool means_null(std::string_view plain) {
+  return plain.empty() || plain == "~" || plain == "null" || plain == "Null" || plain == "NULL";
+}
+
+// Events in, a tree out. Each function returns false when the rest is not worth reading: what was
+// wrong is reported then.
+class TreeBuilder {
  public:
   TreeBuilder(std::uint32_t file, std::size_t& node_budget, Reporter& reporter)
       : file_(file), budget_(node_budget), reporter_(reporter) {}
 
   Node take_root() { return std::move(root_); }
-  Place place(const YAML::Mark& mark) const {
-    if (mark.is_null()) return {file_, 0, 0};
+
+  bool take(yaml_event_t& event) {
+    switch (event.type) {
+      case YAML_ALIAS_EVENT:
+        return fail(event, "aliases (`*name`) are not part of a policy", "write the value out");
+      case YAML_SCALAR_EVENT:
+        return scalar(event);
+      case YAML_SEQUENCE_START_EVENT:
+        return open(Node::Kind::list, event, event.data.sequence_start.tag);
+      case YAML_MAPPING_START_EVENT:
+        return open(Node::Kind::map, event, event.data.mapping_start.tag);
+      case YAML_SEQUENCE_END_EVENT:
+      case YAML_MAPPING_END_EVENT:
+        close();
+        return true;
+      case YAML_DOCUMENT_START_EVENT:
+        return ++documents_ == 1 || fail(event, kOneDocument, kOneDocumentHint);
+      default:
+        return true;
+    }
+  }
+
+  // Where the innermost map or list began that is not closed; line 0: all are.
+  Place unclosed() const { return levels_.empty() ? Place{} : levels_.back().node.at; }
+
+  Place place(const yaml_mark_t& mark) const {
     return {file_, static_cast<std::uint32_t>(mark.line + 1),
             static_cast<std::uint32_t>(mark.column + 1)};
   }
-
-  void OnDocumentStart(const YAML::Mark&) override {}
-  void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
-    add(node(Node::Kind::null, mark));
-  }
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
-    fail(mark, "aliases (`*name`) are not part of a policy", "write the value out");
-  }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
-                const std::string& value) override {
-    refuse_tag(mark, tag);
-    Node scalar = node(Node::Kind::scalar, mark);
-    scalar.text = value;
-    add(std::move(scalar));
-  }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
-                       YAML::EmitterStyle::value) override {
-    open(Node::Kind::list, mark, tag);
-  }
-  void OnSequenceEnd() override { close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
-                  YAML::EmitterStyle::value) override {
-    open(Node::Kind::map, mark, tag);
-  }
-  void OnMapEnd() override { close(); }
 
  private:
   struct Level {
@@ -106,33 +146,46 @@ class TreeBuilder : public YAML::EventHandler {
     bool has_key = false;
   };
 
-  [[noreturn]] void fail(const YAML::Mark& mark, const char* message, const char* hint) {
-    reporter_.error(place(mark), message, hint);
-    throw Stop{};
+  bool fail(const yaml_event_t& event, const char* message, const char* hint) {
+    reporter_.error(place(event.start_mark), message, hint);
+    return false;
   }
 
-  void refuse_tag(const YAML::Mark& mark, const std::string& tag) {
-    if (!tag.empty() && tag != "?" && tag != "!") {
-      fail(mark, "tags (`!name`) are not part of a policy", "remove the tag");
-    }
+  bool refuse_tag(const yaml_event_t& event, const yaml_char_t* tag) {
+    if (tag == nullptr || tag[0] == '\0' || (tag[0] == '!' && tag[1] == '\0')) return true;
+    return fail(event, "tags (`!name`) are not part of a policy", "remove the tag");
   }
 
-  Node node(Node::Kind kind, const YAML::Mark& mark) {
-    if (budget_ == 0) fail(mark, "the policy has too many entries", "at most 1000000 in all files");
+  bool afford(const yaml_event_t& event) {
+    if (budget_ == 0)
+      return fail(event, "the policy has too many entries", "at most 1000000 in all files");
     --budget_;
+    return true;
+  }
+
+  bool scalar(const yaml_event_t& event) {
+    const auto& scalar = event.data.scalar;
+    if (!refuse_tag(event, scalar.tag) || !afford(event)) return false;
+    Node made;
+    made.at = place(event.start_mark);
+    const std::string_view text = text_of(scalar.value, scalar.length);
+    const bool null = scalar.style == YAML_PLAIN_SCALAR_STYLE && means_null(text);
+    made.kind = null ? Node::Kind::null : Node::Kind::scalar;
+    if (!null) made.text = text;
+    add(std::move(made));
+    return true;
+  }
+
+  bool open(Node::Kind kind, const yaml_event_t& event, const yaml_char_t* tag) {
+    if (!refuse_tag(event, tag) || !afford(event)) return false;
+    if (levels_.size() >= static_cast<std::size_t>(kMaxPolicyDepth))
+      return fail(event, "nested too deeply", "at most 64 levels");
+    if (expects_key()) return fail(event, "a key must be plain text", "");
     Node made;
     made.kind = kind;
-    made.at = place(mark);
-    return made;
-  }
-
-  void open(Node::Kind kind, const YAML::Mark& mark, const std::string& tag) {
-    refuse_tag(mark, tag);
-    if (levels_.size() >= static_cast<std::size_t>(kMaxPolicyDepth)) {
-      fail(mark, "nested too deeply", "at most 64 levels");
-    }
-    if (expects_key()) fail(mark, "a key must be plain text", "");
-    levels_.push_back({node(kind, mark), {}, {}, false});
+    made.at = place(event.start_mark);
+    levels_.push_back({.node = std::move(made), .key = {}, .key_at = {}});
+    return true;
   }
 
   void close() {
@@ -170,55 +223,45 @@ class TreeBuilder : public YAML::EventHandler {
   std::size_t& budget_;
   Reporter& reporter_;
   std::vector<Level> levels_;
+  std::size_t documents_ = 0;
   Node root_;
 };
 
-// Only notes where a second document begins.
-class SecondDocument : public YAML::EventHandler {
- public:
-  std::optional<YAML::Mark> at;
+// A byte that is not UTF-8 has an offset, but no mark.
+Place place_of_byte(std::string_view text, std::size_t offset, std::uint32_t file) {
+  const std::string_view before = text.substr(0, offset);
+  const auto lines = std::ranges::count(before, '\n');
+  const auto column = before.size() - (before.rfind('\n') + 1);  // npos + 1 is 0
+  return {file, static_cast<std::uint32_t>(lines + 1), static_cast<std::uint32_t>(column + 1)};
+}
 
-  void OnDocumentStart(const YAML::Mark& mark) override { at = mark; }
-  void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
-  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
-  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                const std::string&) override {}
-  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                       YAML::EmitterStyle::value) override {}
-  void OnSequenceEnd() override {}
-  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                  YAML::EmitterStyle::value) override {}
-  void OnMapEnd() override {}
-};
+// libyaml says what it was doing ("while parsing a flow mapping") apart from what went wrong.
+std::string said_by(const yaml_parser_t& state) {
+  std::string text = state.problem != nullptr ? state.problem : "no memory";
+  if (state.context != nullptr) text.append(" ").append(state.context);
+  return text;
+}
 
-// yaml-cpp reads streams; this one lends it the text instead of copying it.
-class TextBuffer : public std::streambuf {
- public:
-  explicit TextBuffer(std::string_view text) {
-    char* begin = const_cast<char*>(text.data());  // get area only: never written to
-    setg(begin, begin, begin + text.size());
-  }
-};
+void report(const yaml_parser_t& state, std::string_view text, std::uint32_t file,
+            const TreeBuilder& builder, Reporter& reporter) {
+  const Place at = state.error == YAML_READER_ERROR
+                       ? place_of_byte(text, state.problem_offset, file)
+                       : builder.place(state.problem_mark);
+  const Place open = builder.unclosed();
+  if (state.error == YAML_PARSER_ERROR && state.problem_mark.index >= text.size() && open.line != 0)
+    return reporter.error(
+        at, "not YAML: the file ends inside the map or list of line " + std::to_string(open.line),
+        "close its bracket");
+  reporter.error(at, "not YAML: " + said_by(state));
+}
 
-void run_parser(std::string_view text, TreeBuilder& builder, Reporter& reporter) {
-  TextBuffer buffer(text);
-  std::istream stream(&buffer);
-  try {
-    YAML::Parser parser(stream);
-    if (!parser.HandleNextDocument(builder)) return;
-    SecondDocument second;
-    parser.HandleNextDocument(second);
-    if (second.at) {
-      reporter.error(builder.place(*second.at), "a policy file holds one YAML document",
-                     "make what follows `---` a file of its own");
-    }
-  } catch (const Stop&) {
-  } catch (const YAML::ParserException& problem) {
-    reporter.error(builder.place(problem.mark), "not YAML: " + problem.msg);
-  } catch (const std::exception& problem) {
-    reporter.error(builder.place(YAML::Mark::null_mark()),
-                   std::string("not YAML: ") + problem.what());
+void run_parser(std::string_view text, std::uint32_t file, TreeBuilder& builder,
+                Reporter& reporter) {
+  Parser parser(text);
+  while (true) {
+    Event event;
+    if (!parser.next(event)) return report(parser.state(), text, file, builder, reporter);
+    if (event->type == YAML_STREAM_END_EVENT || !builder.take(*event.get())) return;
   }
 }
 
@@ -227,7 +270,7 @@ void run_parser(std::string_view text, TreeBuilder& builder, Reporter& reporter)
 Node parse_yaml(std::string_view text, std::uint32_t file, std::size_t& node_budget,
                 Reporter& reporter) {
   TreeBuilder builder(file, node_budget, reporter);
-  run_parser(text, builder, reporter);
+  run_parser(text, file, builder, reporter);
   Node root = builder.take_root();
   if (root.kind == Node::Kind::scalar || root.kind == Node::Kind::list) {
     reporter.error(root.at, "a policy is a map of keys, such as `version: 1`");

@@ -39,7 +39,15 @@ const Wrong kSyntax[] = {
     {"List", "- 1\n", {"p.yaml:1:1: error: a policy is a map of keys, such as `version: 1`"}},
     {"NotYaml",
      "version: 1\nlisteners: { web: \n",
-     {"p.yaml:3:1: error: not YAML: end of map flow not found"}},
+     {"p.yaml:3:1: error: not YAML: the file ends inside the map or list of line 2 (close its "
+      "bracket)"}},
+    {"NotUtf8",
+     "version: 1\nworkers: \xff\n",
+     {"p.yaml:2:10: error: not YAML: invalid leading UTF-8 octet"}},
+    {"Tab",
+     "version: 1\nlisteners:\n\tweb: {}\n",
+     {"p.yaml:3:1: error: not YAML: found character that cannot start any token while scanning for "
+      "the next token"}},
     {"Alias",
      "version: 1\nprotect: { host_ports: &p [22] }\nlogs: *p\n",
      {"p.yaml:3:7: error: aliases (`*name`) are not part of a policy (write the value out)"}},
@@ -252,7 +260,8 @@ const Wrong kRoutes[] = {
      {"p.yaml:6:5: error: two routes are named `x` (the other at p.yaml:5:5)"}},
     {"NoUpstream",
      "version: 1\nlisteners: { web: {} }\nroutes: [{ path: /a }]\n",
-     {"p.yaml:3:10: error: route `web * /a` has no upstream (such as `upstream: api`, or `redirect` or `direct_response`)"}},
+     {"p.yaml:3:10: error: route `web * /a` has no upstream (such as `upstream: api`, or "
+      "`redirect` or `direct_response`)"}},
     {"AllWeightsZero",
      "version: 1\nlisteners: { web: {} }\nupstreams: { api: { endpoints: [\"1.2.3.4:80\"] } }\n"
      "routes: [{ upstreams: [{ name: api, weight: 0 }] }]\n",
@@ -429,12 +438,14 @@ const Wrong kKernel[] = {
      "version: 1\nguard: { rules: [{ name: x, from: {}, to_ports: [23] }] }\n",
      {"p.yaml:2:35: error: guard.rules[0].from is empty (`cidr` or `set`)"}},
     {"ASetThatThereIsNot",
-     "version: 1\nsets: { blocklist: {} }\nguard: { rules: [{ name: x, from: { set: blocklst } }] }\n",
+     "version: 1\nsets: { blocklist: {} }\nguard: { rules: [{ name: x, from: { set: blocklst } }] "
+     "}\n",
      {"p.yaml:3:42: error: guard.rules[0].from.set: there is no set `blocklst` (did you mean "
       "`blocklist`?)"}},
     {"ASetOfEverybody",
      "version: 1\nsets: { all: { elements: [10.0.0.0/8, 0.0.0.0/0] } }\n",
-     {"p.yaml:2:9: error: sets.all: 0.0.0.0/0 is every address (leave `from` or `to` out of the rule "
+     {"p.yaml:2:9: error: sets.all: 0.0.0.0/0 is every address (leave `from` or `to` out of the "
+      "rule "
       "to mean any)"}},
 };
 

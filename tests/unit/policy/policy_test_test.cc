@@ -63,14 +63,14 @@ TEST(PolicyTests, ErrorsAreLocatedAllAtOnce) {
   std::vector<std::string> lines;
   for (const auto& error : parsed.errors)
     lines.push_back(error.to_string());
-  EXPECT_THAT(lines, ElementsAre(HasSubstr("t.yaml:2:7: error: unknown key `pakcet`"),
-                                 HasSubstr("t.yaml:2:5: error: the test sends nothing"),
+  EXPECT_THAT(lines, ElementsAre(HasSubstr("t.yaml:2:5: error: the test sends nothing"),
+                                 HasSubstr("t.yaml:2:7: error: unknown key `pakcet`"),
                                  HasSubstr("t.yaml:3:37: error: `1.2.3` is not an address"),
                                  HasSubstr("`dorp` is none of pass, drop"),
-                                 HasSubstr("two IP versions"),
-                                 HasSubstr("t.yaml:4:5: error: the test expects nothing")));
+                                 HasSubstr("t.yaml:4:5: error: the test expects nothing"),
+                                 HasSubstr("two IP versions")));
   EXPECT_THAT(parse_policy_tests("t.yaml", "tests: [").errors.at(0).to_string(),
-              HasSubstr("t.yaml:1"));
+              HasSubstr("t.yaml:2:1: error: not YAML: the file ends inside"));
   EXPECT_THAT(parse_policy_tests("t.yaml", "test: []").errors.size(), 2U);
 }
 
