@@ -12,4 +12,4 @@ if [ "$(id -u)" = 0 ]; then deploy/install-dependencies.sh bench; fi
 mkdir -p build
 cmake --preset release >build/configure.log 2>&1 || { cat build/configure.log >&2; exit 1; }
 cmake --build build/release --target sluice
-exec /usr/bin/python3 benchmarks/beside/beside.py --sluice build/release/sluice "$@"
+PATH=$PATH:$PWD/build/tools/bin exec /usr/bin/python3 benchmarks/beside/beside.py --sluice build/release/sluice "$@"

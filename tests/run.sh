@@ -44,7 +44,7 @@ run_tests() {
 }
 
 deploy/install-dependencies.sh "$([ $nightly = 1 ] && echo nightly || echo test)"
-export PATH=$PWD/build/tools/bin:$PATH  # where Envoy is, nightly
+export PATH=$PATH:$PWD/build/tools/bin  # where Envoy is, nightly
 only_short=(-LE nightly)
 if [ $nightly = 1 ]; then
   only_short=()

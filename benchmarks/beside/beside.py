@@ -1,10 +1,11 @@
-"""Runs the same work through Sluice, HAProxy and nginx in turn and compares CPU time per unit (or memory).
+"""Runs the same work through Sluice, HAProxy, nginx and (where it is) Envoy in turn and compares CPU time per unit (or memory).
 
 A verdict is the median of the rounds' ratios (Sluice / the better peer of that round) with its 95 % interval
-(order statistics); whole-machine noise hits all three alike because they take turns within each round.
+(order statistics); whole-machine noise hits all alike because they take turns within each round. Envoy is shown; the better peer is HAProxy or nginx, which cost less.
 """
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 
@@ -58,12 +59,18 @@ WORKS = {
 }
 
 
-def start_all(binary, directory, kind, log, workers, origin_port):
+# What speaks HTTP/1.0, as `openssl s_time` does, is refused by Envoy.
+WITHOUT_ENVOY = {"tls-resumed"}
+
+
+def start_all(binary, directory, kind, log, workers, origin_port, with_envoy):
     servers = []
     try:
         servers.append(proxies.sluice(binary, directory, BASE, origin_port, kind, log, workers))
         servers.append(proxies.haproxy(directory, BASE + 1, origin_port, kind, log, workers))
         servers.append(proxies.nginx(directory, BASE + 2, origin_port, kind, log, workers))
+        if with_envoy and (envoy := shutil.which("envoy")):
+            servers.append(proxies.envoy(envoy, directory, BASE + 3, origin_port, kind, log, workers))
     except Exception:
         stop_all(servers)
         raise
@@ -82,14 +89,18 @@ def progress(text, end=""):
 def measure(work, options, directory, log, origins):
     kind, (unit, one) = WORKS[work]
     rows, fresh = [], kind == "http-idle"  # memory: each round begins with processes that were never used
-    servers = [] if fresh else start_all(options.sluice, directory, kind, log, options.workers, origins[kind == "grpc"].port)
+
+    def start():
+        return start_all(options.sluice, directory, kind, log, options.workers, origins[kind == "grpc"].port, work not in WITHOUT_ENVOY)
+
+    servers = [] if fresh else start()
     try:
         if not fresh:
             for server in servers:
                 one(server, 1)  # warm-up
         for number in range(min(options.rounds, 5) if fresh else options.rounds):
             if fresh:
-                servers = start_all(options.sluice, directory, kind, log, options.workers, origins[0].port)
+                servers = start()
             turn = number % len(servers)
             rows.append({server.name: one(server, options.seconds) for server in servers[turn:] + servers[:turn]})
             rows[-1] = {server.name: rows[-1][server.name] for server in servers}

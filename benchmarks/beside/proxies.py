@@ -1,4 +1,5 @@
 """The proxies that are compared, each configured for the same work, and how their CPU time is read."""
+import json
 import os
 import resource
 import signal
@@ -155,7 +156,7 @@ def haproxy(directory, port, origin_port, work, log, workers):
     config = write(f"{directory}/haproxy-{work}.cfg", f"""
 global
   nbthread {workers}
-  maxconn {min(12000, DESCRIPTORS // 2 - 200)}
+  maxconn {4000 if splice else min(12000, DESCRIPTORS // 2 - 200)}
 defaults
   {mode}
   timeout connect 5s
@@ -168,6 +169,39 @@ backend b
   server s 127.0.0.1:{origin_port}{server_protocol}
 """)
     return Server("haproxy", ["haproxy", "-db", "-f", config], port, log)
+
+
+def envoy(binary, directory, port, origin_port, work, log, workers):
+    """As its edge example has it, without access log; JSON is YAML."""
+    stream = "envoy.extensions.filters.network"
+    typed = "type.googleapis.com/"
+    http2 = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": typed + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "explicit_http_config": {"http2_protocol_options": {}}}}
+    cluster = {"name": "o", "connect_timeout": "5s", "lb_policy": "ROUND_ROBIN",
+               "circuit_breakers": {"thresholds": [{"max_connections": 16000, "max_pending_requests": 16000, "max_requests": 16000}]},
+               "load_assignment": {"cluster_name": "o", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
+                   "socket_address": {"address": "127.0.0.1", "port_value": origin_port}}}}]}]}}
+    if work == "grpc":
+        cluster["typed_extension_protocol_options"] = http2
+    if work == "l4":
+        network = {"name": "tcp", "typed_config": {"@type": typed + stream + ".tcp_proxy.v3.TcpProxy", "stat_prefix": "b", "cluster": "o"}}
+    else:
+        network = {"name": "http", "typed_config": {
+            "@type": typed + stream + ".http_connection_manager.v3.HttpConnectionManager", "stat_prefix": "b", "use_remote_address": True,
+            "http_filters": [{"name": "router", "typed_config": {"@type": typed + "envoy.extensions.filters.http.router.v3.Router"}}],
+            "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [
+                {"match": {"prefix": "/"}, "route": {"cluster": "o", "timeout": "0s"}}]}]}}}
+    chain = {"filters": [network]}
+    if work == "tls":
+        cert, key, _ = certificate(directory)
+        chain["transport_socket"] = {"name": "tls", "typed_config": {
+            "@type": typed + "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": {
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_certificates": [{"certificate_chain": {"filename": cert}, "private_key": {"filename": key}}]}}}
+    config = write(f"{directory}/envoy-{work}.yaml", json.dumps({"static_resources": {"clusters": [cluster], "listeners": [{
+        "name": "l", "tcp_backlog_size": 4096, "filter_chains": [chain],
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}]}}))
+    return Server("envoy", [binary, "-c", config, "--concurrency", str(workers), "--use-dynamic-base-id", "-l", "error"], port, log)
 
 
 def sluice(binary, directory, port, origin_port, work, log, workers):

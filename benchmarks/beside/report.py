@@ -2,7 +2,8 @@
 import math
 import statistics
 
-COLOURS = {"sluice": "#2563a8", "haproxy": "#9aa4b1", "nginx": "#c9cfd6"}
+COLOURS = {"sluice": "#2563a8", "haproxy": "#8d98a6", "nginx": "#b5bdc7", "envoy": "#d8dde3"}
+PEERS = ("haproxy", "nginx")
 
 
 def interval(values):
@@ -17,7 +18,7 @@ def cost(cell):
 
 
 def summary(work, unit, rows):
-    ratios = [cost(row["sluice"]) / min(cost(cell) for name, cell in row.items() if name != "sluice") for row in rows]
+    ratios = [cost(row["sluice"]) / min(cost(row[name]) for name in PEERS) for row in rows]
     low, high = interval(ratios)
     return {"work": work, "unit": unit, "ratio": statistics.median(ratios), "low": low, "high": high, "rows": rows}
 
@@ -45,9 +46,9 @@ def chart(results, path):
     parts, y = [], top
     for result in results:
         rows = result["rows"]
-        best = statistics.median(min(cost(cell) for name, cell in row.items() if name != "sluice") for row in rows)
+        best = statistics.median(min(cost(row[name]) for name in PEERS) for row in rows)
         parts.append(f'<text x="{left - 8}" y="{y + 1.9 * bar}" text-anchor="end">{result["work"]}</text>')
-        for name in ("sluice", "haproxy", "nginx"):
+        for name in COLOURS:
             if name not in rows[0]:
                 continue
             value = statistics.median(cost(row[name]) for row in rows)
