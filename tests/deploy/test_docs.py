@@ -1,0 +1,51 @@
+"""What the documents name is there: commands, options, metrics, files. Links lead somewhere."""
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SLUICE = os.environ.get("SLUICE", str(ROOT / "build/ci/sluice"))
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands():
+    text = subprocess.run([SLUICE, "--help"], capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"^  ([a-z]+) ", text, re.M))
+
+
+def named_in_code(page):
+    """Inline code and blocks of shell."""
+    text = page.read_text()
+    return re.findall(r"`([^`\n]+)`", text) + [line for block in re.findall(r"```sh\n(.*?)```", text, re.S) for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_commands(page):
+    known = commands()
+    for code in named_in_code(page):
+        for name in re.findall(r"^sluice ([a-z]+)\b", code):
+            assert name in known, f"`{code}`: there is no command {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_metrics_are_exported(page):
+    exported = set(re.findall(r'"(sluice_[a-z0-9_]+)"', "".join(
+        path.read_text() for part in ("gateway", "kernel") for path in (ROOT / part).glob("**/*.[ch]*"))))
+    for name in set(re.findall(r"`(sluice_[a-z0-9_]+?)(?:_bucket|_sum|_count)?[`{]", page.read_text())):
+        if not re.search(r"sluice_(policy|gateway|kernel|keeper_protocol)$", name):  # targets of the build
+            assert name in exported, f"{name} is no metric"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{target} is not there"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_of_the_tree_are_there(page):
+    for target in re.findall(r"`((?:deploy|tests|benchmarks|docs)/[\w./-]+)`", page.read_text()):
+        assert (ROOT / target.rstrip("/")).exists(), f"{target} is not there"
