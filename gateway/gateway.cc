@@ -198,6 +198,8 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
     if (!upstreams_) return std::unexpected("the gateway has no policy yet");
     return upstreams_->order(order);
   }
+  std::vector<OwnBan> own_bans() const override;
+  bool unban(const policy::Prefix& source) override { return diverted_.remove(source); }
   std::string status_json() const override;
   std::string metrics_text() const override { return metrics_.text(); }
   Metrics& metrics() override { return metrics_; }
@@ -472,6 +474,18 @@ void GatewayImpl::drain(std::chrono::milliseconds deadline, std::function<void()
     worker->drain(
         [drain, &io = control_.io()] { asio::post(io, [drain] { drain->worker_ended(); }); });
   }
+}
+
+std::vector<OwnBan> GatewayImpl::own_bans() const {
+  const auto now =
+      static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+  std::vector<OwnBan> out;
+  for (policy::DivertedSource& one : diverted_.list(now)) {
+    const std::chrono::nanoseconds left(one.until_ns - now);
+    out.push_back(
+        {one.source, std::chrono::ceil<std::chrono::seconds>(left), std::move(one.reason)});
+  }
+  return out;
 }
 
 std::string GatewayImpl::status_json() const {

@@ -1,6 +1,7 @@
 // What an operator asks of a running gateway beyond its policy. Control thread.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <expected>
 #include <functional>
@@ -9,6 +10,7 @@
 
 #include "gateway/metrics_totals.h"
 #include "gateway/upstream/endpoint_order.h"
+#include "policy/address.h"
 #include "policy/explain.h"
 #include "policy/snapshot.h"
 
@@ -16,16 +18,25 @@ namespace sluice::gateway {
 
 class Gateway;
 
+// A ban of action `route`, which is the gateway's to enforce, not the kernel's.
+struct OwnBan {
+  policy::Prefix source;
+  std::chrono::seconds left{};
+  std::string reason;
+};
+
 class OperatorAccess {
  public:
-  // The policy in force and what is known of its upstreams and limits now, for `explain`; not called
-  // before the first apply().
+  // The policy in force and what is known of its upstreams and limits now, for `explain`; not
+  // called before the first apply().
   using Look = std::function<void(const policy::Snapshot&, const policy::LiveGateway&)>;
   virtual void look(const Look& at) const = 0;
   // Takes endpoints out, back in, or gives them another weight; holds over reloads.
   virtual std::expected<void, std::string> order(const EndpointOrder& order) = 0;
   // Every route's requests since it is there, the busiest first; at most `most`.
   virtual std::vector<RouteTotals> routes(std::size_t most) const = 0;
+  virtual std::vector<OwnBan> own_bans() const = 0;
+  virtual bool unban(const policy::Prefix& source) = 0;  // false: was not banned here
 
  protected:
   ~OperatorAccess() = default;

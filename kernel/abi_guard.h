@@ -292,9 +292,10 @@ struct sluice_guard_name {
   __u64 hash; /* FNV-1a of the whole name */
   __u8 used;
   __u8 action; /* GuardAction */
-  __u16 order; /* among the rules in force; 65535: not in force */
+  __u16 order; /* among the rules in force; 65535: prepared; 65534: in force again if a trial ends so */
   __u8 audit;
-  __u8 reserved[3];
+  __u8 reserved;
+  __u16 before; /* while on trial: 1 + its order among the rules before; 0: none of them */
   char text[SLUICE_GUARD_NAME_TEXT]; /* cut; ends with a zero */
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_name) == 128, "sluice_guard_name");

@@ -72,6 +72,13 @@ struct sluice_steer_counters {
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_counters) == 32, "sluice_steer_counters");
 
+/* What packets of forwarded connections carry that are caught: `value` under `mask`. */
+struct sluice_steer_mark {
+  __u32 value;
+  __u32 mask;
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_mark) == 8, "sluice_steer_mark");
+
 /* Who a group belongs to; read by user space alone, so that a successor finds the same groups again. */
 struct sluice_steer_group {
   __u64 listener; /* FNV-1a of the listener's name */

@@ -1,7 +1,9 @@
 // Sysctls that change what becomes of steered packets. Sources: KERNEL documentation of
 // networking/ip-sysctl, networking/nf_conntrack-sysctl and bridge netfilter.
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
+#include <sys/utsname.h>
 
 #include "kernel/doctor_read.h"
 #include "kernel/message.h"
@@ -50,12 +52,13 @@ Finding rp_filter(const DoctorOptions& options) {
   if (strict.empty())
     return {"rp_filter", Level::good, "nowhere strict: asymmetric paths pass", ""};
   const bool forward = intercepts(options.plan, WayIn::forward);
-  return {"rp_filter", forward ? Level::warning : Level::note,
-          "strict (1) on " + joined(strict) +
-              ": packets whose source is reached by another interface are dropped before Sluice "
-              "sees them (IPReversePathFilter in nstat)",
-          "harmless where paths are symmetric; else sysctl -w net.ipv4.conf.all.rp_filter=2 (loose), "
-          "or 0 on `all` and on the interface"};
+  return {
+      "rp_filter", forward ? Level::warning : Level::note,
+      "strict (1) on " + joined(strict) +
+          ": packets whose source is reached by another interface are dropped before Sluice "
+          "sees them (IPReversePathFilter in nstat)",
+      "harmless where paths are symmetric; else sysctl -w net.ipv4.conf.all.rp_filter=2 (loose), "
+      "or 0 on `all` and on the interface"};
 }
 
 Finding src_valid_mark(const DoctorOptions& options) {
@@ -83,18 +86,39 @@ Finding br_netfilter(const DoctorOptions& options) {
 Finding ip_forward(const DoctorOptions& options) {
   const bool v4 = read_number(options.proc_sys + "/net/ipv4/ip_forward").value_or(0) != 0;
   const bool v6 = read_number(options.proc_sys + "/net/ipv6/conf/all/forwarding").value_or(0) != 0;
-  const std::string what =
-      message("IPv4 {}, IPv6 {}", v4 ? "forwarded" : "not forwarded", v6 ? "forwarded" : "not forwarded");
+  const std::string what = message("IPv4 {}, IPv6 {}", v4 ? "forwarded" : "not forwarded",
+                                   v6 ? "forwarded" : "not forwarded");
   if (v4 || !intercepts(options.plan, WayIn::forward)) return {"ip_forward", Level::good, what, ""};
   return {"ip_forward", Level::problem,
           what + ": what intercept.forward does not catch, or bypasses, goes nowhere",
           "sysctl -w net.ipv4.ip_forward=1 (and net.ipv6.conf.all.forwarding=1)"};
 }
 
+// tcx came with 6.6.
+bool kernel_has_tcx() {
+  utsname name{};
+  unsigned major = 0;
+  unsigned minor = 0;
+  if (::uname(&name) != 0 || std::sscanf(name.release, "%u.%u", &major, &minor) != 2) return true;
+  return major > 6 || (major == 6 && minor >= 6);
+}
+
 Finding tcp_syncookies(const DoctorOptions& options) {
   const auto value = read_number(options.proc_sys + "/net/ipv4/tcp_syncookies");
-  if (value.value_or(1) != 0)
-    return {"tcp_syncookies", Level::good, message("{}", value.value_or(1)), ""};
+  if (value.value_or(1) != 0) {
+    const bool lost = std::ranges::any_of(options.plan.intercepts, [](const Intercept& entry) {
+      return entry.way == WayIn::forward &&
+             (entry.steering == SteerBy::tproxy || !kernel_has_tcx());
+    });
+    const std::string what = message("{}", value.value_or(1));
+    if (!lost) return {"tcp_syncookies", Level::good, what, ""};
+    return {"tcp_syncookies", Level::note,
+            what +
+                ": answers to SYN cookies of forwarded connections do not find their listener; "
+                "in a SYN flood such clients have to try again",
+            "Linux 6.6 or later, and steering other than tproxy; guard.per_source and per_service "
+            "limit SYNs before cookies are needed"};
+  }
   return {"tcp_syncookies", Level::warning,
           "off: a SYN flood fills the listeners' queues, and new connections fail",
           "sysctl -w net.ipv4.tcp_syncookies=1; guard.per_source and per_service limit SYNs before "
@@ -110,8 +134,9 @@ Finding conntrack(const DoctorOptions& options) {
   const std::string what = message("{} of {} connections tracked", *count, *most);
   if (*count * 5 < *most * 4) return {"conntrack", Level::good, what, ""};
   return {"conntrack", Level::warning,
-          what + ": when the table is full, new connections are dropped without a trace but for "
-                 "`nf_conntrack: table full` in the kernel log",
+          what +
+              ": when the table is full, new connections are dropped without a trace but for "
+              "`nf_conntrack: table full` in the kernel log",
           message("sysctl -w net.netfilter.nf_conntrack_max={}; or notrack what need not be "
                   "tracked",
                   *most * 4)};
@@ -131,7 +156,7 @@ Finding early_demux(const DoctorOptions& options) {
 }  // namespace
 
 std::vector<Finding> examine_sysctls(const DoctorOptions& options) {
-  return {rp_filter(options),  src_valid_mark(options), br_netfilter(options), ip_forward(options),
+  return {rp_filter(options),   src_valid_mark(options), br_netfilter(options), ip_forward(options),
           early_demux(options), tcp_syncookies(options), conntrack(options)};
 }
 

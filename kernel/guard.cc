@@ -9,8 +9,10 @@
 #include <fnmatch.h>
 #include <guard.skel.h>
 #include <iterator>
+#include <memory>
 #include <net/if.h>
 #include <optional>
+#include <utility>
 
 #include "kernel/abi_guard.h"
 #include "kernel/guard_attach.h"
@@ -19,6 +21,7 @@
 #include "kernel/guard_events.h"
 #include "kernel/guard_maps.h"
 #include "kernel/guard_monitor.h"
+#include "kernel/guard_patch.h"
 #include "kernel/guard_places.h"
 #include "kernel/guard_samples.h"
 #include "kernel/guard_tables.h"
@@ -59,18 +62,21 @@ struct Compiled {
   std::vector<std::uint16_t> host_ports;
   std::vector<Prefix> vital;
   std::vector<GuardTables::InterfaceGroups> interfaces;
+  std::vector<std::uint16_t> counters{};
+  std::shared_ptr<const GuardTables> tables{};  // of all that
 };
 
 class PinnedGuard final : public Guard {
  public:
   // `maps` stays where it is, for the others point to it.
   PinnedGuard(const PinDirectory& pins, std::unique_ptr<GuardMaps> maps, GuardBans bans,
-              GuardAttachment attachment, NetworkChanges changes, NodeNetwork network)
+              GuardAttachment attachment, NetworkChanges changes, NodeNetwork network,
+              bool reverted)
       : pins_(pins),
         maps_(std::move(maps)),
         counters_(bpf_map__fd(maps_->program().maps.guard_names),
                   bpf_map__fd(maps_->program().maps.guard_counters),
-                  bpf_map__fd(maps_->program().maps.guard_buckets)),
+                  bpf_map__fd(maps_->program().maps.guard_buckets), reverted),
         events_(bpf_map__fd(maps_->program().maps.guard_events), maps_->state()),
         bans_(std::move(bans)),
         attachment_(std::move(attachment)),
@@ -81,11 +87,7 @@ class PinnedGuard final : public Guard {
                        const std::vector<std::uint16_t>& host_ports) override;
   Result<void> commit(std::uint64_t generation) override;
   void abandon() override;
-  void revert_at(std::optional<std::chrono::steady_clock::time_point> when) override {
-    // steady_clock is CLOCK_MONOTONIC here (libstdc++ on Linux).
-    on_trial_ = when.has_value();
-    maps_->revert_at(when ? static_cast<std::uint64_t>(when->time_since_epoch().count()) : 0);
-  }
+  void revert_at(std::optional<std::chrono::steady_clock::time_point> when) override;
   Result<void> tick() override;
   int change_fd() const override { return changes_.fd(); }
   Result<void> ban(const Prefix& source, std::chrono::milliseconds duration,
@@ -97,8 +99,8 @@ class PinnedGuard final : public Guard {
   std::uint64_t generation() const override { return maps_->state()->generation; }
   std::vector<std::string> attached() const override;
   std::vector<Seen> seen(SeenBy by) const override {
-    return read_seen(maps_->table(by == SeenBy::service ? LazyTable::seen_services
-                                                        : LazyTable::seen_sources));
+    return read_seen(
+        maps_->table(by == SeenBy::service ? LazyTable::seen_services : LazyTable::seen_sources));
   }
   void poll_events(const std::function<void(const DropEvent&)>& receive) override {
     events_.poll([this](std::uint16_t counter) { return counters_.name_of(counter); }, receive);
@@ -111,7 +113,12 @@ class PinnedGuard final : public Guard {
   Result<void> publish_addresses();
 
  private:
+  void end_trial_if_over();
+  void end_trial(bool reverted);
   Result<void> prepare_compiled(Compiled compiled);
+  Result<GuardTables> tables_of(const Compiled& compiled,
+                                const std::vector<std::uint16_t>& counters,
+                                const std::vector<Protect>& protect) const;
   std::vector<std::pair<unsigned, std::uint64_t>> interface_groups(
       const std::vector<GuardTables::InterfaceGroups>& groups) const;
   Result<void> follow_network();
@@ -133,6 +140,8 @@ class PinnedGuard final : public Guard {
   std::optional<Compiled> prepared_;
   bool release_other_slot_ = false;  // at the next tick: nobody reads it by then
   bool on_trial_ = false;            // the other slot may come back
+  std::optional<Compiled> before_;   // while on trial: what the other slot holds
+  std::uint64_t generation_before_ = 0;
 };
 
 Result<void> PinnedGuard::prepare(const GuardPlan& plan, const std::vector<Protect>& protect,
@@ -142,8 +151,39 @@ Result<void> PinnedGuard::prepare(const GuardPlan& plan, const std::vector<Prote
   return prepare_compiled({plan, protect, host_ports, vital_peers(network_), {}});
 }
 
+// steady_clock is CLOCK_MONOTONIC here (libstdc++ on Linux).
+std::uint64_t nanoseconds(std::chrono::steady_clock::time_point time) {
+  return static_cast<std::uint64_t>(time.time_since_epoch().count());
+}
+
+void PinnedGuard::revert_at(std::optional<std::chrono::steady_clock::time_point> when) {
+  end_trial_if_over();
+  if (!on_trial_) return;
+  if (!when) return end_trial(false);
+  maps_->revert_at(nanoseconds(*when));
+  end_trial_if_over();
+}
+
+void PinnedGuard::end_trial_if_over() {
+  if (on_trial_ && maps_->has_reverted()) end_trial(true);
+}
+
+void PinnedGuard::end_trial(bool reverted) {
+  maps_->settle_reversal(reverted);
+  counters_.end_trial(reverted);
+  if (reverted) {
+    in_force_ = std::move(before_);
+    maps_->state()->generation = generation_before_;
+  }
+  before_.reset();
+  on_trial_ = false;
+  release_other_slot_ = true;
+}
+
 Result<void> PinnedGuard::prepare_compiled(Compiled compiled) {
-  revert_at(std::nullopt);  // the slot that it would bring back is about to be written
+  end_trial_if_over();
+  if (on_trial_)
+    return std::unexpected(Error{"the guard's rules are on trial; confirm them, or roll back"});
   auto counters = counters_.prepare(compiled.plan.rules);
   if (!counters) return std::unexpected(counters.error());
   std::vector<Protect> protect = compiled.protect;
@@ -152,7 +192,7 @@ Result<void> PinnedGuard::prepare_compiled(Compiled compiled) {
   const GuardPlan& plan = compiled.plan;
   const bool egress = std::ranges::any_of(
       plan.rules, [](const GuardRule& rule) { return rule.direction != GuardDirection::ingress; });
-  auto tables = compile_guard(plan, *counters, protect, compiled.host_ports);
+  auto tables = tables_of(compiled, *counters, protect);
   if (!tables) maps_->note_failure("guard_rules");
   Result<void> done = tables ? attachment_.load_for(plan.hook, egress)
                              : Result<void>(std::unexpected(tables.error()));
@@ -164,9 +204,24 @@ Result<void> PinnedGuard::prepare_compiled(Compiled compiled) {
     counters_.abandon();
     return done;
   }
-  compiled.interfaces = std::move(tables->interfaces);
+  compiled.interfaces = tables->interfaces;
+  compiled.counters = std::move(*counters);
+  compiled.tables = std::make_shared<const GuardTables>(std::move(*tables));
   prepared_ = std::move(compiled);
   return {};
+}
+
+// Mended where only sets have changed in a few places; else from every prefix.
+Result<GuardTables> PinnedGuard::tables_of(const Compiled& compiled,
+                                           const std::vector<std::uint16_t>& counters,
+                                           const std::vector<Protect>& protect) const {
+  if (in_force_ && in_force_->tables && in_force_->counters == counters &&
+      in_force_->protect == compiled.protect && in_force_->vital == compiled.vital &&
+      in_force_->host_ports == compiled.host_ports) {
+    GuardTables mended = *in_force_->tables;
+    if (patch_guard(in_force_->plan, compiled.plan, mended)) return mended;
+  }
+  return compile_guard(compiled.plan, counters, protect, compiled.host_ports);
 }
 
 std::vector<std::pair<unsigned, std::uint64_t>> PinnedGuard::interface_groups(
@@ -197,13 +252,16 @@ Result<void> PinnedGuard::commit(std::uint64_t generation) {
   if (auto ok = publish_addresses(); !ok) return ok;
   const GuardSites sites = sites_of(prepared_->plan);
   if (auto ok = attachment_.attach(sites, true); !ok) return ok;
-  counters_.commit();
-  maps_->switch_slots(generation);
-  on_trial_ = false;
+  const auto revert_at = std::exchange(prepared_->plan.revert_at, std::nullopt);
+  on_trial_ = revert_at.has_value() && in_force_.has_value();
+  counters_.commit(on_trial_);
+  generation_before_ = this->generation();
+  maps_->switch_slots(generation, on_trial_ ? nanoseconds(*revert_at) : 0);
+  if (on_trial_) before_ = std::move(in_force_);
   in_force_ = std::move(prepared_);
   prepared_.reset();
   attachment_.detach_others(sites);
-  release_other_slot_ = true;
+  release_other_slot_ = !on_trial_;
   return {};
 }
 
@@ -251,15 +309,17 @@ Result<void> PinnedGuard::tick() {
   Result<void> followed;
   if (changes_.changed()) followed = follow_network();
   attachment_.forget_severed();
+  end_trial_if_over();
   if (!in_force_) return followed;
   const GuardSites sites = sites_of(in_force_->plan);
   const auto attached = attachment_.attach(sites, false);
   attachment_.detach_others(sites);
-  if (release_other_slot_ && !prepared_ && !on_trial_) {
+  if (release_other_slot_ && !prepared_) {
     release_other_slot_ = false;
     if (auto ok = maps_->empty_other_slot(); !ok) return ok;
   }
-  if (followed && !prepared_ && vital_peers(network_) != in_force_->vital) {
+  // A trial keeps both slots: a new default gateway waits for its end.
+  if (followed && !prepared_ && !on_trial_ && vital_peers(network_) != in_force_->vital) {
     Compiled again = *in_force_;
     again.vital = vital_peers(network_);
     followed = prepare_compiled(std::move(again));
@@ -285,6 +345,9 @@ std::optional<Error> PinnedGuard::refusal(const Prefix& source) const {
     if (!entry.to_ports.empty() || !entry.interfaces.empty() || !covers(entry.peer, source))
       continue;
     return refuse(message("protect names {}", to_text(entry.peer)));
+  }
+  for (const Prefix& one : plan->plan.never_banned) {
+    if (covers(one, source)) return refuse("it is one of trusted_proxies");
   }
   for (const Prefix& peer : plan->vital) {
     if (covers(peer, source)) return refuse("it is this node's default gateway or resolver");
@@ -362,9 +425,12 @@ Result<std::unique_ptr<Guard>> Guard::open(const PinDirectory& pins, GuardAttach
   if (!bans) return std::unexpected(bans.error());
   auto attachment = GuardAttachment::open(pins, attach, *maps);
   if (!attachment) return std::unexpected(attachment.error());
+  // A trial whose keeper died ends as it would have: with the rules before.
+  const bool reverted = maps->revert_armed();
+  if (reverted) maps->settle_reversal(true);
   auto guard =
       std::make_unique<PinnedGuard>(pins, std::move(maps), std::move(*bans), std::move(*attachment),
-                                    std::move(*changes), std::move(*network));
+                                    std::move(*changes), std::move(*network), reverted);
   if (auto ok = guard->publish_addresses(); !ok) return std::unexpected(ok.error());
   return guard;
 }

@@ -38,7 +38,8 @@ class Guard {
   // Compiles the rules into the slot that no packet reads. `protect`: the operator's entries and
   // the policy's upstreams; the default gateways and the resolvers of /etc/resolv.conf are added
   // here. Nothing that runs changes; a failed prepare leaves no trace. At most 1,024 rules and 63
-  // different (to_ports, interfaces) among `protect`.
+  // different (to_ports, interfaces) among `protect`. Refused while a plan is on trial: its other
+  // slot is what comes back.
   virtual Result<void> prepare(const GuardPlan& plan, const std::vector<Protect>& protect,
                                const std::vector<std::uint16_t>& host_ports) = 0;
   // Attaches where the prepared plan wants it, then makes it the one in force by one store. On an
@@ -46,9 +47,7 @@ class Guard {
   virtual Result<void> commit(std::uint64_t generation) = 0;
   virtual void abandon() = 0;  // forgets what was prepared
 
-  // The rules before the last commit() are in force again from then on, by the program itself, even
-  // with nobody alive; nullopt: no more. The next commit() ends it. Rules that it brings back may
-  // count under others' names.
+  // See trial.h. No effect where the plan in force is not on trial.
   virtual void revert_at(std::optional<std::chrono::steady_clock::time_point> when) = 0;
 
   // About once a second, and when change_fd() is readable: follows interfaces, addresses, default

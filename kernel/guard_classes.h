@@ -56,7 +56,7 @@ class GuardClasses {
   std::uint32_t id_of(const RuleBits& bits);  // the same for equal bits
   std::uint64_t live(std::uint32_t id) const { return list_[id].live; }
   std::size_t size() const { return list_.size(); }
-  std::vector<sluice_guard_class> take() { return std::move(list_); }
+  const std::vector<sluice_guard_class>& list() const { return list_; }
 
  private:
   struct Hash {

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <unordered_map>
+#include <utility>
 
 #include "kernel/message.h"
 
@@ -13,6 +14,7 @@ namespace sluice::kernel {
 namespace {
 
 constexpr std::uint16_t kNotInForce = 65535;
+constexpr std::uint16_t kOnlyBefore = 65534;
 
 std::uint64_t fnv1a(const std::string& text) {
   std::uint64_t hash = 0xcbf29ce484222325ULL;
@@ -54,43 +56,68 @@ sluice_guard_count read_tally(int map, std::uint32_t index) {
   });
 }
 
-GuardCounters::GuardCounters(int names_map, int counters_map, int buckets_map)
+GuardCounters::GuardCounters(int names_map, int counters_map, int buckets_map, bool reverted)
     : names_map_(names_map),
       counters_map_(counters_map),
       buckets_map_(buckets_map),
       used_(SLUICE_GUARD_COUNTERS) {
+  read_names(reverted);
+}
+
+void GuardCounters::read_names(bool reverted) {
   std::vector<std::pair<std::uint16_t, Owner>> found;
   for (std::uint32_t index = 0; index < SLUICE_GUARD_COUNTERS; ++index) {
     sluice_guard_name name{};
     if (bpf_map_lookup_elem(names_map_, &index, &name) != 0 || name.used == 0) continue;
     const auto counter = static_cast<std::uint16_t>(index);
-    if (name.order == kNotInForce) {  // prepared by a keeper that died before it committed
+    // Prepared by a keeper that died before it committed, or of the other side of a trial.
+    const bool gone = reverted ? name.before == 0 : name.order >= kOnlyBefore;
+    if (gone) {
       release(counter);
       continue;
     }
     used_[index] = true;
     name.text[sizeof(name.text) - 1] = 0;
-    found.emplace_back(name.order,
-                       Owner{name.text, name.hash, static_cast<GuardAction>(name.action),
-                             name.audit != 0, counter});
+    const auto order = static_cast<std::uint16_t>(reverted ? name.before - 1 : name.order);
+    found.emplace_back(order, Owner{name.text, name.hash, static_cast<GuardAction>(name.action),
+                                    name.audit != 0, counter});
   }
   std::ranges::sort(found, {}, [](const auto& entry) { return entry.first; });
   for (auto& [order, owner] : found)
     in_force_.push_back(std::move(owner));
+  if (reverted) write_orders();
 }
 
-Result<void> GuardCounters::write(const Owner& owner, std::uint16_t order) const {
+Result<void> GuardCounters::write(const Owner& owner, std::uint16_t order,
+                                  std::size_t before) const {
   sluice_guard_name name{};
   name.hash = owner.hash;
   name.used = 1;
   name.action = static_cast<std::uint8_t>(owner.action);
   name.order = order;
   name.audit = owner.audit ? 1 : 0;
+  name.before = static_cast<std::uint16_t>(before);
   owner.name.copy(name.text, sizeof(name.text) - 1);
   const std::uint32_t index = owner.counter;
   if (bpf_map_update_elem(names_map_, &index, &name, BPF_ANY) == 0) return {};
   return std::unexpected(
       Error{message("cannot name the counter of rule {}: {}", owner.name, std::strerror(errno))});
+}
+
+// They were written at prepare() or before, so writing them again cannot fail.
+void GuardCounters::write_orders() const {
+  const auto place = [](const std::vector<Owner>& owners, std::uint16_t counter) {
+    const auto found = std::ranges::find(owners, counter, &Owner::counter);
+    return found == owners.end() ? 0 : static_cast<std::size_t>(found - owners.begin()) + 1;
+  };
+  for (std::size_t order = 0; order < in_force_.size(); ++order) {
+    (void)write(in_force_[order], static_cast<std::uint16_t>(order),
+                place(before_, in_force_[order].counter));
+  }
+  for (std::size_t order = 0; order < before_.size(); ++order) {
+    if (place(in_force_, before_[order].counter) == 0)
+      (void)write(before_[order], kOnlyBefore, order + 1);
+  }
 }
 
 // A new owner begins at 0, with a full bucket.
@@ -142,26 +169,33 @@ Result<std::vector<std::uint16_t>> GuardCounters::prepare(const std::vector<Guar
   return out;
 }
 
-void GuardCounters::commit() {
-  std::vector<bool> wanted(SLUICE_GUARD_COUNTERS);
-  for (std::size_t order = 0; order < prepared_.size(); ++order) {
-    wanted[prepared_[order].counter] = true;
-    // It was written at prepare() or before, so writing it again cannot fail.
-    (void)write(prepared_[order], static_cast<std::uint16_t>(order));
-  }
-  for (const Owner& owner : in_force_) {
-    if (!wanted[owner.counter]) release(owner.counter);
-  }
+void GuardCounters::commit(bool on_trial) {
+  before_ = std::move(in_force_);
   in_force_ = std::move(prepared_);
   prepared_.clear();
+  if (on_trial) return write_orders();
+  end_trial(false);
+}
+
+void GuardCounters::end_trial(bool reverted) {
+  if (reverted) std::swap(in_force_, before_);
+  const std::vector<Owner> gone = std::exchange(before_, {});
+  release_all_but(in_force_, gone);
+  write_orders();
+}
+
+void GuardCounters::release_all_but(const std::vector<Owner>& kept,
+                                    const std::vector<Owner>& owners) {
+  std::vector<bool> wanted(SLUICE_GUARD_COUNTERS);
+  for (const Owner& owner : kept)
+    wanted[owner.counter] = true;
+  for (const Owner& owner : owners) {
+    if (!wanted[owner.counter]) release(owner.counter);
+  }
 }
 
 void GuardCounters::abandon() {
-  for (const Owner& owner : prepared_) {
-    const bool kept = std::ranges::any_of(
-        in_force_, [&](const Owner& old) { return old.counter == owner.counter; });
-    if (!kept) release(owner.counter);
-  }
+  release_all_but(in_force_, prepared_);
   prepared_.clear();
 }
 

@@ -157,7 +157,6 @@ Result<void> place_classes(int outer, std::uint32_t slot, std::vector<sluice_gua
   return std::unexpected(failed("cannot put the classes in place"));
 }
 
-
 // Entries of `slot` become `entries`; those that stay are never missing.
 template <typename Key, typename Value>
 Result<void> replace(int map, std::uint32_t slot, const std::vector<std::pair<Key, Value>>& entries,
@@ -211,8 +210,10 @@ std::vector<MapUse> use_of(const GuardTables& tables) {
       {"guard_rules", static_cast<double>(tables.slot.rules), SLUICE_GUARD_MAX_RULES, {}},
       {"guard_classes", static_cast<double>(tables.classes.size()), SLUICE_GUARD_MAX_CLASSES, {}},
       {"guard_prefixes4", sum([](const PrefixTables& p) { return p.prefixes4; }), 0, {}},
-      {"guard_prefixes6", sum([](const PrefixTables& p) { return p.prefixes6; }),
-       sum([](const PrefixTables& p) { return p.buckets.size() * 3; }), {}},
+      {"guard_prefixes6",
+       sum([](const PrefixTables& p) { return p.prefixes6; }),
+       sum([](const PrefixTables& p) { return p.buckets.size() * 3; }),
+       {}},
   };
 }
 
@@ -293,35 +294,34 @@ Result<GuardMaps> GuardMaps::open(const PinDirectory& pins) {
   return maps;
 }
 
-namespace {
-
-// As guard.bpf.c has it.
-bool has_reverted(std::uint64_t epoch, std::uint64_t revert_at) {
-  return revert_at != 0 && (revert_at & 1) == (epoch & 1) && monotonic_ns() >= revert_at;
+std::uint32_t GuardMaps::slot_in_force() const {
+  const std::uint64_t epoch = std::atomic_ref(state_.get()->epoch).load(std::memory_order_acquire);
+  return (epoch ^ (has_reverted() ? 1U : 0U)) & 1U;
 }
 
-}  // namespace
+bool GuardMaps::revert_armed() const {
+  const sluice_guard_state* state = state_.get();
+  return state->revert_at != 0 && (state->revert_at & 1) == (state->epoch & 1);
+}
 
-std::uint32_t GuardMaps::slot_in_force() const {
-  const std::uint64_t epoch =
-      std::atomic_ref(state_.get()->epoch).load(std::memory_order_acquire);
-  const std::uint64_t revert_at =
-      std::atomic_ref(state_.get()->revert_at).load(std::memory_order_relaxed);
-  return (epoch ^ (has_reverted(epoch, revert_at) ? 1U : 0U)) & 1U;
+// As guard.bpf.c has it.
+bool GuardMaps::has_reverted() const {
+  return revert_armed() && monotonic_ns() >= state_.get()->revert_at;
 }
 
 void GuardMaps::revert_at(std::uint64_t when_ns) {
   const std::uint64_t bit = state_.get()->epoch & 1;
   std::atomic_ref(state_.get()->revert_at)
-      .store(when_ns == 0 ? 0 : (when_ns & ~1ULL) | bit, std::memory_order_relaxed);
+      .store((when_ns & ~1ULL) | bit, std::memory_order_relaxed);
 }
 
 // With the next epoch the mark belongs to another one, and the slot that it names is the one that
-// packets go by already.
-void GuardMaps::settle_reversal() {
+// packets go by already, or at once.
+void GuardMaps::settle_reversal(bool reverted) {
   sluice_guard_state* state = state_.get();
-  if (has_reverted(state->epoch, state->revert_at))
+  if (reverted && revert_armed())
     std::atomic_ref(state->epoch).fetch_add(1, std::memory_order_release);
+  std::atomic_ref(state->revert_at).store(0, std::memory_order_release);
 }
 
 Result<void> GuardMaps::place_prefixes(std::uint32_t slot, const GuardTables& tables) {
@@ -354,7 +354,6 @@ Result<void> GuardMaps::place_prefixes(std::uint32_t slot, const GuardTables& ta
 // An update of an outer map returns when no program runs that began before it. So afterwards nobody
 // reads the slot that the last switch left.
 Result<void> GuardMaps::empty_other_slot() {
-  settle_reversal();
   if (other_is_empty_) return {};
   const std::uint32_t slot = other_slot();
   slot_use_[slot].clear();
@@ -367,10 +366,11 @@ Result<void> GuardMaps::empty_other_slot() {
 Result<void> GuardMaps::make_table(const LazyTable& kind) {
   Descriptor& table = tables_[kind.table];
   if (!table) {
-    table = Descriptor(bpf_map_create(kind.type, kind.pin, kind.key_size, kind.value_size, kind.size,
-                                      nullptr));
+    table = Descriptor(
+        bpf_map_create(kind.type, kind.pin, kind.key_size, kind.value_size, kind.size, nullptr));
     if (!table)
-      return std::unexpected(failed(message("cannot create {} of {} entries", kind.pin, kind.size)));
+      return std::unexpected(
+          failed(message("cannot create {} of {} entries", kind.pin, kind.size)));
     if (auto ok = pins_->pin(table.get(), kind.pin); !ok) return ok;
   }
   const int outer = bpf_object__find_map_fd_by_name(skeleton_->obj, kind.outer);
@@ -388,7 +388,6 @@ Result<void> GuardMaps::make_tables(std::uint32_t flags) {
 }
 
 Result<void> GuardMaps::fill_other_slot(const GuardTables& tables) {
-  settle_reversal();
   const std::uint32_t slot = other_slot();
   const auto& maps = skeleton_->maps;
   if (auto ok = empty_other_slot(); !ok) return ok;
@@ -416,8 +415,13 @@ Result<void> GuardMaps::fill_other_slot(const GuardTables& tables) {
   return place_classes(bpf_map__fd(maps.guard_classes), slot, tables.classes);
 }
 
-void GuardMaps::switch_slots(std::uint64_t generation) {
+// The end's lowest bit is that of the epoch to come: it means nothing before the switch, so that no
+// packet sees the new rules without their end.
+void GuardMaps::switch_slots(std::uint64_t generation, std::uint64_t revert_at_ns) {
   sluice_guard_state* state = state_.get();
+  const std::uint64_t next_bit = ~state->epoch & 1;
+  std::atomic_ref(state->revert_at)
+      .store(revert_at_ns == 0 ? 0 : (revert_at_ns & ~1ULL) | next_bit, std::memory_order_release);
   std::atomic_ref(state->generation).store(generation, std::memory_order_relaxed);
   std::atomic_ref(state->epoch).fetch_add(1, std::memory_order_release);
   other_is_empty_ = false;
@@ -439,8 +443,8 @@ Result<void> GuardMaps::set_places(std::uint32_t slot,
   std::vector<GuardPlaces::Entry> entries = given;
   for (auto& [key, value] : entries)
     key.slot = static_cast<std::uint16_t>(slot);
-  auto done = replace(bpf_map__fd(skeleton_->maps.guard_places), slot, entries,
-                      "the interfaces of rules");
+  auto done =
+      replace(bpf_map__fd(skeleton_->maps.guard_places), slot, entries, "the interfaces of rules");
   if (!done) note_failure("guard_places");
   return done;
 }
@@ -460,12 +464,12 @@ std::vector<MapUse> GuardMaps::use() const {
        sizeof(sluice_guard_class), SLUICE_GUARD_MAX_INTERFACES);
   const int cpus = libbpf_num_possible_cpus();
   for (const LazyTable& kind : kLazyTables) {
-    const std::size_t copies = kind.type == BPF_MAP_TYPE_LRU_PERCPU_HASH && cpus > 0
-                                   ? static_cast<std::size_t>(cpus)
-                                   : 1;
+    const std::size_t copies =
+        kind.type == BPF_MAP_TYPE_LRU_PERCPU_HASH && cpus > 0 ? static_cast<std::size_t>(cpus) : 1;
     walk(kind.shown, table(kind.table), kind.key_size, kind.value_size * copies, kind.size);
   }
-  for (const char* shown : {"guard_rules", "guard_own_addresses", "guard_interfaces", "guard_places"}) {
+  for (const char* shown :
+       {"guard_rules", "guard_own_addresses", "guard_interfaces", "guard_places"}) {
     const auto use = std::ranges::find(out, shown, &MapUse::map);
     const auto failed = failures_.find(shown);
     if (use != out.end()) use->failures = failed == failures_.end() ? 0 : failed->second;

@@ -76,9 +76,9 @@ inline constexpr LazyTable kLazyTables[] = {
     {LazyTable::syn_sources, SLUICE_GUARD_USES_SOURCE_SYN, "guard_sources", "guard_syn_sources",
      "guard_source_table", 0, BPF_MAP_TYPE_LRU_HASH, sizeof(sluice_guard_source_key),
      sizeof(std::uint64_t), SLUICE_GUARD_MAX_SOURCES},
-    {LazyTable::syn_services, SLUICE_GUARD_USES_SERVICE_SYN, "guard_services",
-     "guard_syn_services", "guard_service_table", 0, BPF_MAP_TYPE_LRU_HASH,
-     sizeof(sluice_guard_service_key), sizeof(std::uint64_t), SLUICE_GUARD_MAX_SERVICES},
+    {LazyTable::syn_services, SLUICE_GUARD_USES_SERVICE_SYN, "guard_services", "guard_syn_services",
+     "guard_service_table", 0, BPF_MAP_TYPE_LRU_HASH, sizeof(sluice_guard_service_key),
+     sizeof(std::uint64_t), SLUICE_GUARD_MAX_SERVICES},
     {LazyTable::seen_services, SLUICE_GUARD_MONITORS_SERVICES, "guard_seen_services",
      "guard_monitor_services", "guard_monitor_table", SLUICE_GUARD_MONITOR_SERVICES,
      BPF_MAP_TYPE_LRU_PERCPU_HASH, sizeof(sluice_guard_service_key), sizeof(sluice_guard_seen),
@@ -104,15 +104,18 @@ class GuardMaps {
   sluice_guard_state* state() const { return state_.get(); }
 
   std::uint32_t slot_in_force() const;
-  // The slot that was in force before the last switch is so again from `when_ns` (CLOCK_MONOTONIC)
-  // on, whether or not this process lives; 0: no more. The next switch ends it.
+  // While a trial lasts (switch_slots()), moves its end: from `when_ns` (CLOCK_MONOTONIC) on the
+  // slot before is in force again, whether or not this process lives.
   void revert_at(std::uint64_t when_ns);
-  // Makes a reversal that has come lasting. Call before other_slot() is filled.
-  void settle_reversal();
+  bool revert_armed() const;  // an end was set for the slot that was switched to last
+  bool has_reverted() const;  // and it has come
+  // Ends a trial: its reversal becomes lasting, or never comes.
+  void settle_reversal(bool reverted);
   std::uint32_t other_slot() const { return slot_in_force() ^ 1U; }
   // Fills the slot that no packet reads. Waits for grace periods.
   Result<void> fill_other_slot(const GuardTables& tables);
-  void switch_slots(std::uint64_t generation);  // one store
+  // One store. `revert_at_ns`: on trial until then; 0: for good.
+  void switch_slots(std::uint64_t generation, std::uint64_t revert_at_ns = 0);
   // Frees what the last switch left behind. Waits for grace periods.
   Result<void> empty_other_slot();
 

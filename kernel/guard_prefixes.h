@@ -65,6 +65,18 @@ Result<PrefixTables> compile_prefixes(const std::vector<GuardRule>& rules,
 // The halves of it. A key is address << 32 | length << 16 | tag.
 void compile_prefixes4(std::vector<std::uint64_t> keys, CoveringSets& sets, PrefixTables& out);
 
+// What the tables say of one /24.
+struct Block4 {
+  bool leaf = false;        // else: `klass`, by prefixes up to /16 alone
+  std::uint32_t klass = 0;
+  std::uint64_t word = 0;   // of kind SLUICE_GUARD_LEAF_RUNS: without its index
+  bool by_runs = false;
+  sluice_guard_line line{};  // likewise: without its base
+  std::vector<std::uint64_t> runs;
+};
+// `keys`: all that cover addresses of the block, and perhaps others.
+Block4 compile_block4(std::vector<std::uint64_t> keys, CoveringSets& sets, std::uint64_t block);
+
 struct TaggedPrefix6 {
   std::uint64_t high;
   std::uint64_t low;

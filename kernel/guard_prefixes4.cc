@@ -110,6 +110,19 @@ class Leaves {
     if (!out_.top.empty()) rank();
   }
 
+  // One block alone: its leaf, if it has one, is the only one. Without: its class.
+  std::uint32_t build_single(std::uint64_t block) {
+    single_ = true;
+    const auto next = std::ranges::upper_bound(runs_, block << 8, {}, &Run::start);
+    const auto at = static_cast<std::size_t>(next - runs_.begin()) - 1;
+    if (end_of(at) < (block + 1) << 8) {
+      mixed(at, block);
+    } else if (runs_[at].fine) {
+      whole(runs_[at], block, block + 1);
+    }
+    return runs_[at].klass;
+  }
+
  private:
   std::uint64_t end_of(std::size_t run) const {
     return run + 1 < runs_.size() ? runs_[run + 1].start : kEnd;
@@ -129,6 +142,7 @@ class Leaves {
   }
 
   void add(std::uint64_t block, std::uint64_t leaf) {
+    if (single_) return out_.leaves.push_back(leaf);
     if (out_.top.empty()) out_.top.resize(SLUICE_GUARD_TOP_WORDS);
     out_.top[block >> 5] |= 1ULL << (block & 31);
     out_.leaves.push_back(leaf);
@@ -209,6 +223,7 @@ class Leaves {
   const std::vector<Run>& runs_;
   PrefixTables& out_;
   std::vector<Part> hosts_;
+  bool single_ = false;
 };
 
 // By digits, the lowest first: three times as fast as a comparing sort for a million. The tag's
@@ -236,6 +251,26 @@ void sort_keys(std::vector<std::uint64_t>& keys) {
 }
 
 }  // namespace
+
+Block4 compile_block4(std::vector<std::uint64_t> keys, CoveringSets& sets, std::uint64_t block) {
+  std::ranges::sort(keys);
+  std::size_t different = 0;
+  bool coarse = false;
+  Sweep sweep(sets);
+  const std::vector<Run> runs = sweep.run(keys, different, coarse);
+  PrefixTables tables;
+  Block4 out;
+  out.klass = Leaves(runs, false, tables).build_single(block);
+  if (tables.leaves.empty()) return out;
+  out.leaf = true;
+  out.word = tables.leaves[0];
+  out.by_runs = !tables.starts.empty();
+  if (out.by_runs) {
+    out.line = tables.starts[0];
+    out.runs = std::move(tables.runs);
+  }
+  return out;
+}
 
 void compile_prefixes4(std::vector<std::uint64_t> keys, CoveringSets& sets, PrefixTables& out) {
   sort_keys(keys);

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <tuple>
+#include <utility>
 
 #include "kernel/guard_places.h"
 #include "kernel/message.h"
@@ -295,7 +296,8 @@ Result<GuardTables> compile_guard(const GuardPlan& plan, std::span<const std::ui
         "prefixes of guard.rules overlap in {} different ways, more than a table takes; join rules",
         classes.size())});
   }
-  out.classes = classes.take();
+  out.classes = classes.list();
+  out.index = std::move(classes);
   for (const std::uint16_t port : host_ports)
     out.ports[port].protect_groups |= SLUICE_GUARD_HOST_PORT;
   if (auto ok = compile_protect(protect, out); !ok) return std::unexpected(ok.error());

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernel/abi_guard.h"
+#include "kernel/guard_classes.h"
 #include "kernel/guard_prefixes.h"
 #include "kernel/keeper.h"
 #include "kernel/plan.h"
@@ -26,6 +27,7 @@ struct GuardTables {
 
   sluice_guard_slot slot{};
   std::vector<sluice_guard_class> classes;
+  GuardClasses index;  // the same, to find them again
   std::vector<sluice_guard_port> ports;  // SLUICE_GUARD_PORTS of them
   std::array<PrefixTables, SLUICE_GUARD_FIELDS> prefixes;
   std::vector<sluice_guard_rate> rates;  // empty, or one per rule

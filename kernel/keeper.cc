@@ -83,7 +83,14 @@ class KeeperImpl final : public Keeper {
 
   Result<void> ban(const Prefix& source, std::chrono::seconds duration,
                    const std::string& reason) override;
-  Result<bool> unban(const Prefix& source) override { return guard_->unban(source); }
+  Result<std::size_t> end_banned_connections() override {
+    const auto sources = std::exchange(condemned_, {});
+    return destroy_tcp_sockets_of(sources);
+  }
+  Result<bool> unban(const Prefix& source) override {
+    std::erase(condemned_, source);
+    return guard_->unban(source);
+  }
   std::vector<Ban> bans() const override { return guard_->bans(); }
   std::vector<RuleCounter> rule_counters() const override { return guard_->rule_counters(); }
   void poll_drops(const std::function<void(const DropEvent&)>& receive) override {
@@ -127,7 +134,8 @@ class KeeperImpl final : public Keeper {
   std::unique_ptr<Interception> interception_;
   std::string no_sk_lookup_;  // why there is none; empty: there is
   std::vector<OwnedSocket> sockets_;
-  std::vector<Ban> bans_before_;  // of a keeper whose pins may be of another version
+  std::vector<Prefix> condemned_;  // banned, and their connections not looked for yet
+  std::vector<Ban> bans_before_;   // of a keeper whose pins may be of another version
   std::optional<Prepared> prepared_;
   Plan plan_;  // in force
   std::uint64_t generation_ = 0;
@@ -155,8 +163,8 @@ Result<void> KeeperImpl::start(const KeeperOptions& options) {
   auto guard = Guard::open(pins_);
   if (!guard) return std::unexpected(guard.error());
   guard_ = std::move(*guard);
-  auto steering =
-      options.sk_lookup ? Steering::open(pins_) : std::unexpected(Error{"this kernel has no sk_lookup"});
+  auto steering = options.sk_lookup ? Steering::open(pins_)
+                                    : std::unexpected(Error{"this kernel has no sk_lookup"});
   if (steering) {
     steering_ = std::move(*steering);
   } else {
@@ -290,13 +298,12 @@ Result<void> KeeperImpl::follow_node(bool gateway_alive, bool table_touched) {
   return {};
 }
 
-// From now on its packets die before any socket sees them: without this both ends would wait for
-// their timeouts.
+// From now on its packets die before any socket sees them: with its connections left open both ends
+// would wait for their timeouts.
 Result<void> KeeperImpl::ban(const Prefix& source, std::chrono::seconds duration,
                              const std::string& reason) {
   if (auto ok = guard_->ban(source, duration, reason); !ok) return ok;
-  static_cast<void>(
-      destroy_tcp_sockets([&](const TcpSocket& socket) { return covers(source, socket.peer); }));
+  condemned_.push_back(source);
   return {};
 }
 

@@ -70,8 +70,8 @@ struct DropEvent {
 // came from.
 enum class SeenBy : std::uint8_t { service, source };
 struct Seen {
-  Prefix address;          // a source may be an IPv6 /64
-  std::uint16_t port = 0;  // of a service
+  Prefix address;             // a source may be an IPv6 /64
+  std::uint16_t port = 0;     // of a service
   std::uint64_t packets = 0;  // by segments
   std::uint64_t bytes = 0;
   std::uint64_t connections = 0;  // SYNs
@@ -104,8 +104,8 @@ struct KeeperHandOver {
 
 struct KeeperOptions {
   std::string pin_root =
-      "/sys/fs/bpf/sluice";  // below it, a directory per ABI version and network namespace
-  bool sk_lookup = true;     // false: as on a kernel without it
+      "/sys/fs/bpf/sluice";       // below it, a directory per ABI version and network namespace
+  bool sk_lookup = true;          // false: as on a kernel without it
   std::uint32_t abi_version = 0;  // of the pins; 0: this program's
   KeeperHandOver before{};        // from the keeper that this one follows without a gap
 };
@@ -134,6 +134,7 @@ class Keeper {
 
   // `source` shorter than a host is fine. A protected source is refused; a full table is an error,
   // and counted.
+  // Its packets are dropped from then on; its open connections end with end_banned_connections().
   virtual Result<void> ban(const Prefix& source, std::chrono::seconds duration,
                            const std::string& reason) = 0;
   virtual Result<bool> unban(const Prefix& source) = 0;  // false: was not banned
@@ -143,9 +144,9 @@ class Keeper {
   // A sample of the packets dropped since the last call; the first one switches it on, and it ends
   // five seconds after the last.
   virtual void poll_drops(const std::function<void(const DropEvent&)>& receive) = 0;
-  virtual std::uint64_t unreported_drops() const = 0;  // that the sample left out, so far
+  virtual std::uint64_t unreported_drops() const = 0;   // that the sample left out, so far
   virtual std::vector<Seen> seen(SeenBy by) const = 0;  // by the monitor; see Guard::seen()
-  virtual std::vector<Sample> samples() const = 0;     // for the metrics page
+  virtual std::vector<Sample> samples() const = 0;      // for the metrics page
   // Of the plan in force, also when a predecessor put it there; 0: none.
   virtual std::uint64_t generation() const = 0;
   // What runs otherwise than one would expect from the policy, for log and status.
@@ -159,6 +160,10 @@ class Keeper {
   // Takes interception away (new connections flow straight; those proxied go on until the process
   // ends).
   virtual void stop_intercepting() = 0;
+
+  // Ends what the sources that were banned since the last call have open; returns how many. Walks
+  // the node's table of TCP sockets once for each 64 of them: call it once for many bans.
+  virtual Result<std::size_t> end_banned_connections() = 0;
 };
 
 // `sluice cleanup`: removes every trace (rules, routes, pins, links), whether or not a keeper

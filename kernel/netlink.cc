@@ -23,6 +23,10 @@ void* NetlinkMessage::put_extra(std::size_t size) {
   return mnl_nlmsg_put_extra_header(header(), size);
 }
 
+void NetlinkMessage::put(std::uint16_t attribute, std::span<const char> value) {
+  mnl_attr_put(header(), attribute, value.size(), value.data());
+}
+
 std::span<const char> NetlinkMessage::bytes() {
   return {bytes_.data(), header()->nlmsg_len};
 }

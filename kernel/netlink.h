@@ -21,6 +21,7 @@ class NetlinkMessage {
     return *static_cast<Header*>(put_extra(sizeof(Header)));
   }
   std::span<const char> bytes();
+  void put(std::uint16_t attribute, std::span<const char> value);
 
  private:
   void* put_extra(std::size_t size);

@@ -93,6 +93,7 @@ struct PacketRate {
   std::uint64_t packets = 0;  // at least 1
   std::chrono::nanoseconds per{std::chrono::seconds(1)};
   std::uint64_t burst = 1;
+  bool operator==(const PacketRate&) const = default;
 };
 
 // Many prefixes that rules share: IPv4 first, by address, without overlap. Immutable.
@@ -132,6 +133,7 @@ struct Protect {
   // Connections to it are left alone, its own are not: a default gateway that translates addresses
   // is everybody.
   bool server_only = false;
+  bool operator==(const Protect&) const = default;
 };
 
 struct GuardPlan {
@@ -146,6 +148,10 @@ struct GuardPlan {
   bool monitor_services = false;  // counts what comes in by destination, see Seen
   bool monitor_sources = false;   // and by source: an IPv4 address, or an IPv6 /64
   std::uint32_t max_bans = 100000;
+  std::vector<Prefix> never_banned{};  // beside what protect names: who speaks for many others
+  // On trial: from then on, unless it is settled before, the rules of the plan before are in force
+  // again, even with nobody alive. See trial.h.
+  std::optional<std::chrono::steady_clock::time_point> revert_at{};
 };
 
 struct Plan {

@@ -1,6 +1,8 @@
 #include "kernel/sock_diag.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <libmnl/libmnl.h>
@@ -47,14 +49,62 @@ TcpSocket parse(const inet_diag_msg& found) {
           .inode = found.idiag_inode};
 }
 
+// One test of a peer's address, as inet_diag(7)'s bytecode has it: an operation, the condition, the
+// address; then a jump over the tests that follow. Whoever ends exactly at the program's end is
+// wanted.
+struct PeerTest {
+  inet_diag_bc_op test;
+  struct Condition {  // inet_diag_hostcond without its flexible end
+    std::uint8_t family;
+    std::uint8_t prefix_len;
+    std::int32_t port;
+  } condition;
+  std::array<std::uint8_t, 16> address;
+  inet_diag_bc_op found;
+};
+static_assert(sizeof(PeerTest) == 32 && sizeof(inet_diag_bc_op) == 4 &&
+              sizeof(PeerTest::Condition) == sizeof(inet_diag_hostcond));
+
+constexpr std::size_t kMostTests = 64;
+
+// IPv4 peers are found on IPv6 sockets as well: the kernel knows mapped addresses.
+std::vector<PeerTest> tests_of(std::span<const Prefix> peers) {
+  std::vector<PeerTest> out;
+  for (std::size_t i = 0; i < peers.size(); ++i) {
+    const Prefix& peer = peers[i];
+    PeerTest made{};
+    const auto to_end = static_cast<std::uint16_t>((peers.size() - i) * sizeof(PeerTest));
+    made.test.code = INET_DIAG_BC_D_COND;
+    made.test.yes = sizeof(PeerTest) - sizeof(made.found);
+    made.test.no =
+        i + 1 < peers.size() ? sizeof(PeerTest) : to_end + 4;  // beyond the end: not wanted
+    made.condition.family = peer.v4 ? AF_INET : AF_INET6;
+    made.condition.prefix_len = own_length(peer);
+    made.condition.port = -1;  // any
+    std::memcpy(made.address.data(), peer.address.data() + (peer.v4 ? 12 : 0), peer.v4 ? 4 : 16);
+    made.found.code = INET_DIAG_BC_JMP;
+    made.found.yes = sizeof(made.found);
+    made.found.no = static_cast<std::uint16_t>(to_end - (sizeof(PeerTest) - sizeof(made.found)));
+    out.push_back(made);
+  }
+  return out;
+}
+
+// `peers`: at most kMostTests; none: all sockets.
 int each(NetlinkSocket& socket, std::uint32_t states,
-         const std::function<void(const inet_diag_msg&)>& visit) {
+         const std::function<void(const inet_diag_msg&)>& visit,
+         std::span<const Prefix> peers = {}) {
+  const auto tests = tests_of(peers);
   for (const auto family : {AF_INET, AF_INET6}) {
     NetlinkMessage request(SOCK_DIAG_BY_FAMILY, 0);
     auto& body = request.extra<inet_diag_req_v2>();
     body.sdiag_family = static_cast<std::uint8_t>(family);
     body.sdiag_protocol = IPPROTO_TCP;
     body.idiag_states = states;
+    if (!tests.empty()) {
+      request.put(INET_DIAG_REQ_BYTECODE,
+                  {reinterpret_cast<const char*>(tests.data()), tests.size() * sizeof(PeerTest)});
+    }
     const int error = socket.dump(request, [&](const nlmsghdr& header) {
       visit(*static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(&header)));
     });
@@ -84,14 +134,10 @@ Result<void> each_tcp_socket(TcpSockets which, const std::function<void(const Tc
   return {};
 }
 
-Result<std::size_t> destroy_tcp_sockets(const std::function<bool(const TcpSocket&)>& chosen) {
-  NetlinkSocket socket(NETLINK_SOCK_DIAG);
-  if (!socket.valid()) return std::unexpected(diag_error(errno));
-  std::vector<inet_diag_msg> condemned;
-  const int error = each(socket, kConnected, [&](const inet_diag_msg& found) {
-    if (chosen(parse(found))) condemned.push_back(found);
-  });
-  if (error != 0) return std::unexpected(diag_error(error));
+namespace {
+
+Result<std::size_t> destroy_all(NetlinkSocket& socket,
+                                const std::vector<inet_diag_msg>& condemned) {
   std::size_t ended = 0;
   for (const auto& one : condemned) {
     const int failed = destroy(socket, one);
@@ -101,6 +147,34 @@ Result<std::size_t> destroy_tcp_sockets(const std::function<bool(const TcpSocket
     ended += failed == 0 ? 1 : 0;  // ENOENT: it ended by itself
   }
   return ended;
+}
+
+}  // namespace
+
+Result<std::size_t> destroy_tcp_sockets(const std::function<bool(const TcpSocket&)>& chosen) {
+  NetlinkSocket socket(NETLINK_SOCK_DIAG);
+  if (!socket.valid()) return std::unexpected(diag_error(errno));
+  std::vector<inet_diag_msg> condemned;
+  const int error = each(socket, kConnected, [&](const inet_diag_msg& found) {
+    if (chosen(parse(found))) condemned.push_back(found);
+  });
+  if (error != 0) return std::unexpected(diag_error(error));
+  return destroy_all(socket, condemned);
+}
+
+Result<std::size_t> destroy_tcp_sockets_of(std::span<const Prefix> peers) {
+  if (peers.empty()) return 0;
+  NetlinkSocket socket(NETLINK_SOCK_DIAG);
+  if (!socket.valid()) return std::unexpected(diag_error(errno));
+  std::vector<inet_diag_msg> condemned;
+  while (!peers.empty()) {
+    const auto some = peers.first(std::min(peers.size(), kMostTests));
+    peers = peers.subspan(some.size());
+    const int error = each(
+        socket, kConnected, [&](const inet_diag_msg& found) { condemned.push_back(found); }, some);
+    if (error != 0) return std::unexpected(diag_error(error));
+  }
+  return destroy_all(socket, condemned);
 }
 
 }  // namespace sluice::kernel

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 
 #include "kernel/keeper.h"
@@ -28,5 +29,10 @@ Result<void> each_tcp_socket(TcpSockets which, const std::function<void(const Tc
 // Ends the connected sockets that `chosen` names: their owner's next call fails with ECONNABORTED,
 // the peer gets RST (SOCK_DESTROY; CONFIG_INET_DIAG_DESTROY, CAP_NET_ADMIN). Returns how many.
 Result<std::size_t> destroy_tcp_sockets(const std::function<bool(const TcpSocket&)>& chosen);
+
+// The same for those whose peer is in one of `peers`: the kernel itself leaves out the others, so
+// that a node with many connections costs a walk of its table and no copy of it. One walk for 64
+// prefixes.
+Result<std::size_t> destroy_tcp_sockets_of(std::span<const Prefix> peers);
 
 }  // namespace sluice::kernel

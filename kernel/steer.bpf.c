@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 // sk_lookup: destination ─► listener ─► one worker's socket. Runs once for a SYN that is delivered
-// locally. What it claims was decided in user space (steer_table.h); here are two prefix lookups
+// locally; and for the ACK that answers a SYN cookie, which a program at TC brings here
+// (steer_cookie.bpf.h). What it claims was decided in user space (steer_table.h); here are two prefix lookups
 // and a binary search. What nobody claims passes on to the host's own sockets and to other
 // programs.
 // clang-format off: libbpf's headers need linux/bpf.h before them.
@@ -110,6 +111,14 @@ struct {
   __type(value, __u32);
 } steer_ports SEC(".maps");
 
+/* The mark of forwarded packets that are turned to this node; element 0. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct sluice_steer_mark);
+} steer_mark SEC(".maps");
+
 struct flow {
   __u32 remote[4]; /* network order */
   __u32 local[4];
@@ -192,7 +201,7 @@ static __always_inline const struct sluice_steer_segment* find_segment(
 }
 
 static __always_inline const struct sluice_steer_segment* find_destination(
-    const struct bpf_sk_lookup* ctx, const struct flow* flow) {
+    const struct flow* flow, __u8 protocol, __u32 ingress_ifindex) {
   __u32 zero = 0;
   const struct sluice_state* state = bpf_map_lookup_elem(&steer_state, &zero);
   if (!state) return 0;
@@ -204,11 +213,11 @@ static __always_inline const struct sluice_steer_segment* find_destination(
   if (!sources || !destinations || !segments) return 0;
 
   struct sluice_steer_key key = {.prefixlen = SLUICE_STEER_KEY_HEAD_BITS + 128};
-  key.protocol = (__u8)ctx->protocol;
-  if (ctx->ingress_ifindex == IFINDEX_LO) {
+  key.protocol = protocol;
+  if (ingress_ifindex == IFINDEX_LO) {
     key.side = SLUICE_STEER_NODE;
   } else {
-    struct sluice_steer_interface interface = {.index = ctx->ingress_ifindex, .slot = slot};
+    struct sluice_steer_interface interface = {.index = ingress_ifindex, .slot = slot};
     const __u32* side = bpf_map_lookup_elem(&steer_ifaces, &interface);
     key.side = side ? (__u8)*side : SLUICE_STEER_OUTSIDE;
     key.source_class = source_class(flow, sources);
@@ -216,6 +225,12 @@ static __always_inline const struct sluice_steer_segment* find_destination(
   __builtin_memcpy(key.address, flow->local, 16);
   const struct sluice_steer_ports* ports = bpf_map_lookup_elem(destinations, &key);
   return ports ? find_segment(segments, ports, flow->local_port) : 0;
+}
+
+static __always_inline __u32 socket_of(const struct flow* flow,
+                                       const struct sluice_steer_segment* segment) {
+  __u32 worker = ((__u64)flow_hash(flow) * segment->workers) >> 32;
+  return segment->group * SLUICE_STEER_MAX_WORKERS + worker;
 }
 
 static __always_inline struct sluice_steer_counters* counters_of(__u32 group) {
@@ -232,7 +247,8 @@ int sluice_steer(struct bpf_sk_lookup* ctx) {
   const __u32* ours = bpf_map_lookup_elem(&steer_ports, &port);
   if (ours && *ours == SLUICE_STEER_PORT_TPROXY) return SK_PASS;
 
-  const struct sluice_steer_segment* segment = find_destination(ctx, &flow);
+  const struct sluice_steer_segment* segment =
+      find_destination(&flow, (__u8)ctx->protocol, ctx->ingress_ifindex);
   if (!segment) {
     struct sluice_steer_counters* unclaimed = counters_of(SLUICE_STEER_UNCLAIMED);
     if (unclaimed) unclaimed->lookups++;
@@ -243,8 +259,7 @@ int sluice_steer(struct bpf_sk_lookup* ctx) {
   if (!counters) return SK_PASS;
   counters->lookups++;
 
-  __u32 worker = ((__u64)flow_hash(&flow) * segment->workers) >> 32;
-  __u32 index = group * SLUICE_STEER_MAX_WORKERS + worker;
+  __u32 index = socket_of(&flow, segment);
   struct bpf_sock* socket = bpf_map_lookup_elem(&steer_sockets, &index);
   if (!socket) {
     /* SK_DROP would answer with RST just the same. */
@@ -261,5 +276,7 @@ int sluice_steer(struct bpf_sk_lookup* ctx) {
     counters->no_socket++;
   return SK_PASS;
 }
+
+#include "kernel/steer_cookie.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL and additional rights";

@@ -16,6 +16,7 @@
 #include "kernel/message.h"
 #include "kernel/prefix_text.h"
 #include "kernel/steer_choice.h"
+#include "kernel/steer_cookies.h"
 #include "kernel/steer_groups.h"
 #include "kernel/steer_slots.h"
 #include "kernel/steer_table.h"
@@ -46,7 +47,7 @@ Skeleton load_program(const PinDirectory& pins) {
 void remove_map_pins(const PinDirectory& pins) {
   for (const char* map :
        {"steer_sources", "steer_dests", "steer_segments", "steer_state", "steer_sockets",
-        "steer_counters", "steer_groups", "steer_ports", "steer_ifaces"}) {
+        "steer_counters", "steer_groups", "steer_ports", "steer_ifaces", "steer_mark"}) {
     pins.remove(map);
   }
 }
@@ -121,6 +122,7 @@ class SteeringImpl final : public Steering {
   void abandon() override { prepared_.reset(); }
 
   Result<bool> follow(const NodeView& node) override {
+    follow_cookies(node);
     if (!active_ || prepared_ || active_->used_groups.empty() ||
         same_for(active_->plan, active_->node, node)) {
       return false;
@@ -136,6 +138,7 @@ class SteeringImpl final : public Steering {
   std::vector<Sample> samples() const override;
 
   void remove() override {
+    cookies_.follow({}, -1, false);
     detach();
     remove_map_pins(pins_);
   }
@@ -144,6 +147,7 @@ class SteeringImpl final : public Steering {
   static int fd(const bpf_map* map) { return bpf_map__fd(map); }
   int program() const { return bpf_program__fd(skeleton_->progs.sluice_steer); }
 
+  void follow_cookies(const NodeView& node);
   Result<void> adopt_link();
   Result<void> attach();
   void detach();
@@ -162,6 +166,7 @@ class SteeringImpl final : public Steering {
   Skeleton skeleton_;
   MappedState state_;
   Descriptor link_;
+  SteerCookies cookies_;
   std::optional<Compiled> active_;
   std::optional<Compiled> prepared_;
   std::optional<Compiled> previous_;  // between commit() and settle() or revert()
@@ -189,6 +194,20 @@ Result<void> SteeringImpl::commit() {
   return ok;
 }
 
+void SteeringImpl::follow_cookies(const NodeView& node) {
+  const bool wanted =
+      active_ && std::ranges::any_of(active_->plan.intercepts, [](const Intercept& entry) {
+        return entry.way == WayIn::forward && entry.steering != SteerBy::tproxy;
+      });
+  if (wanted) {
+    const Marks& marks = active_->plan.marks;
+    const sluice_steer_mark mark{.value = marks.intercepted(), .mask = marks.mask};
+    const __u32 zero = 0;
+    bpf_map_update_elem(fd(skeleton_->maps.steer_mark), &zero, &mark, BPF_ANY);
+  }
+  cookies_.follow(node, bpf_program__fd(skeleton_->progs.sluice_cookie), wanted);
+}
+
 // Without a predecessor of our own the slot that an adopted link reads is another process' and
 // full.
 void SteeringImpl::revert() {
@@ -209,6 +228,7 @@ void SteeringImpl::settle() {
   drop_unused_sockets();
   release_ports();
   if (active_->used_groups.empty()) detach();
+  follow_cookies(active_->node);
 }
 
 Result<void> SteeringImpl::adopt_link() {
@@ -405,6 +425,12 @@ std::vector<Sample> SteeringImpl::samples() const {
                      static_cast<double>(counters(SLUICE_STEER_UNCLAIMED).lookups),
                      true,
                      "Lookups that no intercept entry claims."});
+  samples.push_back({"sluice_steer_cookie_interfaces",
+                     {},
+                     static_cast<double>(cookies_.attached()),
+                     false,
+                     "Interfaces on which answers to SYN cookies of forwarded connections are "
+                     "brought to their listener."});
   const auto gauge = [&](const char* metric, const char* map, std::size_t value, const char* help) {
     samples.push_back({metric, {{"map", map}}, static_cast<double>(value), false, help});
   };

@@ -8,9 +8,10 @@
 
 namespace sluice::kernel {
 
-// After a commit: from `when` on the guard's rules are those before it again, even if nobody lives
-// by then; nullopt: no more. The next prepare() ends it. Rules and protect alone: steering and
-// interception belong to a keeper that lives, and so does where the guard hangs.
+// Of a plan that was committed with GuardPlan::revert_at, while its trial lasts: moves the time
+// (now: at once); nullopt: the plan stays. Until then nothing else can be prepared. Rules and
+// protect alone go back: steering and interception belong to a keeper that lives, and so does where
+// the guard hangs. A keeper that finds a trial of one that died ends it at once: the rules before.
 void revert_guard_at(Keeper& keeper, std::optional<std::chrono::steady_clock::time_point> when);
 
 }  // namespace sluice::kernel

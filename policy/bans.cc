@@ -54,6 +54,8 @@ ProtectedSources::ProtectedSources(const Config& config) {
   prefixes_.push_back(*Prefix::parse("::1"));
   for (const ProtectFrom& from : config.protect.from)
     prefixes_.push_back(from.cidr);
+  for (const Prefix& proxy : config.trusted_proxies)
+    prefixes_.push_back(proxy);
   for (const Upstream& upstream : config.upstreams) {
     for (const Endpoint& endpoint : upstream.endpoints) {
       if (endpoint.is_name()) continue;  // its addresses come and go

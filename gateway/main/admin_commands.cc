@@ -65,8 +65,11 @@ void merge_gateway_status(json::object& status, const std::string& gateway_json)
   }
 }
 
-void handle_reload(PolicyReloader& reloader, const AdminCommands::Respond& respond) {
-  reloader.reload([respond](const ReloadOutcome& outcome) { respond(outcome.to_json()); });
+void handle_reload(PolicyReloader& reloader, const json::object& request,
+                   const AdminCommands::Respond& respond) {
+  const json::value* force = request.if_contains("force");
+  reloader.reload([respond](const ReloadOutcome& outcome) { respond(outcome.to_json()); },
+                  force != nullptr && *force == true);
 }
 
 json::object handle_ban(kernel::Keeper& keeper, const json::object& request) {
@@ -98,6 +101,7 @@ json::object handle_bans(const kernel::Keeper& keeper) {
   for (const auto& ban : keeper.bans())
     bans.push_back(json::object{{"address", from_kernel(ban.source).to_string()},
                                 {"seconds_left", ban.left.count()},
+                                {"action", "drop"},
                                 {"packets", ban.packets},
                                 {"bytes", ban.bytes},
                                 {"reason", ban.reason}});

@@ -36,10 +36,12 @@ boost::json::object status_head(const std::string& mode, const PolicyReloader& r
                                 std::chrono::steady_clock::time_point started);
 void merge_gateway_status(boost::json::object& status, const std::string& gateway_json);
 
-void handle_reload(PolicyReloader& reloader, const AdminCommands::Respond& respond);
+// {"force"?: true}: even where it cuts the operator off.
+void handle_reload(PolicyReloader& reloader, const boost::json::object& request,
+                   const AdminCommands::Respond& respond);
 
-// `set`, `action` (add, delete, list), `addresses`, `seconds`, `reason`. Answers when a change is in
-// force.
+// `set`, `action` (add, delete, list), `addresses`, `seconds`, `reason`. Answers when a change is
+// in force.
 void handle_set(PolicyReloader& reloader, const boost::json::object& request,
                 const AdminCommands::Respond& respond);
 

@@ -25,6 +25,8 @@ json::object gateway_command(gateway::Gateway& gateway, const json::object& requ
   if (name == "explain") return handle_explain(gateway, request);
   if (name == "upstream") return handle_upstream(gateway, request);
   if (name == "routes") return handle_routes(gateway);
+  if (name == "bans") return handle_own_bans(gateway);
+  if (name == "unban") return handle_own_unban(gateway, request);
   return admin_error("unknown command '" + name + "'");
 }
 
@@ -63,6 +65,22 @@ json::object handle_routes(gateway::Gateway& gateway) {
     }
   });
   return {{"ok", true}, {"routes", std::move(routes)}};
+}
+
+json::object handle_own_bans(gateway::Gateway& gateway) {
+  json::array bans;
+  for (const auto& ban : gateway::operator_access(gateway).own_bans())
+    bans.push_back(json::object{{"address", ban.source.to_string()},
+                                {"seconds_left", ban.left.count()},
+                                {"action", "route"},
+                                {"reason", ban.reason}});
+  return {{"ok", true}, {"bans", std::move(bans)}};
+}
+
+json::object handle_own_unban(gateway::Gateway& gateway, const json::object& request) {
+  const auto source = policy::Prefix::parse(text_of(request, "address"));
+  if (!source) return admin_error("that is not an address or prefix");
+  return {{"ok", true}, {"was_banned", gateway::operator_access(gateway).unban(*source)}};
 }
 
 json::object handle_upstream(gateway::Gateway& gateway, const json::object& request) {

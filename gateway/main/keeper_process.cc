@@ -1,5 +1,6 @@
 #include "gateway/main/keeper_process.h"
 
+#include <algorithm>
 #include <chrono>
 #include <fcntl.h>
 #include <map>
@@ -49,6 +50,8 @@ using namespace std::chrono_literals;
 constexpr auto kTick = 1s;
 // Changes come in crowds: a flush is a message for each rule.
 constexpr auto kChangePause = 20ms;
+// Between a ban and the end of what its source has open: others may come meanwhile.
+constexpr std::chrono::steady_clock::duration kBanPause = 2ms;
 
 class KeeperProcess {
  public:
@@ -66,17 +69,19 @@ class KeeperProcess {
                    .ended =
                        [this](const ReloadOutcome& outcome) {
                          supervisor_.tell(protocol::ReloadEnded{.ok = outcome.ok()});
+                       },
+                   .lock_out =
+                       [this](const CompiledPolicy& running, const CompiledPolicy& next) {
+                         return lock_out(running, next, plan_context());
+                       },
+                   .names_operator =
+                       [this](const std::vector<policy::Prefix>& prefixes) {
+                         return names_operator(prefixes, plan_context());
                        }}),
         policy_apply_(io_, reloader_,
-                      {.context =
-                           [this] {
-                             return PlanContext{
-                                 .keeper = keeper_.get(), .workers = workers_, .operators = {}};
-                           },
-                       // While this process lives it is the first to go back.
+                      {.context = [this] { return plan_context(); },
                        .revert_at =
                            [this](std::optional<std::chrono::steady_clock::time_point> when) {
-                             if (when) *when += 2s;
                              kernel::revert_guard_at(*keeper_, when);
                            }}),
         supervisor_(
@@ -91,6 +96,7 @@ class KeeperProcess {
              .ban =
                  [this](const protocol::Ban& ban) {
                    bans_.pass_on(*keeper_, ban, std::chrono::steady_clock::now());
+                   banned();
                  },
              .samples = [this] { return samples(); },
              .drain_deadline = [this] { return drain_deadline(reloader_.current().config()); }}),
@@ -106,7 +112,8 @@ class KeeperProcess {
         stop_signals_(io_, SIGTERM, SIGINT),
         other_signals_(io_, SIGHUP, SIGCHLD),
         tick_timer_(io_),
-        change_timer_(io_) {}
+        change_timer_(io_),
+        ban_timer_(io_) {}
 
   int run();
 
@@ -126,6 +133,9 @@ class KeeperProcess {
              GatewaySupervisor::Done done);
   void commit(std::uint64_t generation, std::uint32_t workers, const GatewaySupervisor::Done& done);
   std::vector<protocol::KernelSample> samples() const;
+  PlanContext plan_context() const {
+    return {.keeper = keeper_.get(), .workers = workers_, .operators = operators_.connected()};
+  }
   void add_admin_commands();
   bool follow_drops(const json::object& request,
                     const std::shared_ptr<gateway::AdminStream>& stream);
@@ -133,8 +143,7 @@ class KeeperProcess {
   void explain(const json::object& question, const AdminCommands::Respond& respond);
   void order_endpoint(const json::object& request, const AdminCommands::Respond& respond);
   void repeat_orders();
-  void ask_gateway(const json::object& request,
-                   const std::function<void(json::object)>& answered);
+  void ask_gateway(const json::object& request, const std::function<void(json::object)>& answered);
   void wait_for_stop();
   void wait_for_other_signals();
   void tick();
@@ -142,6 +151,9 @@ class KeeperProcess {
   void wait_for_change(boost::asio::posix::stream_descriptor& descriptor);
   void say_warnings();
   void say_notices();
+  void banned();
+  void list_bans(const AdminCommands::Respond& respond);
+  void unban(const json::object& request, const AdminCommands::Respond& respond);
   void stop();
   void end(int code) {
     exit_code_ = code;
@@ -159,6 +171,7 @@ class KeeperProcess {
   Upgrade upgrade_;
   TlsSource tls_;
   BanBridge bans_;
+  KnownOperators operators_;
   DropStreams drop_streams_;
   TopStreams top_streams_;
   AdminCommands admin_commands_;
@@ -167,11 +180,14 @@ class KeeperProcess {
   boost::asio::signal_set other_signals_;
   boost::asio::steady_timer tick_timer_;
   boost::asio::steady_timer change_timer_;
+  boost::asio::steady_timer ban_timer_;
+  bool ban_timer_set_ = false;
+  std::chrono::steady_clock::duration ban_pause_ = kBanPause;
   std::vector<std::unique_ptr<boost::asio::posix::stream_descriptor>> changes_;  // duplicates
   std::vector<std::string> said_warnings_;
   std::map<std::string, json::object> orders_;  // for endpoints, by what they are about
-  bool kernel_prepared_ = false;  // a plan waits in the inactive slots
-  bool in_force_ = false;         // the first plan has been committed
+  bool kernel_prepared_ = false;                // a plan waits in the inactive slots
+  bool in_force_ = false;                       // the first plan has been committed
   bool stopping_ = false;
   int exit_code_ = kExitOk;
 };
@@ -219,6 +235,7 @@ std::expected<void, std::string> KeeperProcess::listen_for_admins() {
   auto admin = gateway::AdminServer::listen(
       io_, options_.socket_path,
       [this](const json::object& request, const AdminCommands::Respond& respond) {
+        operators_.note(request);
         admin_commands_.handle(request, respond);
       },
       [this](const json::object& request, const std::shared_ptr<gateway::AdminStream>& stream) {
@@ -273,6 +290,8 @@ void KeeperProcess::go_back_to_predecessor(const std::string& problem) {
 
 std::string KeeperProcess::busy() const {
   if (stopping_) return "sluice is stopping";
+  if (policy_apply_.on_trial())
+    return "a policy waits for `sluice confirm`; confirm it, or `sluice rollback` first";
   if (!in_force_ || !supervisor_.idle())
     return "a gateway is starting or a policy is being put in force; try again";
   return "";
@@ -354,8 +373,9 @@ void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generat
   auto material = tls_.load(candidate.config());
   if (!material) return done(std::unexpected(material.error()));
   const std::uint32_t workers = worker_count(candidate.config().workers);
-  if (auto prepared = keeper_->prepare(make_kernel_plan(candidate.config(), generation, workers));
-      !prepared)
+  kernel::Plan plan = make_kernel_plan(candidate.config(), generation, workers);
+  plan.guard.revert_at = policy_apply_.next_deadline();
+  if (auto prepared = keeper_->prepare(plan); !prepared)
     return done(std::unexpected(prepared.error().message));
   kernel_prepared_ = true;
   supervisor_.prepare(
@@ -447,18 +467,18 @@ void KeeperProcess::add_admin_commands() {
                       [this](const json::object& request, const AdminCommands::Respond& respond) {
                         handle_set(reloader_, request, respond);
                       });
-  admin_commands_.add("reload", [this](const json::object&, const Respond& respond) {
-    handle_reload(reloader_, respond);
+  admin_commands_.add("reload", [this](const json::object& request, const Respond& respond) {
+    handle_reload(reloader_, request, respond);
   });
   admin_commands_.add("ban", [this](const json::object& request, const Respond& respond) {
     respond(handle_ban(*keeper_, request));
+    banned();
   });
   admin_commands_.add("unban", [this](const json::object& request, const Respond& respond) {
-    respond(handle_unban(*keeper_, request));
+    unban(request, respond);
   });
-  admin_commands_.add("bans", [this](const json::object&, const Respond& respond) {
-    respond(handle_bans(*keeper_));
-  });
+  admin_commands_.add("bans",
+                      [this](const json::object&, const Respond& respond) { list_bans(respond); });
   admin_commands_.add("drops", [this](const json::object&, const Respond& respond) {
     respond(handle_drops(*keeper_));
   });
@@ -473,8 +493,7 @@ void KeeperProcess::add_admin_commands() {
   });
   policy_apply_.add_commands(admin_commands_);
   admin_commands_.add("plan", [this](const json::object& request, const Respond& respond) {
-    respond(handle_plan(reloader_.current(), request,
-                        {.keeper = keeper_.get(), .workers = workers_, .operators = {}}));
+    respond(handle_plan(reloader_.current(), request, plan_context()));
   });
   admin_commands_.add("upgrade", [this](const json::object& request, const Respond& respond) {
     upgrade_.handle(request, respond);
@@ -554,7 +573,8 @@ void KeeperProcess::order_endpoint(const json::object& request,
     if (ok != nullptr && *ok == true) {
       const auto part = [&](const char* key) {
         const json::value* value = request.if_contains(key);
-        return value != nullptr && value->is_string() ? std::string(value->as_string()) + '\n' : "\n";
+        return value != nullptr && value->is_string() ? std::string(value->as_string()) + '\n'
+                                                      : "\n";
       };
       const std::string target = part("upstream") + part("endpoint");
       if (part("action") == "ready\n") {
@@ -576,6 +596,50 @@ void KeeperProcess::repeat_orders() {
 void KeeperProcess::say_notices() {
   for (const auto& notice : keeper_->take_notices())
     log_warn("keeper", notice);
+}
+
+// One look at the node's sockets for all bans of a moment, and no more than a tenth of this
+// process's time, however many come.
+void KeeperProcess::banned() {
+  if (ban_timer_set_) return;
+  ban_timer_set_ = true;
+  ban_timer_.expires_after(ban_pause_);
+  ban_timer_.async_wait([this](const boost::system::error_code& error) {
+    ban_timer_set_ = false;
+    if (error) return;
+    const auto began = std::chrono::steady_clock::now();
+    if (const auto ended = keeper_->end_banned_connections(); !ended)
+      log_warn("bans", "cannot end connections of a banned source",
+               {{"reason", ended.error().message}});
+    const auto took = std::chrono::steady_clock::now() - began;
+    ban_pause_ = std::max<std::chrono::steady_clock::duration>(kBanPause, 9 * took);
+  });
+}
+
+// The kernel's, and those that the gateway enforces.
+void KeeperProcess::list_bans(const AdminCommands::Respond& respond) {
+  ask_gateway({{"command", "bans"}},
+              [respond, head = handle_bans(*keeper_)](const json::object& answer) mutable {
+                const json::value* own = answer.if_contains("bans");
+                if (own != nullptr && own->is_array()) {
+                  for (const auto& ban : own->as_array())
+                    head["bans"].as_array().push_back(ban);
+                } else {
+                  head["gateway_error"] =
+                      answer.contains("error") ? answer.at("error") : "no answer";
+                }
+                respond(std::move(head));
+              });
+}
+
+void KeeperProcess::unban(const json::object& request, const AdminCommands::Respond& respond) {
+  json::object head = handle_unban(*keeper_, request);
+  if (head["ok"] != true) return respond(std::move(head));
+  ask_gateway(request, [respond, head = std::move(head)](const json::object& answer) mutable {
+    const json::value* was = answer.if_contains("was_banned");
+    if (was != nullptr && *was == true) head["was_banned"] = true;
+    respond(std::move(head));
+  });
 }
 
 void KeeperProcess::tick() {

@@ -181,6 +181,8 @@ kernel::GuardRule to_kernel(const policy::GuardRule& rule, SharedSets& sets, boo
 kernel::GuardPlan guard_of(const policy::Config& config) {
   kernel::GuardPlan guard;
   guard.max_bans = config.bans.max;
+  for (const auto& proxy : config.trusted_proxies)
+    guard.never_banned.push_back(control::to_kernel(proxy));
   guard.enabled = config.guard.has_value() ||
                   std::ranges::any_of(config.bans.rules, [](const policy::BanRule& rule) {
                     return rule.action == policy::BanAction::drop;

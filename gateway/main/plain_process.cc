@@ -50,7 +50,9 @@ class PlainProcess {
                    .ended =
                        [this](const ReloadOutcome& outcome) {
                          gateway_->metrics().reload_ended(outcome.ok());
-                       }}),
+                       },
+                   .lock_out = {},
+                   .names_operator = {}}),
         policy_apply_(io_, reloader_, {}),
         gateway_(gateway::Gateway::create(
             {.workers = workers_, .own_mark = 0, .on_ban = {}, .control = &io_})),
@@ -176,14 +178,20 @@ void PlainProcess::add_admin_commands() {
                                     const AdminCommands::Respond& respond) {
     handle_set(reloader_, request, respond);
   });
-  admin_commands_.add("reload", [this](const json::object&, const Respond& respond) {
-    handle_reload(reloader_, respond);
+  admin_commands_.add("reload", [this](const json::object& request, const Respond& respond) {
+    handle_reload(reloader_, request, respond);
   });
   admin_commands_.add("drain", [this](const json::object&, const Respond& respond) {
     respond({{"ok", true}, {"deadline_ms", drain_deadline(reloader_.current().config()).count()}});
     stop();
   });
   policy_apply_.add_commands(admin_commands_);
+  admin_commands_.add("bans", [this](const json::object&, const Respond& respond) {
+    respond(handle_own_bans(*gateway_));
+  });
+  admin_commands_.add("unban", [this](const json::object& request, const Respond& respond) {
+    respond(handle_own_unban(*gateway_, request));
+  });
   gateway_->metrics().add_source([this] {
     return std::vector<gateway::MetricSample>{{.name = kDriftMetric,
                                                .help = kDriftHelp,

@@ -18,6 +18,10 @@ using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t kMaxConfirm = 3600;
+constexpr const char* kOnTrial =
+    "a policy waits for `sluice confirm`; confirm it, or `sluice rollback` first";
+// While this process lives it is the first to go back.
+constexpr auto kKernelLater = seconds(2);
 
 std::optional<std::int64_t> number_of(const json::object& request, std::string_view key) {
   const json::value* value = request.if_contains(key);
@@ -59,12 +63,17 @@ void PolicyApply::add_status(json::object& policy) const {
   if (pending_) policy["unconfirmed_seconds"] = left_of(pending_->until).count();
 }
 
+// In the kernel it is on trial from its first packet on.
+std::optional<Clock::time_point> PolicyApply::next_deadline() const {
+  if (!wait_ || !reloader_.puts_on_trial()) return std::nullopt;
+  return Clock::now() + *wait_ + kKernelLater;
+}
+
 // Everything that can fail without a change comes before the first change.
 void PolicyApply::apply(const json::object& request, std::vector<policy::PolicyFile> files,
                         const Respond& respond) {
-  if (pending_)
-    return respond(admin_error("an earlier policy waits for `sluice confirm`; confirm it, or "
-                               "`sluice rollback` first"));
+  if (pending_) return respond(admin_error(kOnTrial));
+  if (applying_) return respond(admin_error("another policy is being put in force; try again"));
   const auto confirm = number_of(request, "confirm_seconds");
   if (confirm && (*confirm < 1 || *confirm > kMaxConfirm))
     return respond(admin_error("--confirm is 1 second to 1 hour"));
@@ -88,12 +97,18 @@ void PolicyApply::apply(const json::object& request, std::vector<policy::PolicyF
   if (!writer) return respond(admin_error(writer.error()));
 
   auto kept = std::make_shared<gateway::PolicyWriter>(std::move(*writer));
-  auto before = policy_files(reloader_.current().files);
-  reloader_.instead_of_disk(std::move(*placed));
-  reloader_.reload([this, kept, before, confirm, respond](const ReloadOutcome& outcome) {
-    applied(outcome, confirm ? std::optional(seconds(*confirm)) : std::nullopt, std::move(*kept),
-            before, respond);
-  });
+  auto before = without_members(reloader_.current().files);
+  const auto wait = confirm ? std::optional(seconds(*confirm)) : std::nullopt;
+  applying_ = true;
+  wait_ = wait;
+  using Source = PolicyReloader::Source;
+  reloader_.put_in_force(
+      std::move(*placed), wait ? Source::trial : Source::given,
+      [this, kept, before = std::move(before), wait, respond](const ReloadOutcome& outcome) {
+        applying_ = false;
+        wait_.reset();
+        applied(outcome, wait, std::move(*kept), before, respond);
+      });
 }
 
 void PolicyApply::applied(const ReloadOutcome& outcome, std::optional<seconds> confirm,
@@ -108,12 +123,14 @@ void PolicyApply::applied(const ReloadOutcome& outcome, std::optional<seconds> c
         answer["error"] = "in force, but not written: " + written.error();
       }
     }
-    reloader_.instead_of_disk(std::nullopt);
+    reloader_.release();
     return respond(std::move(answer));
   }
   answer["confirm_seconds"] = confirm->count();
-  pending_.emplace(Pending{std::move(writer), std::move(before), Clock::now() + *confirm});
-  if (hooks_.revert_at) hooks_.revert_at(pending_->until);
+  pending_.emplace(Pending{
+      .writer = std::move(writer), .before = std::move(before), .until = Clock::now() + *confirm});
+  reloader_.hold(kOnTrial);
+  if (hooks_.revert_at) hooks_.revert_at(pending_->until + kKernelLater);
   log_info("policy", "in force until it is confirmed", {{"seconds", confirm->count()}});
   wait_for_confirmation();
   respond(std::move(answer));
@@ -124,29 +141,44 @@ void PolicyApply::wait_for_confirmation() {
   timer_.async_wait([this](const boost::system::error_code& error) {
     if (error || !pending_) return;
     log_warn("policy", "not confirmed; going back to the one before");
-    go_back();
+    go_back({});
   });
 }
 
 json::object PolicyApply::confirm() {
   if (!pending_) return admin_error("nothing waits for a confirmation");
+  if (pending_->ending) return admin_error("too late: the policy before is being put in force");
   if (auto written = pending_->writer.commit(); !written) return admin_error(written.error());
   timer_.cancel();
   pending_.reset();
   if (hooks_.revert_at) hooks_.revert_at(std::nullopt);
-  reloader_.instead_of_disk(std::nullopt);
+  keep_as_last_good(reloader_.current());
+  reloader_.release();
   log_info("policy", "confirmed", {{"generation", reloader_.generation()}});
   return {{"ok", true}, {"generation", reloader_.generation()}, {"path", reloader_.path()}};
 }
 
-// What lies on disk was never touched; it may have changed meanwhile, and counts then.
-void PolicyApply::go_back() {
+// The kernel first, by itself and at once: should this process end now, it stays so. What lies on
+// disk was never touched; it may have changed meanwhile, and counts then.
+void PolicyApply::go_back(const std::function<void(const ReloadOutcome&)>& done) {
   timer_.cancel();
-  std::vector<policy::PolicyFile> before = std::move(pending_->before);
-  pending_.reset();
-  if (hooks_.revert_at) hooks_.revert_at(std::nullopt);
-  reloader_.instead_of_disk(std::move(before));
-  reloader_.reload([this](const ReloadOutcome&) { reloader_.instead_of_disk(std::nullopt); });
+  pending_->ending = true;
+  if (hooks_.revert_at) hooks_.revert_at(Clock::now());
+  reloader_.put_in_force(
+      pending_->before, PolicyReloader::Source::complete,
+      [this, done](const ReloadOutcome& outcome) {
+        if (outcome.ok()) {
+          pending_.reset();
+          reloader_.release();
+        } else {
+          log_warn("policy", "cannot go back yet; trying again", {{"reason", outcome.error}});
+          timer_.expires_after(seconds(1));
+          timer_.async_wait([this](const boost::system::error_code& error) {
+            if (!error && pending_) go_back({});
+          });
+        }
+        if (done) done(outcome);
+      });
 }
 
 json::object PolicyApply::history() const {
@@ -157,12 +189,12 @@ json::object PolicyApply::history() const {
     std::size_t bytes = 0;
     for (const auto& file : files.value_or(std::vector<policy::PolicyFile>{}))
       bytes += file.text.size();
-    list.push_back(json::object{
-        {"number", entry.number},
-        {"at", time_text(entry.at)},
-        {"files", files ? files->size() : 0},
-        {"bytes", bytes},
-        {"in_force", files && policy_files(reloader_.current().files) == *files}});
+    list.push_back(
+        json::object{{"number", entry.number},
+                     {"at", time_text(entry.at)},
+                     {"files", files ? files->size() : 0},
+                     {"bytes", bytes},
+                     {"in_force", files && policy_files(reloader_.current().files) == *files}});
   }
   return {{"ok", true}, {"history", std::move(list)}};
 }
@@ -171,9 +203,9 @@ json::object PolicyApply::history() const {
 void PolicyApply::rollback(const json::object& request, const Respond& respond) {
   const auto asked = number_of(request, "number");
   if (pending_ && !asked) {
+    if (pending_->ending) return respond(admin_error("it is being rolled back already"));
     log_info("policy", "rolled back by hand");
-    go_back();
-    return reloader_.reload([respond](const ReloadOutcome& outcome) { respond(outcome.to_json()); });
+    return go_back([respond](const ReloadOutcome& outcome) { respond(outcome.to_json()); });
   }
   const gateway::PolicyHistory history(reloader_.current().config().state_dir);
   for (const auto& entry : history.entries()) {

@@ -1,5 +1,5 @@
-// `sluice apply`, `confirm` and `rollback`: a policy that comes by the admin socket instead of by the
-// file.
+// `sluice apply`, `confirm` and `rollback`: a policy that comes by the admin socket instead of by
+// the file.
 #pragma once
 
 #include <chrono>
@@ -28,7 +28,8 @@ class PolicyApply {
   using Respond = AdminCommands::Respond;
   struct Hooks {
     std::function<PlanContext()> context;  // for the lock-out check
-    // The kernel goes back by itself at this time, with nobody alive; nullopt: no more.
+    // The kernel goes back by itself at this time, with nobody alive (now: at once); nullopt: no
+    // more.
     std::function<void(std::optional<std::chrono::steady_clock::time_point>)> revert_at;
   };
 
@@ -39,12 +40,17 @@ class PolicyApply {
   // What `status` says of it: {"unconfirmed_seconds"?, "differs_from_disk"}.
   void add_status(boost::json::object& policy) const;
   bool differs_from_disk() const;
+  bool on_trial() const { return pending_.has_value(); }
+  // Of what is being put in force: when the kernel is to go back by itself. Nothing, if it need
+  // not.
+  std::optional<std::chrono::steady_clock::time_point> next_deadline() const;
 
  private:
   struct Pending {
     gateway::PolicyWriter writer;
-    std::vector<policy::PolicyFile> before;  // in force until then
+    std::vector<policy::PolicyFile> before;  // in force until then; with the texts of its sets
     std::chrono::steady_clock::time_point until;
+    bool ending = false;  // too late for a confirmation
   };
 
   void apply(const boost::json::object& request, std::vector<policy::PolicyFile> files,
@@ -54,7 +60,7 @@ class PolicyApply {
                const Respond& respond);
   void wait_for_confirmation();
   boost::json::object confirm();
-  void go_back();
+  void go_back(const std::function<void(const ReloadOutcome&)>& done);
   boost::json::object history() const;
   void rollback(const boost::json::object& request, const Respond& respond);
 
@@ -63,6 +69,8 @@ class PolicyApply {
   Hooks hooks_;
   boost::asio::steady_timer timer_;
   std::optional<Pending> pending_;
+  bool applying_ = false;
+  std::optional<std::chrono::seconds> wait_;  // of what is being put on trial
 };
 
 }  // namespace sluice::control

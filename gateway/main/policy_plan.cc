@@ -123,8 +123,8 @@ std::optional<Connections> connections_touched(const CompiledPolicy& running,
 std::vector<OperatorConnection> operators_of(const PlanContext& context) {
   std::vector<OperatorConnection> out = context.operators;
   if (context.keeper == nullptr) return out;
-  static_cast<void>(kernel::each_tcp_socket(
-      kernel::TcpSockets::connected, [&](const kernel::TcpSocket& socket) {
+  static_cast<void>(
+      kernel::each_tcp_socket(kernel::TcpSockets::connected, [&](const kernel::TcpSocket& socket) {
         if (socket.local_port != kSsh || out.size() >= kMostConnections) return;
         out.push_back({from_kernel_socket(socket.peer, socket.peer_port),
                        from_kernel_socket(socket.local, socket.local_port)});
@@ -177,6 +177,38 @@ json::object make_plan(const CompiledPolicy& running, const CompiledPolicy& next
   }
   if (context.keeper != nullptr) out["bans"] = bans_touched(*context.keeper, next.config());
   if (running.config().workers != next.config().workers) out["restart"] = "workers";
+  return out;
+}
+
+bool names_operator(const std::vector<policy::Prefix>& prefixes, const PlanContext& context) {
+  const auto operators = operators_of(context);
+  return std::ranges::any_of(operators, [&](const OperatorConnection& connection) {
+    return std::ranges::any_of(prefixes, [&](const policy::Prefix& prefix) {
+      return prefix.contains(connection.client.address) ||
+             prefix.contains(connection.server.address);
+    });
+  });
+}
+
+void KnownOperators::note(const json::object& request) {
+  const json::value* ssh = request.if_contains("ssh");
+  if (ssh == nullptr || !ssh->is_string()) return;
+  const auto connection = parse_ssh_connection(std::string(ssh->as_string()));
+  if (!connection) return;
+  std::erase(known_, *connection);
+  if (known_.size() >= kMost) known_.erase(known_.begin());
+  known_.push_back(*connection);
+}
+
+std::vector<OperatorConnection> KnownOperators::connected() const {
+  std::vector<OperatorConnection> out;
+  if (known_.empty()) return out;
+  static_cast<void>(
+      kernel::each_tcp_socket(kernel::TcpSockets::connected, [&](const kernel::TcpSocket& socket) {
+        const OperatorConnection open{from_kernel_socket(socket.peer, socket.peer_port),
+                                      from_kernel_socket(socket.local, socket.local_port)};
+        if (std::ranges::find(known_, open) != known_.end()) out.push_back(open);
+      }));
   return out;
 }
 

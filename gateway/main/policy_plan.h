@@ -16,12 +16,25 @@ namespace sluice::control {
 struct OperatorConnection {
   policy::SocketAddress client;
   policy::SocketAddress server;
+  bool operator==(const OperatorConnection&) const = default;
 };
 
 struct PlanContext {
   const kernel::Keeper* keeper = nullptr;  // null: nothing of the kernel is known
   std::uint32_t workers = 1;
   std::vector<OperatorConnection> operators;  // beside those to port 22 that are open
+};
+
+// Connections by which somebody has given commands, so that one over a port of its own is known,
+// too. One thread.
+class KnownOperators {
+ public:
+  void note(const boost::json::object& request);      // {"ssh"?: SSH_CONNECTION}
+  std::vector<OperatorConnection> connected() const;  // those still open on this node
+
+ private:
+  static constexpr std::size_t kMost = 16;
+  std::vector<OperatorConnection> known_;  // the latest last
 };
 
 // {"ok", "changes": [{"kind", "section", "name", "layer", "before"?, "after"?}],
@@ -33,6 +46,9 @@ boost::json::object make_plan(const CompiledPolicy& running, const CompiledPolic
 // Why `next` would cut connections of the operator's that `running` lets be; empty: it would not.
 std::vector<std::string> lock_out(const CompiledPolicy& running, const CompiledPolicy& next,
                                   const PlanContext& context);
+
+// Whether one of `prefixes` covers an end of an operator's connection.
+bool names_operator(const std::vector<policy::Prefix>& prefixes, const PlanContext& context);
 
 // "CLIENT CLIENT_PORT SERVER SERVER_PORT", as the environment has it.
 std::optional<OperatorConnection> parse_ssh_connection(const std::string& text);

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <optional>
+#include <utility>
 
 #include <boost/asio/post.hpp>
 
@@ -134,7 +136,7 @@ std::expected<std::vector<policy::PolicyFile>, std::string> PolicyReloader::read
 // Signs of a change are many, changes few: a reload only when the bytes differ from those of the
 // last attempt.
 void PolicyReloader::files_changed() {
-  if (instead_of_disk_) return;
+  if (!hold_.empty()) return;
   const auto files = read_files();
   const bool came = std::ranges::any_of(missing_sets_, [](const std::string& path) {
     return gateway::read_set_file(path).has_value();
@@ -144,54 +146,93 @@ void PolicyReloader::files_changed() {
   reload({});
 }
 
-void PolicyReloader::instead_of_disk(std::optional<std::vector<policy::PolicyFile>> files) {
-  instead_of_disk_ = std::move(files);
-  if (!instead_of_disk_)
-    boost::asio::post(io_, [this] { files_changed(); });
+void PolicyReloader::hold(std::string why) {
+  hold_ = std::move(why);
 }
 
-void PolicyReloader::reload(Done done) {
-  waiting_.push_back({std::move(done), false});
-  if (!busy_) begin();
+void PolicyReloader::release() {
+  hold_.clear();
+  boost::asio::post(io_, [this] { files_changed(); });
+}
+
+void PolicyReloader::reload(Done done, bool force) {
+  add({.done = std::move(done), .kind = force ? Kind::forced : Kind::disk});
 }
 
 void PolicyReloader::put_members_in_force(Done done) {
-  waiting_.push_back({std::move(done), true});
+  add({.done = std::move(done), .kind = Kind::members});
+}
+
+void PolicyReloader::put_in_force(std::vector<policy::PolicyFile> files, Source source, Done done) {
+  add({.done = std::move(done), .kind = Kind::files, .files = std::move(files), .source = source});
+}
+
+void PolicyReloader::add(Job job) {
+  waiting_.push_back(std::move(job));
   if (!busy_) begin();
 }
 
 // All that wait for the same are served at once.
 void PolicyReloader::begin() {
+  if (!hold_.empty()) refuse_held();
+  if (waiting_.empty()) return;
   busy_ = true;
-  const bool members = for_members_ = waiting_.front().members;
-  if (members) members_pending_ = false;
-  std::deque<Job> others;
-  for (Job& job : waiting_) {
-    if (job.members == members) {
-      running_.push_back(std::move(job.done));
-    } else {
-      others.push_back(std::move(job));
+  Job first = std::move(waiting_.front());
+  waiting_.pop_front();
+  kind_ = first.kind;
+  source_ = first.source;
+  running_.push_back(std::move(first.done));
+  if (kind_ != Kind::files) {
+    for (Job& job : waiting_) {
+      if (job.kind == kind_) running_.push_back(std::move(job.done));
     }
+    std::erase_if(waiting_, [this](const Job& job) { return job.kind == kind_; });
   }
-  waiting_ = std::move(others);
   tell_service_manager("RELOADING=1");
-  if (members) {
+  if (kind_ == Kind::members) {
+    members_pending_ = false;
     begin_members();
-  } else {
+  } else if (kind_ != Kind::files) {
     begin_from_disk();
+  } else if (source_ == Source::complete) {
+    begin_complete(std::move(first.files));
+  } else {
+    begin_with_sets(std::move(first.files));
+  }
+}
+
+// What lies on disk is looked at again when the hold ends, so nothing is lost.
+void PolicyReloader::refuse_held() {
+  std::deque<Job> refused;
+  std::ranges::partition_copy(std::exchange(waiting_, {}), std::back_inserter(waiting_),
+                              std::back_inserter(refused),
+                              [](const Job& job) { return job.kind == Kind::files; });
+  const ReloadOutcome outcome{.result = ReloadOutcome::Result::refused,
+                              .generation = generation_,
+                              .error = hold_,
+                              .diagnostics = {},
+                              .at = std::time(nullptr)};
+  for (const Job& job : refused) {
+    if (job.kind == Kind::members) members_pending_ = true;
+    if (job.kind != Kind::members || job.done)
+      log_warn("policy", "not reloaded", {{"reason", hold_}});
+    if (job.done) job.done(outcome);
   }
 }
 
 void PolicyReloader::begin_from_disk() {
   auto files = gateway::read_policy(path_);
-  if (instead_of_disk_) files = *instead_of_disk_;
   if (!files) return refuse(files.error());
-  tried_ = *files;
+  begin_with_sets(std::move(*files));
+}
+
+void PolicyReloader::begin_with_sets(std::vector<policy::PolicyFile> files) {
+  tried_ = files;
   missing_sets_.clear();
   for (auto& file : members_.files())
-    files->push_back(std::move(file));
+    files.push_back(std::move(file));
   std::vector<std::string> named;
-  auto compiled = compile_policy(std::move(*files), [&](const std::string& path) {
+  auto compiled = compile_policy(std::move(files), [&](const std::string& path) {
     named.push_back(path);
     auto text = gateway::read_set_file(path);
     if (text) {
@@ -208,7 +249,41 @@ void PolicyReloader::begin_from_disk() {
   }
   for (const auto& warning : compiled->warnings)
     log_warn("policy", warning.to_string());
+  if (kind_ == Kind::disk) {
+    if (const std::string why = cut_off(*compiled); !why.empty())
+      return refuse(why + "; `sluice reload --force` puts it in force all the same");
+  }
   apply(std::move(*compiled));
+}
+
+void PolicyReloader::begin_complete(std::vector<policy::PolicyFile> files) {
+  tried_ = files;
+  for (auto& file : members_.files())
+    files.push_back(std::move(file));
+  auto compiled = compile_policy(std::move(files));
+  if (!compiled) return refuse(to_text(compiled.error()));
+  apply(std::move(*compiled));
+}
+
+// One line, however many connections and rules: the first names what to mend.
+std::string PolicyReloader::cut_off(const CompiledPolicy& next) const {
+  if (!hooks_.lock_out || next.snapshot->fingerprint() == current_.snapshot->fingerprint())
+    return {};
+  const auto reasons = hooks_.lock_out(current_, next);
+  if (reasons.empty()) return {};
+  std::string line = reasons.front();
+  if (reasons.size() > 1) line += " (and " + std::to_string(reasons.size() - 1) + " more)";
+  return line;
+}
+
+std::string PolicyReloader::cut_off_by(const gateway::SetMembers& next,
+                                       const std::vector<policy::Prefix>& touched) const {
+  if (!hooks_.lock_out || !hooks_.names_operator(touched)) return {};
+  std::vector<policy::PolicyFile> files = without_members(current_.files);
+  for (auto& file : next.files())
+    files.push_back(std::move(file));
+  const auto compiled = compile_policy(std::move(files));
+  return compiled ? cut_off(*compiled) : std::string();
 }
 
 void PolicyReloader::begin_members() {
@@ -233,10 +308,10 @@ void PolicyReloader::apply(CompiledPolicy given) {
                [this, candidate, generation](std::expected<void, std::string> applied) {
                  if (!applied) return refuse(applied.error());
                  log_set_changes(current_.config(), candidate->config());
-                 const bool on_disk = !current_.same_files(without_members(candidate->files));
+                 const bool others = !current_.same_files(without_members(candidate->files));
                  current_ = std::move(*candidate);
                  generation_ = generation;
-                 if (on_disk) keep_as_last_good(current_);
+                 if (others && !puts_on_trial()) keep_as_last_good(current_);
                  watch_sets({});
                  finish(ReloadOutcome::Result::applied);
                });
@@ -251,13 +326,13 @@ void PolicyReloader::expire_members() {
         log_warn("policy", "cannot keep the members of sets", {{"reason", saved.error()}});
       members_pending_ = true;
     }
-    if (members_pending_ && !busy_) put_members_in_force({});
+    if (members_pending_ && !busy_ && hold_.empty()) put_members_in_force({});
     expire_members();
   });
 }
 
 void PolicyReloader::refuse(std::string error, policy::Diagnostics diagnostics) {
-  if (for_members_) {
+  if (kind_ == Kind::members) {
     members_pending_ = true;
     log_warn("policy", "members of sets are not in force yet; trying again", {{"reason", error}});
     return finish(ReloadOutcome::Result::refused, std::move(error), std::move(diagnostics));
@@ -277,7 +352,7 @@ void PolicyReloader::finish(ReloadOutcome::Result result, std::string error,
   if (result == ReloadOutcome::Result::applied)
     log_info("policy", "in force", {{"generation", generation_}});
   // After a change of members, what lies on disk is as good or bad as it was.
-  if (for_members_) {
+  if (kind_ == Kind::members) {
     last_.generation = generation_;
   } else {
     last_ = outcome;
@@ -290,7 +365,7 @@ void PolicyReloader::finish(ReloadOutcome::Result result, std::string error,
   busy_ = false;
   if (!waiting_.empty())
     boost::asio::post(io_, [this] {
-      if (!busy_ && !waiting_.empty()) begin();
+      if (!busy_) begin();
     });
 }
 

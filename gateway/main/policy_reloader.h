@@ -48,6 +48,11 @@ class PolicyReloader {
         apply;
     std::function<void(const ReloadOutcome&)>
         ended;  // after each reload that did anything; may be empty
+    // Whom a policy from disk would cut off: a line each; may be empty.
+    std::function<std::vector<std::string>(const CompiledPolicy& running,
+                                           const CompiledPolicy& next)>
+        lock_out;
+    std::function<bool(const std::vector<policy::Prefix>&)> names_operator;  // with lock_out
   };
 
   PolicyReloader(boost::asio::io_context& io, std::string path, FirstPolicy first,
@@ -55,17 +60,27 @@ class PolicyReloader {
 
   // Follows the files from now on; reads them once, for what changed since the start.
   void watch();
-  // One at a time; those that come meanwhile wait.
-  void reload(Done done);
+  // One at a time; those that come meanwhile wait. What would cut the operator off is refused,
+  // unless forced.
+  void reload(Done done, bool force = false);
 
-  // Reloads read `files` instead of what lies on disk, until nullopt: then the disk counts again, and
-  // is looked at.
-  void instead_of_disk(std::optional<std::vector<policy::PolicyFile>> files);
+  // Files that do not lie on disk. `given`: what they name is read; `trial`: the same, and not kept
+  // as the last good one; `complete`: with the texts of their sets.
+  enum class Source : std::uint8_t { given, trial, complete };
+  void put_in_force(std::vector<policy::PolicyFile> files, Source source, Done done);
+  bool puts_on_trial() const { return busy_ && kind_ == Kind::files && source_ == Source::trial; }
+  // From now on all but put_in_force() is refused, `why` being the reason; members of sets wait.
+  void hold(std::string why);
+  // The end of that: the disk counts again, and is looked at.
+  void release();
   // Members of sets that were added at run time. After a change: put_members_in_force(), which does
   // not look at what lies on disk, so that a broken policy there is no hindrance. Where that fails
   // it is tried again each second.
   gateway::SetMembers& members() { return members_; }
   void put_members_in_force(Done done);
+  // Why `next`, which differs in `touched`, would cut the operator off; empty: it would not.
+  std::string cut_off_by(const gateway::SetMembers& next,
+                         const std::vector<policy::Prefix>& touched) const;
 
   const CompiledPolicy& current() const { return current_; }
   std::uint64_t generation() const { return generation_; }
@@ -77,9 +92,21 @@ class PolicyReloader {
   std::expected<std::vector<policy::PolicyFile>, std::string> read_files() const;
   void files_changed();
   void watch_sets(std::vector<std::string> named);
+  enum class Kind : std::uint8_t { disk, forced, members, files };
+  struct Job {
+    Done done;
+    Kind kind = Kind::disk;
+    std::vector<policy::PolicyFile> files{};
+    Source source = Source::given;
+  };
+  void add(Job job);
   void begin();
+  void refuse_held();
   void begin_from_disk();
+  void begin_with_sets(std::vector<policy::PolicyFile> files);
+  void begin_complete(std::vector<policy::PolicyFile> files);
   void begin_members();
+  std::string cut_off(const CompiledPolicy& next) const;  // why it would; empty: it would not
   void apply(CompiledPolicy candidate);
   void expire_members();
   void finish(ReloadOutcome::Result result, std::string error = {},
@@ -90,20 +117,17 @@ class PolicyReloader {
   std::string path_;
   CompiledPolicy current_;
   std::vector<policy::PolicyFile> tried_;  // what the last attempt read, good or not
-  std::optional<std::vector<policy::PolicyFile>> instead_of_disk_;
+  std::string hold_;                       // why nothing is reloaded; empty: it is
   std::uint64_t generation_;
   std::uint64_t next_generation_;
   Hooks hooks_;
   ReloadOutcome last_;
-  struct Job {
-    Done done;
-    bool members = false;  // else: from disk
-  };
   std::deque<Job> waiting_;
   std::vector<Done> running_;
   bool busy_ = false;
-  bool for_members_ = false;     // what runs is for their sake
-  bool members_pending_ = false;  // changed, and not in force
+  Kind kind_ = Kind::disk;                 // of what runs
+  Source source_ = Source::given;          // likewise
+  bool members_pending_ = false;           // changed, and not in force
   std::vector<std::string> missing_sets_;  // files that the last attempt could not read
   gateway::SetMembers members_;
   boost::asio::steady_timer members_timer_;

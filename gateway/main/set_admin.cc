@@ -32,7 +32,8 @@ std::expected<std::vector<policy::Prefix>, std::string> addresses_of(const json:
     const std::string text = element.is_string() ? std::string(element.as_string()) : "";
     const auto prefix = policy::Prefix::parse(text);
     if (!prefix)
-      return std::unexpected("'" + text + "' is not an address or prefix; write 192.0.2.1, "
+      return std::unexpected("'" + text +
+                             "' is not an address or prefix; write 192.0.2.1, "
                              "192.0.2.0/24 or 2001:db8::/64 (host bits zero)");
     out.push_back(*prefix);
   }
@@ -72,12 +73,11 @@ json::object list(const PolicyReloader& reloader, const SetMembers& members,
     sets.push_back(std::move(entry));
   }
   if (sets.empty() && !name.empty())
-    return admin_error("there is no set '" + name + "'; " +
-                       names_of(reloader.current().config()));
+    return admin_error("there is no set '" + name + "'; " + names_of(reloader.current().config()));
   return {{"ok", true}, {"sets", std::move(sets)}};
 }
 
-// The error leaves the members as they were.
+// An error leaves half of it.
 std::expected<std::size_t, std::string> change(SetMembers& members, const std::string& set,
                                                const std::vector<policy::Prefix>& addresses,
                                                const json::object& request) {
@@ -93,14 +93,12 @@ std::expected<std::size_t, std::string> change(SetMembers& members, const std::s
       return std::unexpected("a member stays 1 second to 10 years, or until it is deleted");
     expires = SetMembers::Clock::now() + std::chrono::seconds(seconds->as_int64());
   }
-  SetMembers next = members;
   for (const auto& prefix : addresses) {
-    auto added = next.add(
+    auto added = members.add(
         set, {.prefix = prefix, .expires = expires, .reason = text_of(request, "reason")});
     if (!added) return std::unexpected(added.error());
     ++changed;
   }
-  members = std::move(next);
   return changed;
 }
 
@@ -119,16 +117,22 @@ void handle_set(PolicyReloader& reloader, const json::object& request,
     return respond(admin_error("there is no set '" + name + "'; " + names_of(config)));
   const auto addresses = addresses_of(request);
   if (!addresses) return respond(admin_error(addresses.error()));
-  const auto changed = change(members, name, *addresses, request);
+  SetMembers next = members;
+  const auto changed = change(next, name, *addresses, request);
   if (!changed) return respond(admin_error(changed.error()));
+  const json::value* force = request.if_contains("force");
+  if (force == nullptr || *force != true) {
+    const std::string why = reloader.cut_off_by(next, *addresses);
+    if (!why.empty()) return respond(admin_error(why + "; --force does it all the same"));
+  }
+  members = std::move(next);
   const auto saved = members.save(config.state_dir);
   reloader.put_members_in_force([respond, name, changed, saved](const ReloadOutcome& outcome) {
     if (!outcome.ok())
-      return respond(admin_error("not in force yet, and tried again each second: " + outcome.error));
-    json::object answer{{"ok", true},
-                        {"set", name},
-                        {"changed", *changed},
-                        {"generation", outcome.generation}};
+      return respond(
+          admin_error("not in force yet, and tried again each second: " + outcome.error));
+    json::object answer{
+        {"ok", true}, {"set", name}, {"changed", *changed}, {"generation", outcome.generation}};
     if (!saved) answer["warning"] = "in force, but not kept over a restart: " + saved.error();
     respond(std::move(answer));
   });

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <gtest/gtest.h>
 #include <map>
+#include <optional>
 #include <random>
 #include <set>
 #include <thread>
@@ -48,6 +49,22 @@ class Model {
     counters_ = std::move(kept);
     rules_ = std::move(rules);
   }
+  void try_out(std::vector<Rule> rules) {
+    before_ = {rules_, counters_};
+    commit(std::move(rules));
+  }
+  bool on_trial() const { return before_.has_value(); }
+  void confirm() { before_.reset(); }
+  // What both have counted on under the rules on trial goes on.
+  void go_back() {
+    if (!before_) return;
+    for (const auto& [name, packets] : counters_) {
+      if (before_->second.contains(name)) before_->second[name] = packets;
+    }
+    rules_ = std::move(before_->first);
+    counters_ = std::move(before_->second);
+    before_.reset();
+  }
   void ban(int number, bool v4) { bans_.try_emplace({number, v4}, 0); }
   bool unban(int number, bool v4) { return bans_.erase({number, v4}) == 1; }
 
@@ -73,6 +90,7 @@ class Model {
   std::vector<Rule> rules_;
   std::map<std::string, std::uint64_t> counters_;
   std::map<std::pair<int, bool>, std::uint64_t> bans_;
+  std::optional<std::pair<std::vector<Rule>, std::map<std::string, std::uint64_t>>> before_;
 };
 
 class Walk {
@@ -80,7 +98,7 @@ class Walk {
   explicit Walk(unsigned seed) : random_(seed) {}
 
   void step() {
-    switch (below(12)) {
+    switch (below(15)) {
       case 0:
       case 1:
       case 2:
@@ -90,7 +108,12 @@ class Walk {
       case 4:
         return die_before_commit();
       case 5:
-        return running_.reopen();  // a crash, and the next keeper
+        return die();
+      case 12:
+      case 13:
+        return trial();
+      case 14:
+        return end_trial();
       case 6:
         return expire();
       case 7:
@@ -159,18 +182,51 @@ class Walk {
     return plan;
   }
 
+  // Both slots are taken while a trial lasts.
+  bool refused() {
+    if (!model_.on_trial()) return false;
+    EXPECT_FALSE(running_.guard->prepare(plan_of(some_rules()), {}, {}));
+    return true;
+  }
   void reload() {
+    if (refused()) return;
     const auto rules = some_rules();
     running_.apply(plan_of(rules));
     model_.commit(rules);
+    committed_ = true;
   }
   void abandon() {
+    if (refused()) return;
     ASSERT_TRUE(running_.guard->prepare(plan_of(some_rules()), {}, {}));
     running_.guard->abandon();
   }
   void die_before_commit() {
-    ASSERT_TRUE(running_.guard->prepare(plan_of(some_rules()), {}, {}));
+    if (!refused()) {
+      ASSERT_TRUE(running_.guard->prepare(plan_of(some_rules()), {}, {}));
+    }
+    die();
+  }
+  // A crash, and the next keeper: of a trial, nobody is left to confirm it.
+  void die() {
     running_.reopen();
+    committed_ = false;
+    model_.go_back();
+  }
+  void trial() {
+    if (refused()) return;
+    // After an adoption the first plan is what was in force, and not on trial.
+    if (!committed_) return reload();
+    const auto rules = some_rules();
+    GuardPlan plan = plan_of(rules);
+    plan.revert_at = std::chrono::steady_clock::now() + 1h;
+    running_.apply(plan);
+    model_.try_out(rules);
+  }
+  void end_trial() {
+    const bool back = below(2) == 0;
+    running_.guard->revert_at(back ? std::optional(std::chrono::steady_clock::now())
+                                   : std::nullopt);
+    back ? model_.go_back() : model_.confirm();
   }
   void ban() {
     const int number = below(kSources);
@@ -183,25 +239,27 @@ class Walk {
     const bool v4 = below(2) == 0;
     ASSERT_EQ(*running_.guard->unban(source(number, v4)), model_.unban(number, v4));
   }
-  // The kernel's clock has ticks of some ms: a ban of 1 ms is over after 20, in the program and out.
+  // The kernel's clock has ticks of some ms: a ban of 1 ms is over after 20, in the program and
+  // out.
   void expire() {
     const int number = below(kSources);
     ASSERT_TRUE(running_.guard->ban(source(number, true), 1ms, "short"));
     model_.unban(number, true);
     std::this_thread::sleep_for(20ms);
-    if (below(2) == 0) running_.reopen();
+    if (below(2) == 0) die();
     (void)running_.guard->tick();
   }
 
   std::mt19937 random_;
   RunningGuard running_;
   Model model_;
+  bool committed_ = false;  // by this keeper
 };
 
 TEST(GuardModel, AnyOrderOfReloadsBansExpiriesCrashesAndAdoptions) {
   in_sandbox([] {
     Walk walk(20261124);
-    for (int at = 0; at < 60 && !::testing::Test::HasFailure(); ++at) {
+    for (int at = 0; at < 80 && !::testing::Test::HasFailure(); ++at) {
       walk.step();
       walk.compare(at);
     }

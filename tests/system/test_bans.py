@@ -34,16 +34,17 @@ def scratch():
 class Node(Sluice):
     """The gateway in the rim's namespace; clients are in the hub's, at 10.77.1.1."""
 
-    def __init__(self, scratch, star, bans, name="node"):
+    def __init__(self, scratch, star, bans, name="node", more=""):
         self.star, self.pins = star, f"{scratch.path}/pins"
         super().__init__(scratch, f"""version: 1
 state_dir: {scratch.path}/state
 workers: 2
 listeners: {{ web: {{ bind: "10.77.1.2:8080" }} }}
-upstreams: {{ origin: {{ endpoints: ["127.0.0.1:8000"] }} }}
+upstreams: {{ origin: {{ endpoints: ["127.0.0.1:8000"] }}, honeypot: {{ endpoints: ["127.0.0.1:8001"] }} }}
 limits: {{ few: {{ rate: 1/h, burst: 1 }} }}
 guard: {{ interfaces: [eth0] }}
 bans: {bans}
+{more}
 routes:
   - {{ name: bait, path: /bait, upstream: origin, access: {{ deny: [0.0.0.0/0] }} }}
   - {{ name: limited, path: /limited, upstream: origin, limits: [few] }}
@@ -61,7 +62,8 @@ def origin(scratch, star):
     config = scratch.write("origin.conf", f"""
 user root; daemon off; worker_processes 1; pid {scratch.path}/nginx.pid;
 events {{ worker_connections 512; }}
-http {{ access_log off; server {{ listen 127.0.0.1:8000; return 200 "ok\\n"; }} }}
+http {{ access_log off; server {{ listen 127.0.0.1:8000; return 200 "ok\\n"; }}
+  server {{ listen 127.0.0.1:8001; return 418 "honey\\n"; }} }}
 """)
     Process(scratch, "origin", inside(star.rim[0], "nginx", "-c", config, "-e", f"{scratch.path}/error.log"))
 
@@ -136,3 +138,31 @@ def test_an_audited_rule_bans_nobody(scratch, star):
     assert [ask(star, "/limited") for _ in range(4)] == [200, 429, 429, 429]
     eventually(lambda: "would ban (audit)" in node.output(), "it says whom it would ban")
     assert node.bans() == [] and ask(star, "/") == 200
+
+
+def test_a_source_that_goes_to_the_honeypot_is_listed_and_let_go(scratch, star):
+    origin(scratch, star)
+    node = Node(scratch, star, "{ rules: [{ when: { event: access_denied, route: bait, count: 1 }, for: 1h, action: route, upstream: honeypot },"
+                               " { when: { event: access_denied, count: 1000 } }] }")
+    eventually(lambda: ask(star, "/") == 200, "it serves")
+    ask(star, "/bait")
+    assert ask(star, "/") == 418  # what it asks for goes elsewhere, and it is not told
+    [ban] = node.bans()
+    assert (ban["address"], ban["action"]) == ("10.77.1.1/32", "route")
+    assert 3500 < ban["seconds_left"] <= 3600 and "access_denied" in ban["reason"]
+    assert " route " in node.ctl("bans").stdout
+    assert json.loads(node.ctl("unban", "10.77.1.1", "--output", "json").stdout)["was_banned"] is True
+    assert ask(star, "/") == 200 and node.bans() == []
+    node.stop()
+
+
+def test_a_trusted_proxy_is_never_banned(scratch, star):
+    """It speaks for many, whatever one of them does, and whoever asks."""
+    origin(scratch, star)
+    node = Node(scratch, star, "{ rules: [{ when: { limit: few, count: 2 }, for: 1h }] }", more="trusted_proxies: [10.77.1.1]")
+    eventually(lambda: ask(star, "/") == 200, "it serves")
+    assert [ask(star, "/limited") for _ in range(6)] == [200, 429, 429, 429, 429, 429]
+    assert node.bans() == [] and ask(star, "/") == 200
+    refused = node.ctl("ban", "10.77.1.1", check=False)
+    assert refused.returncode == 1 and "trusted_proxies" in refused.stderr
+    node.stop()

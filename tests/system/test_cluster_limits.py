@@ -155,6 +155,32 @@ def test_three_gateways_hold_one_rate_while_redis_is_killed_and_started_again(sc
         assert let_in(seen, first, last) >= 0.7 * wanted, f"too few between {first:.1f} and {last:.1f} s"
 
 
+def test_a_redis_that_is_too_slow_delays_nobody_and_the_sum_still_holds(scratch, star):
+    """It takes connections and answers nothing: worse than one that is gone."""
+    redis, gateways = start_all(scratch, star, f"rate: {RATE}/s, burst: {BURST}")
+    begun = time.monotonic()
+    load = start_load(star, 200, 9)
+    try:
+        time.sleep(3)
+        redis.process.send_signal(signal.SIGSTOP)
+        stopped = time.monotonic() - begun
+        eventually(lambda: all(g.metric("sluice_redis_up") == 0 for g in gateways), "every gateway notices")
+        time.sleep(3)
+        redis.process.send_signal(signal.SIGCONT)
+        going = time.monotonic() - begun
+        eventually(lambda: all(g.metric("sluice_redis_up") == 1 for g in gateways), "they come back by themselves")
+        seen = json.loads(load.communicate(timeout=HANG + 15)[0])
+    finally:
+        redis.process.send_signal(signal.SIGCONT)
+        if load.poll() is None:
+            load.kill()
+            load.wait()
+    assert {status for _, _, status in seen} == {200, 429}
+    assert excess([when for when, _, status in seen if status == 200], RATE, BURST) <= ERROR
+    first, last = stopped + 1, going
+    assert let_in(seen, first, last) >= 0.7 * min(RATE * (last - first), offered(seen, first, last))
+
+
 def test_a_rate_too_small_to_share_is_decided_in_redis(scratch, star):
     redis, gateways = start_all(scratch, star, "rate: 2/m, burst: 4", on_loss="deny")
     load = start_load(star, 10, 2)

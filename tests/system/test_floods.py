@@ -20,7 +20,8 @@ SPOOFED = "198.18.0.0/15"
 CLIENT = r"""
 import json, socket, sys
 host, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-request = b"GET / HTTP/1.1\r\nHost: " + host.encode() + b"\r\n\r\n"
+name = "[%s]" % host if ":" in host else host
+request = b"GET / HTTP/1.1\r\nHost: " + name.encode() + b"\r\n\r\n"
 def answer(connection):
     data = b""
     while not data.endswith(b"\n") or b"\r\n\r\n" not in data:
@@ -185,6 +186,82 @@ routes: [{{ listener: web, upstream: api }}]
 intercept: {{ forward: [{{ to: [192.0.2.0/24], ports: [80], listener: web }}] }}
 guard: {{ interfaces: ["to-*"], per_source: {{ syn: 100/s }} }}
 """
+
+
+def netstat(counter):
+    with open("/proc/net/netstat") as file:
+        names, values = [line.split() for line in file][:2]
+    return int(values[names.index(counter)])
+
+
+@contextlib.contextmanager
+def cookies_always():
+    def set_to(value):
+        with open("/proc/sys/net/ipv4/tcp_syncookies", "w") as file:
+            file.write(value)
+    set_to("2")
+    try:
+        yield
+    finally:
+        set_to("1")
+
+
+def client_requests(world, host, port, count=10):
+    client = subprocess.Popen(world.client.command("python3", "-c", CLIENT, host, str(port), str(count)),
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return json.loads(client.communicate("\n", timeout=120)[0].split("\n", 1)[1])
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8:7::7"])
+def test_cookies_open_forwarded_connections(world, host):
+    """Nothing remembers the SYN: the ACK that answers the cookie has to find the listener all the same."""
+    version = "-6" if ":" in host else "-4"
+    if version == "-6":
+        subprocess.run("ip addr add fd70::1/64 dev to-client nodad; ip addr add fd71::1/64 dev to-attacker nodad;"
+                       "ip -6 route replace default via fd71::2; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding",
+                       shell=True, check=True)
+        world.client.run("ip addr add fd70::2/64 dev out nodad; ip -6 route add default via fd70::1")
+        world.attacker.run("ip addr add fd71::2/64 dev out nodad; ip -6 route add default via fd71::1")
+    world.attacker.run(f"ip {version} addr add {host} dev lo")
+    with Scratch() as scratch, cookies_always():
+        origin = Nginx(scratch)
+        # A connection that was open before flows past, and its ACKs are nobody's answer to a cookie.
+        server = subprocess.Popen(world.attacker.command("python3", "-c", f"""
+import socket
+listening = socket.create_server(("{host}", 80), family=socket.AF_INET{'6' if version == '-6' else ''})
+print("listens", flush=True)
+connection = listening.accept()[0]
+while data := connection.recv(100): connection.sendall(data)
+"""), stdout=subprocess.PIPE, text=True)
+        assert server.stdout.readline() == "listens\n"
+        past = subprocess.Popen(world.client.command("python3", "-c", f"""
+import socket, sys
+connection = socket.create_connection(("{host}", 80), 20)
+for line in sys.stdin:
+    connection.sendall(line.encode())
+    print(connection.recv(100).decode().strip(), flush=True)
+"""), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+        def echo(word):
+            past.stdin.write(word + "\n")
+            past.stdin.flush()
+            return past.stdout.readline().strip()
+        try:
+            assert echo("before") == "before"
+            policy = FORWARDED.replace("192.0.2.0/24", "192.0.2.0/24, '2001:db8:7::/64'")
+            Sluice(scratch, policy.format(state=scratch.path, origin=origin.port))
+            sent, received = netstat("SyncookiesSent"), netstat("SyncookiesRecv")
+            done = client_requests(world, host, 80)
+            assert (done["open"], done["new"]) == (10, 10), done
+            assert netstat("SyncookiesSent") - sent >= 11 and netstat("SyncookiesRecv") - received >= 11
+            assert echo("after") == "after"
+        finally:
+            for process in (past, server):
+                process.kill()
+                process.wait()
+                for pipe in (process.stdin, process.stdout):
+                    if pipe:
+                        pipe.close()
 
 
 def test_spoofed_syns_on_forwarded_traffic(world):

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from certificates import Authority
 from harness import HANG, SLUICE, Nginx, Scratch, Sluice, connect, curl, eventually, exchange, free_port, read_all
 
 
@@ -164,6 +165,26 @@ def test_plain_tcp_has_access_rules_and_connection_limits(scratch):
     second.close()
     assert metric(sluice, 'sluice_limit_verdicts_total{limit="new",verdict="rejected"}') == 1
     assert metric(sluice, 'sluice_limit_verdicts_total{limit="open",verdict="rejected"}') == 1
+
+
+def test_connection_limits_of_a_source_come_before_tls(scratch):
+    """A handshake costs 0.5 ms of CPU: who has too many connections gets none."""
+    pair = Authority(scratch.path).issue("a.example")
+    sluice = start(scratch, "[{ upstream: origin }]",
+                   "limits: { open: { unit: concurrency, max: 2 }, new: { unit: connections, rate: 1/h, burst: 4 } }",
+                   listener=f', tls: {{ certificates: [{{ cert: "{pair.cert}", key: "{pair.key}" }}] }}, limits: [new, open]')
+    held = [connect(sluice.port) for _ in range(2)]  # not a byte is sent
+    eventually(lambda: metric(sluice, 'sluice_connections_active{listener="web",way="bind"}') == 2, "two are open")
+    assert exchange(sluice.port, b"") == b""
+    assert metric(sluice, 'sluice_limit_verdicts_total{limit="open",verdict="rejected"}') == 1
+    held.pop().close()
+    eventually(lambda: metric(sluice, 'sluice_connections_active{listener="web",way="bind"}') == 1, "one is gone")
+    assert curl("-k", f"https://127.0.0.1:{sluice.port}/")[0] == 0
+    held.pop().close()
+    eventually(lambda: metric(sluice, 'sluice_connections_active{listener="web",way="bind"}') == 0, "all are gone")
+    assert curl("-k", f"https://127.0.0.1:{sluice.port}/")[0] == 0
+    assert curl("-k", f"https://127.0.0.1:{sluice.port}/")[0] != 0  # the rate of new ones is used up
+    assert metric(sluice, 'sluice_limit_verdicts_total{limit="new",verdict="rejected"}') == 1
 
 
 @pytest.mark.parametrize("cause, paths", [

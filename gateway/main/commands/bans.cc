@@ -41,7 +41,12 @@ int ban(const Arguments& arguments) {
                              {"seconds", *seconds},
                              {"reason", arguments.get("reason")}};
   return ask_or_open_pins(
-      arguments, request, [&](kernel::Keeper& keeper) { return handle_ban(keeper, request); },
+      arguments, request,
+      [&](kernel::Keeper& keeper) {
+        json::object answer = handle_ban(keeper, request);
+        static_cast<void>(keeper.end_banned_connections());
+        return answer;
+      },
       [&](const json::object&) {
         std::cout << "banned " << address << " for " << human_seconds(*seconds) << '\n';
       });
@@ -60,12 +65,14 @@ int unban(const Arguments& arguments) {
 }
 
 void show_bans(const json::object& answer) {
-  Table table({"ADDRESS", "LEFT", "PACKETS", "BYTES", "REASON"});
+  Table table({"ADDRESS", "LEFT", "ACTION", "PACKETS", "BYTES", "REASON"});
   for (const auto& value : array_at(answer, "bans")) {
     const json::object& ban = value.as_object();
-    table.add(
-        {text_at(ban, "address"), human_seconds(static_cast<long>(number_at(ban, "seconds_left"))),
-         count_at(ban, "packets"), human_bytes(number_at(ban, "bytes")), text_at(ban, "reason")});
+    table.add({text_at(ban, "address"),
+               human_seconds(static_cast<long>(number_at(ban, "seconds_left"))),
+               text_at(ban, "action"), count_at(ban, "packets"),
+               ban.contains("bytes") ? human_bytes(number_at(ban, "bytes")) : "-",
+               text_at(ban, "reason")});
   }
   if (table.empty()) {
     std::cout << "nobody is banned\n";
@@ -114,7 +121,9 @@ const Command kBansCommand{
     .name = "bans",
     .words = "",
     .summary = "Who is banned, for how long still, and what was dropped of theirs.",
-    .details = kWithoutProcess,
+    .details =
+        "drop: by the kernel. route: what it asks for goes to a rule's upstream, by the gateway.\n"
+        "Without a running sluice, as root: what the last one left pinned, which is drop alone.",
     .options = kOptions,
     .run = bans,
 };

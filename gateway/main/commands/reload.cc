@@ -1,4 +1,5 @@
 #include <array>
+#include <cstdlib>
 #include <iostream>
 #include <thread>
 
@@ -13,13 +14,17 @@ namespace {
 namespace json = boost::json;
 using namespace std::chrono_literals;
 
-constexpr std::array kReloadOptions{kSocketOption, kOutputOption};
+constexpr std::array kReloadOptions{OptionSpec{"force", "", "even where it cuts the operator off"},
+                                    kSocketOption, kOutputOption};
 constexpr std::array kDrainOptions{kSocketOption, OptionSpec{"no-wait", "", "return at once"},
                                    kOutputOption};
 
 int reload(const Arguments& arguments) {
+  json::object request{{"command", "reload"}};
+  if (arguments.has("force")) request["force"] = true;
+  if (const char* ssh = std::getenv("SSH_CONNECTION")) request["ssh"] = ssh;
   return ask_and_show(
-      arguments, {{"command", "reload"}},
+      arguments, request,
       [](const json::object& answer) {
         std::cout << (text_at(answer, "result") == "unchanged"
                           ? "unchanged: the policy means what is in force, generation "
@@ -57,7 +62,8 @@ const Command kReloadCommand{
     .summary = "Read the policy again and wait until it is in force or refused.",
     .details =
         "Prints the generation, or everything that is wrong; then the old policy stays and the "
-        "exit code is 1.",
+        "exit code is 1.\nWithout --force, a policy that would cut an open SSH connection of this "
+        "node is refused, as it is when its file\nchanges or SIGHUP comes.",
     .options = kReloadOptions,
     .run = reload,
 };

@@ -1,4 +1,5 @@
 #include <array>
+#include <cstdlib>
 #include <iostream>
 
 #include "gateway/main/command.h"
@@ -14,6 +15,7 @@ namespace json = boost::json;
 constexpr std::array kOptions{
     OptionSpec{"for", "DURATION", "of add: 10s, 10m, 2h, 1d; without it until it is deleted"},
     OptionSpec{"reason", "TEXT", "of add: for people; shown by `sluice set list NAME`"},
+    OptionSpec{"force", "", "of add and delete: even where it cuts the operator off"},
     kSocketOption,
     kOutputOption,
 };
@@ -76,6 +78,8 @@ int change(const Arguments& arguments, const std::string& action) {
   }
   request["addresses"] = std::move(addresses);
   if (action == "add") request["reason"] = arguments.get("reason");
+  if (arguments.has("force")) request["force"] = true;
+  if (const char* ssh = std::getenv("SSH_CONNECTION")) request["ssh"] = ssh;
   if (arguments.has("for")) {
     const auto seconds = parse_seconds(arguments.get("for"));
     if (!seconds || action != "add")
@@ -85,8 +89,9 @@ int change(const Arguments& arguments, const std::string& action) {
   return ask_and_show(
       arguments, request,
       [&](const json::object& answer) {
-        std::cout << count_at(answer, "changed") << (action == "add" ? " added to " : " deleted from ")
-                  << words[1] << ", in force\n";
+        std::cout << count_at(answer, "changed")
+                  << (action == "add" ? " added to " : " deleted from ") << words[1]
+                  << ", in force\n";
         if (answer.contains("warning"))
           std::cerr << "sluice: " << text_at(answer, "warning") << '\n';
       },

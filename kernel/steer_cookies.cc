@@ -1,0 +1,37 @@
+#include "kernel/steer_cookies.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "kernel/guard_tcx.h"
+
+namespace sluice::kernel {
+
+void SteerCookies::follow(const NodeView& node, int program, bool wanted) {
+  if (!wanted) {
+    links_.clear();
+    error_.clear();
+    return;
+  }
+  // An index is used again once its interface has gone, and the link with it.
+  std::erase_if(links_, [&](const auto& entry) {
+    const bool there = std::ranges::any_of(
+        node.interfaces, [&](const auto& one) { return one.second == entry.first; });
+    return !there || tcx_interface(entry.second.get()) != entry.first;
+  });
+  error_.clear();
+  for (const auto& [name, index] : node.interfaces) {
+    if (name == "lo" || links_.contains(index)) continue;
+    auto link = attach_tcx(program, {.index = index, .name = name, .up = true},
+                           GuardEntry::tc_ingress, false);
+    if (link) {
+      links_.emplace(index, std::move(*link));
+    } else if (link.error().code != ENODEV) {
+      error_ = name + ": " +
+               std::string(link.error().code == EINVAL ? "this kernel has no tcx (Linux 6.6)"
+                                                       : link.error().error.message);
+    }
+  }
+}
+
+}  // namespace sluice::kernel

@@ -1,0 +1,28 @@
+// Where the program hangs that brings the answers to SYN cookies of forwarded connections to their
+// listener (steer_cookie.bpf.h): at TC ingress of every interface but lo, while an entry needs it.
+// Not pinned: without a keeper nobody serves what it brings.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "kernel/keeper.h"
+#include "kernel/node_view.h"
+#include "kernel/pins.h"
+
+namespace sluice::kernel {
+
+class SteerCookies {
+ public:
+  // Attaches and detaches to what the node has now. A kernel before 6.6 has no tcx: there, and
+  // where it refuses, error() says so.
+  void follow(const NodeView& node, int program, bool wanted);
+  std::size_t attached() const { return links_.size(); }
+  const std::string& error() const { return error_; }
+
+ private:
+  std::map<unsigned, Descriptor> links_;  // by interface
+  std::string error_;
+};
+
+}  // namespace sluice::kernel

@@ -1,0 +1,178 @@
+// Tables that were mended say what tables that were compiled from every prefix say, for every
+// address.
+#include "kernel/guard_patch.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <gtest/gtest.h>
+#include <iterator>
+#include <memory>
+#include <random>
+#include <set>
+#include <vector>
+
+#include "tests/kernel/guard_packet.h"
+#include "tests/kernel/sandbox.h"
+
+namespace sluice::kernel {
+namespace {
+
+using namespace testing;  // NOLINT: test vocabulary
+
+// As guard_prefix.bpf.h looks it up.
+std::uint32_t class_of(const PrefixTables& tables, std::uint32_t address) {
+  const std::uint32_t block = address >> 8;
+  const std::uint32_t host = address & 0xff;
+  const std::uint64_t word = tables.top.empty() ? 0 : tables.top[block >> 5];
+  if ((word >> (block & 31) & 1) == 0)
+    return tables.coarse.empty() ? tables.config.default4
+                                 : static_cast<std::uint32_t>(tables.coarse[address >> 16]);
+  const std::uint64_t below = word & ((1ULL << (block & 31)) - 1);
+  const std::uint64_t leaf =
+      tables.leaves[(word >> 32) + static_cast<std::size_t>(std::popcount(below))];
+  constexpr std::uint64_t kClass = (1ULL << SLUICE_GUARD_LEAF_CLASS_BITS) - 1;
+  switch (leaf >> SLUICE_GUARD_LEAF_KIND) {
+    case SLUICE_GUARD_LEAF_WHOLE:
+      return static_cast<std::uint32_t>(leaf);
+    case SLUICE_GUARD_LEAF_HOSTS: {
+      const bool named =
+          (leaf & 0xff) == host || (leaf >> 8 & 0xff) == host || (leaf >> 16 & 0xff) == host;
+      return static_cast<std::uint32_t>(
+          named ? leaf >> 24 & kClass : leaf >> (24 + SLUICE_GUARD_LEAF_CLASS_BITS) & kClass);
+    }
+    default: {
+      const auto& line = tables.starts[leaf & 0xffffffff];
+      std::size_t run = 0;
+      for (std::uint32_t at = 0; at <= host; ++at)
+        run += line.runs.starts[at >> 6] >> (at & 63) & 1;
+      return static_cast<std::uint32_t>(tables.runs[line.runs.base + run - 1]);
+    }
+  }
+}
+
+using Ranges = std::set<std::pair<std::uint32_t, unsigned>>;  // address and length
+
+bool overlaps(const Ranges& ranges, std::uint32_t address, unsigned length) {
+  return std::any_of(ranges.begin(), ranges.end(), [&](const auto& one) {
+    const unsigned shift = 32 - std::min(one.second, length);
+    return shift == 32 || one.first >> shift == address >> shift;
+  });
+}
+
+PrefixSet set_of(const Ranges& ranges) {
+  auto out = std::make_shared<std::vector<Prefix>>();
+  for (const auto& [address, length] : ranges) {
+    Prefix made = prefix("0.0.0.0");
+    for (std::size_t i = 0; i < 4; ++i)
+      made.address[12 + i] = static_cast<std::uint8_t>(address >> (24 - 8 * i));
+    made.length = static_cast<std::uint8_t>(96 + length);
+    out->push_back(made);
+  }
+  return out;
+}
+
+class Walk {
+ public:
+  explicit Walk(unsigned seed) : random_(seed), sets_(3) {
+    for (auto& set : sets_) {
+      for (int i = 0; i < 200; ++i)
+        add(set);
+    }
+    before_ = plan();
+    tables_ = compiled(before_);
+  }
+
+  void step(int at) {
+    for (int n = 1 + below(6); n > 0; --n) {
+      Ranges& set = sets_[static_cast<std::size_t>(below(3))];
+      if (below(2) == 0 && !set.empty()) {
+        set.erase(std::next(set.begin(), below(static_cast<int>(set.size()))));
+      } else {
+        add(set);
+      }
+    }
+    const GuardPlan after = plan();
+    ASSERT_TRUE(patch_guard(before_, after, tables_)) << at;
+    const GuardTables whole = compiled(after);
+    for (int i = 0; i < 3000; ++i) {
+      const std::uint32_t address = some_address();
+      for (const auto which : {SLUICE_GUARD_FROM, SLUICE_GUARD_TO}) {
+        const auto& mine = tables_.classes[class_of(tables_.prefixes[which], address)];
+        const auto& theirs = whole.classes[class_of(whole.prefixes[which], address)];
+        ASSERT_EQ(std::memcmp(&mine, &theirs, sizeof mine), 0)
+            << "step " << at << ", address " << address << ", field " << which;
+      }
+    }
+    before_ = after;
+  }
+
+ private:
+  int below(int limit) { return std::uniform_int_distribution<int>(0, limit - 1)(random_); }
+  // A few /24s, so that they meet.
+  std::uint32_t some_address() {
+    return 0x0a000000U | static_cast<std::uint32_t>(below(3)) << 16 |
+           static_cast<std::uint32_t>(below(24)) << 8 | static_cast<std::uint32_t>(below(256));
+  }
+  void add(Ranges& set) {
+    const unsigned length = below(3) == 0 ? static_cast<unsigned>(17 + below(8))
+                                          : 32U - static_cast<unsigned>(below(6));
+    const std::uint32_t address = some_address() >> (32 - length) << (32 - length);
+    if (!overlaps(set, address, length)) set.insert({address, length});
+  }
+  GuardPlan plan() const {
+    GuardMatch first;
+    first.from_sets = {set_of(sets_[0])};
+    first.from = prefixes({"10.0.0.0/9", "10.1.3.0/28"});
+    GuardMatch second;
+    second.from_sets = {set_of(sets_[0]), set_of(sets_[1])};
+    second.to_sets = {set_of(sets_[2])};
+    GuardMatch except;
+    except.from_sets = {set_of(sets_[2])};
+    return guard_plan({drop("first", first, except), count("second", second), drop("all")});
+  }
+  static GuardTables compiled(const GuardPlan& plan) {
+    auto made = compile_guard(plan, std::vector<std::uint16_t>{0, 1, 2}, {}, {});
+    EXPECT_TRUE(made.has_value());
+    return made ? std::move(*made) : GuardTables{};
+  }
+
+  std::mt19937 random_;
+  std::vector<Ranges> sets_;
+  GuardPlan before_;
+  GuardTables tables_;
+};
+
+TEST(GuardPatch, SaysWhatAWholeCompilationSays) {
+  for (const unsigned seed : {1U, 2U, 3U}) {
+    Walk walk(seed);
+    for (int at = 0; at < 40 && !HasFailure(); ++at)
+      walk.step(at);
+  }
+}
+
+TEST(GuardPatch, LeavesToAWholeCompilationWhatIsMore) {
+  const auto with = [](const std::vector<std::string>& members, const char* name = "r") {
+    GuardMatch match;
+    match.from_sets = {std::make_shared<const std::vector<Prefix>>(prefixes(members))};
+    return guard_plan({drop(name, match)});
+  };
+  const GuardPlan before = with({"192.0.2.1", "2001:db8::/64"});
+  const auto tables = compile_guard(before, std::vector<std::uint16_t>{0}, {}, {});
+  ASSERT_TRUE(tables.has_value());
+  const auto mends = [&](const GuardPlan& after) {
+    GuardTables copy = *tables;
+    return patch_guard(before, after, copy);
+  };
+  EXPECT_TRUE(mends(with({"192.0.2.1", "192.0.2.9", "2001:db8::/64"})));
+  EXPECT_TRUE(mends(with({"2001:db8::/64"})));
+  EXPECT_FALSE(mends(with({"192.0.2.1", "2001:db8::/64", "2001:db8:1::/64"}))) << "IPv6";
+  EXPECT_FALSE(mends(with({"10.0.0.0/16", "192.0.2.1", "2001:db8::/64"}))) << "too wide";
+  EXPECT_FALSE(mends(with({"192.0.2.1", "2001:db8::/64"}, "other"))) << "another rule";
+  GuardPlan limited = before;
+  limited.source_syn = PacketRate{.packets = 5};
+  EXPECT_FALSE(mends(limited)) << "another slot";
+}
+
+}  // namespace
+}  // namespace sluice::kernel
