@@ -18,6 +18,7 @@
 #include "gateway/http1/parse_error.h"
 #include "gateway/live_view.h"
 #include "gateway/log.h"
+#include "gateway/memory.h"
 #include "gateway/metrics.h"
 #include "gateway/metrics_sources.h"
 #include "gateway/operator_access.h"
@@ -198,7 +199,15 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
     if (!upstreams_) return std::unexpected("the gateway has no policy yet");
     return upstreams_->order(order);
   }
-  std::vector<OwnBan> own_bans() const override;
+  std::string remembered(bool limits) const override {
+    return save_memory(limits ? &limits_ : nullptr, bans_, diverted_);
+  }
+  std::expected<void, std::string> remember(std::string_view bytes) override {
+    return restore_memory(bytes, limits_, bans_, diverted_);
+  }
+  std::vector<OwnBan> own_bans() const override {
+    return gateway::own_bans(diverted_, snapshot_.get());
+  }
   bool unban(const policy::Prefix& source) override { return diverted_.remove(source); }
   std::string status_json() const override;
   std::string metrics_text() const override { return metrics_.text(); }
@@ -474,18 +483,6 @@ void GatewayImpl::drain(std::chrono::milliseconds deadline, std::function<void()
     worker->drain(
         [drain, &io = control_.io()] { asio::post(io, [drain] { drain->worker_ended(); }); });
   }
-}
-
-std::vector<OwnBan> GatewayImpl::own_bans() const {
-  const auto now =
-      static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-  std::vector<OwnBan> out;
-  for (policy::DivertedSource& one : diverted_.list(now)) {
-    const std::chrono::nanoseconds left(one.until_ns - now);
-    out.push_back(
-        {one.source, std::chrono::ceil<std::chrono::seconds>(left), std::move(one.reason)});
-  }
-  return out;
 }
 
 std::string GatewayImpl::status_json() const {

@@ -4,9 +4,11 @@
 
 #include <chrono>
 #include <cstdint>
+#include <expected>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
@@ -70,6 +72,12 @@ class Gateway {
   virtual std::string metrics_text() const = 0;  // Prometheus text format
   virtual Metrics& metrics() = 0;       // for the generation, reloads, and the kernel's samples
   virtual AccessLog* access_log() = 0;  // for reopen(); null before the first apply()
+
+  // What it remembers of clients, for the gateway that takes its place (policy/carried_state): bans,
+  // how often, and with `limits` the rates that are used up, which may be 96 MiB.
+  virtual std::string remembered(bool limits) const = 0;
+  // The same, of the gateway before. Before the first apply(). An error: it begins with nothing.
+  virtual std::expected<void, std::string> remember(std::string_view bytes) = 0;
 };
 
 }  // namespace sluice::gateway

@@ -177,7 +177,7 @@ bool LimitGate::exceeded(std::uint32_t limit, const policy::LimitVerdict& verdic
   const bool counted = only_counts(config_->limit(limit));
   worker_.metrics().limit_verdict(config_->slots().limits[limit],
                                   counted ? LimitOutcome::counted : LimitOutcome::rejected);
-  const bool banned = !claimed_ && worker_.strike(*config_, limit, source_);
+  const bool banned = worker_.strike(*config_, limit, source_, claimed_);
   if (counted) return false;
   release();
   banned_ = banned;

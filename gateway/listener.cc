@@ -212,7 +212,8 @@ std::optional<std::vector<policy::ConcurrencyLease>> Listener::admit(
   const bool allowed = rules.access.check(view).allowed;
   if (!allowed) {
     worker_.metrics().access_denied(slot_);
-    worker_.strike(*config_, *this, policy::BanEvent::access_denied, std::nullopt, client);
+    worker_.strike(*config_, *this, policy::BanEvent::access_denied, std::nullopt, client,
+                   false);
     reset(fd);
     return std::nullopt;
   }

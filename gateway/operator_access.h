@@ -18,10 +18,11 @@ namespace sluice::gateway {
 
 class Gateway;
 
-// A ban of action `route`, which is the gateway's to enforce, not the kernel's.
+// A ban that is the gateway's to enforce, not the kernel's.
 struct OwnBan {
   policy::Prefix source;
   std::chrono::seconds left{};
+  std::string upstream;  // action route: where it goes; empty: it is refused
   std::string reason;
 };
 

@@ -49,6 +49,7 @@ void TcpSession::route() {
                            ? local_address(client_.transport->fd())
                            : std::nullopt;
   const policy::IpAddress& client = client_.peer.address;
+  if (client_.peer_claimed && worker_.refuses(client)) return end("banned");
   if (const auto diverted = worker_.diverted(*config_, client)) {
     use_upstream(*diverted);
     return pick();
@@ -68,8 +69,8 @@ void TcpSession::route() {
     view.destination = dialled;
     if (!snapshot.route(*index).access.check(view).allowed) {
       worker_.metrics().access_denied(listener_->slot());
-      if (!client_.peer_claimed)
-        worker_.strike(*config_, *listener_, policy::BanEvent::access_denied, *index, client);
+      worker_.strike(*config_, *listener_, policy::BanEvent::access_denied, *index, client,
+                     client_.peer_claimed);
       return end("access denied");
     }
     return limits(view);

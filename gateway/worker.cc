@@ -252,7 +252,7 @@ std::uint64_t Worker::random() {  // xorshift64*
 }
 
 bool Worker::strike(const WorkerConfig& config, std::uint32_t limit,
-                    const policy::IpAddress& source) {
+                    const policy::IpAddress& source, bool claimed) {
   const policy::BanRules& rules = config.snapshot().ban_rules();
   if (rules.of_limit(limit).empty()) return false;
   const auto decision = setup_.bans->strike(rules, limit, source, steady_ns());
@@ -260,11 +260,12 @@ bool Worker::strike(const WorkerConfig& config, std::uint32_t limit,
   if (decision->mode == policy::BanMode::enforce) {
     metrics().ban_requested(config.slots().limits[limit]);
   }
-  return punish(config, *decision, "limit " + config.limit(limit).name());
+  return punish(config, *decision, claimed, "limit " + config.limit(limit).name());
 }
 
 bool Worker::strike(const WorkerConfig& config, const Listener& listener, policy::BanEvent event,
-                    std::optional<std::uint32_t> route, const policy::IpAddress& source) {
+                    std::optional<std::uint32_t> route, const policy::IpAddress& source,
+                    bool claimed) {
   const policy::BanRules& rules = config.snapshot().ban_rules();
   if (rules.of_event(event).empty()) return false;
   const auto decision = setup_.bans->strike(rules, event, route, source, steady_ns());
@@ -273,10 +274,10 @@ bool Worker::strike(const WorkerConfig& config, const Listener& listener, policy
   if (decision->mode == policy::BanMode::enforce) {
     metrics().ban_requested(listener.slot(), index);
   }
-  return punish(config, *decision, std::string(policy::kBanEventWords[index]));
+  return punish(config, *decision, claimed, std::string(policy::kBanEventWords[index]));
 }
 
-bool Worker::punish(const WorkerConfig& config, const policy::BanDecision& decision,
+bool Worker::punish(const WorkerConfig& config, const policy::BanDecision& decision, bool claimed,
                     const std::string& cause) {
   const std::string where = config.policy().bans.rules[decision.rule].where.to_string();
   const auto duration = std::chrono::ceil<std::chrono::seconds>(decision.duration);
@@ -286,19 +287,26 @@ bool Worker::punish(const WorkerConfig& config, const policy::BanDecision& decis
     return false;
   }
   const std::string reason = cause + " (" + where + ")";
-  if (decision.action == policy::BanAction::drop) {
+  const bool drops = decision.action == policy::BanAction::drop;
+  if (drops && !claimed) {
     setup_.request_ban({decision.source, duration, reason});
     return true;
   }
   const std::uint64_t now = steady_ns();
   const auto until = now + static_cast<std::uint64_t>(decision.duration.count());
-  if (setup_.diverted->add(decision.source, decision.upstream, until, now, reason)) {
-    log_info("bans", "diverted",
+  const std::uint64_t upstream = drops ? policy::kRefuseSource : decision.upstream;
+  if (setup_.diverted->add(decision.source, upstream, until, now, reason)) {
+    log_info("bans", drops ? "banned in the gateway" : "diverted",
              {{"source", decision.source.to_string()},
               {"seconds", static_cast<std::uint64_t>(duration.count())},
               {"reason", reason}});
   }
-  return false;  // its connection goes on, to the other upstream
+  return false;  // its connection goes on: to the other upstream, or for others behind that proxy
+}
+
+bool Worker::refuses(const policy::IpAddress& source) const {
+  return !setup_.diverted->empty() &&
+         setup_.diverted->find(source, steady_ns()) == policy::kRefuseSource;
 }
 
 std::optional<std::uint32_t> Worker::diverted(const WorkerConfig& config,
@@ -314,17 +322,16 @@ void Worker::http2_abuse(const Listener& listener, http2::Abuse kind, const Clie
            {{"listener", listener.name()},
             {"client", client.peer.address.to_string()},
             {"kind", std::string(http2::name(kind))}});
-  if (client.peer_claimed) return;
-  strike(*config_, listener, policy::BanEvent::http2_abuse, std::nullopt, client.peer.address);
+  strike(*config_, listener, policy::BanEvent::http2_abuse, std::nullopt, client.peer.address,
+         client.peer_claimed);
 }
 
 void Worker::tls_failed(const Listener& listener, tls::Failure failure, const Client& client) {
   metrics().tls_failed(listener.slot(), static_cast<std::size_t>(failure));
-  // These two may well be our own certificate's fault; and what a proxy says of a client is not
-  // proved by a handshake.
+  // These two may well be our own certificate's fault.
   if (failure == tls::Failure::unready || failure == tls::Failure::refused) return;
-  if (client.peer_claimed) return;
-  strike(*config_, listener, policy::BanEvent::tls_handshake, std::nullopt, client.peer.address);
+  strike(*config_, listener, policy::BanEvent::tls_handshake, std::nullopt, client.peer.address,
+         client.peer_claimed);
 }
 
 bool Worker::is_own_address(const policy::SocketAddress& destination) const {

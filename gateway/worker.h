@@ -122,14 +122,19 @@ class Worker {
   // Limits of scope cluster; any thread.
   LimitLeases& leases() { return *setup_.leases; }
 
-  // `limit` was exceeded; true when this makes a ban of `source`, which has been asked for.
-  bool strike(const WorkerConfig& config, std::uint32_t limit, const policy::IpAddress& source);
+  // `limit` was exceeded; true when this makes a ban of `source` in the kernel, which has been
+  // asked for. `claimed`: a proxy says that it is the client; nobody has shaken hands as this, so
+  // it is refused here instead (refuses()), and the proxy's connection stays.
+  bool strike(const WorkerConfig& config, std::uint32_t limit, const policy::IpAddress& source,
+              bool claimed);
   // The same for what else calls for a ban; `route`: where it happened on one.
   bool strike(const WorkerConfig& config, const Listener& listener, policy::BanEvent event,
-              std::optional<std::uint32_t> route, const policy::IpAddress& source);
+              std::optional<std::uint32_t> route, const policy::IpAddress& source, bool claimed);
   // Where a source's requests go that a ban of action `route` names: an index in Config::upstreams.
   std::optional<std::uint32_t> diverted(const WorkerConfig& config,
                                         const policy::IpAddress& source) const;
+  // Whether `source`, that a proxy names, is banned here.
+  bool refuses(const policy::IpAddress& source) const;
 
   // A client's HTTP/2 connection is ended for what it did; where a ban rule may come to look.
   void http2_abuse(const Listener& listener, http2::Abuse kind, const Client& client);
@@ -141,7 +146,7 @@ class Worker {
   bool is_own_address(const policy::SocketAddress& destination) const;
 
  private:
-  bool punish(const WorkerConfig& config, const policy::BanDecision& decision,
+  bool punish(const WorkerConfig& config, const policy::BanDecision& decision, bool claimed,
               const std::string& cause);
   void run();
   void adopt_sockets(std::vector<ListenerSocket> sockets);

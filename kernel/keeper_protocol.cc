@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint16_t kMagic = 0x4c53;
 
 // Types are positions in the variant; they are part of the version.
-static_assert(std::variant_size_v<Message> == 18);
+static_assert(std::variant_size_v<Message> == 19);
 static_assert(std::is_same_v<std::variant_alternative_t<0, Message>, Hello>);
 static_assert(std::is_same_v<std::variant_alternative_t<11, Message>, Ban>);
 static_assert(std::is_same_v<std::variant_alternative_t<16, Message>, InForce>);
@@ -203,6 +203,10 @@ void fields(auto& a, Is<Reply> auto& m) {
 void fields(auto& a, Is<ReloadEnded> auto& m) {
   a.flag(m.ok);
 }
+void fields(auto& a, Is<Memory> auto& m) {
+  a.number(m.id);
+  a.flag(m.limits);
+}
 void fields(auto&, IsEmpty auto&) {}
 
 bool is_frozen(std::size_t type) {
@@ -276,7 +280,8 @@ std::expected<Message, Error> decode(std::span<const std::uint8_t> bytes) {
 }
 
 std::size_t descriptors_of(const Message& message) {
-  if (std::holds_alternative<Policy>(message) || std::holds_alternative<Material>(message))
+  if (std::holds_alternative<Policy>(message) || std::holds_alternative<Material>(message) ||
+      std::holds_alternative<Memory>(message))
     return 1;
   if (const auto* sockets = std::get_if<Sockets>(&message)) return sockets->entries.size();
   return 0;

@@ -3,8 +3,8 @@
 // a u32 length and bytes.
 //
 //   keeper ─► gateway   hello, policy (+ memfd), material (+ memfd), sockets (+ fds), commit,
-//   abandon, drain, request, kernel_samples gateway ─► keeper   ready, prepared, committed, ban,
-//   reply, want_kernel_samples, drained
+//                       abandon, drain, request, kernel_samples, memory (+ memfd)
+//   gateway ─► keeper   ready, prepared, committed, ban, reply, want_kernel_samples, drained
 //
 // The keeper trusts nothing that it decodes here: a gateway that was taken over can ask for bans
 // and for nothing else.
@@ -26,7 +26,7 @@
 
 namespace sluice::kernel::protocol {
 
-inline constexpr std::uint16_t kVersion = 2;
+inline constexpr std::uint16_t kVersion = 3;
 // Of the messages that every version understands and none may change: Drain and Drained. A keeper
 // that was upgraded can let the gateway of the version before finish its connections.
 inline constexpr std::uint16_t kFrozenVersion = 0;
@@ -123,6 +123,15 @@ struct InForce {
   bool operator==(const InForce&) const = default;
 };
 
+// Carries one descriptor: shared memory for what a gateway remembers of its clients. With an id: it
+// writes that there, with `limits` the rates too, and answers by Reply with the same id. Without: it
+// is what the gateway before remembered; comes before the first Commit.
+struct Memory {
+  std::uint64_t id = 0;
+  bool limits = false;
+  bool operator==(const Memory&) const = default;
+};
+
 // --- gateway to keeper ---------------------------------------------------------------------------
 
 struct Ready {  // every listener serves; sent once, after the first Committed
@@ -168,7 +177,7 @@ struct Drained {  // frozen, its number in Message too
 
 using Message = std::variant<Hello, Policy, Sockets, Commit, Abandon, Drain, Request, KernelSamples,
                              Ready, Prepared, Committed, Ban, Reply, WantKernelSamples, Drained,
-                             ReloadEnded, InForce, Material>;
+                             ReloadEnded, InForce, Material, Memory>;
 
 struct Error {
   std::string message;

@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <iterator>
 #include <string>
 
 namespace sluice::policy {
@@ -90,7 +91,8 @@ BanRules::BanRules(const Config& config) : by_limit_(config.limits.size()), prot
   }
   for (std::uint32_t i = 0; i < config.bans.rules.size(); ++i) {
     const BanRule& rule = config.bans.rules[i];
-    Rule made{.index = i, .id = rule_id(rule), .upstream = upstream_id(rule.upstream), .rule = rule};
+    Rule made{
+        .index = i, .id = rule_id(rule), .upstream = upstream_id(rule.upstream), .rule = rule};
     if (rule.event) {
       const auto route = std::ranges::find(config.routes, rule.route, &Route::name);
       if (route != config.routes.end()) {
@@ -115,7 +117,7 @@ std::optional<std::uint32_t> BanRules::find_upstream(std::uint64_t id) const {
 }
 
 std::uint64_t upstream_id(std::string_view name) {
-  return siphash(kUpstreamKey, name);
+  return std::max<std::uint64_t>(siphash(kUpstreamKey, name), 1);  // 0 is kRefuseSource
 }
 
 std::span<const BanRules::Rule> BanRules::of_limit(std::uint32_t limit) const {
@@ -128,6 +130,24 @@ BanTracker::BanTracker(HashKey hash_key, std::size_t sources) : hash_key_(hash_k
       std::bit_ceil(std::max<std::size_t>((sources + kPerSet - 1) / kPerSet, 1));
   records_.resize(sets * kPerSet);
   set_mask_ = sets - 1;
+}
+
+std::vector<BanRecord> BanTracker::records() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<BanRecord> out;
+  std::ranges::copy_if(records_, std::back_inserter(out),
+                       [](const BanRecord& record) { return record.key != 0; });
+  return out;
+}
+
+void BanTracker::take_over(HashKey hash_key, const std::vector<BanRecord>& records) {
+  const std::lock_guard lock(mutex_);
+  hash_key_ = hash_key;
+  for (const BanRecord& record : records) {
+    const std::span set(records_.data() + (record.key & set_mask_) * kPerSet, kPerSet);
+    const auto place = std::ranges::find(set, std::uint64_t{0}, &BanRecord::key);
+    if (place != set.end()) *place = record;
+  }
 }
 
 std::optional<BanDecision> BanTracker::strike(const BanRules& rules, std::uint32_t limit,

@@ -18,7 +18,8 @@
 
 namespace sluice::policy {
 
-// Never banned: `protect.from`, loopback, the policy's own upstreams, and Redis. Immutable.
+// Never banned: `protect.from`, trusted proxies, loopback, the policy's own upstreams, and Redis.
+// Immutable.
 class ProtectedSources {
  public:
   ProtectedSources() = default;
@@ -39,7 +40,7 @@ class BanRules {
     std::uint64_t id = 0;     // the same over reloads for the same limit, mode and count
     std::uint8_t ipv6_prefix = 64;
     std::optional<std::uint32_t> route{};  // index in Config::routes: events there alone
-    std::uint64_t upstream = 0;          // upstream_id() of action route
+    std::uint64_t upstream = 0;            // upstream_id() of action route
     BanRule rule{};
   };
 
@@ -77,8 +78,21 @@ struct BanDecision {
   std::uint64_t upstream = 0;  // upstream_id() of action route
 };
 
-// Counts strikes per (rule, source) in fixed memory, and bans in all: no more than bans.rate. Any thread; takes a mutex, so call it on
-// refusals only.
+// What BanTracker remembers of one source and rule.
+struct BanRecord {
+  static constexpr int kSlots = 8;
+
+  std::uint64_t key = 0;  // 0: free
+  std::uint64_t window_start = 0;
+  std::uint64_t last_strike = 0;
+  std::uint64_t banned_until = 0;
+  std::uint32_t bans = 0;
+  std::uint32_t slot = 0;  // slots that have begun since window_start
+  std::uint32_t strikes[kSlots] = {};
+};
+
+// Counts strikes per (rule, source) in fixed memory, and bans in all: no more than bans.rate. Any
+// thread; takes a mutex, so call it on refusals only.
 //
 // A rule strikes when `count` refusals fall within `within`. The window begins with a source's
 // first strike and then slides by eighths, so in the long run it is between 7/8 of `within` and
@@ -102,22 +116,19 @@ class BanTracker {
                                     std::optional<std::uint32_t> route, const IpAddress& source,
                                     std::uint64_t now_ns);
 
+  // For another process: whom it counts, and under which key.
+  HashKey hash_key() const { return hash_key_; }
+  std::vector<BanRecord> records() const;
+  // Before the first strike. A record that finds no place is left out.
+  void take_over(HashKey hash_key, const std::vector<BanRecord>& records);
+
   // Bans that bans.rate did not let through, so far; their sources go on counting.
   std::uint64_t refused() const { return refused_.load(std::memory_order_relaxed); }
 
  private:
-  static constexpr int kSlots = 8;
+  static constexpr int kSlots = BanRecord::kSlots;
   static constexpr std::size_t kPerSet = 8;
-
-  struct Record {
-    std::uint64_t key = 0;  // 0: free
-    std::uint64_t window_start = 0;
-    std::uint64_t last_strike = 0;
-    std::uint64_t banned_until = 0;
-    std::uint32_t bans = 0;
-    std::uint32_t slot = 0;  // slots that have begun since window_start
-    std::uint32_t strikes[kSlots] = {};
-  };
+  using Record = BanRecord;
 
   bool may_ban(const BanRules& rules, const BanRule& rule, std::uint64_t now_ns);
   void strike_rule(const BanRules& rules, const BanRules::Rule& rule, const IpAddress& source,
@@ -128,7 +139,7 @@ class BanTracker {
   static bool count_strike(const BanRule& rule, Record& record, std::uint64_t now_ns);
 
   HashKey hash_key_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<Record> records_;
   std::uint64_t bans_tat_ = 0;  // GCRA over bans.rate
   std::atomic<std::uint64_t> refused_{0};

@@ -84,7 +84,7 @@ bool DivertedSources::add(const Prefix& source, std::uint64_t upstream, std::uin
   std::erase_if(listed_, [&](const DivertedSource& listed) {
     return listed.source == source || listed.until_ns <= now_ns;
   });
-  listed_.push_back({source, until_ns, std::move(reason)});
+  listed_.push_back({source, upstream, until_ns, std::move(reason)});
   return true;
 }
 
@@ -96,17 +96,15 @@ bool DivertedSources::remove(const Prefix& source) {
       entry.until.store(0, std::memory_order_release);
     }
   }
-  return std::erase_if(listed_, [&](const DivertedSource& listed) {
-           return listed.source == source;
-         }) > 0;
+  return std::erase_if(listed_,
+                       [&](const DivertedSource& listed) { return listed.source == source; }) > 0;
 }
 
 std::vector<DivertedSource> DivertedSources::list(std::uint64_t now_ns) const {
   const std::lock_guard lock(mutex_);
   std::vector<DivertedSource> left;
-  std::ranges::copy_if(listed_, std::back_inserter(left), [&](const DivertedSource& listed) {
-    return listed.until_ns > now_ns;
-  });
+  std::ranges::copy_if(listed_, std::back_inserter(left),
+                       [&](const DivertedSource& listed) { return listed.until_ns > now_ns; });
   return left;
 }
 

@@ -1,4 +1,5 @@
-// Sources whose requests go to another upstream for a while (bans of action `route`).
+// Sources whose requests go to another upstream for a while (bans of action `route`), and those
+// that the gateway refuses, since the kernel cannot: a proxy says who they are.
 #pragma once
 
 #include <atomic>
@@ -14,8 +15,12 @@
 
 namespace sluice::policy {
 
+// Instead of an upstream_id(): its requests are refused.
+inline constexpr std::uint64_t kRefuseSource = 0;
+
 struct DivertedSource {
   Prefix source;
+  std::uint64_t upstream = 0;  // upstream_id(), or kRefuseSource
   std::uint64_t until_ns = 0;
   std::string reason;
 };
@@ -29,7 +34,7 @@ class DivertedSources {
   ~DivertedSources();
 
   bool empty() const noexcept { return count_.load(std::memory_order_relaxed) == 0; }
-  // The upstream_id() where the source's requests go.
+  // The upstream_id() where the source's requests go, or kRefuseSource.
   std::optional<std::uint64_t> find(const IpAddress& source, std::uint64_t now_ns) const noexcept;
 
   // False: there is no room, or too many prefix lengths are in use; counted.

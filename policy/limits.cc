@@ -1,5 +1,6 @@
 #include "policy/limits.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace sluice::policy {
@@ -46,12 +47,56 @@ LimitState LimitStore::make_state(const Limit& limit, OnLoss on_loss) {
   if (limit.unit == LimitUnit::concurrency) {
     state.concurrency = std::make_shared<ConcurrencyTable>(limit.max_keys);
   } else if (limit.scope == LimitScope::cluster) {
-    state.cluster =
-        std::make_shared<ClusterTable>(limit.name, GcraParameters::of(limit), on_loss, limit.max_keys);
+    state.cluster = std::make_shared<ClusterTable>(limit.name, GcraParameters::of(limit), on_loss,
+                                                   limit.max_keys);
   } else {
     state.rate = std::make_shared<LimitTable>(GcraParameters::of(limit), limit.max_keys);
   }
   return state;
+}
+
+namespace {
+
+// As goes_on() compares, for limits of this node.
+std::uint64_t identity_of(const Limit& limit) {
+  std::string text;
+  std::vector<std::string> parts;
+  for (const LimitKeyPart& part : limit.key)
+    parts.push_back(std::to_string(static_cast<int>(part.kind)) + " " + part.name);
+  std::ranges::sort(parts);
+  for (const std::string& part : parts)
+    text += part + "\n";
+  const GcraParameters gcra = GcraParameters::of(limit);
+  for (const std::uint64_t number :
+       {std::uint64_t{limit.ipv4_prefix}, std::uint64_t{limit.ipv6_prefix},
+        std::uint64_t{limit.max_keys}, static_cast<std::uint64_t>(limit.unit),
+        gcra.emission_interval, gcra.tolerance, gcra.max_delay})
+    text += std::to_string(number) + " ";
+  return siphash(kClusterKey, text);
+}
+
+}  // namespace
+
+void LimitStore::save(CarriedState& state, std::uint64_t now_ns) const {
+  state.limit_key = hash_key_;
+  std::size_t left = CarriedState::kMaxCells;
+  for (const auto& [name, kept] : kept_) {
+    if (!kept.state.rate) continue;
+    CarriedRate rate{.limit = name,
+                     .identity = identity_of(kept.limit),
+                     .keys = kept.state.rate->live_keys(now_ns, left),
+                     .overflow = kept.state.rate->live_overflow(now_ns)};
+    if (rate.keys.empty() && rate.overflow.empty()) continue;
+    left -= rate.keys.size();
+    state.rates.push_back(std::move(rate));
+  }
+}
+
+void LimitStore::take_over(const CarriedState& state) {
+  if (state.rates.empty()) return;
+  hash_key_ = state.limit_key;
+  for (const CarriedRate& rate : state.rates)
+    carried_.insert_or_assign(rate.limit, rate);
 }
 
 std::vector<LimitHandle> LimitStore::resolve(const std::vector<Limit>& limits,
@@ -69,11 +114,16 @@ std::vector<LimitHandle> LimitStore::resolve(const std::vector<Limit>& limits,
     const auto old = kept_.find(limit.name);
     const bool same = old != kept_.end() && goes_on(old->second, next);
     next.state = same ? old->second.state : make_state(limit, next.on_loss);
+    const auto carried = carried_.find(limit.name);
+    if (next.state.rate && carried != carried_.end() &&
+        carried->second.identity == identity_of(limit))
+      next.state.rate->take_over(carried->second.keys, carried->second.overflow);
     handles.emplace_back(std::make_shared<const Limit>(limit), next.state,
                          cluster ? kClusterKey : hash_key_);
     kept.insert_or_assign(limit.name, std::move(next));
   }
   kept_ = std::move(kept);
+  carried_.clear();
   return handles;
 }
 

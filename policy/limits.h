@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "policy/carried_state.h"
 #include "policy/config.h"
 #include "policy/limits_cluster.h"
 #include "policy/limits_concurrency.h"
@@ -80,6 +81,12 @@ class LimitStore {
   std::vector<LimitHandle> resolve(const std::vector<Limit>& limits,
                                    const std::optional<RedisConfig>& redis = std::nullopt);
 
+  // For another process: the rates of this node that somebody has used up. Cluster's have Redis,
+  // and what is under way stays where it is.
+  void save(CarriedState& state, std::uint64_t now_ns) const;
+  // Before the first resolve(), which then fills the tables of limits that are still the same.
+  void take_over(const CarriedState& state);
+
  private:
   struct Kept {
     Limit limit;
@@ -92,6 +99,7 @@ class LimitStore {
 
   HashKey hash_key_;
   std::map<std::string, Kept> kept_;
+  std::map<std::string, CarriedRate> carried_;  // until the first resolve()
 };
 
 }  // namespace sluice::policy

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kEntriesPerBucket = 7;
 constexpr std::size_t kOverflowCells = 4096;
-constexpr std::uint64_t kBucketsLookedAt = 32768;  // for stats()
+constexpr std::uint64_t kBucketsLookedAt = 32768;   // for stats()
 constexpr std::uint64_t kBusy = ~std::uint64_t{0};  // an entry that changes hands
 
 // A cell that nobody owns: a plain compare-and-swap loop.
@@ -84,7 +84,6 @@ struct alignas(64) LimitTable::Bucket : SpinLock {
   // by a thread whose clock is behind that of the thread which gave it away.
   std::atomic<std::uint64_t> floor{0};
   std::array<Entry, kEntriesPerBucket> entries;
-
 };
 
 LimitTable::LimitTable(const GcraParameters& parameters, std::size_t entries)
@@ -173,6 +172,46 @@ bool LimitTable::claim(Bucket& in, const Request& request, std::uint64_t floor,
     return true;
   }
   return false;
+}
+
+std::vector<CarriedCell> LimitTable::live_keys(std::uint64_t now_ns, std::size_t most) const {
+  std::vector<CarriedCell> out;
+  for (std::uint64_t i = 0; i <= mask_; ++i) {
+    for (const Entry& entry : buckets_[i].entries) {
+      const std::uint64_t tat = entry.tat.load(std::memory_order_acquire);
+      const std::uint64_t tag = entry.tag.load(std::memory_order_acquire);
+      if (tat <= now_ns || tat == kBusy || tag == 0) continue;
+      if (out.size() >= most) return out;
+      out.push_back({tag, tat});
+    }
+  }
+  return out;
+}
+
+std::vector<CarriedCell> LimitTable::live_overflow(std::uint64_t now_ns) const {
+  std::vector<CarriedCell> out;
+  for (std::uint64_t i = 0; i < kOverflowCells; ++i) {
+    const std::uint64_t tat = overflow_cells_[i].load(std::memory_order_relaxed);
+    if (tat > now_ns) out.push_back({i, tat});
+  }
+  return out;
+}
+
+void LimitTable::take_over(const std::vector<CarriedCell>& keys,
+                           const std::vector<CarriedCell>& overflow) {
+  for (const CarriedCell& cell : keys) {
+    Entry* place = nullptr;
+    for (Bucket* in : {&bucket(cell.place), &bucket(cell.place >> 32)}) {
+      for (Entry& entry : in->entries) {
+        if (place == nullptr && entry.tag.load(std::memory_order_relaxed) == 0) place = &entry;
+      }
+    }
+    if (place == nullptr) continue;
+    place->tag.store(cell.place, std::memory_order_release);
+    place->tat.store(std::min(cell.tat, kBusy - 1), std::memory_order_release);
+  }
+  for (const CarriedCell& cell : overflow)
+    store_max(overflow_cells_[cell.place % kOverflowCells], cell.tat);
 }
 
 // Hashes are spread evenly: of a large table a part tells enough.

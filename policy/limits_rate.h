@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "policy/config.h"
 #include "policy/limits_key.h"
@@ -43,6 +44,12 @@ GcraStep gcra_step(const GcraParameters& gcra, std::uint64_t tat, std::uint64_t 
                    std::uint64_t cost);
 LimitVerdict gcra_verdict(const GcraParameters& gcra, const GcraStep& step, std::uint64_t now_ns,
                           std::uint64_t cost);
+
+// For another process: a key's tag or the index of an overflow cell, and its TAT.
+struct CarriedCell {
+  std::uint64_t place = 0;
+  std::uint64_t tat = 0;
+};
 
 struct LimitTableStats {
   std::uint64_t entries = 0;  // capacity
@@ -80,6 +87,12 @@ class LimitTable {
 
   const GcraParameters& parameters() const { return parameters_; }
   LimitTableStats stats(std::uint64_t now_ns) const noexcept;
+
+  // What has used up something: keys, and overflow cells. At most `most` of each.
+  std::vector<CarriedCell> live_keys(std::uint64_t now_ns, std::size_t most) const;
+  std::vector<CarriedCell> live_overflow(std::uint64_t now_ns) const;
+  // Before the first admit(). A key that finds no place is left out.
+  void take_over(const std::vector<CarriedCell>& keys, const std::vector<CarriedCell>& overflow);
 
  private:
   struct Entry;

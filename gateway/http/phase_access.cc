@@ -36,7 +36,8 @@ bool Exchange::may_use(const policy::CompiledRoute& route) {
   const http1::RequestFields fields(request_, joined_field_);
   if (route.access.check(view(fields, false)).allowed) return true;
   worker_.metrics().access_denied(listener().slot());
-  if (!address_claimed_ && worker_.strike(*config_, listener(), policy::BanEvent::access_denied, route_, client_address())) {
+  if (worker_.strike(*config_, listener(), policy::BanEvent::access_denied, route_,
+                     client_address(), address_claimed_)) {
     client_->close_after(false);
   }
   refuse(403, "access denied");

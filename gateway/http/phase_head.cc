@@ -25,7 +25,8 @@ void Exchange::head() {
 
 void Exchange::refuse_malformed(ParseError error) {
   worker_.metrics().parse_error(listener().slot(), static_cast<std::size_t>(error));
-  if (!address_claimed_) worker_.strike(*config_, listener(), policy::BanEvent::malformed_request, std::nullopt, client_address());
+  worker_.strike(*config_, listener(), policy::BanEvent::malformed_request, std::nullopt,
+                 client_address(), address_claimed_);
   client_->close_after(true);
   refuse(http1::status(error), http1::reason(error));
 }

@@ -16,6 +16,7 @@ void Exchange::route() {
     client_->close_after(false);
     return refuse(503, "listener removed");
   }
+  if (address_claimed_ && worker_.refuses(client_address())) return refuse(403, "banned");
   if (const auto diverted = worker_.diverted(*config_, client_address())) {
     use_upstream(*diverted);
     return pick();

@@ -58,7 +58,8 @@ void Exchange::log() {
   metrics.request_ended(listener.slot(), slot, status_, now - begun_);
   metrics.client_bytes(listener.slot(), client_->bytes_in(), client_->bytes_out());
   if (status_ == 401) {
-    if (!address_claimed_) worker_.strike(*config_, listener, policy::BanEvent::auth_failure, route_, client_address());
+    worker_.strike(*config_, listener, policy::BanEvent::auth_failure, route_, client_address(),
+                   address_claimed_);
   }
 
   if (!worker_.access_log().enabled()) return;

@@ -69,11 +69,14 @@ json::object handle_routes(gateway::Gateway& gateway) {
 
 json::object handle_own_bans(gateway::Gateway& gateway) {
   json::array bans;
-  for (const auto& ban : gateway::operator_access(gateway).own_bans())
-    bans.push_back(json::object{{"address", ban.source.to_string()},
-                                {"seconds_left", ban.left.count()},
-                                {"action", "route"},
-                                {"reason", ban.reason}});
+  for (const auto& ban : gateway::operator_access(gateway).own_bans()) {
+    json::object entry{{"address", ban.source.to_string()},
+                       {"seconds_left", ban.left.count()},
+                       {"action", ban.upstream.empty() ? "refuse" : "route"},
+                       {"reason", ban.reason}};
+    if (!ban.upstream.empty()) entry["upstream"] = ban.upstream;
+    bans.push_back(std::move(entry));
+  }
   return {{"ok", true}, {"bans", std::move(bans)}};
 }
 

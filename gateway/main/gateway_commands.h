@@ -14,8 +14,8 @@ boost::json::object gateway_command(gateway::Gateway& gateway, const boost::json
 // A question about the gateway's part of the way alone; the answer as `sluice explain` prints it.
 boost::json::object handle_explain(gateway::Gateway& gateway, const boost::json::object& question);
 
-// Bans that the gateway enforces: {"bans": [{"address", "seconds_left", "action": "route",
-// "reason"}]}; and the end of one, {"address"}: {"was_banned"}.
+// Bans that the gateway enforces: {"bans": [{"address", "seconds_left", "action": "route" | "refuse",
+// "upstream"?, "reason"}]}; and the end of one, {"address"}: {"was_banned"}.
 boost::json::object handle_own_bans(gateway::Gateway& gateway);
 boost::json::object handle_own_unban(gateway::Gateway& gateway, const boost::json::object& request);
 

@@ -1,5 +1,6 @@
 // The gateway child: takes policy and sockets from the keeper, moves bytes, holds no capability but
 // CAP_NET_RAW.
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -56,6 +57,16 @@ std::expected<gateway::tls::Secret, std::string> read_memory(int fd) {
   return gateway::tls::Secret(std::move(bytes));
 }
 
+std::expected<void, std::string> write_memory(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t size = ::write(fd, bytes.data(), bytes.size());
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) return std::unexpected(std::strerror(errno));
+    bytes.remove_prefix(static_cast<std::size_t>(size));
+  }
+  return {};
+}
+
 std::expected<std::vector<policy::PolicyFile>, std::string> read_bundle(int fd) {
   const auto bytes = read_memory(fd);
   if (!bytes) return std::unexpected("policy: " + bytes.error());
@@ -103,6 +114,7 @@ class GatewayProcess {
   void on(const protocol::Hello& message, std::vector<protocol::OwnedFd>&);
   void on(const protocol::Policy& message, std::vector<protocol::OwnedFd>& fds);
   void on(const protocol::Material& message, std::vector<protocol::OwnedFd>& fds);
+  void on(const protocol::Memory& message, std::vector<protocol::OwnedFd>& fds);
   void on(const protocol::Sockets& message, std::vector<protocol::OwnedFd>& fds);
   void on(const protocol::Commit& message, std::vector<protocol::OwnedFd>&);
   void on(const protocol::Abandon& message, std::vector<protocol::OwnedFd>&) {
@@ -198,6 +210,23 @@ void GatewayProcess::on(const protocol::Material& message, std::vector<protocol:
   } else if (ready_) {
     gateway_->apply_tls(std::move(*material));
   }
+}
+
+void GatewayProcess::on(const protocol::Memory& message, std::vector<protocol::OwnedFd>& fds) {
+  if (!gateway_) return;
+  if (message.id != 0) {
+    if (auto written = write_memory(fds.front().get(), gateway_->remembered(message.limits));
+        !written)
+      log_warn("gateway", "cannot hand over what it remembers", {{"reason", written.error()}});
+    channel_->send(protocol::Reply{.id = message.id, .last = true, .text = {}});
+    return;
+  }
+  if (ready_) return;
+  const auto bytes = read_memory(fds.front().get());
+  auto taken = bytes ? gateway_->remember(bytes->view()) : std::unexpected(bytes.error());
+  if (!taken)
+    log_warn("gateway", "begins with fresh limits and forgets who was banned how often",
+             {{"reason", "what the gateway before remembered is " + taken.error()}});
 }
 
 void GatewayProcess::on(const protocol::Sockets& message, std::vector<protocol::OwnedFd>& fds) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "gateway/control/last_good.h"
@@ -26,6 +27,7 @@ constexpr auto kQuickDeath =
     5s;  // a gateway that lived less has a problem that the next one will have too
 constexpr auto kLongestPause = 5s;
 constexpr std::size_t kMaxAnswer = 16UL << 20;
+constexpr std::size_t kMaxMemory = 96UL << 20;  // as policy/carried_state.h has it
 
 std::expected<protocol::OwnedFd, std::string> sealed_memory(const char* name,
                                                             std::string_view bytes) {
@@ -39,6 +41,20 @@ std::expected<protocol::OwnedFd, std::string> sealed_memory(const char* name,
   }
   ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
   return fd;
+}
+
+// Of memory that a gateway has written, whatever it does with it meanwhile. Too much is nothing.
+std::string read_all(int fd, std::size_t limit) {
+  struct stat status{};
+  if (::fstat(fd, &status) != 0 || static_cast<std::size_t>(status.st_size) > limit) return {};
+  std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
+  std::size_t at = 0;
+  while (at < bytes.size()) {
+    const ssize_t size = ::pread(fd, bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
+    if (size <= 0) return {};
+    at += static_cast<std::size_t>(size);
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -63,9 +79,9 @@ std::expected<std::unique_ptr<GatewaySupervisor::Instance>, std::string> Gateway
     const GatewayOffer& offer) {
   auto instance = std::make_unique<Instance>(
       Instance{.id = next_id_++, .hello = offer.hello, .generation = offer.generation});
-  auto child = GatewayChild::spawn(io_, user_, [this, id = instance->id](protocol::Received message) {
-    received(id, std::move(message));
-  });
+  auto child = GatewayChild::spawn(
+      io_, user_,
+      [this, id = instance->id](protocol::Received message) { received(id, std::move(message)); });
   if (!child) return std::unexpected(child.error());
   instance->child = std::move(*child);
   log_info("keeper", "gateway started", {{"pid", instance->child->pid()}});
@@ -166,8 +182,8 @@ void GatewaySupervisor::promote_next() {
 
 void GatewaySupervisor::retire(std::unique_ptr<Instance> instance,
                                std::chrono::milliseconds deadline) {
-  instance->child->send(protocol::Drain{
-      .deadline_ms = static_cast<std::uint32_t>(deadline.count()), .replaced = true});
+  instance->child->send(protocol::Drain{.deadline_ms = static_cast<std::uint32_t>(deadline.count()),
+                                        .replaced = true});
   instance->deadline = std::make_unique<boost::asio::steady_timer>(io_);
   instance->deadline->expires_after(deadline + 2s);
   instance->deadline->async_wait([this, id = instance->id](const boost::system::error_code& error) {
@@ -240,11 +256,9 @@ std::vector<GatewayLeft> GatewaySupervisor::leave() const {
 std::unique_ptr<GatewaySupervisor::Instance> GatewaySupervisor::adopt(const GatewayLeft& left) {
   auto instance = std::make_unique<Instance>(
       Instance{.id = next_id_++, .hello = left.hello, .protocol = left.protocol});
-  instance->child =
-      GatewayChild::adopt(io_, left.pid, protocol::OwnedFd(left.channel), !instance->spoken_to(),
-                          [this, id = instance->id](protocol::Received message) {
-                            received(id, std::move(message));
-                          });
+  instance->child = GatewayChild::adopt(
+      io_, left.pid, protocol::OwnedFd(left.channel), !instance->spoken_to(),
+      [this, id = instance->id](protocol::Received message) { received(id, std::move(message)); });
   return instance;
 }
 
@@ -340,7 +354,40 @@ void GatewaySupervisor::commit(std::uint64_t generation, Done done) {
   Instance* taker = replacing_ ? next_.get() : serving_.get();
   if (taker == nullptr) return done(std::unexpected("the gateway process ended"));
   committed_ = std::move(done);
-  taker->child->send(protocol::Commit{.generation = generation});
+  if (!replacing_) return (void)taker->child->send(protocol::Commit{.generation = generation});
+  collect_memory(true, [this, generation, id = taker->id](const auto& memory) {
+    if (next_ && next_->id == id) send_commit(*next_, generation, memory.value_or(memory_));
+  });
+}
+
+// A gateway begins with what the one before remembered.
+void GatewaySupervisor::send_commit(Instance& to, std::uint64_t generation,
+                                    std::string_view memory) {
+  if (!memory.empty()) {
+    auto shared = sealed_memory("sluice-memory", memory);
+    std::vector<protocol::OwnedFd> descriptors;
+    if (shared) {
+      descriptors.push_back(std::move(*shared));
+      to.child->send(protocol::Memory{}, std::move(descriptors));
+    } else {
+      log_warn("keeper", "the next gateway begins without memory", {{"reason", shared.error()}});
+    }
+  }
+  to.child->send(protocol::Commit{.generation = generation});
+}
+
+void GatewaySupervisor::collect_memory(bool limits, Collected collected) {
+  protocol::OwnedFd shared(::memfd_create("sluice-memory", MFD_CLOEXEC));
+  protocol::OwnedFd theirs(shared ? ::fcntl(shared.get(), F_DUPFD_CLOEXEC, 0) : -1);
+  if (!serving_ || !serving_->spoken_to() || !theirs) return collected(std::nullopt);
+  const std::uint64_t id = next_question_++;
+  auto ours = std::make_shared<protocol::OwnedFd>(std::move(shared));
+  put_question(id, [ours, collected = std::move(collected)](const auto& answer) {
+    collected(answer ? std::optional(read_all(ours->get(), kMaxMemory)) : std::nullopt);
+  });
+  std::vector<protocol::OwnedFd> descriptors;
+  descriptors.push_back(std::move(theirs));
+  serving_->child->send(protocol::Memory{.id = id, .limits = limits}, std::move(descriptors));
 }
 
 void GatewaySupervisor::abandon(std::uint64_t generation) {
@@ -368,7 +415,8 @@ void GatewaySupervisor::received(std::uint64_t id, protocol::Received received) 
   if (from == nullptr) return;
   from->heard = Clock::now();
   auto& message = received.message;
-  if (const auto* drained = std::get_if<protocol::Drained>(&message)) return handle(*from, *drained);
+  if (const auto* drained = std::get_if<protocol::Drained>(&message))
+    return handle(*from, *drained);
   if (const auto* prepared = std::get_if<protocol::Prepared>(&message))
     return handle(*from, *prepared);
   if (std::holds_alternative<protocol::Committed>(message)) {
@@ -393,10 +441,7 @@ void GatewaySupervisor::handle(Instance& from, const protocol::Prepared& message
     return finish_prepare(std::unexpected("the gateway refused the policy: " + message.message));
   }
   if (!of_next || message.generation != from.generation) return;  // of an attempt given up
-  if (message.ok) {
-    from.child->send(protocol::Commit{.generation = message.generation});
-    return;
-  }
+  if (message.ok) return send_commit(from, message.generation, memory_);
   log_error("keeper", "the gateway cannot start", {{"reason", message.message}});
   from.child->kill();
 }
@@ -422,6 +467,11 @@ void GatewaySupervisor::ask(const std::string& command, Answered answered) {
   if (!serving_ || !serving_->spoken_to())
     return answered(std::unexpected("the gateway is not ready"));
   const std::uint64_t id = next_question_++;
+  put_question(id, std::move(answered));
+  serving_->child->send(protocol::Request{.id = id, .command = command});
+}
+
+void GatewaySupervisor::put_question(std::uint64_t id, Answered answered) {
   auto timer = std::make_unique<boost::asio::steady_timer>(io_);
   timer->expires_after(kAnswerLimit);
   timer->async_wait([this, id](const boost::system::error_code& error) {
@@ -431,7 +481,6 @@ void GatewaySupervisor::ask(const std::string& command, Answered answered) {
   });
   questions_.emplace(
       id, Question{.text = {}, .answered = std::move(answered), .timer = std::move(timer)});
-  serving_->child->send(protocol::Request{.id = id, .command = command});
 }
 
 void GatewaySupervisor::handle(protocol::Reply& message) {

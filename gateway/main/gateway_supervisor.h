@@ -9,7 +9,10 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
@@ -30,7 +33,7 @@ struct GatewayOffer {
   std::uint64_t generation = 0;
   std::vector<policy::PolicyFile> files;
   std::vector<kernel::protocol::Sockets::Entry> entries;
-  std::vector<int> descriptors;  // one for each entry
+  std::vector<int> descriptors;             // one for each entry
   gateway::tls::MaterialPtr material = {};  // null: the policy names no files
 };
 
@@ -50,6 +53,7 @@ class GatewaySupervisor {
   using Clock = std::chrono::steady_clock;
   using Done = std::function<void(std::expected<void, std::string>)>;
   using Answered = std::function<void(std::expected<std::string, std::string>)>;
+  using Collected = std::function<void(std::optional<std::string>)>;
 
   struct Hooks {
     std::function<GatewayOffer()> current;  // what a gateway that starts has to serve
@@ -82,6 +86,13 @@ class GatewaySupervisor {
   void abandon(std::uint64_t generation);
   // Newer files for the policy in force.
   void refresh(std::uint64_t generation, const gateway::tls::Material& material);
+
+  // What gateways that start from now on take over of the one before; bytes of its own.
+  void set_memory(std::string bytes) { memory_ = std::move(bytes); }
+  // Asks the one that serves; `collected` gets an empty text when it remembers nobody, and nullopt
+  // when it does not answer. A gateway that takes another's place gets its memory in any case, and
+  // the limits with it.
+  void collect_memory(bool limits, Collected collected);
 
   void ask(const std::string& command, Answered answered);  // 2 s at most
   void tell(const kernel::protocol::Message& message);      // lost when there is none
@@ -131,6 +142,8 @@ class GatewaySupervisor {
   bool send_material(Instance& to, std::uint64_t generation,
                      const gateway::tls::Material& material);
   void send_samples(Instance& to);
+  void put_question(std::uint64_t id, Answered answered);
+  void send_commit(Instance& to, std::uint64_t generation, std::string_view memory);
   void serving_ended(const std::string& how);
   void next_ended(const std::string& how);
   void finish_prepare(std::expected<void, std::string> result);
@@ -150,6 +163,7 @@ class GatewaySupervisor {
   Done committed_;
   std::function<void()> drained_;
   bool replacing_ = false;  // next_ waits for the word of a reload before it is committed
+  std::string memory_;
   std::map<std::uint64_t, Question> questions_;
   std::uint64_t next_question_ = 1;
   std::uint64_t next_id_ = 1;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <fcntl.h>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -15,6 +16,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "gateway/control/admin_server.h"
+#include "gateway/control/state_file.h"
 #include "gateway/log.h"
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/ban_bridge.h"
@@ -52,6 +54,8 @@ constexpr auto kTick = 1s;
 constexpr auto kChangePause = 20ms;
 // Between a ban and the end of what its source has open: others may come meanwhile.
 constexpr std::chrono::steady_clock::duration kBanPause = 2ms;
+constexpr auto kMemoryPause = 60s;
+constexpr std::size_t kMaxKept = 16UL << 20;
 
 class KeeperProcess {
  public:
@@ -151,6 +155,9 @@ class KeeperProcess {
   void wait_for_change(boost::asio::posix::stream_descriptor& descriptor);
   void say_warnings();
   void say_notices();
+  std::string memory_path() const;
+  void load_memory();
+  void save_memory();
   void banned();
   void list_bans(const AdminCommands::Respond& respond);
   void unban(const json::object& request, const AdminCommands::Respond& respond);
@@ -183,6 +190,8 @@ class KeeperProcess {
   boost::asio::steady_timer ban_timer_;
   bool ban_timer_set_ = false;
   std::chrono::steady_clock::duration ban_pause_ = kBanPause;
+  std::chrono::steady_clock::time_point memory_saved_ = std::chrono::steady_clock::now();
+  bool memory_warned_ = false;
   std::vector<std::unique_ptr<boost::asio::posix::stream_descriptor>> changes_;  // duplicates
   std::vector<std::string> said_warnings_;
   std::map<std::string, json::object> orders_;  // for endpoints, by what they are about
@@ -214,6 +223,7 @@ int KeeperProcess::run() {
       return kExitFailed;
     }
   } else {
+    load_memory();
     if (auto prepared =
             keeper_->prepare(make_kernel_plan(config, reloader_.generation(), workers_));
         !prepared) {
@@ -598,6 +608,37 @@ void KeeperProcess::say_notices() {
     log_warn("keeper", notice);
 }
 
+// Who was banned how often, and who is diverted, is kept over a restart; bans of the kernel are in
+// its pins.
+std::string KeeperProcess::memory_path() const {
+  return (std::filesystem::path(reloader_.current().config().state_dir) / "gateway-memory")
+      .string();
+}
+
+void KeeperProcess::load_memory() {
+  auto kept = gateway::read_state_file(memory_path(), kMaxKept);
+  if (!kept) {
+    log_warn("keeper", "forgets who was banned how often", {{"reason", kept.error()}});
+  } else if (*kept) {
+    supervisor_.set_memory(std::move(**kept));
+  }
+}
+
+void KeeperProcess::save_memory() {
+  memory_saved_ = std::chrono::steady_clock::now();
+  supervisor_.collect_memory(false, [this](std::optional<std::string> bytes) {
+    if (!bytes || bytes->size() > kMaxKept) return;
+    std::error_code ignored;
+    if (bytes->empty()) {
+      std::filesystem::remove(memory_path(), ignored);
+    } else if (auto saved = gateway::write_state_file(memory_path(), *bytes);
+               !saved && !std::exchange(memory_warned_, true)) {
+      log_warn("keeper", "cannot keep who was banned how often", {{"reason", saved.error()}});
+    }
+    supervisor_.set_memory(std::move(*bytes));
+  });
+}
+
 // One look at the node's sockets for all bans of a moment, and no more than a tenth of this
 // process's time, however many come.
 void KeeperProcess::banned() {
@@ -635,14 +676,17 @@ void KeeperProcess::list_bans(const AdminCommands::Respond& respond) {
 void KeeperProcess::unban(const json::object& request, const AdminCommands::Respond& respond) {
   json::object head = handle_unban(*keeper_, request);
   if (head["ok"] != true) return respond(std::move(head));
-  ask_gateway(request, [respond, head = std::move(head)](const json::object& answer) mutable {
+  ask_gateway(request, [this, respond, head = std::move(head)](const json::object& answer) mutable {
     const json::value* was = answer.if_contains("was_banned");
-    if (was != nullptr && *was == true) head["was_banned"] = true;
+    const bool here = was != nullptr && *was == true;
+    if (here) head["was_banned"] = true;
     respond(std::move(head));
+    if (here) save_memory();
   });
 }
 
 void KeeperProcess::tick() {
+  if (std::chrono::steady_clock::now() - memory_saved_ >= kMemoryPause && !stopping_) save_memory();
   keeper_->tick(supervisor_.alive());
   say_notices();
   tick_timer_.expires_after(kTick);
@@ -716,6 +760,7 @@ void KeeperProcess::stop() {
   if (stopping_) return;
   stopping_ = true;
   tick_timer_.cancel();
+  save_memory();
   const auto deadline = drain_deadline(reloader_.current().config());
   log_info("keeper", "stopping: interception ends, open connections may finish",
            {{"deadline_ms", deadline.count()}});

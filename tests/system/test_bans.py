@@ -68,9 +68,10 @@ http {{ access_log off; server {{ listen 127.0.0.1:8000; return 200 "ok\\n"; }}
     Process(scratch, "origin", inside(star.rim[0], "nginx", "-c", config, "-e", f"{scratch.path}/error.log"))
 
 
-def ask(star, path, patience=2):
+def ask(star, path, patience=2, forwarded_for=""):
+    who = ["-H", f"X-Forwarded-For: {forwarded_for}"] if forwarded_for else []
     done = subprocess.run(inside(star.hub, "curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", str(patience),
-                                 f"http://10.77.1.2:8080{path}"), capture_output=True, text=True, timeout=HANG, check=False)
+                                 *who, f"http://10.77.1.2:8080{path}"), capture_output=True, text=True, timeout=HANG, check=False)
     return int(done.stdout or 0)
 
 
@@ -140,29 +141,120 @@ def test_an_audited_rule_bans_nobody(scratch, star):
     assert node.bans() == [] and ask(star, "/") == 200
 
 
-def test_a_source_that_goes_to_the_honeypot_is_listed_and_let_go(scratch, star):
+BAIT = "{ rules: [{ when: { event: access_denied, route: bait, count: 1 }, %s }] }"
+
+
+def upgraded(node):
+    before = node.status()["gateway"]["pid"]
+    node.ctl("upgrade")
+    eventually(lambda: node.status()["gateway"]["pid"] != before and node.status()["gateway"]["ready"], "the next one serves")
+
+
+def test_a_source_that_goes_to_the_honeypot_is_listed_kept_and_let_go(scratch, star):
     origin(scratch, star)
-    node = Node(scratch, star, "{ rules: [{ when: { event: access_denied, route: bait, count: 1 }, for: 1h, action: route, upstream: honeypot },"
-                               " { when: { event: access_denied, count: 1000 } }] }")
+    rules = BAIT % "for: 1h, action: route, upstream: honeypot"
+    node = Node(scratch, star, rules)
     eventually(lambda: ask(star, "/") == 200, "it serves")
     ask(star, "/bait")
     assert ask(star, "/") == 418  # what it asks for goes elsewhere, and it is not told
     [ban] = node.bans()
-    assert (ban["address"], ban["action"]) == ("10.77.1.1/32", "route")
+    assert (ban["address"], ban["action"], ban["upstream"]) == ("10.77.1.1/32", "route", "honeypot")
     assert 3500 < ban["seconds_left"] <= 3600 and "access_denied" in ban["reason"]
-    assert " route " in node.ctl("bans").stdout
+    assert "route honeypot" in node.ctl("bans").stdout
+    upgraded(node)
+    assert ask(star, "/") == 418
+    node.stop(signal.SIGTERM)
+    node = Node(scratch, star, rules, name="again")
+    assert ask(star, "/") == 418 and len(node.bans()) == 1
     assert json.loads(node.ctl("unban", "10.77.1.1", "--output", "json").stdout)["was_banned"] is True
+    assert ask(star, "/") == 200 and node.bans() == []
+    node.stop(signal.SIGTERM)
+    node = Node(scratch, star, rules, name="third")
     assert ask(star, "/") == 200 and node.bans() == []
     node.stop()
 
 
-def test_a_trusted_proxy_is_never_banned(scratch, star):
-    """It speaks for many, whatever one of them does, and whoever asks."""
+def test_bans_of_a_repeater_grow_on_over_upgrades_restarts_and_crashes(scratch, star):
+    origin(scratch, star)
+    rules = BAIT % "for: 1m, grow: 4, up_to: 24h"
+    node = Node(scratch, star, rules)
+    eventually(lambda: ask(star, "/") == 200, "it serves")
+
+    def offend(node, at_least):
+        """One more time: by hand the ban is over early, but the gateway remembers it until then."""
+        ask(star, "/bait")
+        left = eventually(node.bans, "it is banned")[0]["seconds_left"]
+        assert at_least < left <= at_least + 60, left
+        node.ctl("unban", "10.77.1.1")
+
+    offend(node, 0)
+    node.stop(signal.SIGTERM)
+    kept = f"{scratch.path}/state/gateway-memory"
+    assert os.stat(kept).st_mode & 0o777 == 0o600
+    age_bans(kept, 61)
+    node = Node(scratch, star, rules, name="again")
+    eventually(lambda: ask(star, "/") == 200, "it serves")
+    offend(node, 180)
+    upgraded(node)
+    ask(star, "/bait")
+    assert node.bans() == []  # it remembers that its ban runs
+    node.stop(signal.SIGTERM)
+    age_bans(kept, 241)
+    node = Node(scratch, star, rules, name="third")
+    eventually(lambda: ask(star, "/") == 200, "it serves")
+    offend(node, 900)
+    node.stop()
+
+
+def age_bans(path, seconds):
+    """As if the node had been off so long: another boot, and a wall clock that went on."""
+    with open(path, "rb") as file:
+        data = bytearray(file.read())
+    at = 4 + 12 + 4  # magic, version
+    size = int.from_bytes(data[at:at + 4], "little")
+    data[at + 4] = ord("x")  # the boot's id
+    wall = at + 4 + size + 8
+    then = int.from_bytes(data[wall:wall + 8], "little") - seconds * 10**9
+    data[wall:wall + 8] = then.to_bytes(8, "little")
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def test_whom_a_proxy_names_is_refused_by_the_gateway_and_the_proxy_goes_on(scratch, star):
+    """Nobody has shaken hands as 198.51.100.7: dropping its packets would hit whoever owns the address."""
     origin(scratch, star)
     node = Node(scratch, star, "{ rules: [{ when: { limit: few, count: 2 }, for: 1h }] }", more="trusted_proxies: [10.77.1.1]")
     eventually(lambda: ask(star, "/") == 200, "it serves")
-    assert [ask(star, "/limited") for _ in range(6)] == [200, 429, 429, 429, 429, 429]
-    assert node.bans() == [] and ask(star, "/") == 200
+    assert [ask(star, "/limited", forwarded_for="198.51.100.7") for _ in range(4)] == [200, 429, 429, 403]
+    assert ask(star, "/", forwarded_for="198.51.100.7") == 403
+    assert ask(star, "/", forwarded_for="198.51.100.8") == 200
+    [ban] = node.bans()
+    assert (ban["address"], ban["action"]) == ("198.51.100.7/32", "refuse")
+    assert "packets" not in ban  # nothing of it is in the kernel
+    # The proxy itself speaks for many: never banned, whatever it does and whoever asks.
+    assert [ask(star, "/limited") for _ in range(5)] == [200, 429, 429, 429, 429]
+    assert len(node.bans()) == 1 and ask(star, "/") == 200
     refused = node.ctl("ban", "10.77.1.1", check=False)
     assert refused.returncode == 1 and "trusted_proxies" in refused.stderr
+    upgraded(node)
+    assert ask(star, "/", forwarded_for="198.51.100.7") == 403
+    node.ctl("unban", "198.51.100.7")
+    assert ask(star, "/", forwarded_for="198.51.100.7") == 200
+    node.stop()
+
+
+def test_limits_are_carried_over_an_upgrade(scratch, star):
+    origin(scratch, star)
+    node = Node(scratch, star, "{}")
+    eventually(lambda: ask(star, "/") == 200, "it serves")
+    assert [ask(star, "/limited") for _ in range(2)] == [200, 429]
+    upgraded(node)
+    assert ask(star, "/limited") == 429
+    # Another number of workers is another process, too.
+    with open(node.policy) as file:
+        text = file.read()
+    node.write_policy(text.replace("workers: 2", "workers: 1"))
+    node.ctl("reload")
+    assert ask(star, "/limited") == 429
+    assert "begins with fresh limits" not in node.output()
     node.stop()

@@ -68,9 +68,11 @@ void show_bans(const json::object& answer) {
   Table table({"ADDRESS", "LEFT", "ACTION", "PACKETS", "BYTES", "REASON"});
   for (const auto& value : array_at(answer, "bans")) {
     const json::object& ban = value.as_object();
+    std::string action = text_at(ban, "action");
+    if (ban.contains("upstream")) action += " " + text_at(ban, "upstream");
     table.add({text_at(ban, "address"),
-               human_seconds(static_cast<long>(number_at(ban, "seconds_left"))),
-               text_at(ban, "action"), count_at(ban, "packets"),
+               human_seconds(static_cast<long>(number_at(ban, "seconds_left"))), action,
+               count_at(ban, "packets"),
                ban.contains("bytes") ? human_bytes(number_at(ban, "bytes")) : "-",
                text_at(ban, "reason")});
   }
@@ -122,7 +124,9 @@ const Command kBansCommand{
     .words = "",
     .summary = "Who is banned, for how long still, and what was dropped of theirs.",
     .details =
-        "drop: by the kernel. route: what it asks for goes to a rule's upstream, by the gateway.\n"
+        "drop: by the kernel. route: what it asks for goes to that upstream. refuse: its requests, "
+        "by "
+        "the gateway,\nsince a proxy says who it is.\n"
         "Without a running sluice, as root: what the last one left pinned, which is drop alone.",
     .options = kOptions,
     .run = bans,

@@ -41,6 +41,7 @@ std::vector<Message> one_of_each() {
       ReloadEnded{.ok = true},
       InForce{.generation = 12},
       Material{.generation = 13},
+      Memory{.id = 14, .limits = true},
   };
 }
 

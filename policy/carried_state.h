@@ -1,0 +1,53 @@
+// What a gateway remembers of its clients, for the one that takes its place: rates that are used
+// up, who is banned or diverted, and how often somebody was. As bytes of a version: another one is
+// dropped, never guessed at.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "policy/bans.h"
+#include "policy/bans_diverted.h"
+#include "policy/limits_rate.h"
+#include "policy/siphash.h"
+
+namespace sluice::policy {
+
+// Times are monotonic; after a boot they are carried by the wall clock.
+struct Clocks {
+  std::string boot;  // of which kernel
+  std::uint64_t monotonic_ns = 0;
+  std::int64_t wall_ns = 0;
+};
+
+struct CarriedRate {
+  std::string limit;
+  std::uint64_t identity = 0;  // of what makes it the same limit
+  std::vector<CarriedCell> keys;
+  std::vector<CarriedCell> overflow;
+};
+
+struct CarriedState {
+  // Of all limits together; what is beyond it is left out, and begins anew.
+  static constexpr std::size_t kMaxCells = 4'000'000;
+  static constexpr std::size_t kMaxBytes = 96UL << 20;
+
+  HashKey limit_key;  // by which tags were made
+  std::vector<CarriedRate> rates;
+  HashKey ban_key;
+  std::vector<BanRecord> bans;
+  std::vector<DivertedSource> diverted;
+
+  bool remembers_nobody() const { return rates.empty() && bans.empty() && diverted.empty(); }
+};
+
+std::string serialize(const CarriedState& state, const Clocks& now);
+// Never reads beyond `bytes`. Errors: another version, or damaged.
+std::expected<CarriedState, std::string> deserialize_state(std::string_view bytes,
+                                                           const Clocks& now);
+
+}  // namespace sluice::policy
