@@ -34,7 +34,7 @@ struct sluice_guard_state {
   __u64 refused_bans; /* written by user space alone: survives it */
   __u64 revert_at;    /* CLOCK_MONOTONIC ns, its lowest bit that of the epoch it belongs to: from then
                          on the other slot is in force, with nobody alive; 0: never */
-  __u64 reserved[1];
+  __u64 frames;       /* 1: wherever the guard hangs, a frame begins with an Ethernet header */
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_state) == 64, "sluice_guard_state");
 
@@ -44,7 +44,7 @@ enum sluice_guard_flags {
   SLUICE_GUARD_USES_FROM_PORTS = 1 << 2,
   SLUICE_GUARD_USES_TO_PORTS = 1 << 3,
   SLUICE_GUARD_USES_PROTOCOL = 1 << 4,
-  SLUICE_GUARD_USES_PLACE = 1 << 5, /* some rule has interfaces, or a direction besides ingress */
+  SLUICE_GUARD_USES_INTERFACES = 1 << 5, /* some rule has interfaces */
   SLUICE_GUARD_USES_LIMITS = 1 << 6,
   SLUICE_GUARD_USES_SOURCE_SYN = 1 << 7,
   SLUICE_GUARD_USES_SERVICE_SYN = 1 << 8,
@@ -69,14 +69,22 @@ SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_class) == 8 + 16 * SLUICE_GUARD_WOR
  * IPv4 is "rank and leaf". A word of `top` stands for a /19: a bit for each /24 that some prefix
  * longer than /16 touches, and above the bits how many are set in all words before; together the
  * index of the /24's leaf. What no bit names has its /16's class in `coarse`, if prefixes of at
- * most /16 exist, or the default.
+ * most /16 exist, or the default. Both are one value, so that the lookup is inlined.
  *
- * IPv6 is hashed. A bitmap of /32s that some longer prefix touches (`gate`), behind it a bitmap of
- * (prefix, length), and only where that bit is set, a table of whole keys. Lengths are tried from
- * the longest on, and an entry carries what the shorter ones that cover it say. */
+ * IPv6 is hashed. A bitmap of /32s that some prefix of at least that length touches (`gate`, one
+ * value too), behind it a bitmap of (prefix, length), and only where that bit is set, a table of
+ * whole keys. Lengths are tried from the longest on, and an entry carries what the shorter ones
+ * that cover it say. */
 enum sluice_guard_field { SLUICE_GUARD_FROM = 0, SLUICE_GUARD_TO = 1, SLUICE_GUARD_FIELDS = 2 };
 
 #define SLUICE_GUARD_TOP_WORDS (1 << 19)
+struct sluice_guard_top4 {
+  __u64 top[SLUICE_GUARD_TOP_WORDS];
+  __u32 coarse[65536];
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_top4) == 8 * SLUICE_GUARD_TOP_WORDS + 262144,
+                  "sluice_guard_top4");
+#define SLUICE_GUARD_GATE_WORDS (1 << 18)
 /* A leaf's two highest bits say what it is:
  *   0  the whole /24 has the class in the low 32 bits
  *   1  bits 0..23 are three host bytes (repeated if fewer) of class 24..42; others have 43..61
@@ -93,9 +101,8 @@ enum sluice_guard_field { SLUICE_GUARD_FROM = 0, SLUICE_GUARD_TO = 1, SLUICE_GUA
 enum sluice_guard_words_kind {
   SLUICE_GUARD_LEAVES4 = 0,
   SLUICE_GUARD_RUNS4 = 1,
-  SLUICE_GUARD_COARSE4 = 2,
-  SLUICE_GUARD_BITS6 = 3, /* the gate, then the bitmap of (prefix, length) */
-  SLUICE_GUARD_WORDS_KINDS = 4,
+  SLUICE_GUARD_BITS6 = 2,
+  SLUICE_GUARD_WORDS_KINDS = 3,
 };
 /* Arrays of 64-byte lines, likewise. */
 enum sluice_guard_lines_kind {
@@ -118,7 +125,7 @@ struct sluice_guard_line {
   };
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_line) == 64, "sluice_guard_line");
-#define SLUICE_GUARD_MAX_PROBES 8
+#define SLUICE_GUARD_MAX_PROBES 32
 
 enum sluice_guard_prefixes_flags {
   SLUICE_GUARD_HAS_TOP4 = 1 << 0,
@@ -133,11 +140,10 @@ struct sluice_guard_prefixes {
   __u32 flags;
   __u32 lengths;   /* how many; 0: no IPv6 prefix */
   __u32 gated;     /* the first so many of them are at least 32 */
-  __u32 gate_mask; /* bits of the gate, less one */
-  __u32 bits_base; /* in words: where the bitmap begins */
-  __u32 bits_mask; /* its bits, less one */
+  __u32 gate_mask; /* bits of the gate that are used, less one */
+  __u32 bits_mask; /* bits of the bitmap, less one */
   __u32 bucket_mask;
-  __u32 reserved;
+  __u32 reserved[2];
   __u8 length[128]; /* longest first */
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_prefixes) == 24 + 40 + 128, "sluice_guard_prefixes");
@@ -264,6 +270,15 @@ struct sluice_guard_ban_key {
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_ban_key) == 24, "sluice_guard_ban_key");
 
+/* A hashed bitmap of all bans: most packets end at it, without a lookup. Bits may be set that no ban
+ * has; none is missing. Memory-mapped. */
+#define SLUICE_GUARD_BAN_GATE_WORDS (1 << 16)
+static inline __attribute__((always_inline)) __u32 sluice_guard_ban_bit(__u64 high, __u64 low,
+                                                                        __u32 length) {
+  return sluice_guard_hash6(0x5bd1e9955bd1e995ULL, high, low, length) &
+         (SLUICE_GUARD_BAN_GATE_WORDS * 64 - 1);
+}
+
 #define SLUICE_GUARD_REASON_TEXT 64
 struct sluice_guard_ban {
   __u64 expires; /* CLOCK_MONOTONIC ns */
@@ -325,6 +340,7 @@ enum sluice_guard_note {
   SLUICE_GUARD_NOTE_NO_SERVICE, /* or its service */
   SLUICE_GUARD_NOTE_NO_MONITOR_SERVICE, /* the monitor could not make an entry */
   SLUICE_GUARD_NOTE_NO_MONITOR_SOURCE,
+  SLUICE_GUARD_NOTE_LOST, /* events of the sample that found the ring full */
   SLUICE_GUARD_TALLIES,
 };
 

@@ -56,28 +56,25 @@ static __always_inline __u64 port_class(const struct packet* p, __u32 slot, __u3
  * packets have that. */
 static __always_inline __u64 address_class(const struct sluice_guard_prefixes* config,
                                            const struct packet* p, __u32 slot, __u32 field,
-                                           void* classes, __u32* id) {
+                                           __u32* id) {
   const __be64* address = field == SLUICE_GUARD_FROM ? p->from : p->to;
-  __u32 without = config->default4;
-  __u64 without_live = config->default_live4;
   if (p->version == 4) {
     *id = guard_class4(config, slot, field, (__u32)bpf_be64_to_cpu(address[1]));
+    if (*id == config->default4) return config->default_live4;
   } else {
-    without = config->default6;
-    without_live = config->default_live6;
-    *id = without;
-    if (config->lengths)
-      *id = guard_class6(slot, field, bpf_be64_to_cpu(address[0]), bpf_be64_to_cpu(address[1]));
+    *id =
+        guard_class6(config, slot, field, bpf_be64_to_cpu(address[0]), bpf_be64_to_cpu(address[1]));
+    if (*id == config->default6) return config->default_live6;
   }
-  if (*id == without) return without_live;
-  struct sluice_guard_class* found = bpf_map_lookup_elem(classes, id);
+  void* classes = bpf_map_lookup_elem(&guard_classes, &slot);
+  struct sluice_guard_class* found = classes ? bpf_map_lookup_elem(classes, id) : 0;
   return found ? found->live : 0;
 }
 
 static __always_inline const struct sluice_guard_class* find_place(
     const struct packet* p, const struct sluice_guard_slot* config, __u32 slot,
     __u32 interface_index) {
-  if (config->flags & SLUICE_GUARD_USES_PLACE) {
+  if (config->flags & SLUICE_GUARD_USES_INTERFACES) {
     struct sluice_guard_place_key key = {
         .index = interface_index, .slot = slot, .direction = p->egress};
     struct sluice_guard_class* named = bpf_map_lookup_elem(&guard_places, &key);
@@ -86,42 +83,50 @@ static __always_inline const struct sluice_guard_class* find_place(
   return &config->place[p->egress & 1];
 }
 
-/* False as soon as no rule can match. The cheap fields go first, and classes are read only when
- * every field has left some word alive. */
-static __always_inline bool classify(const struct packet* p, __u32 slot,
-                                     const struct sluice_guard_slot* config, __u32 interface_index,
-                                     struct classes* c) {
-  void* classes = bpf_map_lookup_elem(&guard_classes, &slot);
-  if (!classes) return false;
+/* False: no rule can match. Most packets end here, so this is a part of the entry: what costs no
+ * call goes first, and a call or a class is paid for only when every field so far has left some
+ * word alive. */
+static __always_inline bool may_match(const struct packet* p, __u32 slot,
+                                      const struct sluice_guard_slot* config, __u32 interface_index,
+                                      struct class_ids* ids) {
   __u32 flags = config->flags;
-  struct class_ids ids = {};
-  c->place = find_place(p, config, slot, interface_index);
-  __u64 live = c->place->live;
-
+  __u64 live = ~0ULL;
+  if (!(flags & SLUICE_GUARD_USES_INTERFACES) && !(live = config->place[p->egress & 1].live))
+    return false;
   if (flags & SLUICE_GUARD_USES_PROTOCOL) {
     __u32 protocol =
         p->protocol <= SLUICE_GUARD_NO_PROTOCOL ? p->protocol : SLUICE_GUARD_NO_PROTOCOL;
-    ids.protocol = config->protocol_class[protocol].id;
+    ids->protocol = config->protocol_class[protocol].id;
     if (!(live &= config->protocol_class[protocol].live)) return false;
   }
   if (flags & SLUICE_GUARD_USES_TO_PORTS)
     live &= port_class(p, slot, config->default_to_port, config->default_to_port_live, true,
-                       &ids.to_port);
+                       &ids->to_port);
   if (flags & SLUICE_GUARD_USES_FROM_PORTS)
     live &= port_class(p, slot, config->default_from_port, config->default_from_port_live, false,
-                       &ids.from_port);
+                       &ids->from_port);
   if (!live) return false;
   if (flags & SLUICE_GUARD_USES_FROM)
-    live &= address_class(&config->prefixes[SLUICE_GUARD_FROM], p, slot, SLUICE_GUARD_FROM, classes,
-                          &ids.from);
+    live &=
+        address_class(&config->prefixes[SLUICE_GUARD_FROM], p, slot, SLUICE_GUARD_FROM, &ids->from);
   if (!live) return false;
   if (flags & SLUICE_GUARD_USES_TO)
-    live &= address_class(&config->prefixes[SLUICE_GUARD_TO], p, slot, SLUICE_GUARD_TO, classes,
-                          &ids.to);
+    live &= address_class(&config->prefixes[SLUICE_GUARD_TO], p, slot, SLUICE_GUARD_TO, &ids->to);
   if (!live) return false;
+  return !(flags & SLUICE_GUARD_USES_INTERFACES) ||
+         (find_place(p, config, slot, interface_index)->live & live);
+}
 
-  /* A field that no rule uses has class 0, which says nothing against any. One way through here,
-   * whatever the fields: else the verifier walks what follows for each combination. */
+/* A field that no rule uses has class 0, which says nothing against any. One way through here,
+ * whatever the fields: else the verifier walks what follows for each combination. */
+static __always_inline bool find_classes(const struct packet* p, __u32 slot,
+                                         const struct sluice_guard_slot* config,
+                                         __u32 interface_index, const struct class_ids* given,
+                                         struct classes* c) {
+  void* classes = bpf_map_lookup_elem(&guard_classes, &slot);
+  if (!classes) return false;
+  struct class_ids ids = *given;
+  c->place = find_place(p, config, slot, interface_index);
   return (c->protocol = bpf_map_lookup_elem(classes, &ids.protocol)) &&
          (c->to_port = bpf_map_lookup_elem(classes, &ids.to_port)) &&
          (c->from_port = bpf_map_lookup_elem(classes, &ids.from_port)) &&
@@ -211,9 +216,10 @@ static __always_inline __u32 counter_of(const struct sluice_guard_slot* config, 
 /* Every rule that matches counts; the first that drops, in the order of the policy, is reported. A
  * packet that a rule drops costs no limit. */
 __attribute__((noinline)) int guard_judge_rules(const struct packet* p, __u32 slot,
-                                                __u32 interface_index, struct verdict* v) {
+                                                __u32 interface_index, const struct class_ids* ids,
+                                                struct verdict* v) {
   struct sluice_guard_slot* config = bpf_map_lookup_elem(&guard_slots, &slot);
-  if (!p || !v || !config) return 0;
+  if (!p || !ids || !v || !config) return 0;
   struct judging j = {.packet = p,
                       .config = config,
                       .slot = slot,
@@ -221,7 +227,7 @@ __attribute__((noinline)) int guard_judge_rules(const struct packet* p, __u32 sl
                       .drop = SLUICE_GUARD_NO_RULE,
                       .audit = SLUICE_GUARD_NO_RULE,
                       .denied = {.rule = SLUICE_GUARD_NO_RULE, .audit = SLUICE_GUARD_NO_RULE}};
-  if (!classify(p, slot, config, interface_index, &j.classes)) return 0;
+  if (!find_classes(p, slot, config, interface_index, ids, &j.classes)) return 0;
   __u32 words = (config->rules + 63) / 64;
   bpf_loop(words, judge_word, &j, 0);
   if (j.spared) v->reason = SLUICE_GUARD_PASS_PROTECT;
@@ -247,6 +253,35 @@ __attribute__((noinline)) int guard_judge_rules(const struct packet* p, __u32 sl
   return 0;
 }
 
+/* The source, cut to a length; network order, as a ban's key has it. */
+static __always_inline void cut_source(const struct packet* p, __u32 length,
+                                       struct sluice_guard_ban_key* key) {
+  __u64 high = bpf_be64_to_cpu(p->from[0]), low = bpf_be64_to_cpu(p->from[1]);
+  key->length = length;
+  key->high = bpf_cpu_to_be64(length >= 64 ? high : high & ~(~0ULL >> (length & 63)));
+  key->low = length >= 128 ? p->from[1]
+             : length > 64 ? bpf_cpu_to_be64(low & ~(~0ULL >> (length & 63)))
+                           : 0;
+}
+
+/* False: no ban names the source. */
+static __always_inline bool may_be_banned(const struct packet* p,
+                                          const struct sluice_guard_state* state) {
+  __u64 lengths = p->version == 4 ? state->ban_lengths4 : state->ban_lengths6;
+  __u32 zero = 0;
+  __u64* gate = bpf_map_lookup_elem(&guard_ban_gate, &zero);
+  if (!gate) return false;
+  for (int i = 0; i < SLUICE_GUARD_BAN_LENGTHS; i++, lengths >>= 8) {
+    __u32 length = lengths & 0xff;
+    if (!length) return false;
+    struct sluice_guard_ban_key key = {};
+    cut_source(p, length, &key);
+    __u32 bit = sluice_guard_ban_bit(key.high, key.low, length);
+    if (gate[bit >> 6 & (SLUICE_GUARD_BAN_GATE_WORDS - 1)] >> (bit & 63) & 1) return true;
+  }
+  return false;
+}
+
 static __always_inline struct sluice_guard_ban* find_ban(const struct packet* p,
                                                          const struct sluice_guard_state* state) {
   __u64 lengths = p->version == 4 ? state->ban_lengths4 : state->ban_lengths6;
@@ -254,15 +289,11 @@ static __always_inline struct sluice_guard_ban* find_ban(const struct packet* p,
   __u32 zero = 0;
   void* bans = bpf_map_lookup_elem(&guard_ban_table, &zero);
   if (!bans) return 0;
-  __u64 high = bpf_be64_to_cpu(p->from[0]), low = bpf_be64_to_cpu(p->from[1]);
   for (int i = 0; i < SLUICE_GUARD_BAN_LENGTHS; i++, lengths >>= 8) {
     __u32 length = lengths & 0xff;
     if (!length) break;
-    struct sluice_guard_ban_key key = {.length = length};
-    key.high = bpf_cpu_to_be64(length >= 64 ? high : high & ~(~0ULL >> (length & 63)));
-    key.low = length >= 128 ? p->from[1]
-              : length > 64 ? bpf_cpu_to_be64(low & ~(~0ULL >> (length & 63)))
-                            : 0;
+    struct sluice_guard_ban_key key = {};
+    cut_source(p, length, &key);
     struct sluice_guard_ban* ban = bpf_map_lookup_elem(bans, &key);
     if (ban && ban->expires > bpf_ktime_get_coarse_ns()) return ban;
   }
@@ -313,10 +344,12 @@ __attribute__((noinline)) int guard_judge_syn(const struct packet* p, __u32 slot
 static __always_inline void judge(const struct packet* p, const struct sluice_guard_state* state,
                                   __u32 slot, const struct sluice_guard_slot* config,
                                   __u32 interface_index, struct verdict* v) {
-  if (!p->egress && (state->ban_lengths4 | state->ban_lengths6))
+  if (!p->egress && (state->ban_lengths4 | state->ban_lengths6) && may_be_banned(p, state))
     v->reason = guard_judge_ban(p, slot, interface_index);
   if (v->reason != SLUICE_GUARD_PASS) return;
-  if (config->rules) guard_judge_rules(p, slot, interface_index, v);
+  struct class_ids ids = {};
+  if (config->rules && may_match(p, slot, config, interface_index, &ids))
+    guard_judge_rules(p, slot, interface_index, &ids, v);
   if (v->reason != SLUICE_GUARD_PASS || !(p->parts & PACKET_IS_SYN)) return;
   __u32 reason = guard_judge_syn(p, slot);
   if (!reason) return;
@@ -383,7 +416,10 @@ static __always_inline int guard_tc(struct __sk_buff* skb, bool egress) {
     guard_tally(SLUICE_GUARD_PASS, &p);
     return VERDICT_NEXT;
   }
-  int parsed = packet_parse_tc(skb, &p);
+  int parsed = PACKET_OK;
+  if (!state->frames || !packet_parse_plain((void*)(long)skb->data, (void*)(long)skb->data_end,
+                                            (__be16)skb->protocol, &p))
+    parsed = packet_parse_tc(skb, &p);
   if (guard_end(&p, state, slot, config, parsed, skb->ifindex)) return VERDICT_DROP;
   if (guard_is_monitored(config, &p)) guard_monitor_tc(skb, &p, config->flags);
   return VERDICT_NEXT;
@@ -411,7 +447,11 @@ int guard_xdp(struct xdp_md* frame) {
     guard_tally(SLUICE_GUARD_PASS, &p);
     return XDP_PASS;
   }
-  int parsed = packet_parse_xdp(frame, &p);
+  int parsed = PACKET_OK;
+  const struct ethhdr* link = (void*)(long)frame->data;
+  const void* end = (void*)(long)frame->data_end;
+  if ((const void*)(link + 1) > end || !packet_parse_plain(link, end, link->h_proto, &p))
+    parsed = packet_parse_xdp(frame, &p);
   if (guard_end(&p, state, slot, config, parsed, frame->ingress_ifindex)) return XDP_DROP;
   if (guard_is_monitored(config, &p)) guard_monitor_xdp(frame, &p, config->flags);
   return XDP_PASS;

@@ -45,14 +45,11 @@ bool is_loopback(const Prefix& source) {
 }
 
 // Everybody who answers for the network itself: losing one of them loses the node.
-std::vector<Prefix> vital_peers(const NodeNetwork& network) {
+std::vector<Prefix> network_peers(const NodeNetwork& network) {
   std::vector<Prefix> out = read_resolvers();
   for (const DefaultRoute& route : network.default_routes) {
     if (route.has_gateway) out.push_back(route.gateway);
   }
-  std::ranges::sort(out);
-  const auto rest = std::ranges::unique(out);
-  out.erase(rest.begin(), rest.end());
   return out;
 }
 
@@ -88,6 +85,13 @@ class PinnedGuard final : public Guard {
   Result<void> commit(std::uint64_t generation) override;
   void abandon() override;
   void revert_at(std::optional<std::chrono::steady_clock::time_point> when) override;
+  void protect_named_upstreams(std::vector<Prefix> hosts) override {
+    std::ranges::sort(hosts);
+    const auto rest = std::ranges::unique(hosts);
+    hosts.erase(rest.begin(), rest.end());
+    if (hosts.size() > kMaxNamedUpstreams) hosts.resize(kMaxNamedUpstreams);
+    named_upstreams_ = std::move(hosts);
+  }
   Result<void> tick() override;
   int change_fd() const override { return changes_.fd(); }
   Result<void> ban(const Prefix& source, std::chrono::milliseconds duration,
@@ -116,12 +120,13 @@ class PinnedGuard final : public Guard {
   void end_trial_if_over();
   void end_trial(bool reverted);
   Result<void> prepare_compiled(Compiled compiled);
-  Result<GuardTables> tables_of(const Compiled& compiled,
-                                const std::vector<std::uint16_t>& counters,
-                                const std::vector<Protect>& protect) const;
+  std::expected<GuardTables, Refused> tables_of(const Compiled& compiled,
+                                                const std::vector<std::uint16_t>& counters,
+                                                const std::vector<Protect>& protect) const;
   std::vector<std::pair<unsigned, std::uint64_t>> interface_groups(
       const std::vector<GuardTables::InterfaceGroups>& groups) const;
   Result<void> follow_network();
+  std::vector<Prefix> vital_peers() const;
   GuardSites sites_of(const GuardPlan& plan) const;
   std::optional<Error> refusal(const Prefix& source) const;
   std::string interface_name(unsigned index) const;
@@ -136,7 +141,8 @@ class PinnedGuard final : public Guard {
   NetworkChanges changes_;
   NodeNetwork network_;
   std::vector<Prefix> own_addresses_;  // as the program knows them
-  std::optional<Compiled> in_force_;   // absent after an adoption, until the first commit
+  std::vector<Prefix> named_upstreams_;
+  std::optional<Compiled> in_force_;  // absent after an adoption, until the first commit
   std::optional<Compiled> prepared_;
   bool release_other_slot_ = false;  // at the next tick: nobody reads it by then
   bool on_trial_ = false;            // the other slot may come back
@@ -148,7 +154,16 @@ Result<void> PinnedGuard::prepare(const GuardPlan& plan, const std::vector<Prote
                                   const std::vector<std::uint16_t>& host_ports) {
   abandon();
   if (auto network = read_node_network()) network_ = std::move(*network);
-  return prepare_compiled({plan, protect, host_ports, vital_peers(network_), {}});
+  return prepare_compiled({plan, protect, host_ports, vital_peers(), {}});
+}
+
+std::vector<Prefix> PinnedGuard::vital_peers() const {
+  std::vector<Prefix> out = network_peers(network_);
+  std::ranges::copy(named_upstreams_, std::back_inserter(out));
+  std::ranges::sort(out);
+  const auto rest = std::ranges::unique(out);
+  out.erase(rest.begin(), rest.end());
+  return out;
 }
 
 // steady_clock is CLOCK_MONOTONIC here (libstdc++ on Linux).
@@ -193,9 +208,9 @@ Result<void> PinnedGuard::prepare_compiled(Compiled compiled) {
   const bool egress = std::ranges::any_of(
       plan.rules, [](const GuardRule& rule) { return rule.direction != GuardDirection::ingress; });
   auto tables = tables_of(compiled, *counters, protect);
-  if (!tables) maps_->note_failure("guard_rules");
+  if (!tables) maps_->note_failure(tables.error().table);
   Result<void> done = tables ? attachment_.load_for(plan.hook, egress)
-                             : Result<void>(std::unexpected(tables.error()));
+                             : Result<void>(std::unexpected(tables.error().error));
   if (done) done = maps_->fill_other_slot(*tables);
   const std::uint32_t slot = maps_->other_slot();
   if (done) done = maps_->set_interfaces(slot, interface_groups(tables->interfaces));
@@ -212,9 +227,9 @@ Result<void> PinnedGuard::prepare_compiled(Compiled compiled) {
 }
 
 // Mended where only sets have changed in a few places; else from every prefix.
-Result<GuardTables> PinnedGuard::tables_of(const Compiled& compiled,
-                                           const std::vector<std::uint16_t>& counters,
-                                           const std::vector<Protect>& protect) const {
+std::expected<GuardTables, Refused> PinnedGuard::tables_of(
+    const Compiled& compiled, const std::vector<std::uint16_t>& counters,
+    const std::vector<Protect>& protect) const {
   if (in_force_ && in_force_->tables && in_force_->counters == counters &&
       in_force_->protect == compiled.protect && in_force_->vital == compiled.vital &&
       in_force_->host_ports == compiled.host_ports) {
@@ -319,9 +334,9 @@ Result<void> PinnedGuard::tick() {
     if (auto ok = maps_->empty_other_slot(); !ok) return ok;
   }
   // A trial keeps both slots: a new default gateway waits for its end.
-  if (followed && !prepared_ && !on_trial_ && vital_peers(network_) != in_force_->vital) {
+  if (followed && !prepared_ && !on_trial_ && vital_peers() != in_force_->vital) {
     Compiled again = *in_force_;
-    again.vital = vital_peers(network_);
+    again.vital = vital_peers();
     followed = prepare_compiled(std::move(again));
     if (followed) followed = commit(generation());
   }
@@ -350,7 +365,8 @@ std::optional<Error> PinnedGuard::refusal(const Prefix& source) const {
     if (covers(one, source)) return refuse("it is one of trusted_proxies");
   }
   for (const Prefix& peer : plan->vital) {
-    if (covers(peer, source)) return refuse("it is this node's default gateway or resolver");
+    if (covers(peer, source))
+      return refuse("it is this node's default gateway or resolver, or an upstream of the policy");
   }
   return std::nullopt;
 }
@@ -383,6 +399,7 @@ std::vector<Sample> PinnedGuard::samples() const {
   GuardNumbers numbers{.tallies_map = tallies_map(),
                        .rules = rule_counters(),
                        .maps = maps_->use(),
+                       .events_waiting = events_.waiting(),
                        .bans = bans_.size(),
                        .bans_capacity = static_cast<double>(bans_.capacity()),
                        .bans_refused = static_cast<double>(maps_->state()->refused_bans),
@@ -420,8 +437,8 @@ Result<std::unique_ptr<Guard>> Guard::open(const PinDirectory& pins, GuardAttach
   auto opened = GuardMaps::open(pins);
   if (!opened) return std::unexpected(opened.error());
   auto maps = std::make_unique<GuardMaps>(std::move(*opened));
-  auto bans =
-      GuardBans::open(pins, bpf_map__fd(maps->program().maps.guard_ban_table), maps->state());
+  auto bans = GuardBans::open(pins, bpf_map__fd(maps->program().maps.guard_ban_table),
+                              maps->state(), maps->ban_gate());
   if (!bans) return std::unexpected(bans.error());
   auto attachment = GuardAttachment::open(pins, attach, *maps);
   if (!attachment) return std::unexpected(attachment.error());

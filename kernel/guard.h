@@ -50,6 +50,11 @@ class Guard {
   // See trial.h. No effect where the plan in force is not on trial.
   virtual void revert_at(std::optional<std::chrono::steady_clock::time_point> when) = 0;
 
+  // Upstreams that the policy knows by name are at these addresses now: spared as those with an
+  // address are, from the next tick on. At most kMaxNamedUpstreams hosts; more are left out.
+  static constexpr std::size_t kMaxNamedUpstreams = 1024;
+  virtual void protect_named_upstreams(std::vector<Prefix> hosts) = 0;
+
   // About once a second, and when change_fd() is readable: follows interfaces, addresses, default
   // gateways; sweeps bans that ran out. An error is for the log: the rest was done, and the next
   // tick tries again.

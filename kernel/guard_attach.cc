@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <cerrno>
@@ -213,7 +214,25 @@ std::expected<GuardAttachment::Attached, AttachError> GuardAttachment::replace(
   return made;
 }
 
+// Where every frame begins with an Ethernet header the program reads it where it lies. XDP's do
+// anyhow. Of an interface that is not among `sites` nothing is known.
+void GuardAttachment::note_frames(const GuardSites& sites) const {
+  const auto framed = [](const Interface& where) { return where.ethernet || where.loopback; };
+  const auto tc = [&](const std::vector<Interface>& interfaces, GuardEntry entry) {
+    return std::ranges::all_of(interfaces, framed) &&
+           std::ranges::all_of(attached_, [&](const auto& one) {
+             return one.first.second != entry ||
+                    std::ranges::find(interfaces, one.first.first, &Interface::index) !=
+                        interfaces.end();
+           });
+  };
+  const bool all =
+      tc(sites.ingress, GuardEntry::tc_ingress) && tc(sites.egress, GuardEntry::tc_egress);
+  std::atomic_ref(maps_->state()->frames).store(all ? 1 : 0, std::memory_order_relaxed);
+}
+
 Result<void> GuardAttachment::attach(const GuardSites& sites, bool all_or_none) {
+  note_frames(sites);  // first: a program that begins to hang somewhere must know
   std::vector<Key> added;
   Result<void> outcome;
   const auto all = [&](const std::vector<Interface>& interfaces, GuardEntry entry) {
@@ -276,6 +295,7 @@ void GuardAttachment::detach_others(const GuardSites& sites) {
   }
   for (const Key& key : others)
     forget(key);
+  note_frames(sites);
 }
 
 bool GuardAttachment::hangs(const Key& key, const Attached& attached) const {

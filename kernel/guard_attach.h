@@ -56,7 +56,7 @@ class GuardAttachment {
     bool generic = false;       // of XDP
   };
   GuardAttachment(const PinDirectory& pins, GuardAttach how, const GuardMaps& maps)
-      : pins_(&pins), how_(how), programs_(maps, pins) {}
+      : pins_(&pins), maps_(&maps), how_(how), programs_(maps, pins) {}
   Result<void> adopt_links();
   Result<void> adopt_filters();
   bool hangs(const Key& key, const Attached& attached) const;
@@ -70,7 +70,10 @@ class GuardAttachment {
   void detach(const Key& key, Attached& attached) const;
   void forget(const Key& key);
 
+  void note_frames(const GuardSites& sites) const;
+
   const PinDirectory* pins_;
+  const GuardMaps* maps_;
   GuardAttach how_;
   GuardPrograms programs_;
   std::map<Key, Attached> attached_;

@@ -26,6 +26,11 @@ sluice_guard_ban_key key_of(const Prefix& source) {
   return key;
 }
 
+std::uint32_t gate_bit(const Prefix& source) {
+  const sluice_guard_ban_key key = key_of(source);
+  return sluice_guard_ban_bit(key.high, key.low, key.length);
+}
+
 Prefix prefix_of(const sluice_guard_ban_key& key) {
   Prefix prefix;
   std::memcpy(prefix.address.data(), &key.high, 8);
@@ -67,8 +72,8 @@ std::uint64_t monotonic_ns() {
 }
 
 Result<GuardBans> GuardBans::open(const PinDirectory& pins, int outer_map,
-                                  sluice_guard_state* state) {
-  GuardBans bans(pins, outer_map, state);
+                                  sluice_guard_state* state, std::uint64_t* gate) {
+  GuardBans bans(pins, outer_map, state, gate);
   Descriptor pinned = pins.get(kPin);
   const bool adopted = static_cast<bool>(pinned);
   if (!adopted) pinned = create_table(kFirstSize);
@@ -110,7 +115,9 @@ Result<void> GuardBans::use(Descriptor table, bool pin) {
 
 void GuardBans::load() {
   for_each(table_.get(), [this](const sluice_guard_ban_key& key, const sluice_guard_ban& ban) {
-    remember(prefix_of(key), ban.expires);
+    const Prefix source = prefix_of(key);
+    open_gate(source);
+    remember(source, ban.expires);
   });
   publish_lengths();
   sweep();
@@ -148,6 +155,26 @@ void GuardBans::forget(const Prefix& source) {
   expiry_.erase(at);
   const auto length = lengths_.find({source.v4, source.length});
   if (--length->second == 0) lengths_.erase(length);
+  ++gone_;
+}
+
+void GuardBans::open_gate(const Prefix& source) const {
+  const std::uint32_t bit = gate_bit(source);
+  std::atomic_ref(gate_[bit / 64]).fetch_or(1ULL << (bit % 64), std::memory_order_release);
+}
+
+// A bit may stand for several bans, so it is not taken away with one of them. Word by word: none
+// that a ban needs is ever missing.
+void GuardBans::close_gates() {
+  if (gone_ <= 1024 && gone_ <= expiry_.size() && !expiry_.empty()) return;
+  gone_ = 0;
+  std::vector<std::uint64_t> words(SLUICE_GUARD_BAN_GATE_WORDS);
+  for (const auto& [source, expires] : expiry_) {
+    const std::uint32_t bit = gate_bit(source);
+    words[bit / 64] |= 1ULL << (bit % 64);
+  }
+  for (std::size_t i = 0; i < words.size(); ++i)
+    std::atomic_ref(gate_[i]).store(words[i], std::memory_order_relaxed);
 }
 
 // Longest first; one store each, so that the program sees the old list or the new one.
@@ -198,6 +225,7 @@ Result<void> GuardBans::add(const Prefix& source, std::chrono::nanoseconds durat
   const sluice_guard_ban_key key = key_of(source);
   sluice_guard_ban ban{};
   bpf_map_lookup_elem(table_.get(), &key, &ban);  // keeps the counters of a ban that is renewed
+  open_gate(source);
   ban.expires = monotonic_ns() + static_cast<std::uint64_t>(duration.count());
   std::memset(ban.reason, 0, sizeof(ban.reason));
   reason.copy(ban.reason, sizeof(ban.reason) - 1);
@@ -220,6 +248,7 @@ Result<bool> GuardBans::remove(const Prefix& source) {
   }
   forget(source);
   publish_lengths();
+  close_gates();
   return true;
 }
 
@@ -233,7 +262,9 @@ void GuardBans::sweep() {
     forget(source);
     any = true;
   }
-  if (any) publish_lengths();
+  if (!any) return;
+  publish_lengths();
+  close_gates();
 }
 
 std::vector<Ban> GuardBans::list() const {

@@ -18,9 +18,10 @@ namespace sluice::kernel {
 
 class GuardBans {
  public:
-  // Adopts the pinned table, or makes one. `outer_map` (guard_ban_table) and `state` outlive the
-  // object.
-  static Result<GuardBans> open(const PinDirectory& pins, int outer_map, sluice_guard_state* state);
+  // Adopts the pinned table, or makes one. `outer_map` (guard_ban_table), `state` and `gate` (of
+  // SLUICE_GUARD_BAN_GATE_WORDS) outlive the object.
+  static Result<GuardBans> open(const PinDirectory& pins, int outer_map, sluice_guard_state* state,
+                                std::uint64_t* gate);
 
   // Room for `capacity` bans; copies those there are into a new table when it must grow. Waits for
   // a grace period then. With less than there are now, none ends, and no new one begins.
@@ -38,11 +39,13 @@ class GuardBans {
   std::uint64_t not_inserted() const { return not_inserted_; }  // the table was full
 
  private:
-  GuardBans(const PinDirectory& pins, int outer_map, sluice_guard_state* state)
-      : pins_(&pins), outer_map_(outer_map), state_(state) {}
+  GuardBans(const PinDirectory& pins, int outer_map, sluice_guard_state* state, std::uint64_t* gate)
+      : pins_(&pins), outer_map_(outer_map), state_(state), gate_(gate) {}
   Result<void> use(Descriptor table, bool pin);
   void load();
   void publish_lengths() const;
+  void open_gate(const Prefix& source) const;
+  void close_gates();  // of those that are gone, when there are many
   Result<void> check_room(const Prefix& source) const;
   void remember(const Prefix& source, std::uint64_t expires);
   void forget(const Prefix& source);
@@ -50,6 +53,8 @@ class GuardBans {
   const PinDirectory* pins_;
   int outer_map_;
   sluice_guard_state* state_;
+  std::uint64_t* gate_;
+  std::size_t gone_ = 0;  // since the gate was made anew
   std::uint64_t not_inserted_ = 0;
   Descriptor table_;
   std::uint32_t table_size_ = 0;  // entries that the kernel's map takes

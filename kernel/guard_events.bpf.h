@@ -39,7 +39,10 @@ static __always_inline void guard_report(const struct packet* p,
   __u64 now = bpf_ktime_get_ns();
   if (now >= state->events_until) return;
   struct sluice_guard_event* event = 0;
-  if (guard_may_report(now)) event = bpf_ringbuf_reserve(&guard_events, sizeof(*event), 0);
+  if (guard_may_report(now)) {
+    event = bpf_ringbuf_reserve(&guard_events, sizeof(*event), 0);
+    if (!event) guard_tally(SLUICE_GUARD_NOTE_LOST, p);
+  }
   if (!event) {
     guard_tally(SLUICE_GUARD_NOTE_UNREPORTED, p);
     return;

@@ -3,6 +3,8 @@
 #include <atomic>
 #include <bpf/libbpf.h>
 #include <cstring>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "kernel/guard_bans.h"
 
@@ -42,6 +44,22 @@ const char* drop_reason(std::uint32_t reason) {
 
 void GuardEvents::FreeRing::operator()(ring_buffer* ring) const {
   ring_buffer__free(ring);
+}
+
+// BPF's own layout: a page that holds the consumer's position, then one that holds the producer's.
+double GuardEvents::waiting() const {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  void* at = ::mmap(nullptr, 2 * page, PROT_READ, MAP_SHARED, ring_map_, 0);
+  if (at == MAP_FAILED) return 0;
+  const auto position = [&](std::size_t offset) {
+    return __atomic_load_n(
+        reinterpret_cast<const std::uint64_t*>(static_cast<const char*>(at) + offset),
+        __ATOMIC_ACQUIRE);
+  };
+  const std::uint64_t read = position(0);
+  const std::uint64_t written = position(page);
+  ::munmap(at, 2 * page);
+  return static_cast<double>((written - read) / (sizeof(sluice_guard_event) + 8));
 }
 
 void GuardEvents::poll(const NameOf& rule_name,

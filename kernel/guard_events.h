@@ -15,10 +15,14 @@ namespace sluice::kernel {
 class GuardEvents {
  public:
   using NameOf = std::function<std::string(std::uint16_t counter)>;
+  // Events that the ring holds; each has a header of 8 bytes.
+  static constexpr double kCapacity =
+      static_cast<double>(SLUICE_GUARD_EVENT_BYTES / (sizeof(sluice_guard_event) + 8));
 
   // `ring_map` and `state` outlive the object.
   GuardEvents(int ring_map, sluice_guard_state* state) : ring_map_(ring_map), state_(state) {}
 
+  double waiting() const;  // events that nobody has read yet
   void poll(const NameOf& rule_name, const std::function<void(const DropEvent&)>& receive);
 
  private:

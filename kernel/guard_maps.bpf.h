@@ -4,9 +4,8 @@
 #define SLUICE_KERNEL_GUARD_MAPS_BPF_H
 
 // clang-format off: the kernel's types come before the helpers that use them
-#include <linux/bpf.h>
-
 #include <bpf/bpf_helpers.h>
+#include <linux/bpf.h>
 // clang-format on
 
 #include "kernel/abi_guard.h"
@@ -50,13 +49,13 @@ struct {
   __array(values, struct guard_classes_slot);
 } guard_classes SEC(".maps");
 
-/* One value of 4 MiB: so the lookup is inlined, and what follows is plain memory. */
+/* One value: so the lookup is inlined, and what follows is plain memory. */
 struct guard_top4_slot {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(map_flags, BPF_F_MMAPABLE);
   __uint(max_entries, 1);
   __uint(key_size, sizeof(__u32));
-  __uint(value_size, SLUICE_GUARD_TOP_WORDS * 8);
+  __uint(value_size, sizeof(struct sluice_guard_top4));
 };
 
 /* At slot * fields + field; without IPv4 prefixes there is none. */
@@ -66,6 +65,22 @@ struct {
   __type(key, __u32);
   __array(values, struct guard_top4_slot);
 } guard_top4 SEC(".maps");
+
+struct guard_gate6_slot {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __uint(key_size, sizeof(__u32));
+  __uint(value_size, SLUICE_GUARD_GATE_WORDS * 8);
+};
+
+/* Likewise; without IPv6 prefixes of at least /32 there is none. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+  __uint(max_entries, SLUICE_SLOTS* SLUICE_GUARD_FIELDS);
+  __type(key, __u32);
+  __array(values, struct guard_gate6_slot);
+} guard_gate6 SEC(".maps");
 
 struct guard_words_slot {
   __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -214,6 +229,15 @@ struct {
   __uint(key_size, 16);
   __uint(value_size, 4);
 } guard_own SEC(".maps");
+
+/* One value: the lookup is inlined. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __uint(key_size, sizeof(__u32));
+  __uint(value_size, SLUICE_GUARD_BAN_GATE_WORDS * 8);
+} guard_ban_gate SEC(".maps");
 
 struct guard_bans_table {
   __uint(type, BPF_MAP_TYPE_HASH);

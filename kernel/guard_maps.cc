@@ -8,119 +8,23 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <functional>
 #include <guard.skel.h>
-#include <sys/mman.h>
+#include <tuple>
 #include <unistd.h>
 #include <unordered_set>
 
 #include "kernel/guard_bans.h"
+#include "kernel/guard_placing.h"
 #include "kernel/message.h"
 
 namespace sluice::kernel {
-
-template <typename T>
-bool MappedMap<T>::map(int fd, std::size_t bytes) {
-  void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (at == MAP_FAILED) return false;
-  data_ = static_cast<T*>(at);
-  bytes_ = bytes;
-  return true;
-}
-
-template <typename T>
-void MappedMap<T>::unmap() {
-  if (data_ != nullptr) ::munmap(data_, bytes_);
-}
 
 namespace {
 
 Error failed(const std::string& what) {
   return Error{message("{}: {}", what, std::strerror(errno))};
 }
-
-template <typename Key, typename Value>
-Result<void> fill(int map, std::vector<Key>& keys, std::vector<Value>& values) {
-  constexpr std::size_t kBatch = 4096;
-  LIBBPF_OPTS(bpf_map_batch_opts, options);
-  for (std::size_t at = 0; at < keys.size(); at += kBatch) {
-    auto count = static_cast<std::uint32_t>(std::min(kBatch, keys.size() - at));
-    if (bpf_map_update_batch(map, &keys[at], &values[at], &count, &options) != 0) {
-      return std::unexpected(failed("cannot fill a table of the guard"));
-    }
-  }
-  return {};
-}
-
-template <typename Key>
-Result<Descriptor> make_trie(const char* name,
-                             const std::vector<std::pair<Key, std::uint64_t>>& entries) {
-  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_NO_PREALLOC);
-  const auto size = static_cast<std::uint32_t>(std::max<std::size_t>(entries.size(), 1));
-  Descriptor trie(bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, name, sizeof(Key), sizeof(std::uint64_t),
-                                 size, &options));
-  if (!trie) return std::unexpected(failed(message("cannot create a table of {} prefixes", size)));
-  std::vector<Key> keys;
-  std::vector<std::uint64_t> values;
-  for (const auto& [key, value] : entries) {
-    keys.push_back(key);
-    values.push_back(value);
-  }
-  if (auto ok = fill(trie.get(), keys, values); !ok) return std::unexpected(ok.error());
-  return trie;
-}
-
-template <typename Key>
-Result<void> place_trie(int outer, std::uint32_t slot, const char* name,
-                        const std::vector<std::pair<Key, std::uint64_t>>& entries) {
-  auto trie = make_trie(name, entries);
-  if (!trie) return std::unexpected(trie.error());
-  const int fd = trie->get();
-  if (bpf_map_update_elem(outer, &slot, &fd, BPF_ANY) == 0) return {};
-  return std::unexpected(failed("cannot put the prefixes of protect in place"));
-}
-
-// An array filled by plain stores. `values` empty: one zero element.
-template <typename Value>
-Result<Descriptor> make_array(const char* name, std::uint32_t flags,
-                              const std::vector<Value>& values) {
-  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE | flags);
-  const std::size_t size = std::max<std::size_t>(values.size(), 1);
-  // The top of IPv4 is one value.
-  const bool one = (flags & SLUICE_F_INNER_MAP) == 0;
-  Descriptor map(
-      bpf_map_create(BPF_MAP_TYPE_ARRAY, name, sizeof(std::uint32_t),
-                     static_cast<std::uint32_t>(one ? size * sizeof(Value) : sizeof(Value)),
-                     static_cast<std::uint32_t>(one ? 1 : size), &options));
-  if (!map)
-    return std::unexpected(
-        failed(message("cannot create a table of {} MiB", size * sizeof(Value) / 1048576 + 1)));
-  if (values.empty()) return map;
-  MappedMap<Value> mapped;
-  if (!mapped.map(map.get(), size * sizeof(Value)))
-    return std::unexpected(failed("cannot map a table of the guard"));
-  std::ranges::copy(values, mapped.get());
-  return map;
-}
-
-// The arrays of one outer map, put in place in one batch: one grace period.
-class Placing {
- public:
-  template <typename Value>
-  Result<void> add(std::uint32_t index, const char* name, const std::vector<Value>& values) {
-    auto map = make_array(name, SLUICE_F_INNER_MAP, values);
-    if (!map) return std::unexpected(map.error());
-    indexes_.push_back(index);
-    fds_.push_back(map->get());
-    made_.push_back(std::move(*map));
-    return {};
-  }
-  Result<void> place(int outer) { return fill(outer, indexes_, fds_); }
-
- private:
-  std::vector<Descriptor> made_;
-  std::vector<std::uint32_t> indexes_;
-  std::vector<int> fds_;
-};
 
 std::uint32_t words_index(std::uint32_t slot, std::uint32_t field, std::uint32_t kind) {
   return (slot * SLUICE_GUARD_FIELDS + field) * SLUICE_GUARD_WORDS_KINDS + kind;
@@ -129,32 +33,15 @@ std::uint32_t lines_index(std::uint32_t slot, std::uint32_t field, std::uint32_t
   return (slot * SLUICE_GUARD_FIELDS + field) * SLUICE_GUARD_LINES_KINDS + kind;
 }
 
-Result<void> place_top(int outer, std::uint32_t index, const std::vector<std::uint64_t>& top) {
-  if (top.empty()) {
-    if (bpf_map_delete_elem(outer, &index) == 0 || errno == ENOENT) return {};
-    return std::unexpected(failed("cannot free a table of IPv4 prefixes"));
+// A table of one value, or, if it is not needed, none.
+void put_whole(int outer, std::uint32_t index, const char* name, const char* shown,
+               std::size_t bytes, bool needed, const std::function<void(void*)>& write,
+               Placing& to) {
+  if (needed) {
+    to.put(outer, index, shown, make_mapped_array(name, bytes, 1, true, write));
+  } else {
+    to.take_away(outer, index);
   }
-  auto map = make_array("guard_top4", 0, top);
-  if (!map) return std::unexpected(map.error());
-  const int fd = map->get();
-  if (bpf_map_update_elem(outer, &index, &fd, BPF_ANY) == 0) return {};
-  return std::unexpected(failed("cannot put the IPv4 prefixes in place"));
-}
-
-Result<void> place_classes(int outer, std::uint32_t slot, std::vector<sluice_guard_class> classes) {
-  if (classes.empty()) classes.emplace_back();
-  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = SLUICE_F_INNER_MAP);
-  const auto size = static_cast<std::uint32_t>(classes.size());
-  const Descriptor map(bpf_map_create(BPF_MAP_TYPE_ARRAY, "guard_classes", sizeof(std::uint32_t),
-                                      sizeof(sluice_guard_class), size, &options));
-  if (!map) return std::unexpected(failed(message("cannot create a table of {} classes", size)));
-  std::vector<std::uint32_t> keys(size);
-  for (std::uint32_t i = 0; i < size; ++i)
-    keys[i] = i;
-  if (auto ok = fill(map.get(), keys, classes); !ok) return ok;
-  const int fd = map.get();
-  if (bpf_map_update_elem(outer, &slot, &fd, BPF_ANY) == 0) return {};
-  return std::unexpected(failed("cannot put the classes in place"));
 }
 
 // Entries of `slot` become `entries`; those that stay are never missing.
@@ -210,6 +97,15 @@ std::vector<MapUse> use_of(const GuardTables& tables) {
       {"guard_rules", static_cast<double>(tables.slot.rules), SLUICE_GUARD_MAX_RULES, {}},
       {"guard_classes", static_cast<double>(tables.classes.size()), SLUICE_GUARD_MAX_CLASSES, {}},
       {"guard_prefixes4", sum([](const PrefixTables& p) { return p.prefixes4; }), 0, {}},
+      // What IPv4 prefixes take: a /24 that one touches, in either field.
+      {"guard_leaves4",
+       sum([](const PrefixTables& p) { return p.leaves.size(); }),
+       static_cast<double>(SLUICE_GUARD_FIELDS << 24),
+       {}},
+      {"guard_protect",
+       static_cast<double>(tables.protect4.size() + tables.protect6.size()),
+       0,
+       {}},
       {"guard_prefixes6",
        sum([](const PrefixTables& p) { return p.prefixes6; }),
        sum([](const PrefixTables& p) { return p.buckets.size() * 3; }),
@@ -224,11 +120,6 @@ Error load_error(int error) {
 }
 
 }  // namespace
-
-template class MappedMap<sluice_guard_state>;
-template class MappedMap<sluice_guard_port>;
-template class MappedMap<std::uint64_t>;
-template class MappedMap<sluice_guard_line>;
 
 void GuardMaps::CloseSkeleton::operator()(guard_bpf* skeleton) const {
   guard_bpf__destroy(skeleton);
@@ -288,7 +179,9 @@ Result<GuardMaps> GuardMaps::open(const PinDirectory& pins) {
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   constexpr std::size_t kPortBytes = SLUICE_SLOTS * SLUICE_GUARD_PORTS * sizeof(sluice_guard_port);
   if (!maps.state_.map(bpf_map__fd(maps.skeleton_->maps.guard_state), page) ||
-      !maps.ports_.map(bpf_map__fd(maps.skeleton_->maps.guard_ports), kPortBytes)) {
+      !maps.ports_.map(bpf_map__fd(maps.skeleton_->maps.guard_ports), kPortBytes) ||
+      !maps.ban_gate_.map(bpf_map__fd(maps.skeleton_->maps.guard_ban_gate),
+                          SLUICE_GUARD_BAN_GATE_WORDS * sizeof(std::uint64_t))) {
     return std::unexpected(failed("cannot map the guard's tables"));
   }
   return maps;
@@ -324,31 +217,36 @@ void GuardMaps::settle_reversal(bool reverted) {
   std::atomic_ref(state->revert_at).store(0, std::memory_order_release);
 }
 
-Result<void> GuardMaps::place_prefixes(std::uint32_t slot, const GuardTables& tables) {
-  Placing words;
-  Placing lines;
+void GuardMaps::put_prefixes(std::uint32_t slot, const GuardTables& tables, Placing& to) const {
   const auto& maps = skeleton_->maps;
+  const int words = bpf_map__fd(maps.guard_words);
+  const int lines = bpf_map__fd(maps.guard_lines);
   for (std::uint32_t field = 0; field < SLUICE_GUARD_FIELDS; ++field) {
     const PrefixTables& prefixes = tables.prefixes[field];
-    for (const auto& [kind, values] : {std::pair{SLUICE_GUARD_LEAVES4, &prefixes.leaves},
-                                       std::pair{SLUICE_GUARD_RUNS4, &prefixes.runs},
-                                       std::pair{SLUICE_GUARD_COARSE4, &prefixes.coarse},
-                                       std::pair{SLUICE_GUARD_BITS6, &prefixes.bits}}) {
-      if (auto ok = words.add(words_index(slot, field, kind), "guard_words", *values); !ok)
-        return ok;
-    }
-    for (const auto& [kind, values] : {std::pair{SLUICE_GUARD_STARTS4, &prefixes.starts},
-                                       std::pair{SLUICE_GUARD_BUCKETS6, &prefixes.buckets}}) {
-      if (auto ok = lines.add(lines_index(slot, field, kind), "guard_lines", *values); !ok)
-        return ok;
-    }
-    if (auto ok = place_top(bpf_map__fd(maps.guard_top4), slot * SLUICE_GUARD_FIELDS + field,
-                            prefixes.top);
-        !ok)
-      return ok;
+    for (const auto& [kind, shown, values] :
+         {std::tuple{SLUICE_GUARD_LEAVES4, "guard_leaves4", &prefixes.leaves},
+          std::tuple{SLUICE_GUARD_RUNS4, "guard_leaves4", &prefixes.runs},
+          std::tuple{SLUICE_GUARD_BITS6, "guard_prefixes6", &prefixes.bits}})
+      to.put(words, words_index(slot, field, kind), shown, make_array("guard_words", *values));
+    for (const auto& [kind, shown, values] :
+         {std::tuple{SLUICE_GUARD_STARTS4, "guard_leaves4", &prefixes.starts},
+          std::tuple{SLUICE_GUARD_BUCKETS6, "guard_prefixes6", &prefixes.buckets}})
+      to.put(lines, lines_index(slot, field, kind), shown, make_array("guard_lines", *values));
+    const std::uint32_t index = slot * SLUICE_GUARD_FIELDS + field;
+    put_whole(
+        bpf_map__fd(maps.guard_top4), index, "guard_top4", "guard_leaves4",
+        sizeof(sluice_guard_top4), !prefixes.top.empty() || !prefixes.coarse.empty(),
+        [&](void* at) {
+          auto* out = static_cast<sluice_guard_top4*>(at);
+          std::ranges::copy(prefixes.top, out->top);
+          std::ranges::copy(prefixes.coarse, out->coarse);
+        },
+        to);
+    put_whole(
+        bpf_map__fd(maps.guard_gate6), index, "guard_gate6", "guard_prefixes6",
+        SLUICE_GUARD_GATE_WORDS * sizeof(std::uint64_t), !prefixes.gate.empty(),
+        [&](void* at) { std::ranges::copy(prefixes.gate, static_cast<std::uint64_t*>(at)); }, to);
   }
-  if (auto ok = words.place(bpf_map__fd(maps.guard_words)); !ok) return ok;
-  return lines.place(bpf_map__fd(maps.guard_lines));
 }
 
 // An update of an outer map returns when no program runs that began before it. So afterwards nobody
@@ -357,8 +255,10 @@ Result<void> GuardMaps::empty_other_slot() {
   if (other_is_empty_) return {};
   const std::uint32_t slot = other_slot();
   slot_use_[slot].clear();
-  if (auto ok = place_prefixes(slot, {}); !ok) return ok;
-  if (auto ok = place_classes(bpf_map__fd(skeleton_->maps.guard_classes), slot, {}); !ok) return ok;
+  Placing empty;
+  put_prefixes(slot, {}, empty);
+  empty.put(bpf_map__fd(skeleton_->maps.guard_classes), slot, "guard_classes", make_classes({}));
+  if (auto ok = empty.place(); !ok) return ok;
   other_is_empty_ = true;
   return {};
 }
@@ -400,19 +300,22 @@ Result<void> GuardMaps::fill_other_slot(const GuardTables& tables) {
     std::vector<std::uint32_t> keys(tables.rates.size());
     for (std::uint32_t i = 0; i < keys.size(); ++i)
       keys[i] = slot * SLUICE_GUARD_MAX_RULES + i;
-    std::vector<sluice_guard_rate> rates = tables.rates;
-    if (auto ok = fill(bpf_map__fd(maps.guard_rates), keys, rates); !ok) return ok;
+    if (auto ok = fill_map(bpf_map__fd(maps.guard_rates), keys, tables.rates); !ok) return ok;
   }
-  if (auto ok = place_trie(bpf_map__fd(maps.guard_tries4), slot, "guard_trie4", tables.protect4);
-      !ok)
-    return ok;
-  if (auto ok = place_trie(bpf_map__fd(maps.guard_tries6), slot, "guard_trie6", tables.protect6);
-      !ok)
-    return ok;
   if (auto ok = make_tables(tables.slot.flags); !ok) return ok;
-  if (auto ok = place_prefixes(slot, tables); !ok) return ok;
+  Placing inner;
+  inner.put(bpf_map__fd(maps.guard_tries4), slot, "guard_protect",
+            make_trie("guard_trie4", tables.protect4));
+  inner.put(bpf_map__fd(maps.guard_tries6), slot, "guard_protect",
+            make_trie("guard_trie6", tables.protect6));
+  inner.put(bpf_map__fd(maps.guard_classes), slot, "guard_classes", make_classes(tables.classes));
+  put_prefixes(slot, tables, inner);
+  if (auto ok = inner.place(); !ok) {
+    if (inner.refused() != nullptr) note_failure(inner.refused());
+    return ok;
+  }
   slot_use_[slot] = use_of(tables);
-  return place_classes(bpf_map__fd(maps.guard_classes), slot, tables.classes);
+  return {};
 }
 
 // The end's lowest bit is that of the epoch to come: it means nothing before the switch, so that no
@@ -469,7 +372,8 @@ std::vector<MapUse> GuardMaps::use() const {
     walk(kind.shown, table(kind.table), kind.key_size, kind.value_size * copies, kind.size);
   }
   for (const char* shown :
-       {"guard_rules", "guard_own_addresses", "guard_interfaces", "guard_places"}) {
+       {"guard_rules", "guard_classes", "guard_leaves4", "guard_prefixes6", "guard_protect",
+        "guard_own_addresses", "guard_interfaces", "guard_places"}) {
     const auto use = std::ranges::find(out, shown, &MapUse::map);
     const auto failed = failures_.find(shown);
     if (use != out.end()) use->failures = failed == failures_.end() ? 0 : failed->second;

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <array>
-#include <cstddef>
 #include <cstdint>
 #include <linux/bpf.h>
 #include <map>
@@ -18,37 +17,14 @@
 #include "kernel/guard_places.h"
 #include "kernel/guard_tables.h"
 #include "kernel/keeper.h"
+#include "kernel/mapped_map.h"
 #include "kernel/pins.h"
 
 struct guard_bpf;
 
 namespace sluice::kernel {
 
-// A shared, writable view of a map.
-template <typename T>
-class MappedMap {
- public:
-  MappedMap() = default;
-  MappedMap(MappedMap&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-  MappedMap& operator=(MappedMap&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(bytes_, other.bytes_);
-    return *this;
-  }
-  MappedMap(const MappedMap&) = delete;
-  MappedMap& operator=(const MappedMap&) = delete;
-  ~MappedMap() { unmap(); }
-
-  bool map(int fd, std::size_t bytes);  // of the map's first values
-  T* get() const { return data_; }
-
- private:
-  void unmap();
-
-  T* data_ = nullptr;
-  std::size_t bytes_ = 0;
-};
+class Placing;
 
 // What a map holds, for people who watch it fill.
 struct MapUse {
@@ -102,6 +78,7 @@ class GuardMaps {
   // A program of its own over the same maps, each time. About 100 ms.
   Result<Descriptor> load(GuardEntry entry) const;
   sluice_guard_state* state() const { return state_.get(); }
+  std::uint64_t* ban_gate() const { return ban_gate_.get(); }  // SLUICE_GUARD_BAN_GATE_WORDS
 
   std::uint32_t slot_in_force() const;
   // While a trial lasts (switch_slots()), moves its end: from `when_ns` (CLOCK_MONOTONIC) on the
@@ -138,7 +115,7 @@ class GuardMaps {
     void operator()(guard_bpf* skeleton) const;
   };
   explicit GuardMaps(const PinDirectory& pins) : pins_(&pins) {}
-  Result<void> place_prefixes(std::uint32_t slot, const GuardTables& tables);
+  void put_prefixes(std::uint32_t slot, const GuardTables& tables, Placing& to) const;
   Result<void> make_tables(std::uint32_t flags);  // that a slot with these flags needs
   Result<void> make_table(const LazyTable& kind);
 
@@ -150,6 +127,7 @@ class GuardMaps {
   bool other_is_empty_ = false;
   MappedMap<sluice_guard_state> state_;
   MappedMap<sluice_guard_port> ports_;
+  MappedMap<std::uint64_t> ban_gate_;
 };
 
 }  // namespace sluice::kernel

@@ -65,22 +65,20 @@ __attribute__((noinline)) __u32 guard_class_in_leaf(__u32 slot, __u32 field, __u
 static __always_inline __u32 guard_class4(const struct sluice_guard_prefixes* config, __u32 slot,
                                           __u32 field, __u32 address) {
   __u32 at = slot * SLUICE_GUARD_FIELDS + field, zero = 0;
+  if (!(config->flags & (SLUICE_GUARD_HAS_TOP4 | SLUICE_GUARD_HAS_COARSE4)))
+    return config->default4;
+  void* map = bpf_map_lookup_elem(&guard_top4, &at);
+  struct sluice_guard_top4* top = map ? bpf_map_lookup_elem(map, &zero) : 0;
+  if (!top) return config->default4;
   if (config->flags & SLUICE_GUARD_HAS_TOP4) {
-    void* map = bpf_map_lookup_elem(&guard_top4, &at);
-    __u64* top = map ? bpf_map_lookup_elem(map, &zero) : 0;
-    if (!top) return config->default4;
-    __u64 word = top[address >> 13];
+    __u64 word = top->top[address >> 13];
     __u32 bit = address >> 8 & 31;
     if (word >> bit & 1) {
       __u32 index = (word >> 32) + count_bits(word & ((1U << bit) - 1));
       return guard_class_in_leaf(slot, field, index, address, config->default4);
     }
   }
-  if (config->flags & SLUICE_GUARD_HAS_COARSE4) {
-    __u64* coarse = guard_word(slot, field, SLUICE_GUARD_COARSE4, address >> 16);
-    if (coarse) return *coarse;
-  }
-  return config->default4;
+  return config->flags & SLUICE_GUARD_HAS_COARSE4 ? top->coarse[address >> 16] : config->default4;
 }
 
 /* --- IPv6 --------------------------------------------------------------------------------------
@@ -113,7 +111,7 @@ __attribute__((noinline)) __u32 guard_find_bucket(__u32 slot, __u32 field,
   return GUARD_NO_CLASS;
 }
 
-struct guard_search6 {
+struct guard_search {
   const struct sluice_guard_prefixes* config;
   __u64 high;
   __u64 low;
@@ -124,7 +122,7 @@ struct guard_search6 {
 };
 
 /* One length. 1: the search is over. */
-static long guard_search_length(__u32 i, struct guard_search6* s) {
+static long guard_search_length(__u32 i, struct guard_search* s) {
   const struct sluice_guard_prefixes* config = s->config;
   __u32 at = s->first + i;
   if (at >= config->lengths) return 1;
@@ -134,29 +132,46 @@ static long guard_search_length(__u32 i, struct guard_search6* s) {
   key.low = length >= 128 ? s->low : length > 64 ? s->low & ~(~0ULL >> (length & 63)) : 0;
   key.hash = sluice_guard_hash6(config->seed, key.high, key.low, length);
   __u32 bit = key.hash & config->bits_mask;
-  __u64* word = guard_word(s->slot, s->field, SLUICE_GUARD_BITS6, config->bits_base + (bit >> 6));
+  __u64* word = guard_word(s->slot, s->field, SLUICE_GUARD_BITS6, bit >> 6);
   if (!word || !(*word >> (bit & 63) & 1)) return 0;
   s->found = guard_find_bucket(s->slot, s->field, &key);
   return s->found != GUARD_NO_CLASS;
 }
 
-__attribute__((noinline)) __u32 guard_class6(__u32 slot, __u32 field, __u64 high, __u64 low) {
+static __always_inline bool guard_is_open6(const struct sluice_guard_prefixes* config, __u32 slot,
+                                           __u32 field, __u64 high) {
+  if (!config->gated) return false;
+  __u32 at = slot * SLUICE_GUARD_FIELDS + field, zero = 0;
+  void* map = bpf_map_lookup_elem(&guard_gate6, &at);
+  __u64* gate = map ? bpf_map_lookup_elem(map, &zero) : 0;
+  if (!gate) return false;
+  __u32 bit = sluice_guard_gate6(config->seed, high) & config->gate_mask;
+  return gate[bit >> 6 & (SLUICE_GUARD_GATE_WORDS - 1)] >> (bit & 63) & 1;
+}
+
+__attribute__((noinline)) __u32 guard_search6(__u32 slot, __u32 field, __u64 high, __u64 low,
+                                              bool open) {
   struct sluice_guard_slot* whole = bpf_map_lookup_elem(&guard_slots, &slot);
   if (!whole || field >= SLUICE_GUARD_FIELDS) return 0;
   const struct sluice_guard_prefixes* config = &whole->prefixes[field];
-  __u32 gate = sluice_guard_gate6(config->seed, high) & config->gate_mask;
-  __u64* word = guard_word(slot, field, SLUICE_GUARD_BITS6, gate >> 6);
-  bool open = word && (*word >> (gate & 63) & 1);
-  if (!open && config->gated >= config->lengths) return config->default6;
-  struct guard_search6 search = {.config = config,
-                                 .high = high,
-                                 .low = low,
-                                 .slot = slot,
-                                 .field = field,
-                                 .first = open ? 0 : config->gated,
-                                 .found = GUARD_NO_CLASS};
+  struct guard_search search = {.config = config,
+                                .high = high,
+                                .low = low,
+                                .slot = slot,
+                                .field = field,
+                                .first = open ? 0 : config->gated,
+                                .found = GUARD_NO_CLASS};
   bpf_loop(128, guard_search_length, &search, 0);
   return search.found == GUARD_NO_CLASS ? config->default6 : search.found;
+}
+
+/* Most packets end at the gate. */
+static __always_inline __u32 guard_class6(const struct sluice_guard_prefixes* config, __u32 slot,
+                                          __u32 field, __u64 high, __u64 low) {
+  if (!config->lengths) return config->default6;
+  bool open = guard_is_open6(config, slot, field, high);
+  if (!open && config->gated >= config->lengths) return config->default6;
+  return guard_search6(slot, field, high, low, open);
 }
 
 #endif

@@ -18,9 +18,10 @@ struct PrefixTables {
   std::vector<std::uint64_t> top;  // SLUICE_GUARD_TOP_WORDS of them
   std::vector<std::uint64_t> leaves;
   std::vector<std::uint64_t> runs;
-  std::vector<std::uint64_t> coarse;  // empty, or 65,536
+  std::vector<std::uint32_t> coarse;  // empty, or 65,536
   std::vector<sluice_guard_line> starts;
-  // IPv6
+  // IPv6; `gate` empty: no prefix of at least /32
+  std::vector<std::uint64_t> gate;  // SLUICE_GUARD_GATE_WORDS of them
   std::vector<std::uint64_t> bits;
   std::vector<sluice_guard_line> buckets;
   std::size_t prefixes4 = 0;  // different ones

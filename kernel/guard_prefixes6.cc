@@ -9,7 +9,7 @@ namespace sluice::kernel {
 namespace {
 
 constexpr std::uint64_t kSeed = 0x5bd1e9955bd1e995ULL;
-constexpr std::uint64_t kMaxGateBits = 1ULL << 24;
+constexpr std::uint64_t kMaxGateBits = SLUICE_GUARD_GATE_WORDS * 64ULL;
 constexpr std::uint64_t kMaxBits = 1ULL << 25;
 constexpr std::uint64_t kMaxBuckets = 1ULL << 24;
 constexpr unsigned kGateLength = 32;
@@ -61,11 +61,56 @@ std::vector<Entry> add_up(const std::vector<TaggedPrefix6>& keys, CoveringSets& 
   return out;
 }
 
+// Parts of neighbours are sorted each for itself, in the cache: for a million prefixes that is a
+// third of the time of one sort.
+void sort_keys(std::vector<TaggedPrefix6>& keys) {
+  if (keys.size() < 4096) {
+    std::ranges::sort(keys);
+    return;
+  }
+  const auto [least, most] = std::ranges::minmax(keys, {}, &TaggedPrefix6::high);
+  const std::uint64_t base = least.high;
+  const int bits = std::min(static_cast<int>(std::bit_width(keys.size() / 64)), 14);
+  const int shift = std::max(static_cast<int>(std::bit_width(most.high - base)) - bits, 0);
+  std::vector<std::uint32_t> ends((std::size_t{1} << bits) + 1);
+  for (const TaggedPrefix6& key : keys)
+    ++ends[((key.high - base) >> shift) + 1];
+  for (std::size_t i = 1; i < ends.size(); ++i)
+    ends[i] += ends[i - 1];
+  std::vector<TaggedPrefix6> parts(keys.size());
+  for (const TaggedPrefix6& key : keys)
+    parts[ends[(key.high - base) >> shift]++] = key;
+  std::uint32_t begin = 0;
+  for (std::size_t i = 0; i + 1 < ends.size(); begin = ends[i++])
+    std::sort(parts.begin() + begin, parts.begin() + ends[i]);
+  keys.swap(parts);
+}
+
+std::uint32_t home_of(const Entry& entry) {
+  return static_cast<std::uint32_t>(
+      sluice_guard_hash6(kSeed, entry.high, entry.low, entry.length) >> 32);
+}
+
+// In the order of their buckets, roughly: so that filling does not miss the cache each time.
+std::vector<Entry> by_bucket(const std::vector<Entry>& entries, std::uint32_t mask) {
+  constexpr int kParts = 9;  // 512
+  const int shift = std::max(static_cast<int>(std::bit_width(mask)) - kParts, 0);
+  std::vector<std::uint32_t> places((std::size_t{1} << kParts) + 1);
+  for (const Entry& entry : entries)
+    ++places[((home_of(entry) & mask) >> shift) + 1];
+  for (std::size_t i = 1; i < places.size(); ++i)
+    places[i] += places[i - 1];
+  std::vector<Entry> out(entries.size());
+  for (const Entry& entry : entries)
+    out[places[(home_of(entry) & mask) >> shift]++] = entry;
+  return out;
+}
+
 // False: some key found no bucket within the probes; a larger table will do.
 bool fill_buckets(const std::vector<Entry>& entries, std::vector<sluice_guard_line>& buckets) {
   const std::uint64_t mask = buckets.size() - 1;
-  for (const Entry& entry : entries) {
-    const std::uint64_t home = sluice_guard_hash6(kSeed, entry.high, entry.low, entry.length) >> 32;
+  for (const Entry& entry : by_bucket(entries, static_cast<std::uint32_t>(mask))) {
+    const std::uint64_t home = home_of(entry);
     bool placed = false;
     for (std::uint64_t probe = 0; probe < SLUICE_GUARD_MAX_PROBES && !placed; ++probe) {
       auto& bucket = buckets[(home + probe) & mask].bucket;
@@ -101,15 +146,15 @@ void fill_bits(const std::vector<Entry>& entries, PrefixTables& out) {
   };
   const std::uint64_t gate_bits = size(gated * 64, kMaxGateBits);
   const std::uint64_t bits = size(entries.size() * 32, kMaxBits);
-  out.bits.assign((gate_bits + bits) / 64, 0);
+  if (gated > 0) out.gate.assign(SLUICE_GUARD_GATE_WORDS, 0);
+  out.bits.assign(bits / 64, 0);
   config.gate_mask = static_cast<std::uint32_t>(gate_bits - 1);
   config.bits_mask = static_cast<std::uint32_t>(bits - 1);
-  config.bits_base = static_cast<std::uint32_t>(gate_bits / 64);
   for (const Entry& entry : entries) {
     if (entry.length >= kGateLength)
-      set_bit(out.bits, sluice_guard_gate6(kSeed, entry.high) & config.gate_mask);
+      set_bit(out.gate, sluice_guard_gate6(kSeed, entry.high) & config.gate_mask);
     const std::uint64_t hash = sluice_guard_hash6(kSeed, entry.high, entry.low, entry.length);
-    set_bit(out.bits, gate_bits + (hash & config.bits_mask));
+    set_bit(out.bits, hash & config.bits_mask);
   }
 }
 
@@ -128,7 +173,7 @@ void note_lengths(const std::vector<Entry>& entries, sluice_guard_prefixes& conf
 
 Result<void> compile_prefixes6(std::vector<TaggedPrefix6> keys, CoveringSets& sets,
                                PrefixTables& out) {
-  std::ranges::sort(keys);
+  sort_keys(keys);
   const std::vector<Entry> entries = add_up(keys, sets, out.config.default6, out.prefixes6);
   out.config.seed = kSeed;
   if (entries.empty()) return {};

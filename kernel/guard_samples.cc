@@ -97,6 +97,7 @@ void add_maps(Page& page, const GuardNumbers& numbers) {
   };
   std::vector<MapUse> maps = numbers.maps;
   maps.push_back({"guard_bans", static_cast<double>(numbers.bans), numbers.bans_capacity, {}});
+  maps.push_back({"guard_events", numbers.events_waiting, GuardEvents::kCapacity, {}});
   for (const MapUse& map : maps) {
     page.gauge("sluice_kernel_map_entries", {{"map", map.map}}, map.entries,
                "Entries of a map of the kernel");
@@ -109,6 +110,7 @@ void add_maps(Page& page, const GuardNumbers& numbers) {
     return static_cast<double>(read_tally(numbers.tallies_map, index).packets);
   };
   failures("guard_bans", numbers.bans_not_inserted);
+  failures("guard_events", tally(SLUICE_GUARD_NOTE_LOST));
   failures("guard_syn_sources", tally(SLUICE_GUARD_NOTE_NO_SOURCE));
   failures("guard_syn_services", tally(SLUICE_GUARD_NOTE_NO_SERVICE));
   failures("guard_monitor_services", tally(SLUICE_GUARD_NOTE_NO_MONITOR_SERVICE));

@@ -13,6 +13,7 @@ struct GuardNumbers {
   int tallies_map = -1;
   std::vector<RuleCounter> rules;
   std::vector<MapUse> maps;
+  double events_waiting = 0;
   std::size_t bans = 0;
   double bans_capacity = 0;
   double bans_refused = 0;

@@ -74,12 +74,12 @@ struct PortEdge {
 };
 
 struct PortField {
-  std::vector<PortRange> GuardMatch::* field;
+  std::vector<PortRange> GuardMatch::*field;
   std::uint32_t uses;
-  std::uint32_t sluice_guard_slot::* without;
-  std::uint16_t sluice_guard_slot::* without_live;
-  std::uint16_t sluice_guard_port::* class_of;
-  std::uint16_t sluice_guard_port::* live;
+  std::uint32_t sluice_guard_slot::*without;
+  std::uint16_t sluice_guard_slot::*without_live;
+  std::uint16_t sluice_guard_port::*class_of;
+  std::uint16_t sluice_guard_port::*live;
 };
 
 void compile_ports(const std::vector<GuardRule>& rules, const PortField& f, GuardClasses& classes,
@@ -199,10 +199,8 @@ void compile_default_places(const std::vector<GuardRule>& rules, sluice_guard_sl
     slot.place[egress ? 1 : 0] =
         place_class(rules, egress, [](const GuardRule& rule) { return !rule.interfaces; });
   }
-  const bool used = std::ranges::any_of(rules, [](const GuardRule& rule) {
-    return rule.interfaces || rule.direction != GuardDirection::ingress;
-  });
-  if (used) slot.flags |= SLUICE_GUARD_USES_PLACE;
+  if (std::ranges::any_of(rules, [](const GuardRule& rule) { return rule.interfaces.has_value(); }))
+    slot.flags |= SLUICE_GUARD_USES_INTERFACES;
 }
 
 Result<void> compile_protect(const std::vector<Protect>& protect, GuardTables& out) {
@@ -243,15 +241,20 @@ Result<void> compile_protect(const std::vector<Protect>& protect, GuardTables& o
 
 }  // namespace
 
-Result<GuardTables> compile_guard(const GuardPlan& plan, std::span<const std::uint16_t> counters,
-                                  const std::vector<Protect>& protect,
-                                  const std::vector<std::uint16_t>& host_ports) {
+std::expected<GuardTables, Refused> compile_guard(const GuardPlan& plan,
+                                                  std::span<const std::uint16_t> counters,
+                                                  const std::vector<Protect>& protect,
+                                                  const std::vector<std::uint16_t>& host_ports) {
+  const auto refuse = [](const char* table, Error error) {
+    return std::unexpected(Refused{table, std::move(error)});
+  };
   const std::vector<GuardRule>& rules = plan.rules;
   if (rules.size() > SLUICE_GUARD_MAX_RULES) {
-    return std::unexpected(Error{
-        message("guard.rules has {} rules, and {} is the most; a rule takes many prefixes and "
-                "ports, so join those with the same action",
-                rules.size(), SLUICE_GUARD_MAX_RULES)});
+    return refuse(
+        "guard_rules",
+        {message("guard.rules has {} rules, and {} is the most; a rule takes many prefixes and "
+                 "ports, so join those with the same action",
+                 rules.size(), SLUICE_GUARD_MAX_RULES)});
   }
   GuardTables out;
   out.ports.resize(SLUICE_GUARD_PORTS);
@@ -272,8 +275,8 @@ Result<GuardTables> compile_guard(const GuardPlan& plan, std::span<const std::ui
                  &sluice_guard_port::to_class, &sluice_guard_port::to_live},
                 classes, out);
   if (classes.size() > SLUICE_GUARD_PORTS) {
-    return std::unexpected(
-        Error{"guard.rules name ports in too many different combinations; join port ranges"});
+    return refuse("guard_classes",
+                  {"guard.rules name ports in too many different combinations; join port ranges"});
   }
   compile_protocols(rules, classes, out);
   for (const auto& [field, which, flag] :
@@ -286,21 +289,21 @@ Result<GuardTables> compile_guard(const GuardPlan& plan, std::span<const std::ui
     // the other one.
     if (!std::ranges::any_of(rules, named)) continue;
     auto tables = compile_prefixes(rules, field, classes);
-    if (!tables) return std::unexpected(tables.error());
+    if (!tables) return refuse("guard_prefixes6", tables.error());
     out.slot.flags |= static_cast<std::uint32_t>(flag);
     out.slot.prefixes[which] = tables->config;
     out.prefixes[which] = std::move(*tables);
   }
   if (classes.size() > SLUICE_GUARD_MAX_CLASSES) {
-    return std::unexpected(Error{message(
-        "prefixes of guard.rules overlap in {} different ways, more than a table takes; join rules",
-        classes.size())});
+    return refuse("guard_classes", {message("prefixes of guard.rules overlap in {} different ways, "
+                                            "more than a table takes; join rules",
+                                            classes.size())});
   }
   out.classes = classes.list();
   out.index = std::move(classes);
   for (const std::uint16_t port : host_ports)
     out.ports[port].protect_groups |= SLUICE_GUARD_HOST_PORT;
-  if (auto ok = compile_protect(protect, out); !ok) return std::unexpected(ok.error());
+  if (auto ok = compile_protect(protect, out); !ok) return refuse("guard_protect", ok.error());
   return out;
 }
 

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <expected>
 #include <span>
 #include <string>
 #include <utility>
@@ -36,10 +37,16 @@ struct GuardTables {
   std::vector<InterfaceGroups> interfaces;
 };
 
+struct Refused {
+  const char* table;  // that did not take it, as metrics name it
+  Error error;
+};
+
 // `counters`: one per rule, in the rules' order. Errors: too many rules, or too many kinds of
 // protect entries.
-Result<GuardTables> compile_guard(const GuardPlan& plan, std::span<const std::uint16_t> counters,
-                                  const std::vector<Protect>& protect,
-                                  const std::vector<std::uint16_t>& host_ports);
+std::expected<GuardTables, Refused> compile_guard(const GuardPlan& plan,
+                                                  std::span<const std::uint16_t> counters,
+                                                  const std::vector<Protect>& protect,
+                                                  const std::vector<std::uint16_t>& host_ports);
 
 }  // namespace sluice::kernel

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "kernel/message.h"
@@ -27,6 +28,12 @@ Error nft_error(const NftBatch::Failure& failure) {
   return {message("nftables refuses {}: {}{}", failure.what, std::strerror(failure.error), hint)};
 }
 
+std::string hex(std::uint32_t value) {
+  std::ostringstream text;
+  text << "0x" << std::hex << value;
+  return text.str();
+}
+
 Result<void> check_local_destinations(const Plan& plan) {
   for (const auto& intercept : plan.intercepts) {
     if (intercept.way != WayIn::local) continue;
@@ -44,10 +51,10 @@ class InterceptionImpl final : public Interception {
  public:
   Result<void> prepare(const Plan& plan, const std::vector<OwnedSocket>& sockets,
                        const NodeView& node) override {
-    if (!plan.intercepts.empty()) {
+    if (uses_marks(plan)) {
       if (auto ok = check_marks_free(plan.marks); !ok) return ok;
       if (auto ok = check_local_destinations(plan); !ok) return ok;
-      if (auto ok = check_same_marks(plan.marks); !ok) return ok;
+      if (auto ok = check_former_marks(plan.marks); !ok) return ok;
     }
     prepared_ =
         InForce{.plan = plan, .node = node, .cgroups = find_cgroups(plan), .tproxy_ports = {}};
@@ -61,9 +68,10 @@ class InterceptionImpl final : public Interception {
 
   Result<void> commit() override {
     if (!prepared_) return std::unexpected(Error{"interception: nothing is prepared"});
-    previous_ = std::exchange(active_, std::nullopt);
     InForce next = std::move(*prepared_);
     prepared_.reset();
+    next.former = former_marks(next.plan.marks);
+    previous_ = std::exchange(active_, std::nullopt);
     // Routes before the marks that need them, and after the marks that needed the old ones.
     Routing during = routing_of(next);
     if (previous_) during.merge_with(routing_of(*previous_));
@@ -90,6 +98,7 @@ class InterceptionImpl final : public Interception {
 
   void settle() override {
     previous_.reset();
+    former_ = active_->former;
     static_cast<void>(apply_routing(routing_of(*active_)));
   }
 
@@ -111,6 +120,7 @@ class InterceptionImpl final : public Interception {
     NodeView node;
     CgroupIds cgroups;
     TproxyPorts tproxy_ports;
+    std::vector<Marks> former{};
     int rules = 0;             // in the table; 0: no table
     std::uint64_t digest = 0;  // of the table as we wrote it
   };
@@ -119,15 +129,24 @@ class InterceptionImpl final : public Interception {
     return routing_for(state.plan, state.node.addresses);
   }
 
-  Result<void> check_same_marks(const Marks& marks) const {
-    if (!active_ || active_->plan.intercepts.empty()) return {};
-    const Marks& now = active_->plan.marks;
-    const bool same = now.mark == marks.mark && now.mask == marks.mask &&
-                      now.table == marks.table && now.priority == marks.priority;
-    if (same) return {};
-    return std::unexpected(
-        Error{"intercept.marks: cannot change while connections carry the old marks; stop sluice "
-              "and start it again"});
+  // Marks that open connections and the sockets of an earlier gateway may still carry.
+  std::vector<Marks> former_marks(const Marks& next) const {
+    std::vector<Marks> out = former_;
+    if (active_ && uses_marks(active_->plan)) out.push_back(active_->plan.marks);
+    std::erase_if(out, [&](const Marks& marks) { return marks.mark == next.mark; });
+    return out;
+  }
+
+  // They are known by their values, so a new value must not look like an old one.
+  Result<void> check_former_marks(const Marks& marks) const {
+    for (const Marks& former : former_marks(marks)) {
+      if ((former.mask & marks.mask) == 0) continue;
+      return std::unexpected(Error{
+          message("intercept.marks: mask {} shares bits with {}, which open connections still "
+                  "carry; choose a mask without them, or stop sluice and start it again",
+                  hex(marks.mask), hex(former.mask))});
+    }
+    return {};
   }
 
   Result<void> write_table(InForce& state, bool gateway_serves);
@@ -139,6 +158,7 @@ class InterceptionImpl final : public Interception {
   std::optional<InForce> active_;
   std::optional<InForce> prepared_;
   std::optional<InForce> previous_;  // between commit() and settle() or revert()
+  std::vector<Marks> former_;        // of plans before the one in force
   bool judge_syns_ = true;
   bool lease_held_ = false;
   std::vector<std::string> notices_;
@@ -148,12 +168,12 @@ class InterceptionImpl final : public Interception {
 Result<void> InterceptionImpl::write_table(InForce& state, bool gateway_serves) {
   NftBatch batch;
   state.rules = 0;
-  if (state.plan.intercepts.empty()) {
+  if (!uses_marks(state.plan)) {
     write_nft_removal(batch);
   } else {
     state.rules = write_nft_table(
         batch, state.plan,
-        {judge_syns_, gateway_serves, state.cgroups, state.tproxy_ports, state.node});
+        {judge_syns_, gateway_serves, state.cgroups, state.tproxy_ports, state.node, state.former});
   }
   if (const auto failure = batch.commit(); failure.error != 0)
     return std::unexpected(nft_error(failure));
@@ -201,7 +221,7 @@ bool InterceptionImpl::table_is_changed(bool look_closely) const {
 }
 
 Result<void> InterceptionImpl::tick(bool gateway_alive, const NodeView& node, bool table_touched) {
-  if (!active_ || active_->plan.intercepts.empty()) return {};
+  if (!active_ || !uses_marks(active_->plan)) return {};
   bool rewrite = false;
   if (auto ok = follow_node(node, rewrite); !ok) return ok;
   if (auto ok = repair_routing(); !ok) return ok;
@@ -225,11 +245,11 @@ Result<void> InterceptionImpl::tick(bool gateway_alive, const NodeView& node, bo
 
 void InterceptionImpl::stop_intercepting() {
   judge_syns_ = false;
-  if (active_ && !active_->plan.intercepts.empty()) write_table(*active_, false);
+  if (active_ && uses_marks(active_->plan)) write_table(*active_, false);
 }
 
 std::vector<Sample> InterceptionImpl::samples() const {
-  if (!active_ || active_->plan.intercepts.empty()) return {};
+  if (!active_ || !uses_marks(active_->plan)) return {};
   std::set<std::string> named;
   for (const auto& intercept : active_->plan.intercepts)
     named.insert(intercept.cgroups.begin(), intercept.cgroups.end());

@@ -226,7 +226,9 @@ std::vector<Interface> select_interfaces(const NodeNetwork& network,
   };
   std::vector<Interface> out;
   for (const Interface& candidate : network.interfaces) {
-    if (!candidate.loopback && wanted(candidate)) out.push_back(candidate);
+    // A glob or `auto` that took the loopback with it would cut the node off from itself.
+    const bool named = std::ranges::find(patterns, candidate.name) != patterns.end();
+    if ((!candidate.loopback || named) && wanted(candidate)) out.push_back(candidate);
   }
   return out;
 }

@@ -42,7 +42,7 @@ Result<NodeNetwork> read_node_network();
 std::vector<Prefix> read_resolvers(const std::string& path = "/etc/resolv.conf");
 
 // What `interfaces` of a policy names: names and globs. Empty: auto, those with a default route,
-// or, when there is none, every one that is up. The loopback interface never.
+// or, when there is none, every one that is up. The loopback interface only by its name.
 std::vector<Interface> select_interfaces(const NodeNetwork& network,
                                          const std::vector<std::string>& patterns);
 

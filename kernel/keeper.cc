@@ -14,6 +14,7 @@
 #include "kernel/interception.h"
 #include "kernel/lock_out.h"
 #include "kernel/message.h"
+#include "kernel/named_upstreams.h"
 #include "kernel/node_view.h"
 #include "kernel/open_connections.h"
 #include "kernel/pins.h"
@@ -344,6 +345,10 @@ std::vector<Sample> KeeperImpl::samples() const {
 
 void revert_guard_at(Keeper& keeper, std::optional<std::chrono::steady_clock::time_point> when) {
   static_cast<KeeperImpl&>(keeper).guard().revert_at(when);  // Keeper::open() makes nothing else
+}
+
+void protect_named_upstreams(Keeper& keeper, std::vector<Prefix> hosts) {
+  static_cast<KeeperImpl&>(keeper).guard().protect_named_upstreams(std::move(hosts));
 }
 
 Result<std::unique_ptr<Keeper>> Keeper::open(const KeeperOptions& options) {

@@ -47,7 +47,7 @@ class TableWriter {
       if (options_.gateway_serves) batch_.renew_timeout_elements(lease_set(lease), lease);
     }
     write_prerouting();
-    if (has(WayIn::output)) write_output();
+    if (has(WayIn::output) || plan_.client_source) write_output();
     return rules_;
   }
 
@@ -118,19 +118,22 @@ class TableWriter {
   void write_output() {
     const Marks& marks = plan_.marks;
     batch_.add_chain(kOutput, kOutputHook);
-    add(kOutput, std::move(NftRule()
-                               .mark_is(marks.gateway(), marks.mask)
-                               .accept()
-                               .comment("the gateway's own sockets")));
+    // An upstream on this node answers a client's address: by its mark the answer comes back to us.
+    if (plan_.client_source)
+      add(kOutput, std::move(NftRule()
+                                 .mark_is(marks.gateway(), marks.mask)
+                                 .is_tcp()
+                                 .opens_connection(true)
+                                 .destination_is_local()
+                                 .set_ct_mark(marks.intercepted_output(), marks.mask)
+                                 .accept()
+                                 .comment("from a client's address to this node")));
+    write_own_sockets(kOutput);
     write_quic(kOutput, WayIn::output);
     add(kOutput, std::move(NftRule().is_tcp(false).accept()));
-    add(kOutput, std::move(NftRule()
-                               .is_tcp()
-                               .opens_connection(false)
-                               .ct_mark_is(marks.intercepted_output(), marks.mask)
-                               .set_mark(marks.intercepted_output(), marks.mask)
-                               .accept()
-                               .comment("what is proxied")));
+    add(kOutput, std::move(proxied(marks).comment("what is proxied")));
+    for (const Marks& former : options_.former_marks)
+      add(kOutput, std::move(proxied(former).comment("likewise, since before a reload")));
     if (const std::string open = write_resets(WayIn::output); !open.empty())
       add(kOutput, std::move(NftRule().is_tcp().opens_connection(false).from_opener().jump(open)));
     add(kOutput, std::move(NftRule().is_tcp().opens_connection(false).accept()));
@@ -145,13 +148,33 @@ class TableWriter {
       write_entry(kOutput, part, verdict_chain(plan_.intercepts[part.entry]));
   }
 
+  void write_own_sockets(const std::string& chain) {
+    add(chain, std::move(NftRule()
+                             .mark_is(plan_.marks.gateway(), plan_.marks.mask)
+                             .accept()
+                             .comment("the gateway's own sockets")));
+    for (const Marks& former : options_.former_marks)
+      add(chain, std::move(NftRule().mark_is(former.gateway(), former.mask).accept()));
+  }
+
+  // By the mark that connections got under `then`.
+  NftRule proxied(const Marks& then) const {
+    const Marks& now = plan_.marks;
+    return std::move(NftRule()
+                         .is_tcp()
+                         .opens_connection(false)
+                         .ct_mark_is(then.intercepted_output(), then.mask)
+                         .set_mark(now.intercepted_output(), now.mask)
+                         .accept());
+  }
+
   // What this node sends to itself, and what `output` turned to it.
   void write_on_lo() {
     const Marks& marks = plan_.marks;
     batch_.add_chain(kOnLo);
     add(kPrerouting,
         std::move(NftRule().came_by("lo").is_tcp().opens_connection(true).jump(kOnLo)));
-    add(kOnLo, std::move(NftRule().mark_is(marks.gateway(), marks.mask).accept()));
+    write_own_sockets(kOnLo);
     if (has_tproxy(WayIn::output)) {
       batch_.add_chain("caught_output");
       add(kOnLo,
@@ -465,7 +488,7 @@ CgroupIds find_cgroups(const Plan& plan) {
   const std::string mount = cgroup2_mount();
   for (const auto& intercept : plan.intercepts) {
     for (const auto& path : intercept.cgroups) {
-      struct stat info{};
+      struct stat info {};
       if (::stat((mount + path).c_str(), &info) == 0) ids[path] = info.st_ino;
     }
   }

@@ -13,6 +13,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "kernel/nft_batch.h"
 #include "kernel/node_view.h"
@@ -33,6 +34,7 @@ struct NftTableOptions {
   CgroupIds cgroups;
   TproxyPorts tproxy_ports;
   NodeView node;
+  std::vector<Marks> former_marks{};  // of plans before: what carries them goes on
 };
 
 // Appends to the batch: create or replace. Returns the number of rules.

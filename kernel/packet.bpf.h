@@ -7,6 +7,8 @@
 #define SLUICE_KERNEL_PACKET_BPF_H
 
 // clang-format off: the kernel's types come before the helpers that use them
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -14,9 +16,6 @@
 #include <linux/ipv6.h>
 #include <stdbool.h>
 #include <stddef.h>
-
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
 // clang-format on
 
 #include "kernel/abi_guard.h"
@@ -279,6 +278,64 @@ static __always_inline int packet_parse(void* ctx, const bool xdp, struct packet
   if (type == bpf_htons(ETH_P_IP)) return packet_parse_v4(ctx, xdp, offset, p);
   if (type == bpf_htons(ETH_P_IPV6)) return packet_parse_v6(ctx, xdp, offset, p);
   return PACKET_NOT_IP;
+}
+
+/* --- the plain packet ----------------------------------------------------------------------------
+ * Ethernet, then IP without tag, option or extension header, no later fragment, and its ports lie
+ * in the frame's first part: read where it lies, without a call. Most packets are like that, and a
+ * call costs 5 to 10 ns where returns are guarded against speculation. False: nothing was decided,
+ * and packet_parse says what the packet is. Both say the same (tests/kernel runs both). */
+static __always_inline bool packet_plain_transport(const void* at, const void* end, __u32 left,
+                                                   struct packet* p) {
+  const __be16* ports = at;
+  if ((const void*)(ports + 2) > end || left < sizeof(*ports) * 2) return false;
+  if (packet_protocol_has_ports(p->protocol)) {
+    if (p->wants_syn && p->protocol == IPPROTO_TCP) {
+      const __u8* flags = at + TCP_FLAGS_OFFSET;
+      if ((const void*)(flags + 1) > end || left <= TCP_FLAGS_OFFSET) return false;
+      if ((*flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) p->parts = PACKET_IS_SYN;
+    }
+    p->from_port = bpf_ntohs(ports[0]);
+    p->to_port = bpf_ntohs(ports[1]);
+    p->parts |= PACKET_HAS_PORTS;
+  } else if (p->protocol == (p->version == 4 ? IPPROTO_ICMP : PROTOCOL_ICMPV6)) {
+    p->icmp_type = *(const __u8*)at;
+    p->parts = PACKET_HAS_ICMP_TYPE;
+  }
+  return true;
+}
+
+static __always_inline bool packet_parse_plain(const void* frame, const void* end, __be16 type,
+                                               struct packet* p) {
+  const void* network = frame + ETH_HLEN;
+  if (type == bpf_htons(ETH_P_IP)) {
+    const struct iphdr* ip = network;
+    if ((const void*)(ip + 1) > end || *(const __u8*)network != 0x45 ||
+        (ip->frag_off & bpf_htons(PACKET_IP_OFFSET)))
+      return false;
+    p->version = 4;
+    p->from[1] = bpf_cpu_to_be64(0x0000ffff00000000ULL | bpf_ntohl(ip->saddr));
+    p->to[1] = bpf_cpu_to_be64(0x0000ffff00000000ULL | bpf_ntohl(ip->daddr));
+    p->protocol = ip->protocol;
+    p->transport = sizeof(*ip);
+    __u32 total = bpf_ntohs(ip->tot_len);
+    return total > sizeof(*ip) && packet_plain_transport(ip + 1, end, total - sizeof(*ip), p);
+  }
+  if (type != bpf_htons(ETH_P_IPV6)) return false;
+  const struct ipv6hdr* ip = network;
+  if ((const void*)(ip + 1) > end || *(const __u8*)network >> 4 != 6) return false;
+  __u8 next = ip->nexthdr;
+  if (next != IPPROTO_TCP && next != IPPROTO_UDP && next != PROTOCOL_ICMPV6) return false;
+  /* By words: what is read as a word below must not have been written in parts. */
+  const __be64* addresses = network + offsetof(struct ipv6hdr, saddr);
+  p->version = 6;
+  p->from[0] = addresses[0];
+  p->from[1] = addresses[1];
+  p->to[0] = addresses[2];
+  p->to[1] = addresses[3];
+  p->protocol = next;
+  p->transport = sizeof(*ip);
+  return packet_plain_transport(ip + 1, end, bpf_ntohs(ip->payload_len), p);
 }
 
 /* Global: the verifier proves it once and on its own, whatever calls it. So with the other

@@ -159,11 +159,17 @@ struct Plan {
   std::uint32_t workers = 1;  // 1 to 64
   std::vector<Listener> listeners;
   std::vector<Intercept> intercepts;
+  bool client_source = false;  // some upstream is reached from the client's address
   Marks marks;
   std::vector<Protect> protect;  // the operator's, and the policy's own upstreams
   std::vector<std::uint16_t>
       host_ports;  // of the node's own addresses: never intercepted, dropped or banned
   GuardPlan guard;
 };
+
+// Packets are marked and routed: something is caught, or answers to a client's address come back.
+inline bool uses_marks(const Plan& plan) {
+  return !plan.intercepts.empty() || plan.client_source;
+}
 
 }  // namespace sluice::kernel

@@ -34,8 +34,11 @@ std::string hex(std::uint32_t value) {
 }
 
 std::string text_of(const RoutingRule& rule) {
-  return message("ip{} rule pref {}{} fwmark {}/{} lookup {}", rule.v4 ? "" : " -6", rule.priority,
-                 rule.iif_lo ? " iif lo" : "", hex(rule.mark), hex(rule.mask), rule.table);
+  const std::string marked =
+      rule.mask == 0 ? "" : message(" fwmark {}/{}", hex(rule.mark), hex(rule.mask));
+  return message("ip{} rule pref {}{}{}{} lookup {}", rule.v4 ? "" : " -6", rule.priority,
+                 rule.from ? " from " + to_text(*rule.from) : "", rule.iif_lo ? " iif lo" : "",
+                 marked, rule.table);
 }
 
 std::string text_of(const LocalRoute& route) {
@@ -90,6 +93,13 @@ SeenRule parse_rule(const nlmsghdr& header) {
         break;
       case FRA_IIFNAME:
         seen.rule.iif_lo = std::strcmp(mnl_attr_get_str(attribute), "lo") == 0;
+        break;
+      case FRA_SRC:
+        seen.rule.from = everything(seen.rule.v4);
+        seen.rule.from->length =
+            static_cast<std::uint8_t>(fixed->src_len + (seen.rule.v4 ? 96 : 0));
+        std::memcpy(seen.rule.from->address.data() + (seen.rule.v4 ? 12 : 0),
+                    mnl_attr_get_payload(attribute), seen.rule.v4 ? 4 : 16);
         break;
       case FRA_PROTOCOL:
         seen.protocol = mnl_attr_get_u8(attribute);
@@ -163,8 +173,15 @@ int change_rule(NetlinkSocket& socket, std::uint16_t type, const RoutingRule& ru
   fixed.family = family_of(rule.v4);
   fixed.action = FR_ACT_TO_TBL;
   mnl_attr_put_u32(request.header(), FRA_PRIORITY, rule.priority);
-  mnl_attr_put_u32(request.header(), FRA_FWMARK, rule.mark);
-  mnl_attr_put_u32(request.header(), FRA_FWMASK, rule.mask);
+  if (rule.mask != 0) {
+    mnl_attr_put_u32(request.header(), FRA_FWMARK, rule.mark);
+    mnl_attr_put_u32(request.header(), FRA_FWMASK, rule.mask);
+  }
+  if (rule.from) {
+    fixed.src_len = static_cast<std::uint8_t>(own_length(*rule.from));
+    mnl_attr_put(request.header(), FRA_SRC, rule.v4 ? 4 : 16,
+                 rule.from->address.data() + (rule.v4 ? 12 : 0));
+  }
   mnl_attr_put_u32(request.header(), FRA_TABLE, rule.table);
   mnl_attr_put_u8(request.header(), FRA_PROTOCOL, kRouteProtocol);
   if (rule.iif_lo) mnl_attr_put_strz(request.header(), FRA_IIFNAME, "lo");
@@ -247,6 +264,15 @@ Result<Routing> read_ours(NetlinkSocket& socket) {
   return ours;
 }
 
+std::vector<Prefix> loopbacks() {
+  Prefix v4 = all_of_v4();
+  v4.address[12] = 127;
+  v4.length = 104;
+  Prefix v6{{}, 128, false};
+  v6.address[15] = 1;
+  return {v4, v6};
+}
+
 // Marks of others may share a word with ours, not bits. A rule that compares the whole word with a
 // value outside our bits (wg-quick's) is no conflict.
 bool marks_clash(const RoutingRule& theirs, const Marks& marks) {
@@ -258,7 +284,7 @@ bool marks_clash(const RoutingRule& theirs, const Marks& marks) {
 
 Routing routing_for(const Plan& plan, const std::vector<Prefix>& own_addresses) {
   Routing wanted;
-  if (plan.intercepts.empty()) return wanted;
+  if (!uses_marks(plan)) return wanted;
   const Marks& marks = plan.marks;
   for (const bool v4 : {true, false}) {
     wanted.routes.insert({marks.table, everything(v4)});
@@ -270,6 +296,10 @@ Routing routing_for(const Plan& plan, const std::vector<Prefix>& own_addresses) 
     wanted.rules.insert(
         {v4, marks.priority + 1, marks.intercepted_output(), marks.mask, marks.table, false});
   }
+  // What an upstream on a loopback address sends to a client's would find no route: nobody may
+  // leave the node from there.
+  for (const Prefix& loopback : plan.client_source ? loopbacks() : std::vector<Prefix>{})
+    wanted.rules.insert({loopback.v4, marks.priority, 0, 0, marks.table, true, loopback});
   for (const auto& intercept : plan.intercepts) {
     if (intercept.way != WayIn::local) continue;
     for (const auto& prefix : intercept.to) {

@@ -4,6 +4,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -22,6 +23,7 @@ struct RoutingRule {
   std::uint32_t mask = 0;
   std::uint32_t table = 0;
   bool iif_lo = false;
+  std::optional<Prefix> from{};
   auto operator<=>(const RoutingRule&) const = default;
 };
 

@@ -131,9 +131,8 @@ void look_at_intercepts(const Config& config, const std::vector<Intercept>& entr
                                      "intercept.local",
                               "take it out, or narrow intercept.local"));
     const InterceptExcept& except = entry.except;
-    const bool excepted = (!except.to.empty() && within(entry.to, except.to, in_prefix) &&
-                           except.from.empty()) ||
-                          (!except.from.empty() && !entry.from.empty() && except.to.empty() &&
+    const bool excepted = (!except.to.empty() && within(entry.to, except.to, in_prefix)) ||
+                          (!except.from.empty() && !entry.from.empty() &&
                            within(entry.from, except.from, in_prefix));
     if (excepted)
       found.push_back(warning(entry.where,

@@ -509,9 +509,13 @@ class Checker {
                       std::ranges::find(field.words, node.text) != field.words.end();
     if (node.kind == Node::Kind::map && field.choice) return value(node, field, path);
     if (word && field.type != Type::word) return;
-    if (node.kind == Node::Kind::null && !field.choice) return;
+    // Nothing, or an empty list, would quietly mean any.
+    const bool needs_some =
+        field.required || field.choice || (field.type != Type::object && field.fallback.empty());
+    const std::string what_to_do =
+        field.required ? "such as " + std::string(field.example) : "leave it out to mean any";
     if (node.kind == Node::Kind::null) {
-      reporter_.error(node.where(), path + " has no value", "leave it out to mean any");
+      if (needs_some) reporter_.error(node.where(), path + " has no value", what_to_do);
       return;
     }
     if (node.kind != Node::Kind::list) {
@@ -521,14 +525,8 @@ class Checker {
                           : "such as " + std::string(field.example));
       return;
     }
-    // An empty list would quietly mean any.
-    if (node.children.empty() &&
-        (field.required || field.choice ||
-         (field.type != Type::object && field.fallback.empty()))) {
-      reporter_.error(
-          node.at, path + " is an empty list",
-          field.required ? "such as " + std::string(field.example) : "leave it out to mean any");
-    }
+    if (node.children.empty() && needs_some)
+      reporter_.error(node.at, path + " is an empty list", what_to_do);
     Field element = field;
     if (field.type != Type::word) element.words = {};
     for (std::size_t i = 0; i < node.children.size(); ++i) {

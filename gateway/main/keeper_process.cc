@@ -4,7 +4,6 @@
 #include <chrono>
 #include <fcntl.h>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <optional>
 #include <signal.h>
@@ -23,11 +22,13 @@
 #include "gateway/main/command.h"
 #include "gateway/main/drain_deadline.h"
 #include "gateway/main/drops.h"
+#include "gateway/main/endpoint_orders.h"
 #include "gateway/main/explain_question.h"
 #include "gateway/main/gateway_supervisor.h"
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/kernel_view.h"
 #include "gateway/main/machine_limits.h"
+#include "gateway/main/named_upstreams.h"
 #include "gateway/main/policy_apply.h"
 #include "gateway/main/policy_commands.h"
 #include "gateway/main/policy_reloader.h"
@@ -37,6 +38,7 @@
 #include "gateway/main/top.h"
 #include "gateway/main/upgrade.h"
 #include "kernel/keeper.h"
+#include "kernel/named_upstreams.h"
 #include "kernel/trial.h"
 
 namespace sluice::control {
@@ -113,6 +115,7 @@ class KeeperProcess {
         drop_streams_(io_, *keeper_),
         top_streams_(io_, *keeper_,
                      [this]() -> const policy::Config& { return reloader_.current().config(); }),
+        orders_(reloader_.current().config().state_dir),
         stop_signals_(io_, SIGTERM, SIGINT),
         other_signals_(io_, SIGHUP, SIGCHLD),
         tick_timer_(io_),
@@ -147,6 +150,7 @@ class KeeperProcess {
   void explain(const json::object& question, const AdminCommands::Respond& respond);
   void order_endpoint(const json::object& request, const AdminCommands::Respond& respond);
   void repeat_orders();
+  void follow_names();
   void ask_gateway(const json::object& request, const std::function<void(json::object)>& answered);
   void wait_for_stop();
   void wait_for_other_signals();
@@ -183,6 +187,7 @@ class KeeperProcess {
   TopStreams top_streams_;
   AdminCommands admin_commands_;
   std::unique_ptr<gateway::AdminServer> admin_;
+  EndpointOrders orders_;
   boost::asio::signal_set stop_signals_;
   boost::asio::signal_set other_signals_;
   boost::asio::steady_timer tick_timer_;
@@ -194,7 +199,6 @@ class KeeperProcess {
   bool memory_warned_ = false;
   std::vector<std::unique_ptr<boost::asio::posix::stream_descriptor>> changes_;  // duplicates
   std::vector<std::string> said_warnings_;
-  std::map<std::string, json::object> orders_;  // for endpoints, by what they are about
   bool kernel_prepared_ = false;                // a plan waits in the inactive slots
   bool in_force_ = false;                       // the first plan has been committed
   bool stopping_ = false;
@@ -580,27 +584,25 @@ void KeeperProcess::order_endpoint(const json::object& request,
                                    const AdminCommands::Respond& respond) {
   ask_gateway(request, [this, request, respond](json::object answer) {
     const json::value* ok = answer.if_contains("ok");
-    if (ok != nullptr && *ok == true) {
-      const auto part = [&](const char* key) {
-        const json::value* value = request.if_contains(key);
-        return value != nullptr && value->is_string() ? std::string(value->as_string()) + '\n'
-                                                      : "\n";
-      };
-      const std::string target = part("upstream") + part("endpoint");
-      if (part("action") == "ready\n") {
-        const std::string undone = part("endpoint") == "\n" ? part("upstream") : target;
-        std::erase_if(orders_, [&](const auto& kept) { return kept.first.starts_with(undone); });
-      } else {
-        orders_.insert_or_assign(target + part("action"), request);
-      }
-    }
+    if (ok != nullptr && *ok == true) orders_.note(request, reloader_.current().config().state_dir);
     respond(std::move(answer));
   });
 }
 
 void KeeperProcess::repeat_orders() {
-  for (const auto& [target, request] : orders_)
+  for (const auto& request : orders_.all())
     ask_gateway(request, [](const json::object&) {});
+}
+
+// The kernel spares upstreams; those that are known by name are where the gateway found them.
+void KeeperProcess::follow_names() {
+  const policy::Config& config = reloader_.current().config();
+  if (!has_named_upstreams(config)) return kernel::protect_named_upstreams(*keeper_, {});
+  supervisor_.ask("status", [this](const std::expected<std::string, std::string>& answer) {
+    if (!answer) return;
+    kernel::protect_named_upstreams(
+        *keeper_, hosts_of_named_upstreams(reloader_.current().config(), *answer));
+  });
 }
 
 void KeeperProcess::say_notices() {
@@ -689,6 +691,7 @@ void KeeperProcess::tick() {
   if (std::chrono::steady_clock::now() - memory_saved_ >= kMemoryPause && !stopping_) save_memory();
   keeper_->tick(supervisor_.alive());
   say_notices();
+  follow_names();
   tick_timer_.expires_after(kTick);
   tick_timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error && !stopping_) tick();

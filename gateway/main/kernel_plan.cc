@@ -121,8 +121,8 @@ std::vector<kernel::Listener> listeners_of(const policy::Config& config) {
   return out;
 }
 
-// The operator's own, Redis, then the policy's upstreams: an origin that answers with garbage must not be
-// locked out.
+// The operator's own, Redis, then the policy's upstreams: an origin that answers with garbage must
+// not be locked out.
 std::vector<kernel::Protect> protect_of(const policy::Config& config) {
   std::vector<kernel::Protect> out;
   for (const auto& from : config.protect.from)
@@ -233,6 +233,11 @@ kernel::Plan make_kernel_plan(const policy::Config& config, std::uint64_t genera
           .workers = workers,
           .listeners = listeners_of(config),
           .intercepts = intercepts_of(config),
+          .client_source = std::ranges::any_of(config.upstreams,
+                                               [](const policy::Upstream& upstream) {
+                                                 return upstream.source_address ==
+                                                        policy::SourceAddress::client;
+                                               }),
           .marks = marks_of(config),
           .protect = protect_of(config),
           .host_ports = config.protect.host_ports,

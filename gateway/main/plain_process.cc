@@ -16,6 +16,7 @@
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/command.h"
 #include "gateway/main/drain_deadline.h"
+#include "gateway/main/endpoint_orders.h"
 #include "gateway/main/gateway_commands.h"
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/machine_limits.h"
@@ -59,6 +60,7 @@ class PlainProcess {
         tls_(io_, [this] { gateway_->apply_tls(tls_.current()); }),
         metrics_server_(io_, {.metrics = [this] { return gateway_->metrics_text(); },
                               .ready = [this] { return !stopping_; }}),
+        orders_(reloader_.current().config().state_dir),
         stop_signals_(io_, SIGTERM, SIGINT),
         reload_signal_(io_, SIGHUP) {}
 
@@ -86,6 +88,7 @@ class PlainProcess {
   gateway::MetricsServer metrics_server_;
   AdminCommands admin_commands_;
   std::unique_ptr<gateway::AdminServer> admin_;
+  EndpointOrders orders_;
   boost::asio::signal_set stop_signals_;
   boost::asio::signal_set reload_signal_;
   bool stopping_ = false;
@@ -108,6 +111,8 @@ int PlainProcess::run() {
     log_error("control", applied.error());
     return kExitFailed;
   }
+  for (const auto& order : orders_.all())
+    (void)gateway_command(*gateway_, order);
   if (!reloader_.last().ok()) gateway_->metrics().reload_ended(false);
   wait_for_stop();
   wait_for_reload();
@@ -125,8 +130,9 @@ std::expected<void, std::string> PlainProcess::apply(const CompiledPolicy& candi
                                                      std::uint64_t generation) {
   if (candidate.config().needs_kernel())
     return std::unexpected(
-        "this policy needs the kernel (intercept, guard or bans) and sluice was started without; "
-        "restart it as root");
+        std::string("this policy needs the kernel (intercept, guard, bans or source_address: "
+                    "client), and sluice was started with one that does not: restart it") +
+        (missing_keeper_capabilities().empty() ? "" : " as root"));
   if (worker_count(candidate.config().workers) != workers_)
     log_warn("policy", "`workers` is read at the start only", {{"workers", workers_}});
   auto material = tls_.load(candidate.config());
@@ -193,21 +199,28 @@ void PlainProcess::add_admin_commands() {
     respond(handle_own_unban(*gateway_, request));
   });
   gateway_->metrics().add_source([this] {
-    return std::vector<gateway::MetricSample>{{.name = kDriftMetric,
-                                               .help = kDriftHelp,
-                                               .type = gateway::SampleType::gauge,
-                                               .labels = {},
-                                               .value = policy_apply_.differs_from_disk() ? 1.0 : 0.0}};
+    return std::vector<gateway::MetricSample>{
+        {.name = kDriftMetric,
+         .help = kDriftHelp,
+         .type = gateway::SampleType::gauge,
+         .labels = {},
+         .value = policy_apply_.differs_from_disk() ? 1.0 : 0.0}};
   });
   admin_commands_.add("plan", [this](const json::object& request, const Respond& respond) {
     respond(handle_plan(reloader_.current(), request,
                         {.keeper = nullptr, .workers = workers_, .operators = {}}));
   });
-  for (const char* name : {"explain", "upstream", "routes"}) {
+  for (const char* name : {"explain", "routes"}) {
     admin_commands_.add(name, [this](const json::object& request, const Respond& respond) {
       respond(gateway_command(*gateway_, request));
     });
   }
+  admin_commands_.add("upstream", [this](const json::object& request, const Respond& respond) {
+    json::object answer = gateway_command(*gateway_, request);
+    const json::value* ok = answer.if_contains("ok");
+    if (ok != nullptr && *ok == true) orders_.note(request, reloader_.current().config().state_dir);
+    respond(std::move(answer));
+  });
   admin_commands_.add("upgrade", [](const json::object&, const Respond& respond) {
     respond(
         admin_error("this policy uses nothing of the kernel (intercept, guard, bans), so there is "

@@ -245,12 +245,8 @@ std::string why_not(const Intercept& entry, const PacketDescription& packet) {
   if (!holds(entry.to, packet.to)) return "`to` does not hold the destination";
   if (!has_port(entry.ports, packet.to_port)) return "`ports` does not hold the destination port";
   if (!in_cgroup(entry.cgroups, packet.cgroup)) return "`cgroups` does not hold the process";
-  const InterceptExcept& except = entry.except;
-  const bool named = !except.from.empty() || !except.to.empty();
-  if (named && (except.from.empty() || holds(except.from, packet.from)) &&
-      (except.to.empty() || holds(except.to, packet.to))) {
-    return "its `except` holds";
-  }
+  if (holds(entry.except.from, packet.from)) return "`except.from` holds the source";
+  if (holds(entry.except.to, packet.to)) return "`except.to` holds the destination";
   return "";
 }
 

@@ -72,7 +72,7 @@ inline constexpr Field kExcept[] = {
   {.name = "except",                    \
    .example = "{ to: [10.96.0.0/12] }", \
    .children = kExcept,                 \
-   .doc = "Not caught after all."}
+   .doc = "Not caught after all: what either of its lists holds."}
 #define SLUICE_FIELD_LEASE \
   {.name = "lease",        \
    .type = duration,       \

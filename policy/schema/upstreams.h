@@ -339,7 +339,8 @@ inline constexpr Field kUpstream[] = {
      .fallback = "gateway",
      .example = "client",
      .words = kSourceAddressWords,
-     .doc = "Whose address the origin sees."},
+     .doc = "Whose address the origin sees. client: its answers come back through this node, which "
+            "may be the origin's gateway, or the origin itself."},
     {.name = "lb_policy",
      .type = word,
      .fallback = "round_robin",

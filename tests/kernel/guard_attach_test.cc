@@ -104,6 +104,21 @@ std::vector<GuardRule> no_peer() {
   return {drop("peer", from({"10.7.0.2"}))};
 }
 
+TEST(GuardAttach, TheLoopbackOnlyByItsName) {
+  in_sandbox([] {
+    RunningGuard running;
+    running.apply(on({"*"}, {}));
+    for (const std::string& name : running.guard->attached())
+      EXPECT_NE(name, "lo");
+    running.apply(on({"lo"}, {drop("port", to_ports({{9999, 9999}}))}));
+    EXPECT_EQ(running.guard->attached(), std::vector<std::string>{"lo"});
+    EXPECT_EQ(shell("bash -c 'echo x > /dev/udp/127.0.0.1/9999'"), "");
+    for (int i = 0; i < 500 && running.packets("port") == 0; ++i)
+      ::usleep(10'000);
+    EXPECT_EQ(running.packets("port"), 1U);
+  });
+}
+
 TEST(GuardAttach, StandsWhereThePolicySaysAndLeavesTheNeighbourAlone) {
   in_sandbox([] {
     const FarEnd far;

@@ -266,6 +266,14 @@ TEST(GuardMaps, ExportWhatTheyHoldAndTake) {
     EXPECT_EQ(running.sample("sluice_kernel_map_entries", "guard_rules"), 2);
     EXPECT_EQ(running.sample("sluice_kernel_map_capacity", "guard_rules"), 1024);
     EXPECT_EQ(running.sample("sluice_kernel_map_capacity", "guard_bans"), 1);
+    EXPECT_EQ(running.sample("sluice_kernel_map_entries", "guard_leaves4"), 3);
+    EXPECT_EQ(running.sample("sluice_kernel_map_capacity", "guard_leaves4"), 2 << 24);
+    EXPECT_EQ(running.sample("sluice_kernel_map_entries", "guard_classes"), 3);
+    EXPECT_EQ(running.sample("sluice_kernel_map_entries", "guard_events"), 0);
+    EXPECT_EQ(running.sample("sluice_kernel_map_capacity", "guard_events"), 256 * 1024 / 72);
+    for (const char* map : {"guard_classes", "guard_leaves4", "guard_prefixes6", "guard_protect",
+                            "guard_events", "guard_rules"})
+      EXPECT_EQ(running.sample("sluice_kernel_map_insert_failures_total", map), 0) << map;
     ASSERT_TRUE(running.guard->ban(prefix("192.0.2.1"), hours(1), ""));
     EXPECT_EQ(running.sample("sluice_kernel_map_entries", "guard_bans"), 1);
     EXPECT_EQ(running.sample("sluice_kernel_map_insert_failures_total", "guard_bans"), 0);

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 
+#include "kernel/abi_guard.h"
 #include "tests/kernel/sandbox.h"
 
 namespace sluice::kernel::testing {
@@ -209,6 +210,14 @@ void RunningGuard::apply(const GuardPlan& plan, const std::vector<Protect>& prot
   ASSERT_TRUE(prepared) << prepared.error().message;
   const auto committed = guard->commit(++generation);
   ASSERT_TRUE(committed) << committed.error().message;
+  if (reads_plain_frames) return;
+  const protocol::OwnedFd map = pins.get("guard_state");
+  const std::uint32_t zero = 0;
+  sluice_guard_state state{};
+  ASSERT_EQ(bpf_map_lookup_elem(map.get(), &zero, &state), 0);
+  EXPECT_EQ(state.frames, 1U);
+  state.frames = 0;
+  ASSERT_EQ(bpf_map_update_elem(map.get(), &zero, &state, BPF_ANY), 0);
 }
 
 void RunningGuard::apply(std::vector<GuardRule> rules, const std::vector<Protect>& protect,

@@ -60,6 +60,9 @@ struct RunningGuard {
   PinDirectory pins;
   std::unique_ptr<Guard> guard;
   std::uint64_t generation = 0;
+  // False: as if the guard hung where frames have no Ethernet header, so that none is read where it
+  // lies; from the next apply() on.
+  static inline bool reads_plain_frames = true;
 
   RunningGuard();
   void apply(const GuardPlan& plan, const std::vector<Protect>& protect = {},

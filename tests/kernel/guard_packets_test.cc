@@ -28,7 +28,16 @@ Frame port6() {
   return tcp("2001:db8::8", "2001:db8::1", 80);
 }
 
-TEST(GuardPackets, UpToTwoVlanTags) {
+// By both ways to read a frame: where it lies, if it is plain, and by helpers.
+class GuardPackets : public ::testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override { RunningGuard::reads_plain_frames = GetParam(); }
+  void TearDown() override { RunningGuard::reads_plain_frames = true; }
+};
+INSTANTIATE_TEST_SUITE_P(Reads, GuardPackets, ::testing::Bool(),
+                         [](const auto& one) { return one.param ? "WhereItLies" : "ByHelpers"; });
+
+TEST_P(GuardPackets, UpToTwoVlanTags) {
   in_sandbox([] {
     RunningGuard running;
     apply_both(running);
@@ -47,7 +56,7 @@ TEST(GuardPackets, UpToTwoVlanTags) {
   });
 }
 
-TEST(GuardPackets, Ipv4Options) {
+TEST_P(GuardPackets, Ipv4Options) {
   in_sandbox([] {
     RunningGuard running;
     apply_both(running);
@@ -61,7 +70,7 @@ TEST(GuardPackets, Ipv4Options) {
   });
 }
 
-TEST(GuardPackets, EightExtensionHeadersAreWalkedNineAreNot) {
+TEST_P(GuardPackets, EightExtensionHeadersAreWalkedNineAreNot) {
   in_sandbox([] {
     RunningGuard running;
     apply_both(running);
@@ -86,7 +95,7 @@ TEST(GuardPackets, EightExtensionHeadersAreWalkedNineAreNot) {
   });
 }
 
-TEST(GuardPackets, OnlyTheFirstFragmentHasPorts) {
+TEST_P(GuardPackets, OnlyTheFirstFragmentHasPorts) {
   in_sandbox([] {
     RunningGuard running;
     apply_both(running);
@@ -120,7 +129,7 @@ TEST(GuardPackets, OnlyTheFirstFragmentHasPorts) {
   });
 }
 
-TEST(GuardPackets, LaterFragmentsMatchByProtocol) {
+TEST_P(GuardPackets, LaterFragmentsMatchByProtocol) {
   in_sandbox([] {
     RunningGuard running;
     GuardRule rule = drop("udp");
@@ -138,7 +147,7 @@ TEST(GuardPackets, LaterFragmentsMatchByProtocol) {
   });
 }
 
-TEST(GuardPackets, LengthsThatLie) {
+TEST_P(GuardPackets, LengthsThatLie) {
   in_sandbox([] {
     RunningGuard running;
     apply_both(running);
@@ -174,7 +183,7 @@ TEST(GuardPackets, LengthsThatLie) {
   });
 }
 
-TEST(GuardPackets, AWrongVersionPasses) {
+TEST_P(GuardPackets, AWrongVersionPasses) {
   in_sandbox([] {
     RunningGuard running;
     running.apply({drop("all")});
@@ -189,7 +198,7 @@ TEST(GuardPackets, AWrongVersionPasses) {
 
 // Cut anywhere, a packet is judged by what is left of it. The kernel's test run takes 14 bytes at
 // least.
-TEST(GuardPackets, TruncatedAtEveryByte) {
+TEST_P(GuardPackets, TruncatedAtEveryByte) {
   in_sandbox([] {
     RunningGuard running;
     apply_both(running);
@@ -229,7 +238,7 @@ TEST(GuardPackets, TruncatedAtEveryByte) {
   });
 }
 
-TEST(GuardPackets, AnExtensionHeaderThatLiesEndsTheWalk) {
+TEST_P(GuardPackets, AnExtensionHeaderThatLiesEndsTheWalk) {
   in_sandbox([] {
     RunningGuard running;
     apply_both(running);

@@ -355,6 +355,12 @@ TEST(GuardRandom, TcAgreesWithTheOracle) {
   in_sandbox([] { compare_many(GuardHook::tc, 20240817); });
 }
 
+TEST(GuardRandom, TcAgreesWithTheOracleWhereFramesAreReadByHelpers) {
+  RunningGuard::reads_plain_frames = false;
+  in_sandbox([] { compare_many(GuardHook::tc, 20240819); });
+  RunningGuard::reads_plain_frames = true;
+}
+
 TEST(GuardRandom, XdpAgreesWithTheOracle) {
   in_sandbox([] { compare_many(GuardHook::xdp, 20240818); });
 }

@@ -104,6 +104,92 @@ TEST(Forward, RepliesToTheClientsAddressComeBackWithAnyReversePathFilter) {
   });
 }
 
+// With nothing caught, and beside what is caught.
+TEST(ClientSource, AnUpstreamOnTheNodeItselfAnswersToTheClientsAddress) {
+  in_sandbox([] {
+    Topology net;
+    auto keeper = open_keeper();
+    for (const bool catches : {false, true}) {
+      Plan plan = catches ? forward_plan() : plan_with({"web"});
+      plan.generation = catches ? 2 : 1;
+      plan.client_source = true;
+      put_in_force(*keeper, plan);
+      for (const auto& [address, from] :
+           {std::pair{"10.2.0.1", "10.1.0.2"}, std::pair{"127.0.0.1", "10.1.0.2"},
+            std::pair{"fd02::1", "fd01::2"}, std::pair{"::1", "fd01::2"}}) {
+        Fd origin = listen_on(address, 9000);
+        Fd upstream = upstream_as_client(address, 9000, from);
+        ASSERT_TRUE(upstream) << address << " " << strerror(errno)
+                              << shell("nft list ruleset; ip rule; ip -6 rule");
+        Fd served = accept_from(origin.get());
+        ASSERT_TRUE(served) << address;
+        EXPECT_EQ(peer_name(served.get()), local_name(upstream.get()));
+        EXPECT_NE(peer_name(served.get()).find(from), std::string::npos);
+        EXPECT_TRUE(exchange(upstream.get(), served.get())) << address;
+      }
+      // An upstream elsewhere, as before.
+      Fd origin = net.listen_at_origin("10.2.0.2", 9001);
+      Fd upstream = upstream_as_client("10.2.0.2", 9001, "10.1.0.2");
+      ASSERT_TRUE(upstream) << strerror(errno);
+      Fd served = accept_from(origin.get());
+      ASSERT_TRUE(served);
+      EXPECT_TRUE(exchange(upstream.get(), served.get()));
+    }
+    keeper->stop_intercepting();
+    keeper.reset();
+    EXPECT_EQ(shell("ip rule; ip -6 rule").find("5177"), std::string::npos);
+  });
+}
+
+TEST(Marks, AnotherOneByReloadCutsNothing) {
+  in_sandbox([] {
+    Topology net;
+    Fd origin = net.listen_at_origin("10.2.0.2", 80);
+    auto keeper = open_keeper();
+    Plan plan = forward_plan();
+    plan.listeners.push_back({.name = "out", .bind_address = std::nullopt, .bind_port = 0});
+    plan.intercepts.push_back(entry(WayIn::output, {"10.2.0.0/16"}, {{80, 80}}, 1));
+    put_in_force(*keeper, plan);
+    Fd through = net.connect_from_client("10.2.0.2", 80);
+    Fd through_served = accept_from(socket_of(*keeper, WayIn::forward));
+    Fd out = connect_to("10.2.0.2", 80);
+    Fd out_served = accept_from(socket_of(*keeper, WayIn::output));
+    Fd upstream = upstream_as_client("10.2.0.2", 80, "10.1.0.2");
+    Fd upstream_served = accept_from(origin.get());
+    ASSERT_TRUE(through_served && out_served && upstream_served);
+
+    plan.generation = 2;
+    plan.marks = {.mark = 0x1000000, .mask = 0x3000000, .table = 5188, .priority = 5188};
+    put_in_force(*keeper, plan);
+    EXPECT_TRUE(exchange(through.get(), through_served.get()));
+    EXPECT_TRUE(exchange(out.get(), out_served.get()));
+    EXPECT_TRUE(exchange(upstream.get(), upstream_served.get()));
+    // The gateway that serves until its successor does, and the successor: neither is caught.
+    for (const std::uint32_t mark : {Marks{}.gateway(), plan.marks.gateway()}) {
+      Fd own = connect_to("10.2.0.2", 80, "", 5, mark);
+      ASSERT_TRUE(own);
+      EXPECT_TRUE(accept_from(origin.get())) << mark;
+    }
+    Fd later = connect_to("10.2.0.2", 80);
+    EXPECT_TRUE(accept_from(socket_of(*keeper, WayIn::output)));
+    Fd later_through = net.connect_from_client("10.2.0.2", 80);
+    EXPECT_TRUE(accept_from(socket_of(*keeper, WayIn::forward)));
+    EXPECT_EQ(shell("ip rule").find("5177"), std::string::npos) << shell("ip rule");
+
+    plan.generation = 3;
+    plan.marks = {.mark = 0x200000, .mask = 0x600000};
+    const auto refused = keeper->prepare(plan);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find("0x600000 shares bits with 0x300000"), std::string::npos)
+        << refused.error().message;
+    plan.marks = {};
+    put_in_force(*keeper, plan);
+    EXPECT_TRUE(exchange(out.get(), out_served.get()));
+    EXPECT_TRUE(exchange(through.get(), through_served.get()));
+    keeper->stop_intercepting();
+  });
+}
+
 TEST(Forward, ProtectedPeersAndExceptionsGoStraight) {
   in_sandbox([] {
     Topology net;

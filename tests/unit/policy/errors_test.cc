@@ -431,6 +431,14 @@ const Wrong kKernel[] = {
     {"AddressesWithoutAValue",
      "version: 1\nguard: { rules: [{ name: x, from: , to_ports: [23] }] }\n",
      {"p.yaml:2:29: error: guard.rules[0].from has no value (leave it out to mean any)"}},
+    {"CaughtFromNothingIsNotFromAny",
+     "version: 1\nlisteners: { a: { protocol: tcp } }\nintercept:\n  forward:\n"
+     "    - { from: , to: [0.0.0.0/0], ports: [80], listener: a }\n",
+     {"p.yaml:5:9: error: intercept.forward[0].from has no value (leave it out to mean any)"}},
+    {"CaughtPortsWithoutAValue",
+     "version: 1\nlisteners: { a: { protocol: tcp } }\nintercept:\n  forward:\n"
+     "    - { to: [0.0.0.0/0], ports: , listener: a }\n",
+     {"p.yaml:5:28: error: intercept.forward[0].ports has no value (such as [443])"}},
     {"AnElementThatNamesNobody",
      "version: 1\nguard: { rules: [{ name: x, from: [{}], to_ports: [23] }] }\n",
      {"p.yaml:2:36: error: guard.rules[0].from[0] is empty (`cidr` or `set`)"}},

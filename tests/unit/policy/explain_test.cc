@@ -88,7 +88,8 @@ TEST_F(Explaining, InterceptionNamesTheEntryOrWhyNot) {
   EXPECT_EQ(step(caught, "intercept").where.to_string(), "p.yaml:5:7");
   const auto excepted = explain(*snapshot(), packet("10.1.2.3", "10.100.0.1", 443));
   EXPECT_THAT(excepted.outcome, StartsWith("not caught"));
-  EXPECT_EQ(step(excepted, "intercept").reasons[0].text, "intercept.forward: its `except` holds");
+  EXPECT_EQ(step(excepted, "intercept").reasons[0].text,
+            "intercept.forward: `except.to` holds the destination");
   EXPECT_EQ(explain(*snapshot(), packet("10.1.2.3", "127.0.0.1", 80)).outcome,
             "bound by listener `web`");
 }

@@ -1,0 +1,61 @@
+#include "gateway/main/named_upstreams.h"
+
+#include <algorithm>
+
+#include <boost/json/parse.hpp>
+
+#include "gateway/main/kernel_plan.h"
+
+namespace sluice::control {
+namespace {
+
+namespace json = boost::json;
+
+bool is_named(const policy::Upstream& upstream) {
+  return std::ranges::any_of(upstream.endpoints,
+                             [](const policy::Endpoint& endpoint) { return endpoint.is_name(); });
+}
+
+const json::array* list_in(const json::value& value, std::string_view key) {
+  const json::object* object = value.if_object();
+  const json::value* found = object != nullptr ? object->if_contains(key) : nullptr;
+  return found != nullptr ? found->if_array() : nullptr;
+}
+
+std::string_view text_in(const json::value& value, std::string_view key) {
+  const json::object* object = value.if_object();
+  const json::value* found = object != nullptr ? object->if_contains(key) : nullptr;
+  const json::string* text = found != nullptr ? found->if_string() : nullptr;
+  return text != nullptr ? std::string_view(*text) : std::string_view();
+}
+
+}  // namespace
+
+bool has_named_upstreams(const policy::Config& config) {
+  return std::ranges::any_of(config.upstreams, is_named);
+}
+
+std::vector<kernel::Prefix> hosts_of_named_upstreams(const policy::Config& config,
+                                                     std::string_view gateway_status) {
+  std::vector<kernel::Prefix> out;
+  boost::system::error_code error;
+  const json::value status = json::parse(gateway_status, error);
+  const json::array* upstreams = error ? nullptr : list_in(status, "upstreams");
+  if (upstreams == nullptr) return out;
+  for (const json::value& entry : *upstreams) {
+    const auto upstream =
+        std::ranges::find(config.upstreams, text_in(entry, "name"), &policy::Upstream::name);
+    const json::array* endpoints = list_in(entry, "endpoints");
+    if (upstream == config.upstreams.end() || !is_named(*upstream) || endpoints == nullptr)
+      continue;
+    for (const json::value& endpoint : *endpoints) {
+      if (const auto at = policy::SocketAddress::parse(text_in(endpoint, "address")))
+        out.push_back(to_kernel(
+            policy::Prefix{.address = at->address,
+                           .length = static_cast<std::uint8_t>(at->address.is_v4() ? 32 : 128)}));
+    }
+  }
+  return out;
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,20 @@
+// Where the upstreams are that the policy knows by name, as the gateway says: for the kernel, which
+// spares the policy's own upstreams.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "kernel/plan.h"
+#include "policy/config.h"
+
+namespace sluice::control {
+
+bool has_named_upstreams(const policy::Config& config);
+
+// From the gateway's status. What is not an address is passed over: it comes from a process that
+// may have been taken over.
+std::vector<kernel::Prefix> hosts_of_named_upstreams(const policy::Config& config,
+                                                     std::string_view gateway_status);
+
+}  // namespace sluice::control
