@@ -71,8 +71,8 @@ SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_class) == 8 + 16 * SLUICE_GUARD_WOR
  * index of the /24's leaf. What no bit names has its /16's class in `coarse`, if prefixes of at
  * most /16 exist, or the default. Both are one value, so that the lookup is inlined.
  *
- * IPv6 is hashed. A bitmap of /32s that some prefix of at least that length touches (`gate`, one
- * value too), behind it a bitmap of (prefix, length), and only where that bit is set, a table of
+ * IPv6 is hashed. A bitmap of /32s that some prefix of at least that length touches (`gate`), behind
+ * it a bitmap of (prefix, length), both one value too, and only where that bit is set, a table of
  * whole keys. Lengths are tried from the longest on, and an entry carries what the shorter ones
  * that cover it say. */
 enum sluice_guard_field { SLUICE_GUARD_FROM = 0, SLUICE_GUARD_TO = 1, SLUICE_GUARD_FIELDS = 2 };
@@ -85,6 +85,14 @@ struct sluice_guard_top4 {
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_top4) == 8 * SLUICE_GUARD_TOP_WORDS + 262144,
                   "sluice_guard_top4");
 #define SLUICE_GUARD_GATE_WORDS (1 << 18)
+#define SLUICE_GUARD_BITS_WORDS (1 << 19)
+struct sluice_guard_gate6 {
+  __u64 gate[SLUICE_GUARD_GATE_WORDS];
+  __u64 bits[SLUICE_GUARD_BITS_WORDS]; /* of (prefix, length) */
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_gate6) ==
+                      8 * (SLUICE_GUARD_GATE_WORDS + SLUICE_GUARD_BITS_WORDS),
+                  "sluice_guard_gate6");
 /* A leaf's two highest bits say what it is:
  *   0  the whole /24 has the class in the low 32 bits
  *   1  bits 0..23 are three host bytes (repeated if fewer) of class 24..42; others have 43..61
@@ -101,8 +109,7 @@ SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_top4) == 8 * SLUICE_GUARD_TOP_WORDS
 enum sluice_guard_words_kind {
   SLUICE_GUARD_LEAVES4 = 0,
   SLUICE_GUARD_RUNS4 = 1,
-  SLUICE_GUARD_BITS6 = 2,
-  SLUICE_GUARD_WORDS_KINDS = 3,
+  SLUICE_GUARD_WORDS_KINDS = 2,
 };
 /* Arrays of 64-byte lines, likewise. */
 enum sluice_guard_lines_kind {
@@ -156,7 +163,7 @@ static inline __attribute__((always_inline)) __u64 sluice_guard_hash6(__u64 seed
   hash = (hash ^ low ^ ((__u64)length << 56)) * 0xbf58476d1ce4e5b9ULL;
   return hash ^ hash >> 31;
 }
-static inline __attribute__((always_inline)) __u32 sluice_guard_gate6(__u64 seed, __u64 high) {
+static inline __attribute__((always_inline)) __u32 sluice_guard_gate6_bit(__u64 seed, __u64 high) {
   __u64 hash = ((high >> 32) ^ (seed & 0xffffffff)) * 0x9e3779b97f4a7c15ULL;
   return (__u32)(hash >> 32);
 }

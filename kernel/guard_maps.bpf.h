@@ -71,10 +71,10 @@ struct guard_gate6_slot {
   __uint(map_flags, BPF_F_MMAPABLE);
   __uint(max_entries, 1);
   __uint(key_size, sizeof(__u32));
-  __uint(value_size, SLUICE_GUARD_GATE_WORDS * 8);
+  __uint(value_size, sizeof(struct sluice_guard_gate6));
 };
 
-/* Likewise; without IPv6 prefixes of at least /32 there is none. */
+/* Likewise; without IPv6 prefixes there is none. */
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
   __uint(max_entries, SLUICE_SLOTS* SLUICE_GUARD_FIELDS);

@@ -225,8 +225,7 @@ void GuardMaps::put_prefixes(std::uint32_t slot, const GuardTables& tables, Plac
     const PrefixTables& prefixes = tables.prefixes[field];
     for (const auto& [kind, shown, values] :
          {std::tuple{SLUICE_GUARD_LEAVES4, "guard_leaves4", &prefixes.leaves},
-          std::tuple{SLUICE_GUARD_RUNS4, "guard_leaves4", &prefixes.runs},
-          std::tuple{SLUICE_GUARD_BITS6, "guard_prefixes6", &prefixes.bits}})
+          std::tuple{SLUICE_GUARD_RUNS4, "guard_leaves4", &prefixes.runs}})
       to.put(words, words_index(slot, field, kind), shown, make_array("guard_words", *values));
     for (const auto& [kind, shown, values] :
          {std::tuple{SLUICE_GUARD_STARTS4, "guard_leaves4", &prefixes.starts},
@@ -244,8 +243,13 @@ void GuardMaps::put_prefixes(std::uint32_t slot, const GuardTables& tables, Plac
         to);
     put_whole(
         bpf_map__fd(maps.guard_gate6), index, "guard_gate6", "guard_prefixes6",
-        SLUICE_GUARD_GATE_WORDS * sizeof(std::uint64_t), !prefixes.gate.empty(),
-        [&](void* at) { std::ranges::copy(prefixes.gate, static_cast<std::uint64_t*>(at)); }, to);
+        sizeof(sluice_guard_gate6), !prefixes.bits.empty(),
+        [&](void* at) {
+          auto* out = static_cast<sluice_guard_gate6*>(at);
+          std::ranges::copy(prefixes.gate, out->gate);
+          std::ranges::copy(prefixes.bits, out->bits);
+        },
+        to);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <linux/bpf.h>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include "kernel/message.h"
@@ -130,8 +131,13 @@ Result<void> Placing::place() {
   if (!refused_) return refused_;
   {
     std::vector<std::jthread> waiting;
-    for (std::size_t i = 1; i < outers_.size(); ++i)
-      waiting.emplace_back([&outer = outers_[i]] { outer.update(); });
+    for (std::size_t i = 1; i < outers_.size(); ++i) {
+      try {
+        waiting.emplace_back([&outer = outers_[i]] { outer.update(); });
+      } catch (const std::system_error&) {  // no thread to be had: one after the other, then
+        outers_[i].update();
+      }
+    }
     if (!outers_.empty()) outers_.front().update();
   }
   for (const Outer& outer : outers_) {

@@ -111,58 +111,43 @@ __attribute__((noinline)) __u32 guard_find_bucket(__u32 slot, __u32 field,
   return GUARD_NO_CLASS;
 }
 
-struct guard_search {
-  const struct sluice_guard_prefixes* config;
-  __u64 high;
-  __u64 low;
-  __u32 slot;
-  __u32 field;
-  __u32 first;
-  __u32 found;
-};
-
-/* One length. 1: the search is over. */
-static long guard_search_length(__u32 i, struct guard_search* s) {
-  const struct sluice_guard_prefixes* config = s->config;
-  __u32 at = s->first + i;
-  if (at >= config->lengths) return 1;
-  __u32 length = config->length[at & 127];
-  struct guard_key6 key = {.length = length, .mask = config->bucket_mask};
-  key.high = length >= 64 ? s->high : s->high & ~(~0ULL >> (length & 63));
-  key.low = length >= 128 ? s->low : length > 64 ? s->low & ~(~0ULL >> (length & 63)) : 0;
-  key.hash = sluice_guard_hash6(config->seed, key.high, key.low, length);
-  __u32 bit = key.hash & config->bits_mask;
-  __u64* word = guard_word(s->slot, s->field, SLUICE_GUARD_BITS6, bit >> 6);
-  if (!word || !(*word >> (bit & 63) & 1)) return 0;
-  s->found = guard_find_bucket(s->slot, s->field, &key);
-  return s->found != GUARD_NO_CLASS;
+static __always_inline struct sluice_guard_gate6* guard_gate_of(__u32 slot, __u32 field) {
+  __u32 at = slot * SLUICE_GUARD_FIELDS + field, zero = 0;
+  void* map = bpf_map_lookup_elem(&guard_gate6, &at);
+  return map ? bpf_map_lookup_elem(map, &zero) : 0;
 }
 
 static __always_inline bool guard_is_open6(const struct sluice_guard_prefixes* config, __u32 slot,
                                            __u32 field, __u64 high) {
   if (!config->gated) return false;
-  __u32 at = slot * SLUICE_GUARD_FIELDS + field, zero = 0;
-  void* map = bpf_map_lookup_elem(&guard_gate6, &at);
-  __u64* gate = map ? bpf_map_lookup_elem(map, &zero) : 0;
+  struct sluice_guard_gate6* gate = guard_gate_of(slot, field);
   if (!gate) return false;
-  __u32 bit = sluice_guard_gate6(config->seed, high) & config->gate_mask;
-  return gate[bit >> 6 & (SLUICE_GUARD_GATE_WORDS - 1)] >> (bit & 63) & 1;
+  __u32 bit = sluice_guard_gate6_bit(config->seed, high) & config->gate_mask;
+  return gate->gate[bit >> 6 & (SLUICE_GUARD_GATE_WORDS - 1)] >> (bit & 63) & 1;
 }
 
+/* From the longest length on; a length costs two multiplications and a word, and a call only where
+ * its bit is set. */
 __attribute__((noinline)) __u32 guard_search6(__u32 slot, __u32 field, __u64 high, __u64 low,
                                               bool open) {
   struct sluice_guard_slot* whole = bpf_map_lookup_elem(&guard_slots, &slot);
   if (!whole || field >= SLUICE_GUARD_FIELDS) return 0;
   const struct sluice_guard_prefixes* config = &whole->prefixes[field];
-  struct guard_search search = {.config = config,
-                                .high = high,
-                                .low = low,
-                                .slot = slot,
-                                .field = field,
-                                .first = open ? 0 : config->gated,
-                                .found = GUARD_NO_CLASS};
-  bpf_loop(128, guard_search_length, &search, 0);
-  return search.found == GUARD_NO_CLASS ? config->default6 : search.found;
+  struct sluice_guard_gate6* gate = guard_gate_of(slot, field);
+  if (!gate) return config->default6;
+  for (__u32 at = open ? 0 : config->gated; at < 128; at++) {
+    if (at >= config->lengths) break;
+    __u32 length = config->length[at & 127];
+    struct guard_key6 key = {.length = length, .mask = config->bucket_mask};
+    key.high = length >= 64 ? high : high & ~(~0ULL >> (length & 63));
+    key.low = length >= 128 ? low : length > 64 ? low & ~(~0ULL >> (length & 63)) : 0;
+    key.hash = sluice_guard_hash6(config->seed, key.high, key.low, length);
+    __u32 bit = key.hash & config->bits_mask;
+    if (!(gate->bits[bit >> 6 & (SLUICE_GUARD_BITS_WORDS - 1)] >> (bit & 63) & 1)) continue;
+    __u32 found = guard_find_bucket(slot, field, &key);
+    if (found != GUARD_NO_CLASS) return found;
+  }
+  return config->default6;
 }
 
 /* Most packets end at the gate. */

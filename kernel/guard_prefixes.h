@@ -20,8 +20,8 @@ struct PrefixTables {
   std::vector<std::uint64_t> runs;
   std::vector<std::uint32_t> coarse;  // empty, or 65,536
   std::vector<sluice_guard_line> starts;
-  // IPv6; `gate` empty: no prefix of at least /32
-  std::vector<std::uint64_t> gate;  // SLUICE_GUARD_GATE_WORDS of them
+  // IPv6; `bits` empty: no prefix; `gate` empty: none of at least /32. As much of each as is used.
+  std::vector<std::uint64_t> gate;
   std::vector<std::uint64_t> bits;
   std::vector<sluice_guard_line> buckets;
   std::size_t prefixes4 = 0;  // different ones

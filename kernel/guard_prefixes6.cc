@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::uint64_t kSeed = 0x5bd1e9955bd1e995ULL;
 constexpr std::uint64_t kMaxGateBits = SLUICE_GUARD_GATE_WORDS * 64ULL;
-constexpr std::uint64_t kMaxBits = 1ULL << 25;
+constexpr std::uint64_t kMaxBits = SLUICE_GUARD_BITS_WORDS * 64ULL;
 constexpr std::uint64_t kMaxBuckets = 1ULL << 24;
 constexpr unsigned kGateLength = 32;
 
@@ -146,13 +146,13 @@ void fill_bits(const std::vector<Entry>& entries, PrefixTables& out) {
   };
   const std::uint64_t gate_bits = size(gated * 64, kMaxGateBits);
   const std::uint64_t bits = size(entries.size() * 32, kMaxBits);
-  if (gated > 0) out.gate.assign(SLUICE_GUARD_GATE_WORDS, 0);
+  if (gated > 0) out.gate.assign(gate_bits / 64, 0);
   out.bits.assign(bits / 64, 0);
   config.gate_mask = static_cast<std::uint32_t>(gate_bits - 1);
   config.bits_mask = static_cast<std::uint32_t>(bits - 1);
   for (const Entry& entry : entries) {
     if (entry.length >= kGateLength)
-      set_bit(out.gate, sluice_guard_gate6(kSeed, entry.high) & config.gate_mask);
+      set_bit(out.gate, sluice_guard_gate6_bit(kSeed, entry.high) & config.gate_mask);
     const std::uint64_t hash = sluice_guard_hash6(kSeed, entry.high, entry.low, entry.length);
     set_bit(out.bits, hash & config.bits_mask);
   }

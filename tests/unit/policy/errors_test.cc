@@ -438,7 +438,7 @@ const Wrong kKernel[] = {
     {"CaughtPortsWithoutAValue",
      "version: 1\nlisteners: { a: { protocol: tcp } }\nintercept:\n  forward:\n"
      "    - { to: [0.0.0.0/0], ports: , listener: a }\n",
-     {"p.yaml:5:28: error: intercept.forward[0].ports has no value (such as [443])"}},
+     {"p.yaml:5:26: error: intercept.forward[0].ports has no value (such as [443])"}},
     {"AnElementThatNamesNobody",
      "version: 1\nguard: { rules: [{ name: x, from: [{}], to_ports: [23] }] }\n",
      {"p.yaml:2:36: error: guard.rules[0].from[0] is empty (`cidr` or `set`)"}},
