@@ -278,7 +278,7 @@ struct sluice_guard_ban_key {
 SLUICE_ABI_ASSERT(sizeof(struct sluice_guard_ban_key) == 24, "sluice_guard_ban_key");
 
 /* A hashed bitmap of all bans: most packets end at it, without a lookup. Bits may be set that no ban
- * has; none is missing. Memory-mapped. */
+ * has; none is missing. Memory-mapped. In host order: what differs must be in the low bits. */
 #define SLUICE_GUARD_BAN_GATE_WORDS (1 << 16)
 static inline __attribute__((always_inline)) __u32 sluice_guard_ban_bit(__u64 high, __u64 low,
                                                                         __u32 length) {

@@ -276,7 +276,8 @@ static __always_inline bool may_be_banned(const struct packet* p,
     if (!length) return false;
     struct sluice_guard_ban_key key = {};
     cut_source(p, length, &key);
-    __u32 bit = sluice_guard_ban_bit(key.high, key.low, length);
+    __u32 bit =
+        sluice_guard_ban_bit(bpf_be64_to_cpu(key.high), bpf_be64_to_cpu(key.low), length);
     if (gate[bit >> 6 & (SLUICE_GUARD_BAN_GATE_WORDS - 1)] >> (bit & 63) & 1) return true;
   }
   return false;

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <cerrno>
 #include <cstring>
+#include <endian.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -28,7 +29,7 @@ sluice_guard_ban_key key_of(const Prefix& source) {
 
 std::uint32_t gate_bit(const Prefix& source) {
   const sluice_guard_ban_key key = key_of(source);
-  return sluice_guard_ban_bit(key.high, key.low, key.length);
+  return sluice_guard_ban_bit(be64toh(key.high), be64toh(key.low), key.length);
 }
 
 Prefix prefix_of(const sluice_guard_ban_key& key) {
