@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <optional>
+#include <iterator>
 #include <set>
 #include <tuple>
 #include <utility>

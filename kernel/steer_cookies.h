@@ -3,6 +3,7 @@
 // Not pinned: without a keeper nobody serves what it brings.
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <string>
 

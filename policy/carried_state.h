@@ -3,6 +3,7 @@
 // dropped, never guessed at.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <expected>
 #include <string>

@@ -22,12 +22,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../guard"))
 from flood import gro_on, run  # noqa: E402
 
 NAMED = "198.18.0.0/15"
+GUEST = "10.71.0.3"  # not the default gateway, which is protected
 TICK = os.sysconf("SC_CLK_TCK")
 
 # Connects again and again, open loop: `rate` a second, each reset at once. Prints how many were answered.
 CONNECTOR = r"""
 import errno, select, socket, struct, sys, time
-host, rate, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+host, source, rate, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 reset = struct.pack("ii", 1, 0)
 tried, open_ones, answered = 0, [], 0
 start = time.monotonic()
@@ -36,6 +37,7 @@ while (now := time.monotonic() - start) < seconds:
         s = socket.socket()
         s.setblocking(False)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        s.bind((source, 0))
         s.connect_ex((host, 80))
         open_ones.append((now, s))
         tried += 1
@@ -119,6 +121,7 @@ class Bench:
         run("mount --make-rprivate /; mount -t sysfs sysfs /sys; mount -t bpf bpf /sys/fs/bpf; ip link set lo up")
         self.client, self.attacker = Node("to-client", "10.70.0"), Node("to-attacker", "10.71.0")
         run("ip route replace default via 10.71.0.2")
+        run(" ".join(self.attacker.inside("ip", "addr", "add", f"{GUEST}/24", "dev", "out")))
         gro_on("to-attacker")
         with open("/sys/class/net/to-attacker/address") as file:
             self.mac = file.read().strip()
@@ -183,7 +186,7 @@ server {{ listen 127.0.0.1:8000; return 200 "ok\\n"; }} }}""")
         time.sleep(0.3)
         before = self.spent(gateway)
         if rate:
-            out = run(self.attacker.inside(sys.executable, "-c", CONNECTOR, "10.71.0.1", str(rate), str(self.seconds)))
+            out = run(self.attacker.inside(sys.executable, "-c", CONNECTOR, "10.71.0.1", GUEST, str(rate), str(self.seconds)))
             tried, answered = map(int, out.split())
         else:
             time.sleep(self.seconds)
@@ -208,9 +211,9 @@ GUARD = '{{ interfaces: ["to-attacker"], attach: {attach}, rules: [{{ name: r, f
 def gateway_rows(bench, rate):
     """Name, what the node does about the attacker, what the attacker does."""
     guard = GUARD.format(attach="tc", named="192.0.2.0/24")
-    deny = '{ deny: ["10.71.0.0/24"] }'
-    by_rule = GUARD.format(attach="tc", named="10.71.0.0/24")
-    banned = lambda: bench.ctl("ban", "10.71.0.2", "--for", "1h")  # noqa: E731
+    deny = f'{{ deny: ["{GUEST}"] }}'
+    by_rule = GUARD.format(attach="tc", named=GUEST)
+    banned = lambda: bench.ctl("ban", GUEST, "--for", "1h")  # noqa: E731
     return [("nobody comes", guard, "{}", None, 0),
             (f"{rate:,} connects/s, banned", guard, "{}", banned, rate),
             ("the same, dropped by a guard rule", by_rule, "{}", None, rate),

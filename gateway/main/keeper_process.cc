@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <signal.h>
+#include <system_error>
 #include <utility>
 
 #include <boost/asio/io_context.hpp>
