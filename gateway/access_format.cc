@@ -197,6 +197,8 @@ void format_access_json(const AccessRecord& record, std::string& out) {
   line.duration("head_ms", record.head);
   line.duration("connect_ms", record.connect);
   line.duration("first_byte_ms", record.first_byte);
+  line.bounded("request_id", record.request_id);
+  line.bounded("trace_id", record.trace_id);
   line.bounded("reason", record.reason);
   line.end();
 }
@@ -234,6 +236,8 @@ void format_access_text(const AccessRecord& record, std::string& out) {
     append_milliseconds(out, record.total);
     out += "ms";
   }
+  out += ' ';
+  text_or_dash(out, record.request_id);
   out += ' ';
   text_or_dash(out, record.reason);
 }

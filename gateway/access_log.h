@@ -71,6 +71,8 @@ struct AccessRecord {
   BoundedText<256> path;
   BoundedText<64> route;
   BoundedText<48> upstream;
+  BoundedText<64> request_id;
+  BoundedText<32> trace_id;
   BoundedText<64> reason;  // why it ended as it did: a limit, a timeout, a parse error, a RelayEnd
   bool query = false;
 

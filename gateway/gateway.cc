@@ -21,6 +21,7 @@
 #include "gateway/memory.h"
 #include "gateway/metrics.h"
 #include "gateway/metrics_sources.h"
+#include "gateway/name_resolver.h"
 #include "gateway/operator_access.h"
 #include "gateway/redis/limit_leases.h"
 #include "gateway/status.h"
@@ -181,6 +182,7 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
     control_.run([this] {
       upstreams_.reset();
       leases_->close();
+      names_.close();
       files_timer_.cancel();
       memory_timer_.cancel();
     });
@@ -234,11 +236,12 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
   Metrics metrics_;
   std::unique_ptr<AccessLog> access_log_;
   std::unique_ptr<UpstreamControl> upstreams_;  // from the first apply() on
-  auth::AuthRegistry auth_;  // control thread
+  auth::AuthRegistry auth_;                     // control thread
   asio::steady_timer files_timer_{control_.io()};
   policy::LimitStore limits_;
   policy::BanTracker bans_;
   policy::DivertedSources diverted_;
+  NameResolver names_{control_.io(), options_.own_mark};
   std::unique_ptr<LimitLeases> leases_;             // control thread's, but what it says
   std::vector<policy::LimitHandle> limit_handles_;  // control thread's; for the metrics page
   OverloadGuard overload_;
@@ -281,6 +284,7 @@ void GatewayImpl::start_workers() {
         .diverted = &diverted_,
         .leases = leases_.get(),
         .overload = &overload_,
+        .names = &names_,
         .request_ban = [this](BanRequest request) { request_ban(std::move(request)); },
         .load_of = [this](const std::string& name) { return loads_.of(name); },
     }));
@@ -366,7 +370,7 @@ void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
     return;
   }
   generation->limits = limits_.resolve(config.limits, config.redis);
-  leases_->configure(config.redis, generation->limits);
+  leases_->configure(config.redis, generation->limits, generation->tls->redis());
   limit_handles_ = generation->limits;
   generation->auth = auth_.apply(*snapshot);
   look_at_files();
@@ -441,6 +445,7 @@ void GatewayImpl::apply_tls_here(tls::MaterialPtr material) {
   auto next = std::make_shared<PolicyGeneration>(*generation_);
   next->tls = make_tls(snapshot_->config(), material.get());
   next->clusters = upstreams_->apply(snapshot_->config().upstreams, next->tls);
+  leases_->configure(snapshot_->config().redis, next->limits, next->tls->redis());
   generation_ = std::move(next);
   std::latch adopted(static_cast<std::ptrdiff_t>(workers_.size()));
   for (const auto& worker : workers_)

@@ -24,8 +24,8 @@ constexpr std::chrono::milliseconds kPauseAtLimit{100};
 constexpr std::chrono::minutes kSayAgain{1};
 
 bool same_socket(int a, int b) {
-  struct stat first{};
-  struct stat second{};
+  struct stat first {};
+  struct stat second {};
   return ::fstat(a, &first) == 0 && ::fstat(b, &second) == 0 && first.st_dev == second.st_dev &&
          first.st_ino == second.st_ino;
 }
@@ -188,8 +188,13 @@ bool Listener::accept_one() {
     return false;
   }
   const auto peer = to_socket_address(address);
-  auto places = admit(fd, peer.value_or(policy::SocketAddress{}).address);
-  if (!places) return true;
+  const policy::IpAddress source = peer.value_or(policy::SocketAddress{}).address;
+  std::optional<std::vector<policy::ConcurrencyLease>> places(std::in_place);
+  if (!expects_proxy_header(source)) places = admit(fd, source, false);
+  if (!places) {
+    reset(fd);
+    return true;
+  }
   boost::system::error_code error;
   TransportPtr transport = Transport::adopt(worker_.io(), fd, error);
   if (!transport) {  // epoll took no more: the same shortage as above
@@ -203,18 +208,29 @@ bool Listener::accept_one() {
   return true;
 }
 
+bool Listener::expects_proxy_header(const policy::IpAddress& peer) const {
+  return policy_->accept_proxy_protocol != policy::ProxyProtocol::none &&
+         std::ranges::any_of(config_->policy().trusted_proxies,
+                             [&](const policy::Prefix& proxy) { return proxy.contains(peer); });
+}
+
+bool Listener::admit(Client& client) {
+  auto places = admit(client.transport->fd(), client.peer.address, client.peer_claimed);
+  if (places) client.ticket.hold(std::move(*places));
+  return places.has_value();
+}
+
 std::optional<std::vector<policy::ConcurrencyLease>> Listener::admit(
-    int fd, const policy::IpAddress& client) {
+    int fd, const policy::IpAddress& client, bool claimed) {
   const policy::CompiledListener& rules = config_->snapshot().listener(index_);
   if (rules.access.empty() && rules.limits.empty()) return std::vector<policy::ConcurrencyLease>{};
   policy::RequestView view;
   view.client = client;
+  view.client_claimed = claimed;
   const bool allowed = rules.access.check(view).allowed;
   if (!allowed) {
     worker_.metrics().access_denied(slot_);
-    worker_.strike(*config_, *this, policy::BanEvent::access_denied, std::nullopt, client,
-                   false);
-    reset(fd);
+    worker_.strike(*config_, *this, policy::BanEvent::access_denied, std::nullopt, client, claimed);
     return std::nullopt;
   }
   if (rules.limits.empty()) return std::vector<policy::ConcurrencyLease>{};
@@ -226,7 +242,6 @@ std::optional<std::vector<policy::ConcurrencyLease>> Listener::admit(
   LimitGate gate(worker_, nullptr);
   if (gate.begin(*config_, rules.limits, view, 0, static_cast<std::uint64_t>(now.count())) !=
       LimitGate::Result::passed) {
-    reset(fd);
     return std::nullopt;
   }
   return gate.take_places();

@@ -25,6 +25,7 @@
 namespace sluice::gateway {
 
 class Worker;
+struct Client;
 
 // Open connections of a listener over all workers and ways, against its max_connections, and of the
 // whole process against its descriptors.
@@ -60,6 +61,11 @@ class Listener : public RefCounted<Listener> {
   // Where it listens; meaningless but for `bind`.
   const policy::SocketAddress& address() const { return address_; }
 
+  // A PROXY protocol header comes first: `peer` is not the client.
+  bool expects_proxy_header(const policy::IpAddress& peer) const;
+  // Access rules and limits, of a client that such a header has named. False: it must go.
+  bool admit(Client& client);
+
   void connection_opened();
   void connection_closed();
   std::uint32_t open_connections() const { return load_->open.load(std::memory_order_relaxed); }
@@ -73,9 +79,10 @@ class Listener : public RefCounted<Listener> {
   void wait();
   void on_acceptable();
   bool accept_one();  // false: wait, or paused
-  // Access rules and limits, before a byte is read; nullopt: closed.
+  // Access rules and limits, before a byte is read; nullopt: refused. `claimed`: by a proxy.
   std::optional<std::vector<policy::ConcurrencyLease>> admit(int fd,
-                                                             const policy::IpAddress& client);
+                                                             const policy::IpAddress& client,
+                                                             bool claimed);
   bool may_accept();  // false: paused
   void pause();
   void pause_for_resources(std::string_view what);

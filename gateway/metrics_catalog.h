@@ -93,11 +93,16 @@ inline constexpr MetricInfo kHttp2Abuse{
     {"listener", "kind"},
     "HTTP/2 connections ended with ENHANCE_YOUR_CALM, by what the client did."};
 
-inline constexpr MetricInfo kAccessDenied{
-    "sluice_access_denied_total",
+inline constexpr MetricInfo kAccessDenied{"sluice_access_denied_total",
+                                          counter,
+                                          {"listener"},
+                                          "Connections and requests that an access rule refused."};
+inline constexpr MetricInfo kAuthorityChecks{
+    "sluice_authority_checks_total",
     counter,
-    {"listener"},
-    "Connections and requests that an access rule refused."};
+    {"listener", "result"},
+    "Names held against the addresses that clients have dialled (verify_authority), by result; "
+    "results that never came are left out."};
 inline constexpr MetricInfo kEventBans{
     "sluice_event_bans_total",
     counter,
@@ -272,11 +277,12 @@ inline constexpr MetricInfo kRetransmits{
 
 // --- limits --------------------------------------------------------------------------------------
 
-inline constexpr MetricInfo kLimitVerdicts{"sluice_limit_verdicts_total",
-                                           counter,
-                                           {"limit", "verdict"},
-                                           "Requests and connections that a limit judged, by its verdict (counted: it was exceeded and "
-                                           "only counts)."};
+inline constexpr MetricInfo kLimitVerdicts{
+    "sluice_limit_verdicts_total",
+    counter,
+    {"limit", "verdict"},
+    "Requests and connections that a limit judged, by its verdict (counted: it was exceeded and "
+    "only counts)."};
 inline constexpr MetricInfo kBansRequested{
     "sluice_bans_requested_total",
     counter,
@@ -309,6 +315,7 @@ inline constexpr const MetricInfo* kCatalogue[] = {
     &kParseErrors,
     &kHttp2Abuse,
     &kAccessDenied,
+    &kAuthorityChecks,
     &kEventBans,
     &kOverloadRefused,
     &kProxyProtocolRefused,

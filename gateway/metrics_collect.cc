@@ -6,6 +6,7 @@
 #include "gateway/metrics_state.h"
 #include "gateway/metrics_sum.h"
 #include "gateway/tls/failure.h"
+#include "policy/authority.h"
 #include "policy/schema.h"
 
 namespace sluice::gateway {
@@ -65,8 +66,8 @@ void MetricsState::collect_listeners(MetricsPage& page) const {
   using C = ListenerCounters;
   for (const auto& [key, slot] : listeners.shown()) {
     const std::string& name = key[0];
-    const CounterSum<C> sum(workers, ListenerSlot{slot},
-                            [](auto& w) -> auto& { return w.listeners_; });
+    const CounterSum<C> sum(
+        workers, ListenerSlot{slot}, [](auto& w) -> auto& { return w.listeners_; });
     for (std::size_t way = 0; way < kWays; ++way) {
       const std::uint64_t closed = sum(&C::closed, way);
       const std::uint64_t opened = sum(&C::opened, way);
@@ -77,6 +78,11 @@ void MetricsState::collect_listeners(MetricsPage& page) const {
     page.counter(metric::kAcceptPauses, {name, "max_connections"}, sum(&C::full_pauses));
     page.counter(metric::kAcceptPauses, {name, "resources"}, sum(&C::resource_pauses));
     page.counter(metric::kAccessDenied, {name}, sum(&C::access_denied));
+    for (std::size_t i = 0; i < kAuthorityResults; ++i) {
+      if (const std::uint64_t count = sum(&C::authority, i); count > 0)
+        page.counter(metric::kAuthorityChecks,
+                     {name, policy::to_string(policy::AuthorityVerdict(i))}, count);
+    }
     for (std::size_t i = 0; i < kBanEvents; ++i)
       page.counter(metric::kEventBans, {name, policy::kBanEventWords[i]}, sum(&C::bans, i));
     page.counter(metric::kOverloadRefused, {name, "connections"}, sum(&C::shed_connections));
@@ -117,7 +123,8 @@ void MetricsState::collect_tls(MetricsPage& page, std::string_view listener,
 void MetricsState::collect_routes(MetricsPage& page) const {
   using C = RouteCounters;
   for (const auto& [key, slot] : routes.shown()) {
-    const CounterSum<C> sum(workers, RouteSlot{slot}, [](auto& w) -> auto& { return w.routes_; });
+    const CounterSum<C> sum(
+        workers, RouteSlot{slot}, [](auto& w) -> auto& { return w.routes_; });
     for (std::size_t i = 0; i < kStatusClasses; ++i)
       page.counter(metric::kRequests, {key[0], key[1], kStatusNames[i]}, sum(&C::requests, i));
     const std::uint64_t mirrored = sum(&C::mirrored);
@@ -134,8 +141,8 @@ void MetricsState::collect_upstreams(MetricsPage& page) const {
   using C = UpstreamCounters;
   for (const auto& [key, slot] : upstreams.shown()) {
     const std::string& name = key[0];
-    const CounterSum<C> sum(workers, UpstreamSlot{slot},
-                            [](auto& w) -> auto& { return w.upstreams_; });
+    const CounterSum<C> sum(
+        workers, UpstreamSlot{slot}, [](auto& w) -> auto& { return w.upstreams_; });
     page.counter(metric::kRetries, {name}, sum(&C::retries));
     page.counter(metric::kRetriesRefused, {name}, sum(&C::retries_refused));
     page.counter(metric::kNoEndpoint, {name}, sum(&C::no_endpoint));
@@ -149,8 +156,8 @@ void MetricsState::collect_upstreams(MetricsPage& page) const {
 
 void MetricsState::collect_endpoints(MetricsPage& page) const {
   for (const auto& [key, slot] : endpoints.shown()) {
-    const EndpointSum sum(workers, EndpointSlot{slot},
-                          [](auto& w) -> auto& { return w.endpoints_; });
+    const EndpointSum sum(
+        workers, EndpointSlot{slot}, [](auto& w) -> auto& { return w.endpoints_; });
     collect_endpoint_outcomes(page, key[0], key[1], sum);
     collect_endpoint_totals(page, key[0], key[1], sum);
   }
@@ -205,7 +212,8 @@ void MetricsState::collect_endpoint_totals(MetricsPage& page, std::string_view u
 void MetricsState::collect_limits(MetricsPage& page) const {
   using C = LimitCounters;
   for (const auto& [key, slot] : limits.shown()) {
-    const CounterSum<C> sum(workers, LimitSlot{slot}, [](auto& w) -> auto& { return w.limits_; });
+    const CounterSum<C> sum(
+        workers, LimitSlot{slot}, [](auto& w) -> auto& { return w.limits_; });
     for (std::size_t i = 0; i < kLimitOutcomes; ++i)
       page.counter(metric::kLimitVerdicts, {key[0], kOutcomeNames[i]}, sum(&C::verdicts, i));
     page.counter(metric::kBansRequested, {key[0]}, sum(&C::bans));
@@ -216,7 +224,8 @@ void MetricsState::collect_auths(MetricsPage& page) const {
   using C = AuthCounters;
   constexpr std::array<std::string_view, 3> kResults{"allowed", "denied", "error"};
   for (const auto& [key, slot] : auths.shown()) {
-    const CounterSum<C> sum(workers, AuthSlot{slot}, [](auto& w) -> auto& { return w.auths_; });
+    const CounterSum<C> sum(
+        workers, AuthSlot{slot}, [](auto& w) -> auto& { return w.auths_; });
     for (std::size_t i = 0; i < kResults.size(); ++i)
       page.counter(metric::kAuthVerdicts, {key[0], kResults[i]}, sum(&C::results, i));
   }

@@ -30,6 +30,7 @@ void ListenerCounters::reset() {
   reset_all(tls_handshakes);
   reset_all(tls_failures);
   reset_all(bans);
+  reset_all(authority);
   reset_each(shed_connections, shed_memory, access_denied, proxy_headers_refused);
   reset_each(full_pauses, resource_pauses, bytes_in, bytes_out, requests_begun, requests_ended);
 }

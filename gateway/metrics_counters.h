@@ -65,13 +65,14 @@ class DurationHistogram {
   SingleWriterCounter sum_ns_;
 };
 
-inline constexpr std::size_t kWays = 4;           // WayIn
-inline constexpr std::size_t kMaxReasons = 48;    // parse errors
-inline constexpr std::size_t kHttp2Abuses = 8;    // http2::Abuse
+inline constexpr std::size_t kWays = 4;         // WayIn
+inline constexpr std::size_t kMaxReasons = 48;  // parse errors
+inline constexpr std::size_t kHttp2Abuses = 8;  // http2::Abuse
 enum class LimitOutcome : std::uint8_t { allowed, rejected, delayed, counted };
 inline constexpr std::size_t kLimitOutcomes = 4;
-inline constexpr std::size_t kBanEvents = 5;     // policy::BanEvent
-inline constexpr std::size_t kTlsFailures = 12;  // tls::Failure
+inline constexpr std::size_t kBanEvents = 5;         // policy::BanEvent
+inline constexpr std::size_t kAuthorityResults = 4;  // policy::AuthorityVerdict
+inline constexpr std::size_t kTlsFailures = 12;      // tls::Failure
 inline constexpr std::size_t kMaxConnectErrors = 12;
 inline constexpr std::size_t kStatusClasses = 6;  // 1xx to 5xx, and 0: no answer was sent
 
@@ -98,6 +99,7 @@ struct ListenerCounters {
   SingleWriterCounter resource_pauses;  // descriptors or memory ran out
   SingleWriterCounter proxy_headers_refused;
   SingleWriterCounter access_denied;  // connections and requests
+  std::array<SingleWriterCounter, kAuthorityResults> authority;
   std::array<SingleWriterCounter, kBanEvents> bans;  // asked for because of an event
   SingleWriterCounter shed_connections;              // requests refused by overload
   SingleWriterCounter shed_memory;
@@ -274,6 +276,10 @@ class WorkerMetrics {
     endpoints_.at(e).requests[status_class(status)].add();
   }
 
+  // `verdict`: policy::AuthorityVerdict.
+  void authority_judged(ListenerSlot l, std::size_t verdict) {
+    listeners_.at(l).authority[verdict].add();
+  }
   void access_denied(ListenerSlot l) { listeners_.at(l).access_denied.add(); }
   void limit_verdict(LimitSlot l, LimitOutcome outcome) {
     limits_.at(l).verdicts[static_cast<std::size_t>(outcome)].add();

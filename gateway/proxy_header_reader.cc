@@ -60,7 +60,12 @@ void ProxyHeaderReader::look() {
   const RefPtr<ProxyHeaderReader> guard = std::move(self_);
   timer_.cancel();
   client_.transport->set_user(nullptr);
-  worker_.identified(std::move(client_));
+  if (listener_->admit(client_)) {
+    worker_.identified(std::move(client_));
+  } else {
+    client_.transport->close_with_reset();
+    client_.ticket.release();
+  }
   worker_.session_closed(*this);  // last, so that a drain does not end between the two
 }
 

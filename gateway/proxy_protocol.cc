@@ -152,4 +152,12 @@ std::string make_proxy_header(ProxyProtocol version, const SocketAddress& source
   return out;
 }
 
+// Version 2: command LOCAL, no address (section 2.2); version 1: UNKNOWN (section 2.1).
+std::string make_own_proxy_header(policy::ProxyProtocol version) {
+  if (version == policy::ProxyProtocol::v1) return "PROXY UNKNOWN\r\n";
+  std::string header(kSignature);
+  header.append("\x20\x00\x00\x00", 4);
+  return header;
+}
+
 }  // namespace sluice::gateway

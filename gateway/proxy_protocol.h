@@ -32,4 +32,7 @@ ProxyHeaderState parse_proxy_header(std::string_view bytes, policy::ProxyProtoco
 std::string make_proxy_header(policy::ProxyProtocol version, const policy::SocketAddress& source,
                               const policy::SocketAddress& destination);
 
+// For a connection of the proxy's own, such as a health check: it speaks for nobody.
+std::string make_own_proxy_header(policy::ProxyProtocol version);
+
 }  // namespace sluice::gateway

@@ -54,35 +54,75 @@ void TcpSession::route() {
     use_upstream(*diverted);
     return pick();
   }
-  if (const auto index = snapshot.routes(listener_->index()).match_connection(name_, dialled)) {
-    route_ = *index;
-    route_name_ = config_->policy().routes[*index].name;
-    policy::RequestView view;
-    view.client = client;
-    view.client_claimed = client_.peer_claimed;
-    policy::ClientIdentity proven;
-    TlsStream* const tls = client_.transport->tls();
-    if (const tls::Identity* shown = tls == nullptr ? nullptr : tls->identity()) {
-      proven.certificate_names = shown->names;
-      view.identity = &proven;
-    }
-    view.destination = dialled;
-    if (!snapshot.route(*index).access.check(view).allowed) {
-      worker_.metrics().access_denied(listener_->slot());
-      worker_.strike(*config_, *listener_, policy::BanEvent::access_denied, *index, client,
-                     client_.peer_claimed);
-      return end("access denied");
-    }
-    return limits(view);
+  route_ = snapshot.routes(listener_->index()).match_connection(name_, dialled);
+  if (route_) route_name_ = config_->policy().routes[*route_].name;
+  const bool by_name =
+      route_ ? snapshot.route(*route_).by_name : snapshot.fallback_by_name(policy_way(way));
+  if (authority_holds(by_name)) routed();
+}
+
+// What is no TLS gives no name, and nothing depends on one. True: it goes on here.
+bool TcpSession::authority_holds(bool by_name) {
+  const bool names_itself = !name_.empty() || !early_.empty();
+  if (!policy::authority_matters(listener_->policy(), policy_way(listener_->way()),
+                                 by_name && names_itself)) {
+    return true;
   }
-  const auto* forward = std::get_if<policy::ForwardTo>(&snapshot.fallback(policy_way(way)));
-  if (forward == nullptr) return end("no route");
-  use_upstream(forward->upstream);
-  pick();
+  const auto dialled = local_address(client_.transport->fd());
+  if (!dialled) return true;
+  const auto verdict = worker_.authority_names().check({name_, std::nullopt, *dialled},
+                                                       authority_waiter_, worker_.wheel().now());
+  return verdict && authority_judged(*verdict);
+}
+
+void TcpSession::on_authority(policy::AuthorityVerdict verdict) {
+  const RefPtr<TcpSession> guard(this);
+  if (authority_judged(verdict)) routed();
+}
+
+bool TcpSession::authority_judged(policy::AuthorityVerdict verdict) {
+  worker_.metrics().authority_judged(listener_->slot(), static_cast<std::size_t>(verdict));
+  if (verdict == policy::AuthorityVerdict::verified) return true;
+  const std::string found = "authority " + std::string(policy::to_string(verdict));
+  if (listener_->policy().verify_authority == policy::VerifyAuthority::audit) {
+    audited_ = "audit: " + found;
+    return true;
+  }
+  end(found);
+  return false;
+}
+
+void TcpSession::routed() {
+  const policy::Snapshot& snapshot = config_->snapshot();
+  if (!route_) {
+    const auto* forward =
+        std::get_if<policy::ForwardTo>(&snapshot.fallback(policy_way(listener_->way())));
+    if (forward == nullptr) return end("no route");
+    use_upstream(forward->upstream);
+    return pick();
+  }
+  policy::RequestView view;
+  view.client = client_.peer.address;
+  view.client_claimed = client_.peer_claimed;
+  policy::ClientIdentity proven;
+  TlsStream* const tls = client_.transport->tls();
+  if (const tls::Identity* shown = tls == nullptr ? nullptr : tls->identity()) {
+    proven.certificate_names = shown->names;
+    view.identity = &proven;
+  }
+  if (snapshot.routes(listener_->index()).uses_destination())
+    view.destination = local_address(client_.transport->fd());
+  if (!snapshot.route(*route_).access.check(view).allowed) {
+    worker_.metrics().access_denied(listener_->slot());
+    worker_.strike(*config_, *listener_, policy::BanEvent::access_denied, route_, view.client,
+                   client_.peer_claimed);
+    return end("access denied");
+  }
+  limits(view);
 }
 
 void TcpSession::limits(policy::RequestView view) {
-  const policy::CompiledRoute& route = config_->snapshot().route(route_);
+  const policy::CompiledRoute& route = config_->snapshot().route(*route_);
   if (route.limits.empty()) return on_limits_passed();
   const bool destination = std::ranges::any_of(route.limits, [&](const policy::UsedLimit& used) {
     return config_->limit(used.index).uses_destination();
@@ -98,7 +138,7 @@ void TcpSession::limits(policy::RequestView view) {
 
 void TcpSession::on_limits_passed() {
   const RefPtr<TcpSession> guard(this);
-  const policy::CompiledRoute& route = config_->snapshot().route(route_);
+  const policy::CompiledRoute& route = config_->snapshot().route(*route_);
   if (route.targets.empty()) return end("the route answers over HTTP only");
   use_upstream(choose_upstream(route, worker_));
   pick();
@@ -226,7 +266,7 @@ void TcpSession::connect_failed(const ConnectFailure& failure) {
 
 void TcpSession::relay(std::string from_client, std::string from_upstream) {
   if (!tunnel_) worker_.metrics().upstream_connected(endpoint_slot_, upstream_->connect_time());
-  log(AccessRecord::Kind::open, {}, {});
+  log(AccessRecord::Kind::open, audited_, {});
   RelayOptions options;
   options.idle = listener_->policy().timeouts.idle;
   options.from_client = std::move(from_client);
@@ -272,6 +312,7 @@ void TcpSession::end_attempt(Outcome outcome) {
 void TcpSession::end(std::string_view reason) {
   if (!self_) return;
   gate_.release();
+  authority_waiter_.leave();
   log(AccessRecord::Kind::close, reason, {});
   const RefPtr<TcpSession> guard = std::move(self_);
   if (upstream_) upstream_->close();

@@ -5,9 +5,11 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "gateway/access_log.h"
+#include "gateway/authority_names.h"
 #include "gateway/l4_relay.h"
 #include "gateway/limit_gate.h"
 #include "gateway/session.h"
@@ -31,6 +33,7 @@ class TcpSession final : public Session,
                          public RefCounted<TcpSession>,
                          public ConnectHandler,
                          private LimitGateUser,
+                         private AuthorityUser,
                          private WaitUser {
  public:
   // `name`: in normal form, what the client has asked for by TLS; "": nothing. `early`: bytes that
@@ -53,6 +56,10 @@ class TcpSession final : public Session,
   static constexpr std::size_t kMaxTries = 8;
 
   void route();
+  bool authority_holds(bool by_name);
+  bool authority_judged(policy::AuthorityVerdict verdict);
+  void on_authority(policy::AuthorityVerdict verdict) override;
+  void routed();
   void limits(policy::RequestView view);
   void use_upstream(std::uint32_t index);
   void on_limits_passed() override;
@@ -74,7 +81,7 @@ class TcpSession final : public Session,
   Client client_;
   RefPtr<Listener> listener_;
   RefPtr<WorkerConfig> config_;
-  std::uint32_t route_ = 0;  // index in Config::routes, from phase limits on
+  std::optional<std::uint32_t> route_;  // index in Config::routes
   LimitGate gate_;
   std::uint32_t upstream_index_ = 0;
   const Cluster* cluster_ = nullptr;
@@ -86,6 +93,8 @@ class TcpSession final : public Session,
   std::uint32_t tries_ = 0;
   bool retrying_ = false;
   Waiter waiter_{*this};
+  AuthorityWaiter authority_waiter_{*this};
+  std::string audited_;  // what `verify_authority: audit` has found
   bool tunnel_ = false;  // its request was counted by http1
   std::optional<policy::SocketAddress> destination_;
   std::string route_name_;

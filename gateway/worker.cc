@@ -58,6 +58,7 @@ Worker::Worker(WorkerSetup setup)
       upstreams_(std::make_unique<UpstreamWorker>(
           io_, wheel_, UpstreamWorkerOptions{.worker = setup_.index, .own_mark = setup_.own_mark})),
       relays_(io_, wheel_),
+      authority_names_(io_, *setup_.names),
       random_state_(seed()) {
   if (setup_.index == 0) key_fetcher_ = std::make_unique<auth::KeyFetcher>(*this);
   thread_ = std::thread([this] { run(); });
@@ -196,12 +197,8 @@ void Worker::report_if_drained() {
 }
 
 void Worker::accepted(Client client) {
-  const bool announced =
-      client.ticket.listener().policy().accept_proxy_protocol != policy::ProxyProtocol::none &&
-      std::ranges::any_of(config_->policy().trusted_proxies, [&](const policy::Prefix& proxy) {
-        return proxy.contains(client.peer.address);
-      });
-  if (announced) return ProxyHeaderReader::start(*this, std::move(client));
+  if (client.ticket.listener().expects_proxy_header(client.peer.address))
+    return ProxyHeaderReader::start(*this, std::move(client));
   identified(std::move(client));
 }
 

@@ -15,6 +15,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include "gateway/access_log.h"
+#include "gateway/authority_names.h"
 #include "gateway/buffer.h"
 #include "gateway/compression/compressor.h"
 #include "gateway/gateway.h"
@@ -63,6 +64,7 @@ struct WorkerSetup {
   policy::DivertedSources* diverted = nullptr;
   LimitLeases* leases = nullptr;
   OverloadGuard* overload = nullptr;
+  NameResolver* names = nullptr;
   std::function<void(BanRequest)> request_ban;                               // any thread
   std::function<std::shared_ptr<ListenerLoad>(const std::string&)> load_of;  // any thread
 };
@@ -93,6 +95,7 @@ class Worker {
   UpstreamWorker& upstreams() { return *upstreams_; }
   RelayWorker& relays() { return relays_; }
   BufferPool& buffers() { return buffers_; }
+  AuthorityNames& authority_names() { return authority_names_; }
   WorkerMetrics& metrics() { return *setup_.metrics; }
   OverloadGuard& overload() { return *setup_.overload; }
   AccessLog& access_log() { return *setup_.access_log; }
@@ -170,6 +173,7 @@ class Worker {
   TimerWheel wheel_;
   std::unique_ptr<UpstreamWorker> upstreams_;
   RelayWorker relays_;
+  AuthorityNames authority_names_;
   BufferPool buffers_;
   RefPtr<WorkerConfig> config_;
   std::unordered_map<std::uint64_t, std::unique_ptr<auth::JwtMemory>> jwt_memories_;

@@ -30,10 +30,57 @@ std::optional<std::uint32_t> PrefixIndex::find(const IpAddress& address) const n
   return std::nullopt;
 }
 
+ProofMatcher::ProofMatcher(const AccessSource& source, std::uint32_t entry) : entry_(entry) {
+  if (source.claim) {
+    claim_ = *source.claim;
+    if (claim_.kind != ClaimMatch::Kind::regex) return;
+    if (auto compiled = Regex::compile(claim_.value)) regex_ = std::move(*compiled);
+    return;
+  }
+  std::string_view name = source.identity;
+  any_before_ = name.starts_with('*');
+  if (any_before_) name.remove_prefix(1);
+  any_behind_ = name.ends_with('*');
+  if (any_behind_) name.remove_suffix(1);
+  identity_ = name;
+}
+
+bool ProofMatcher::matches_name(std::string_view name) const noexcept {
+  if (any_before_ && any_behind_) return name.find(identity_) != std::string_view::npos;
+  if (any_before_) return name.ends_with(identity_);
+  return any_behind_ ? name.starts_with(identity_) : name == identity_;
+}
+
+bool ProofMatcher::matches_claim(const AttributeSource& caller) const noexcept {
+  if (claim_.kind == ClaimMatch::Kind::has) return caller.has(claim_.name, claim_.value);
+  const auto value = caller.attribute(claim_.name);
+  if (!value) return false;
+  switch (claim_.kind) {
+    case ClaimMatch::Kind::exact:
+      return *value == claim_.value;
+    case ClaimMatch::Kind::regex:
+      return regex_ && regex_->matches(*value);
+    case ClaimMatch::Kind::present:
+    case ClaimMatch::Kind::has:
+      break;
+  }
+  return true;
+}
+
+bool ProofMatcher::matches(const RequestView& request) const noexcept {
+  if (!claim_.name.empty()) {
+    return request.attributes != nullptr && matches_claim(*request.attributes);
+  }
+  return request.identity != nullptr &&
+         std::ranges::any_of(request.identity->certificate_names,
+                             [this](std::string_view name) { return matches_name(name); });
+}
+
 AccessList::AccessList(const std::vector<AccessSource>& sources) {
   for (std::uint32_t i = 0; i < sources.size(); ++i) {
     if (sources[i].cidr) prefixes_.add(*sources[i].cidr, i);
     if (sources[i].set) sets_.push_back({sources[i].set->members, i});
+    if (sources[i].claim || !sources[i].identity.empty()) proofs_.emplace_back(sources[i], i);
   }
   prefixes_.finish();
 }
@@ -42,8 +89,11 @@ std::optional<std::uint32_t> AccessList::find(const RequestView& request) const 
   if (const auto found = prefixes_.find(request.client)) return found;
   const auto set = std::ranges::find_if(
       sets_, [&](const Set& one) { return one.members->contains(request.client); });
-  if (set == sets_.end()) return std::nullopt;
-  return set->entry;
+  if (set != sets_.end()) return set->entry;
+  const auto proof =
+      std::ranges::find_if(proofs_, [&](const ProofMatcher& one) { return one.matches(request); });
+  if (proof == proofs_.end()) return std::nullopt;
+  return proof->entry();
 }
 
 Access::Access(const AccessRules& rules)
@@ -58,7 +108,27 @@ AccessVerdict Access::check(const RequestView& request) const noexcept {
   return {true, &rules_->allow[*allowed]};
 }
 
+namespace {
+
+std::string to_string(const ClaimMatch& claim) {
+  switch (claim.kind) {
+    case ClaimMatch::Kind::exact:
+      return "claim " + claim.name + " = " + claim.value;
+    case ClaimMatch::Kind::has:
+      return "claim " + claim.name + " has " + claim.value;
+    case ClaimMatch::Kind::regex:
+      return "claim " + claim.name + " matches " + claim.value;
+    case ClaimMatch::Kind::present:
+      break;
+  }
+  return "claim " + claim.name;
+}
+
+}  // namespace
+
 std::string to_string(const AccessSource& source) {
+  if (source.claim) return to_string(*source.claim);
+  if (!source.identity.empty()) return "identity " + source.identity;
   if (source.set) return "set `" + source.set->name + "`";
   return source.cidr ? source.cidr->to_string() : "nobody";
 }

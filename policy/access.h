@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "policy/config/access.h"
+#include "policy/regex.h"
 #include "policy/request.h"
 
 namespace sluice::policy {
@@ -43,6 +44,25 @@ struct AccessVerdict {
   const AccessSource* source = nullptr;  // that decided; null: none named the client
 };
 
+// What a client has proved: a name of its certificate, or a claim.
+class ProofMatcher {
+ public:
+  ProofMatcher(const AccessSource& source, std::uint32_t entry);
+  bool matches(const RequestView& request) const noexcept;
+  std::uint32_t entry() const { return entry_; }
+
+ private:
+  bool matches_name(std::string_view name) const noexcept;
+  bool matches_claim(const AttributeSource& caller) const noexcept;
+
+  std::string identity_;  // without its `*`; "": a claim
+  bool any_before_ = false;
+  bool any_behind_ = false;
+  ClaimMatch claim_;
+  std::optional<Regex> regex_;
+  std::uint32_t entry_ = 0;
+};
+
 // Entries of one list.
 class AccessList {
  public:
@@ -57,6 +77,7 @@ class AccessList {
   };
   PrefixIndex prefixes_;
   std::vector<Set> sets_;
+  std::vector<ProofMatcher> proofs_;
 };
 
 // Refers to the AccessRules that it was made from.

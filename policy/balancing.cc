@@ -96,23 +96,20 @@ std::optional<std::uint32_t> take_turns(const Candidates& candidates, const Leve
   return std::nullopt;
 }
 
-// nginx's and LVS' smooth form: everybody gains its weight, the richest is picked and pays the sum.
-std::optional<std::uint32_t> pick_smooth(const Candidates& candidates, const Level& level,
-                                         const PickRequest& request, BalancerState& state) {
-  if (state.current.size() != candidates.endpoints()) {
-    state.current.assign(candidates.endpoints(), 0);
+// The next place on the level's ring. What was tried is passed over a few times; then the rest is
+// drawn.
+std::optional<std::uint32_t> take_turns_by_weight(const Candidates& candidates, const Level& level,
+                                                  const PickRequest& request,
+                                                  BalancerState& state) {
+  constexpr int kTurns = 4;
+  for (int i = 0; i < kTurns; ++i) {
+    // The level may have another ring than the last time.
+    state.position = (state.position % level.turns + level.stride) % level.turns;
+    const std::uint32_t endpoint =
+        member(candidates, place_of(candidates, level, state.position * level.unit));
+    if (request.tried.empty() || !tried(request, endpoint)) return endpoint;
   }
-  std::optional<std::uint32_t> best;
-  std::int64_t total = 0;
-  for (const std::uint32_t endpoint : candidates.members().subspan(level.begin, level.size())) {
-    if (!request.tried.empty() && tried(request, endpoint)) continue;
-    const auto weight = static_cast<std::int64_t>(candidates.weight(endpoint));
-    state.current[endpoint] += weight;
-    total += weight;
-    if (!best || state.current[endpoint] > state.current[*best]) best = endpoint;
-  }
-  if (best) state.current[*best] -= total;
-  return best;
+  return draw_untried(candidates, level, request, std::nullopt, high(mix(request.random)));
 }
 
 std::optional<std::uint32_t> pick_maglev(const Candidates& candidates, const Level& level,
@@ -131,7 +128,7 @@ std::optional<std::uint32_t> pick_in(const Candidates& candidates, const Level& 
   switch (request.policy) {
     case LbPolicy::round_robin:
       return level.uniform ? take_turns(candidates, level, request, state)
-                           : pick_smooth(candidates, level, request, state);
+                           : take_turns_by_weight(candidates, level, request, state);
     case LbPolicy::maglev:
       return pick_maglev(candidates, level, request);
     case LbPolicy::random:

@@ -14,11 +14,10 @@
 
 namespace sluice::policy {
 
-// One per upstream and worker; plain data, not shared. Starts afresh when the number of endpoints
-// changes.
+// One per upstream and worker; plain data, not shared.
 struct BalancerState {
-  std::uint64_t next = 0;             // round robin among equals
-  std::vector<std::int64_t> current;  // smooth weighted round robin
+  std::uint64_t next = 0;      // round robin among equals
+  std::uint64_t position = 0;  // … and by weight: below Level::turns
 };
 
 struct PickRequest {
@@ -42,9 +41,10 @@ std::optional<std::uint32_t> pick_one(const Candidates& candidates, const PickRe
 }  // namespace balancing
 
 // An endpoint's index; nullopt: everything that may be picked was tried already, or there is
-// nothing. Takes no memory but when the number of endpoints has grown.
+// nothing. Takes no memory.
 //
-// round_robin: smooth and weighted. random: by weight. maglev: by request.hash. least_request and
+// round_robin: in turns by weight, exact over each round of them and spread evenly within it; a
+// binary search for each. random: by weight. maglev: by request.hash. least_request and
 // peak_ewma: two different endpoints drawn by weight, of which the one with less load per weight
 // (Mitzenmacher, "The power of two choices"); `load_of(index)`: active requests, or what
 // peak_cost() says, as a double.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 namespace sluice::policy {
 
@@ -23,6 +24,17 @@ std::uint64_t weight_now(const EndpointView& view, Duration slow_start) {
 std::uint32_t health_of(std::uint32_t available, std::uint32_t all) {
   if (all == 0 || available == 0) return 0;
   return std::clamp(available * kOverprovisioning / all, 1u, 100u);
+}
+
+// Near the golden section of the ring, so that an endpoint's turns lie evenly between the others'
+// (the three-distance theorem), and without a common divisor, so that none is left out.
+std::uint64_t stride_of(std::uint64_t turns) {
+  constexpr double kGoldenSection = 0.6180339887498949;
+  if (turns < 3) return 1;
+  auto stride = static_cast<std::uint64_t>(static_cast<double>(turns) * kGoldenSection);
+  while (std::gcd(stride, turns) != 1)
+    ++stride;
+  return stride;
 }
 
 }  // namespace
@@ -87,10 +99,13 @@ void Candidates::fill(std::span<const EndpointView> endpoints, const CandidateOp
       level.uniform =
           level.uniform && (level.total == 0 || weights_[i] == weights_[members_.back()]);
       level.total += weights_[i];
+      level.unit = members_.size() == level.begin ? weights_[i] : std::gcd(level.unit, weights_[i]);
       members_.push_back(i);
       running_.push_back(level.total);
     }
     level.end = static_cast<std::uint32_t>(members_.size());
+    level.turns = std::max<std::uint64_t>(level.total / level.unit, 1);
+    level.stride = level.uniform ? 1 : stride_of(level.turns);
   }
   std::erase_if(levels_, [](const Level& level) { return level.size() == 0; });
 }

@@ -35,6 +35,11 @@ class Candidates {
     std::uint32_t begin = 0;
     std::uint32_t end = 0;
     std::uint64_t total = 0;  // weight
+    // Round robin by weight: the weights in their greatest common unit are `turns` places on a
+    // ring, and `stride` leads through all of them.
+    std::uint64_t unit = 1;
+    std::uint64_t turns = 1;
+    std::uint64_t stride = 1;
     bool uniform = true;      // all of one weight
     bool panic = false;       // holds unavailable ones too
     std::uint32_t size() const { return end - begin; }

@@ -64,7 +64,7 @@ ProtectedSources::ProtectedSources(const Config& config) {
       prefixes_.push_back({address, static_cast<std::uint8_t>(address.bits())});
     }
   }
-  if (config.redis) {
+  if (config.redis && config.redis->name.empty()) {
     const IpAddress& address = config.redis->address.address;
     prefixes_.push_back({address, static_cast<std::uint8_t>(address.bits())});
   }

@@ -24,8 +24,8 @@ struct Reason {
 };
 
 // One phase of the way, in the order of the way. Phases are named as in logs and metrics: protect,
-// bans, guard, syn_rate, intercept, steering, listener, head, access, route, auth, limits, upstream,
-// balance.
+// bans, guard, syn_rate, intercept, steering, listener, head, access, route, authority, auth,
+// limits, upstream, balance.
 struct Step {
   std::string phase;
   std::string verdict;  // short: "dropped by rule `no-telnet`", "no rule names it"
@@ -86,6 +86,7 @@ struct RequestDescription {
   std::string target;  // path in normal form (the gateway's normalise_path), perhaps with "?query"
   std::vector<std::pair<std::string, std::string>> headers;
   std::vector<std::string> certificate_names;
+  std::vector<std::pair<std::string, std::string>> claims;
 };
 
 // What the gateway knows of its upstreams and limits at this moment.

@@ -9,19 +9,29 @@ namespace sluice::policy {
 
 namespace {
 
-constexpr std::array<VariableInfo, 12> kVariables{{
-    {"claim.NAME", "A verified token's claim or an API key's attribute, such as `%claim.sub%`; "
-                   "empty where there is none."},
-    {"client_ip", "The client's address."},
+constexpr std::array<VariableInfo, 17> kVariables{{
+    {"claim.NAME",
+     "A verified token's claim or an API key's attribute, such as `%claim.sub%`; "
+     "empty where there is none."},
+    {"client_cert_fingerprint",
+     "SHA-256 of the certificate that the client has shown, hexadecimal; empty where it has shown "
+     "none, as the next three."},
+    {"client_cert_name", "Its first DNS or URI alternative name, else its common name."},
+    {"client_cert_serial", "Its serial number, hexadecimal."},
+    {"client_cert_subject", "Its subject, as RFC 2253 writes it: `CN=batch,O=Example`."},
+    {"client_ip", "The client's address; behind trusted proxies the one that they say."},
     {"client_port", "The client's port."},
     {"endpoint", "Address and port of the endpoint that was picked; empty where none was."},
     {"host", "The host that was asked for, in lower case, without a port."},
     {"listener", "The listener's name."},
     {"method", "The request's method."},
     {"path", "The path that was matched, without the query."},
-    {"request_id", "X-Request-Id as the upstream gets it."},
+    {"request_id", "The request's id, as the log has it and the upstream gets it."},
     {"route", "The route's name."},
-    {"scheme", "http, or https where the client's connection is under TLS."},
+    {"scheme",
+     "http, or https where the client's connection is under TLS; behind trusted proxies "
+     "what they say."},
+    {"trace_id", "The id of the request's W3C trace; empty without one."},
     {"upstream", "The upstream's name; empty where none was chosen."},
 }};
 
@@ -58,8 +68,8 @@ std::expected<FieldTemplate, std::string> FieldTemplate::parse(std::string_view 
     }
     constexpr std::string_view kClaim = "claim.";
     if (name.starts_with(kClaim) && name.size() > kClaim.size()) {
-      made.pieces_.push_back({std::move(literal), true, Variable::claim,
-                              std::string(name.substr(kClaim.size()))});
+      made.pieces_.push_back(
+          {std::move(literal), true, Variable::claim, std::string(name.substr(kClaim.size()))});
       literal.clear();
       continue;
     }

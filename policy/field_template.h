@@ -13,6 +13,10 @@ namespace sluice::policy {
 
 enum class Variable : std::uint8_t {
   claim,
+  client_cert_fingerprint,
+  client_cert_name,
+  client_cert_serial,
+  client_cert_subject,
   client_ip,
   client_port,
   endpoint,
@@ -23,6 +27,7 @@ enum class Variable : std::uint8_t {
   request_id,
   route,
   scheme,
+  trace_id,
   upstream,
 };
 

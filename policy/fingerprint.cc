@@ -104,10 +104,12 @@ class Writer {
   }
   void add(const Listener& value) {
     all(value.name, value.bind, value.protocol, value.max_connections, value.access, value.timeouts,
-        value.tls, value.accept_proxy_protocol);
+        value.tls, value.accept_proxy_protocol, value.verify_authority, value.client_from,
+        value.forwarded, value.request_id, value.trace_context, value.trace_sample);
     unordered(value.limits);
   }
-  void add(const AccessSource& value) { all(value.cidr, value.set); }
+  void add(const ClaimMatch& value) { all(value.name, value.kind, value.value); }
+  void add(const AccessSource& value) { all(value.cidr, value.set, value.identity, value.claim); }
   void add(const AccessRules& value) {
     unordered(value.allow);
     unordered(value.deny);
@@ -115,7 +117,7 @@ class Writer {
   void add(const LimitUse& value) { all(value.name, value.cost); }
   void add(const LimitKeyPart& value) { all(value.kind, value.name); }
   void add(const RedisConfig& value) {
-    all(value.address, value.database, value.username, value.password, value.prefix, value.on_loss,
+    all(value.address, value.name, value.tls, value.database, value.username, value.password, value.prefix, value.on_loss,
         value.deadline);
   }
   void add(const Endpoint& value) {
@@ -348,8 +350,8 @@ std::vector<Item> items_of(const Config& config) {
     items.push_back({"guard", "settings", fingerprint_of(*rest.guard), rest.guard->where});
     rest.guard.reset();
   }
-  items.push_back({"default_route", "settings", fingerprint_of(rest.default_route),
-                   rest.default_route.where});
+  items.push_back(
+      {"default_route", "settings", fingerprint_of(rest.default_route), rest.default_route.where});
   rest.default_route = {};
   items.push_back({"intercept.marks", "settings",
                    fingerprint_of(rest.intercept.marks.mark, rest.intercept.marks.mask,

@@ -66,14 +66,20 @@ std::uint64_t LimitKeyHasher::add(std::uint64_t so_far, const LimitKeyPart& part
       input[17] = static_cast<std::uint8_t>(request.destination->port);
       return siphash(key, input);
     }
+    case LimitKey::identity: {
+      const bool shown =
+          request.identity != nullptr && !request.identity->certificate_names.empty();
+      return shown ? siphash(key, request.identity->certificate_names.front())
+                   : siphash(absent, std::string_view{});
+    }
     case LimitKey::header: {
       const auto value =
           request.fields == nullptr ? std::nullopt : request.fields->field(part.name);
       return value ? siphash(key, *value) : siphash(absent, std::string_view{});
     }
     case LimitKey::claim: {
-      const auto value = request.attributes == nullptr ? std::nullopt
-                                                       : request.attributes->attribute(part.name);
+      const auto value =
+          request.attributes == nullptr ? std::nullopt : request.attributes->attribute(part.name);
       return value ? siphash(key, *value) : siphash(absent, std::string_view{});
     }
   }

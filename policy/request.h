@@ -25,7 +25,10 @@ class FieldSource {
 // What is known of an authenticated caller, by name: a token's claims, an API key's attributes.
 class AttributeSource {
  public:
+  // Of a list, all elements, joined by spaces.
   virtual std::optional<std::string_view> attribute(std::string_view name) const = 0;
+  // Whether `element` is one of a list, or one of the words of a text.
+  virtual bool has(std::string_view name, std::string_view element) const = 0;
 
  protected:
   ~AttributeSource() = default;
@@ -44,11 +47,11 @@ struct RequestView {
   std::optional<SocketAddress>
       destination;  // original; asked for by RouteTable::uses_destination()
   std::string_view method;
-  std::string_view host;                     // as normalise_host() returns it
-  std::string_view path;                     // normalised, without the query
-  std::string_view query;                    // without the '?', as received
-  const FieldSource* fields = nullptr;       // null: none
-  const ClientIdentity* identity = nullptr;  // null: nobody proved anything
+  std::string_view host;                        // as normalise_host() returns it
+  std::string_view path;                        // normalised, without the query
+  std::string_view query;                       // without the '?', as received
+  const FieldSource* fields = nullptr;          // null: none
+  const ClientIdentity* identity = nullptr;     // null: nobody proved anything
   const AttributeSource* attributes = nullptr;  // after phase auth; null: none
 };
 

@@ -63,7 +63,7 @@ struct Field {
   std::string_view shorthand{};  // the child that a bare value stands for
   bool choice = false;  // Type::object: one of the children is there, no more; in a list, a lone
                         // element may stand without brackets
-  std::string_view excludes{};   // keys beside it that it cannot stand with, separated by spaces
+  std::string_view excludes{};  // keys beside it that it cannot stand with, separated by spaces
   bool required = false;
   std::string_view doc{};
 };
@@ -85,8 +85,8 @@ inline constexpr std::array<std::string_view, 5> kLbPolicyWords{"round_robin", "
                                                                 "random", "peak_ewma", "maglev"};
 inline constexpr std::array<std::string_view, 7> kRetryOnWords{
     "connect_failure", "reset", "502", "503", "504", "429", "500"};  // bits 0 to 6
-inline constexpr std::array<std::string_view, 5> kLimitKeyWords{"client_ip", "route", "method",
-                                                                "host", "destination"};
+inline constexpr std::array<std::string_view, 6> kLimitKeyWords{
+    "client_ip", "route", "method", "host", "destination", "identity"};
 inline constexpr std::array<std::string_view, 3> kLimitUnitWords{"requests", "connections",
                                                                  "concurrency"};
 inline constexpr std::array<std::string_view, 3> kLimitActionWords{"reject", "delay", "count"};
@@ -96,15 +96,13 @@ inline constexpr std::array<std::string_view, 2> kBanActionWords{"drop", "route"
 inline constexpr std::array<std::string_view, 5> kBanEventWords{
     "access_denied", "http2_abuse", "malformed_request", "auth_failure", "tls_handshake"};
 inline constexpr std::array<std::string_view, 2> kBanModeWords{"enforce", "audit"};
-inline constexpr std::array<std::string_view, 3> kGuardActionWords{"drop", "count",
-                                                                  "limit"};
+inline constexpr std::array<std::string_view, 3> kGuardActionWords{"drop", "count", "limit"};
 inline constexpr std::array<std::string_view, 3> kGuardAttachWords{"tc", "xdp", "xdp-generic"};
 inline constexpr std::array<std::string_view, 3> kGuardDirectionWords{"ingress", "egress", "both"};
 inline constexpr std::array<std::string_view, 2> kGuardModeWords{"enforce", "audit"};
 inline constexpr std::array<std::string_view, 2> kGuardMonitorWords{"service", "source"};
 inline constexpr std::array<std::string_view, 2> kGuardPositionWords{"first", "last"};
-inline constexpr std::array<std::string_view, 3> kSetFormatWords{"cidr", "netset",
-                                                                "spamhaus-drop"};
+inline constexpr std::array<std::string_view, 3> kSetFormatWords{"cidr", "netset", "spamhaus-drop"};
 inline constexpr std::array<std::string_view, 3> kLogFormatWords{"json", "text", "none"};
 inline constexpr std::array<std::string_view, 2> kTlsVersionWords{"1.2", "1.3"};
 inline constexpr std::array<std::string_view, 2> kAlpnWords{"h2", "http/1.1"};
@@ -112,6 +110,12 @@ inline constexpr std::array<std::string_view, 3> kClientAuthWords{"none", "optio
 inline constexpr std::array<std::string_view, 4> kAcceptProxyProtocolWords{"none", "v1", "v2",
                                                                            "any"};
 inline constexpr std::array<std::string_view, 3> kSendProxyProtocolWords{"none", "v1", "v2"};
+inline constexpr std::array<std::string_view, 3> kVerifyAuthorityWords{"none", "audit", "strict"};
+inline constexpr std::array<std::string_view, 2> kClientFromWords{"x_forwarded_for", "forwarded"};
+inline constexpr std::array<std::string_view, 3> kForwardedWords{"x_forwarded", "forwarded",
+                                                                 "both"};
+inline constexpr std::array<std::string_view, 3> kRequestIdWords{"none", "forward", "return"};
+inline constexpr std::array<std::string_view, 2> kTraceContextWords{"pass", "start"};
 inline constexpr std::string_view kSystemCa = "system";
 inline constexpr std::string_view kAutoSni = "auto";
 inline constexpr std::string_view kOriginalDestination = "original_destination";

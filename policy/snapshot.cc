@@ -75,6 +75,11 @@ CompiledRoute Snapshot::resolve(const Route& route) const {
     compiled.mirror = find_upstream(mirror->upstream).value_or(0);
   }
   compiled.actions = CompiledActions::compile(route);
+  const bool elsewhere = std::ranges::any_of(compiled.targets, [this](const RouteTarget& target) {
+    return !config_.upstreams[target.upstream].original_destination;
+  });
+  compiled.by_name =
+      !route.actions.answers() && (!route.host.empty() || elsewhere || compiled.targets.empty());
   return compiled;
 }
 

@@ -45,6 +45,8 @@ struct CompiledRoute {
   std::vector<UsedLimit> limits;
   std::vector<std::uint32_t> auth;  // indices in Config::auth
   std::uint32_t mirror = 0;         // index in Config::upstreams, where the route mirrors
+  // The name that a client gives decides where its connection goes (`verify_authority`).
+  bool by_name = false;
   std::unique_ptr<const CompiledActions> actions;  // null: it only forwards
 };
 
@@ -70,6 +72,11 @@ class Snapshot {
   static std::shared_ptr<const Snapshot> compile(Config config);
 
   const Config& config() const { return config_; }
+  // As CompiledRoute::by_name, of what no route claims.
+  bool fallback_by_name(Way way) const {
+    const auto* forward = std::get_if<ForwardTo>(&fallback(way));
+    return forward != nullptr && !config_.upstreams[forward->upstream].original_destination;
+  }
   // Equal for policies that mean the same: comments, places, and the order of what has no order do
   // not count.
   std::uint64_t fingerprint() const { return fingerprint_; }

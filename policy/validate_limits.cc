@@ -67,8 +67,10 @@ void check_rate(const Config& config, const Limit& limit, Reporter& reporter) {
 
 void check_key(const Limit& limit, Reporter& reporter) {
   if (limit.key.empty()) {
-    reporter.error(limit.where, quoted("limit", limit.name) + " has an empty key",
-                   "known: client_ip, route, method, host, destination, { header: name }, { claim: name }");
+    reporter.error(
+        limit.where, quoted("limit", limit.name) + " has an empty key",
+        "known: client_ip, route, method, host, destination, identity, { header: name }, "
+        "{ claim: name }");
   }
   for (auto part = limit.key.begin(); part != limit.key.end(); ++part) {
     const bool named = part->kind == LimitKey::header || part->kind == LimitKey::claim;
@@ -87,8 +89,7 @@ const Limit* find_limit(const Config& config, const std::string& name) {
 }
 
 void check_listener_limit(const Listener& listener, const Limit& limit, Reporter& reporter) {
-  const std::string what =
-      quoted("listener", listener.name) + " uses limit `" + limit.name + "`";
+  const std::string what = quoted("listener", listener.name) + " uses limit `" + limit.name + "`";
   if (limit.unit == LimitUnit::requests) {
     reporter.error(listener.where, what + ", which counts requests",
                    "listeners take limits of unit connections or concurrency");
@@ -110,13 +111,14 @@ void check_listener_limit(const Listener& listener, const Limit& limit, Reporter
 bool implies(const Limit& tight, const Limit& loose) {
   if (tight.unit != loose.unit || tight.action != LimitAction::reject) return false;
   if (!std::ranges::is_permutation(tight.key, loose.key)) return false;
-  if (tight.ipv4_prefix != loose.ipv4_prefix || tight.ipv6_prefix != loose.ipv6_prefix) return false;
+  if (tight.ipv4_prefix != loose.ipv4_prefix || tight.ipv6_prefix != loose.ipv6_prefix)
+    return false;
   if (tight.scope != loose.scope) return false;
   if (tight.unit == LimitUnit::concurrency) return tight.max <= loose.max;
-  const double tight_rate = static_cast<double>(tight.rate_count) /
-                            static_cast<double>(tight.rate_period.count());
-  const double loose_rate = static_cast<double>(loose.rate_count) /
-                            static_cast<double>(loose.rate_period.count());
+  const double tight_rate =
+      static_cast<double>(tight.rate_count) / static_cast<double>(tight.rate_period.count());
+  const double loose_rate =
+      static_cast<double>(loose.rate_count) / static_cast<double>(loose.rate_period.count());
   return tight_rate <= loose_rate && tight.burst <= loose.burst;
 }
 
@@ -143,8 +145,7 @@ void check_route_limits(const Config& config, const Route& route, Reporter& repo
     if (limit->unit == LimitUnit::concurrency ? use.cost > limit->max && limit->max > 0
                                               : use.cost > limit->burst && limit->burst > 0) {
       reporter.error(route.where,
-                     what + " at a cost of " + std::to_string(use.cost) +
-                         ", more than it ever has",
+                     what + " at a cost of " + std::to_string(use.cost) + ", more than it ever has",
                      "raise its burst or lower the cost");
     }
     for (const auto& [other, cost] : used) {
@@ -192,9 +193,8 @@ void check_covered(const std::string& owner, const char* list,
       const auto& wide = sources[j].cidr;
       if (i == j || !narrow || !wide || !wide->contains(*narrow)) continue;
       if (*narrow == *wide && i < j) continue;  // told of the later one
-      reporter.warning(sources[i].where,
-                       described(owner, list, sources[i]) + " lies within " +
-                           to_string(sources[j]) + ", which is named too");
+      reporter.warning(sources[i].where, described(owner, list, sources[i]) + " lies within " +
+                                             to_string(sources[j]) + ", which is named too");
       break;
     }
   }
@@ -212,6 +212,33 @@ void check_rules(const std::string& owner, const AccessRules& rules, Reporter& r
       break;
     }
   }
+}
+
+template <typename Use>
+void for_each_source(const AccessRules& rules, Use use) {
+  for (const auto* list : {&rules.allow, &rules.deny})
+    std::ranges::for_each(*list, use);
+}
+
+// What a rule asks for, somebody must be able to prove.
+void check_proofs(const Config& config, const Route& route, Reporter& reporter) {
+  const auto listener = std::ranges::find(config.listeners, route.listener, &Listener::name);
+  const bool certificates = listener != config.listeners.end() && listener->tls &&
+                            listener->tls->client_auth != ClientAuth::none;
+  for_each_source(route.access, [&](const AccessSource& source) {
+    const std::string who = quoted("route", route.name) + ": access names " + to_string(source);
+    if (source.claim && route.auth.empty()) {
+      reporter.error(source.where, who + ", and nobody is asked who they are",
+                     "`auth: [...]` on the route");
+    }
+    if (!source.identity.empty() && !certificates) {
+      reporter.error(source.where, who + ", and no client shows a certificate",
+                     "`tls.client_auth` and `tls.client_ca` on the listener");
+    }
+    if (source.identity == "*") {
+      reporter.error(source.where, who + ", which is any", "a `*` at one end of a name");
+    }
+  });
 }
 
 }  // namespace
@@ -238,8 +265,8 @@ void check_limits(const Config& config, Reporter& reporter) {
   for (const Route& route : config.routes)
     check_route_limits(config, route, reporter);
   if (config.redis && config.redis->address.port == 0) {
-    reporter.error(config.redis->where, "cluster.redis.url is not redis://address:port",
-                   "such as `redis://192.0.2.6:6379` or `redis://[2001:db8::6]:6379/1`");
+    reporter.error(config.redis->where, "cluster.redis.url is not redis://host:port",
+                   "such as `redis://192.0.2.6:6379` or `rediss://redis.internal:6380/1`");
   }
 }
 
@@ -265,8 +292,10 @@ void check_bans(const Config& config, Reporter& reporter) {
 void check_access(const Config& config, Reporter& reporter) {
   for (const Listener& listener : config.listeners)
     check_rules(quoted("listener", listener.name), listener.access, reporter);
-  for (const Route& route : config.routes)
+  for (const Route& route : config.routes) {
     check_rules(quoted("route", route.name), route.access, reporter);
+    check_proofs(config, route, reporter);
+  }
 }
 
 }  // namespace sluice::policy

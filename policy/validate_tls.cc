@@ -34,10 +34,7 @@ void check_listener_tls(const Listener& listener, Reporter& reporter) {
   }
 }
 
-void check_upstream_tls(const Upstream& upstream, Reporter& reporter) {
-  if (!upstream.tls) return;
-  const UpstreamTls& tls = *upstream.tls;
-  const std::string name = "upstream `" + upstream.name + "`";
+void check_upstream_tls(const std::string& name, const UpstreamTls& tls, Reporter& reporter) {
   if (!tls.key.empty() && tls.cert.empty()) {
     reporter.error(tls.where, name + ": tls.key has no certificate", "add tls.cert");
   }
@@ -66,8 +63,15 @@ void check_tls(const Config& config, Reporter& reporter) {
   check_proxy_protocol(config, reporter);
   for (const Listener& listener : config.listeners)
     check_listener_tls(listener, reporter);
-  for (const Upstream& upstream : config.upstreams)
-    check_upstream_tls(upstream, reporter);
+  for (const Upstream& upstream : config.upstreams) {
+    if (upstream.tls) check_upstream_tls("upstream `" + upstream.name + "`", *upstream.tls, reporter);
+  }
+  if (!config.redis) return;
+  if (config.redis->tls) check_upstream_tls("cluster.redis", *config.redis->tls, reporter);
+  if (config.redis->tls_given && !config.redis->tls && config.redis->address.port != 0) {
+    reporter.error(config.redis->where, "cluster.redis has `tls`, and its URL is not under TLS",
+                   "rediss://, or remove `tls`");
+  }
 }
 
 }  // namespace sluice::policy

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <openssl/evp.h>
 #include <optional>
 
 #include <boost/json.hpp>
-#include <openssl/evp.h>
 
 #include "gateway/auth/base64url.h"
 
@@ -167,7 +167,15 @@ JwtError JwtVerifier::verify(std::string_view token, std::int64_t now, JwtMemory
   std::size_t count = 0;
   for (const auto& [name, value] : *object) {
     if (++count > kMaxClaims) break;
-    if (const auto shown_value = shown(value, memory.list_)) claims.add(name, *shown_value);
+    const auto shown_value = shown(value, memory.list_);
+    if (!shown_value) continue;
+    if (!value.is_array()) {
+      claims.add(name, *shown_value);
+      continue;
+    }
+    claims.add_list(name, *shown_value);
+    for (const json::value& item : value.get_array())
+      claims.add_element(name, item.get_string());
   }
   return JwtError::none;
 }

@@ -39,6 +39,9 @@ void Exchange::reset() {
   protocol_changes_ = 0;
   interim_ = 0;
   status_ = 0;
+  id_size_ = 0;
+  traced_ = joined_trace_ = sampled_ = false;
+  said_scheme_ = {};
   head_read_ = grpc_ = request_done_ = fresh_only_ = send_broken_ = answer_begun_ = false;
   head_forwarded_ = answer_done_ = false;
   picked_ = first_byte_ = {};

@@ -1,13 +1,13 @@
 // One request and its answer, whatever protocol either side speaks. Its life is a row of phases,
 // each a function of that name in a file of that name:
 //
-//   head ─► target ─► route ─► auth ─► access ─► limits ─► pick ─► connect ─► send ─► relay ─►
-//   settle ─► log
+//   head ─► target ─► route ─► authority ─► auth ─► access ─► limits ─► pick ─► connect ─► send ─►
+//   relay ─► settle ─► log
 //
 // (Accept lies before it: Listener and the protocols' connections. Access rules and limits are a
-// route's, so the route is found first.) Any phase may refuse() instead of going on; a failed try goes back to
-// pick. Both directions run at the same time from send on: an origin may answer before the body has
-// come.
+// route's, so the route is found first.) Any phase may refuse() instead of going on; a failed try
+// goes back to pick. Both directions run at the same time from send on: an origin may answer before
+// the body has come.
 #pragma once
 
 #include <array>
@@ -21,12 +21,15 @@
 #include <string_view>
 
 #include "gateway/auth/attributes.h"
+#include "gateway/authority_names.h"
 #include "gateway/compression/compressor.h"
 #include "gateway/http/stream.h"
-#include "gateway/limit_gate.h"
 #include "gateway/http/subrequest.h"
+#include "gateway/http/trace_context.h"
 #include "gateway/http1/head.h"
+#include "gateway/limit_gate.h"
 #include "gateway/timer_wheel.h"
+#include "gateway/tls/identity.h"
 #include "gateway/upstream/upstream_worker.h"
 #include "gateway/worker_config.h"
 #include "policy/field_template.h"
@@ -40,6 +43,7 @@ namespace sluice::gateway::http {
 class Exchange final : public UpstreamEvents,
                        private LimitGateUser,
                        private SubrequestUser,
+                       private AuthorityUser,
                        private WaitUser,
                        private policy::VariableSource {
  public:
@@ -63,8 +67,11 @@ class Exchange final : public UpstreamEvents,
   static constexpr std::uint32_t kMaxInterim = 16;  // 1xx answers before the final one
   static constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
 
+  static constexpr std::size_t kHopFields = 5;
+
   enum class State : std::uint8_t {
     head,
+    verifying,
     authorizing,
     waiting,
     connecting,
@@ -79,6 +86,7 @@ class Exchange final : public UpstreamEvents,
   void head();
   void target();
   void route();
+  bool authority_holds(bool by_name);  // authority
   void authenticate(const policy::CompiledRoute& route);
   bool may_use(const policy::CompiledRoute& route);  // access
   void limits();
@@ -91,7 +99,19 @@ class Exchange final : public UpstreamEvents,
 
   // head, target
   void find_client();
-  void add_hop(http1::RequestForwarding& options, std::span<ExtraField, 2> memory);
+  bool step_to(const std::optional<policy::IpAddress>& hop);
+  void find_client_in_x_forwarded_for();
+  void find_client_in_forwarded();
+  void add_hop(http1::RequestForwarding& options, std::span<ExtraField, kHopFields> memory);
+  std::size_t without_changed(std::span<ExtraField> fields) const;
+  void write_forwarded(bool kept);
+  std::string_view client_text() const;  // address_; until the next call
+  void correlate();
+  std::size_t correlate_hop(http1::RequestForwarding& options, std::span<ExtraField> memory);
+  void return_request_id(std::string& lines) const;
+  void return_request_id(ResponseHead& response, AnswerEdits& edits);
+  std::string_view request_id() const { return {id_.data(), id_size_}; }
+  std::string_view trace_id() const { return {trace_id_.data(), traced_ ? kTraceIdSize : 0}; }
   bool normalise_target();
   bool admit();  // false: overload has refused it
   void refuse_malformed(ParseError error);
@@ -120,9 +140,16 @@ class Exchange final : public UpstreamEvents,
   Staged stage_interim();
   bool begin_answer();
   void answer_broken(std::string_view reason, UpstreamFailure failure);
+  void answer_grew_too_large();
+  bool take_answer_back();
   bool retry_for_status();
   void tunnel();
-  // route, access, limits
+  // route, authority, access, limits
+  void routed();  // the route or what stands for it is known, and the name holds
+  void on_authority(policy::AuthorityVerdict verdict) override;
+  bool authority_judged(policy::AuthorityVerdict verdict);
+  void find_proof(policy::RequestView& view);
+  const tls::Identity* certificate() const;
   const policy::IpAddress& client_address() const;
   policy::RequestView view(const policy::FieldSource& fields, bool with_destination);
   std::optional<std::uint32_t> find_route(const policy::RouteTable& table);
@@ -148,7 +175,9 @@ class Exchange final : public UpstreamEvents,
   bool answer_too_large(const ResponseHead& response);
   void append_lines(const policy::CompiledChanges& changes, std::string& out) const;
   void request_too_large();
-  std::string_view client_scheme() const;
+  std::string_view client_scheme() const;  // behind trusted proxies what they say
+  std::string_view own_scheme() const;     // of the connection to us
+  std::string_view certificate_variable(policy::Variable name) const;
   std::string_view variable(policy::Variable name, std::string_view argument) const override;
   // compression
   // The answer's body may pass by unseen.
@@ -209,10 +238,21 @@ class Exchange final : public UpstreamEvents,
   std::string_view normal_path_;
   std::array<char, 256> host_memory_;
   std::string_view host_;
-  policy::IpAddress address_;     // the client's: the peer's, or what trusted proxies say
+  policy::IpAddress address_;      // the client's: the peer's, or what trusted proxies say
   policy::ClientIdentity proven_;  // by a certificate
-  bool address_claimed_ = false;  // it is what they say: never banned in the kernel
-  bool behind_proxy_ = false;     // the peer is a trusted one
+  bool address_claimed_ = false;   // it is what they say: never banned in the kernel
+  bool behind_proxy_ = false;      // the peer is a trusted one
+  std::string_view said_scheme_;   // by it: a literal; "": it does not say
+  mutable std::string client_text_;
+  std::string x_forwarded_for_;
+  std::string forwarded_;
+  std::array<char, kMaxRequestId> id_;
+  std::size_t id_size_ = 0;  // 0: none
+  std::array<char, kTraceIdSize> trace_id_;
+  std::array<char, kTraceParentSize> traceparent_;
+  bool traced_ = false;
+  bool joined_trace_ = false;  // it is another's
+  bool sampled_ = false;
   std::string joined_field_;  // a field of several lines, as one
 
   // The decision.
@@ -221,6 +261,7 @@ class Exchange final : public UpstreamEvents,
   const Cluster* cluster_ = nullptr;
   std::optional<policy::SocketAddress> destination_;
   LimitGate gate_{worker_, this};
+  AuthorityWaiter authority_waiter_{*this};
 
   const policy::CompiledActions* actions_ = nullptr;  // null: the route only forwards
   std::uint64_t body_left_ = kNoLimit;    // payload that may still come

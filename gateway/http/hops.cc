@@ -2,6 +2,9 @@
 #include <algorithm>
 
 #include "gateway/http/exchange.h"
+#include "gateway/http/forwarded.h"
+#include "gateway/http1/field_reader.h"
+#include "gateway/http1/octets.h"
 #include "gateway/http1/request_fields.h"
 #include "gateway/worker.h"
 
@@ -12,9 +15,10 @@ using http1::KnownField;
 using http1::KnownFieldSet;
 
 // What only a proxy may say of the client.
-constexpr KnownFieldSet kHopFields{KnownField::forwarded,         KnownField::x_forwarded_for,
-                                   KnownField::x_forwarded_host,  KnownField::x_forwarded_port,
-                                   KnownField::x_forwarded_proto, KnownField::x_real_ip};
+constexpr KnownFieldSet kXForwarded{KnownField::x_forwarded_for, KnownField::x_forwarded_host,
+                                    KnownField::x_forwarded_port, KnownField::x_forwarded_proto,
+                                    KnownField::x_real_ip};
+constexpr KnownFieldSet kForwarded{KnownField::forwarded};
 
 bool among(const std::vector<policy::Prefix>& proxies, const policy::IpAddress& address) {
   return std::ranges::any_of(proxies,
@@ -23,13 +27,15 @@ bool among(const std::vector<policy::Prefix>& proxies, const policy::IpAddress& 
 
 std::string_view last_element(std::string_view& list) {
   const std::size_t comma = list.rfind(',');
-  std::string_view element = comma == std::string_view::npos ? list : list.substr(comma + 1);
+  const std::string_view element = comma == std::string_view::npos ? list : list.substr(comma + 1);
   list = comma == std::string_view::npos ? std::string_view() : list.substr(0, comma);
-  while (!element.empty() && (element.front() == ' ' || element.front() == '\t'))
-    element.remove_prefix(1);
-  while (!element.empty() && (element.back() == ' ' || element.back() == '\t'))
-    element.remove_suffix(1);
-  return element;
+  return http1::trim_ows(element);
+}
+
+// A literal; "": neither.
+std::string_view scheme_of(std::string_view text) {
+  if (http1::equals_ignoring_case(text, "https")) return "https";
+  return http1::equals_ignoring_case(text, "http") ? "http" : "";
 }
 
 }  // namespace
@@ -39,27 +45,108 @@ std::string_view last_element(std::string_view& list) {
 void Exchange::find_client() {
   address_ = client_->client().peer.address;
   address_claimed_ = client_->client().peer_claimed;
+  said_scheme_ = {};
   const auto& proxies = config_->policy().trusted_proxies;
   behind_proxy_ = !proxies.empty() && among(proxies, address_);
   if (!behind_proxy_) return;
-  const http1::RequestFields fields(request_, joined_field_);
-  std::string_view list = fields.field("x-forwarded-for").value_or("");
-  while (!list.empty()) {
-    const auto hop = policy::IpAddress::parse(last_element(list));
-    if (!hop) return;
-    address_ = *hop;
-    address_claimed_ = true;
-    if (!among(proxies, address_)) return;
+  if (listener().policy().client_from == policy::ClientFrom::forwarded) {
+    find_client_in_forwarded();
+  } else {
+    find_client_in_x_forwarded_for();
   }
 }
 
-// Of anybody else they are not believed, nor passed on for others to believe.
-void Exchange::add_hop(http1::RequestForwarding& options, std::span<ExtraField, 2> memory) {
-  memory[0] = {"X-Forwarded-For", client_->peer_text()};
-  memory[1] = {"X-Forwarded-Proto", client_scheme()};
-  const bool said = behind_proxy_ && request_.fields().has(KnownField::x_forwarded_proto);
-  options.add = memory.first(said ? 1 : 2);
-  options.remove = behind_proxy_ ? KnownFieldSet() : kHopFields;
+// True: the one that is named is a proxy too, and what it says counts.
+bool Exchange::step_to(const std::optional<policy::IpAddress>& hop) {
+  if (!hop) return false;
+  address_ = *hop;
+  address_claimed_ = true;
+  return among(config_->policy().trusted_proxies, address_);
+}
+
+void Exchange::find_client_in_x_forwarded_for() {
+  said_scheme_ = scheme_of(request_.fields().first(KnownField::x_forwarded_proto));
+  const http1::RequestFields fields(request_, joined_field_);
+  std::string_view list = fields.field("x-forwarded-for").value_or("");
+  while (!list.empty() && step_to(policy::IpAddress::parse(last_element(list)))) {
+  }
+}
+
+void Exchange::find_client_in_forwarded() {
+  const http1::RequestFields fields(request_, joined_field_);
+  ForwardedElements memory;
+  const auto elements = parse_forwarded(fields.field("forwarded").value_or(""), memory);
+  if (!elements) return;
+  for (std::size_t i = elements->size(); i > 0; --i) {
+    said_scheme_ = scheme_of((*elements)[i - 1].proto);
+    if (!step_to(address_of_node((*elements)[i - 1].node))) return;
+  }
+}
+
+std::string_view Exchange::client_text() const {
+  if (address_ == client_->client().peer.address) return client_->peer_text();
+  client_text_ = address_.to_string();
+  return client_text_;
+}
+
+// Of anybody else they are not believed, nor passed on for others to believe; nor is of a proxy the
+// kind that it does not write itself.
+void Exchange::add_hop(http1::RequestForwarding& options,
+                       std::span<ExtraField, kHopFields> memory) {
+  const policy::Listener& policy = listener().policy();
+  const bool reads_x = policy.client_from == policy::ClientFrom::x_forwarded_for;
+  options.remove = !behind_proxy_ ? kXForwarded | kForwarded : reads_x ? kForwarded : kXForwarded;
+  std::size_t count = 0;
+  if (policy.forwarded != policy::ForwardedFields::forwarded) {
+    const bool kept = behind_proxy_ && reads_x;
+    x_forwarded_for_.clear();
+    if (!kept && address_ != client_->client().peer.address)
+      x_forwarded_for_.append(client_text()).append(", ");
+    x_forwarded_for_.append(client_->peer_text());
+    memory[count++] = {"X-Forwarded-For", x_forwarded_for_};
+    if (!kept || !request_.fields().has(KnownField::x_forwarded_proto))
+      memory[count++] = {"X-Forwarded-Proto", client_scheme()};
+  }
+  if (policy.forwarded != policy::ForwardedFields::x_forwarded) {
+    write_forwarded(behind_proxy_ && !reads_x);
+    options.remove = options.remove | kForwarded;  // one line, for those that read the first alone
+    memory[count++] = {"Forwarded", forwarded_};
+  }
+  count += correlate_hop(options, memory.subspan(count));
+  if (actions_ != nullptr) count = without_changed(memory.first(count));
+  options.add = memory.first(count);
+}
+
+// What the route sets or removes itself.
+std::size_t Exchange::without_changed(std::span<ExtraField> fields) const {
+  const auto& changed = actions_->request.drop;
+  if (changed.empty()) return fields.size();
+  const auto rest = std::ranges::remove_if(fields, [&](const ExtraField& field) {
+    return std::ranges::any_of(changed, [&](const std::string& name) {
+      return http1::equals_ignoring_case(field.name, name);
+    });
+  });
+  return fields.size() - rest.size();
+}
+
+// RFC 7239 section 4: this hop's element, behind what earlier ones have said where that is `kept`.
+void Exchange::write_forwarded(bool kept) {
+  forwarded_.clear();
+  if (kept) {
+    const http1::RequestFields fields(request_, joined_field_);
+    forwarded_.assign(fields.field("forwarded").value_or(""));
+    if (!forwarded_.empty()) forwarded_.append(", ");
+  } else if (address_ != client_->client().peer.address) {
+    append_for(address_, forwarded_);
+    forwarded_.append(", ");
+  }
+  append_for(client_->client().peer.address, forwarded_);
+  if (!host_.empty()) {
+    forwarded_.append(";host=\"").append(host_);
+    if (const auto port = request_.port()) forwarded_.append(":").append(std::to_string(*port));
+    forwarded_.append("\"");
+  }
+  forwarded_.append(";proto=").append(own_scheme());
 }
 
 }  // namespace sluice::gateway::http

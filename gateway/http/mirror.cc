@@ -37,7 +37,7 @@ void Exchange::begin_mirror(const http1::RequestForwarding& options) {
   head.append(" HTTP/1.1\r\nhost: ");
   head.append(options.host.empty() ? request_.authority() : options.host).append("\r\n");
   const http1::FieldTable& fields = request_.fields();
-  const KnownFieldSet left_out = http1::kHopByHop | kMadeAnew;
+  const KnownFieldSet left_out = http1::kHopByHop | kMadeAnew | options.remove;
   for (std::size_t i = 0; i < fields.size(); ++i) {
     if (left_out.contains(fields.entry(i).id) || fields.entry(i).nominated) continue;
     head.append(fields[i].name).append(": ").append(fields[i].value).append("\r\n");

@@ -23,12 +23,21 @@ policy::RequestView Exchange::view(const policy::FieldSource& fields, bool with_
   view.query = request_.query();
   view.fields = &fields;
   if (!attributes_.empty()) view.attributes = &attributes_;
-  TlsStream* const tls = client_->client().transport->tls();
-  if (const tls::Identity* shown = tls == nullptr ? nullptr : tls->identity()) {
-    proven_.certificate_names = shown->names;
-    view.identity = &proven_;
-  }
+  find_proof(view);
   return view;
+}
+
+void Exchange::find_proof(policy::RequestView& view) {
+  const tls::Identity* shown = certificate();
+  if (shown == nullptr) return;
+  proven_.certificate_names = shown->names;
+  view.identity = &proven_;
+}
+
+// What the client has shown of itself; null: nothing.
+const tls::Identity* Exchange::certificate() const {
+  TlsStream* const tls = client_->client().transport->tls();
+  return tls == nullptr ? nullptr : tls->identity();
 }
 
 bool Exchange::may_use(const policy::CompiledRoute& route) {

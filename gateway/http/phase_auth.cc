@@ -19,10 +19,15 @@ using http1::KnownFieldSet;
 constexpr std::size_t kMaxAnswer = 64 * 1024;  // of an external service
 
 // Besides hop-by-hop fields: what the call itself says, or has no use for.
-constexpr KnownFieldSet kNotPassedOn{
-    KnownField::host,           KnownField::content_length,   KnownField::transfer_encoding,
-    KnownField::expect,         KnownField::trailer,          KnownField::x_forwarded_proto,
-    KnownField::x_forwarded_host, KnownField::x_forwarded_for};
+constexpr KnownFieldSet kNotPassedOn{KnownField::host,
+                                     KnownField::content_length,
+                                     KnownField::transfer_encoding,
+                                     KnownField::expect,
+                                     KnownField::trailer,
+                                     KnownField::x_forwarded_proto,
+                                     KnownField::x_forwarded_host,
+                                     KnownField::x_forwarded_for,
+                                     KnownField::x_request_id};
 constexpr KnownFieldSet kNotAnswered{KnownField::content_length, KnownField::transfer_encoding,
                                      KnownField::date, KnownField::trailer};
 
@@ -94,8 +99,8 @@ bool Exchange::know_caller(const policy::CompiledRoute& route) {
     if (entry.api_keys) {
       if (!entry.api_keys->verify(shown, attributes_)) problem = "API key is unknown";
     } else {
-      const auto error = entry.jwt->verify(shown, unix_now(), worker_.jwt_memory(entry.id),
-                                           attributes_);
+      const auto error =
+          entry.jwt->verify(shown, unix_now(), worker_.jwt_memory(entry.id), attributes_);
       if (error == auth::JwtError::no_keys) {
         worker_.metrics().auth_result(config_->slots().auths[index], AuthResult::error);
         refuse_after(503, to_string(error), 1);
@@ -159,7 +164,8 @@ void Exchange::ask(const AuthEntry& entry) {
   head.append("\r\nx-forwarded-host: ").append(request_.authority());
   head.append("\r\nx-forwarded-uri: ").append(normal_path_);
   if (request_.has_query()) head.append("?").append(request_.query());
-  head.append("\r\nx-forwarded-for: ").append(client_->peer_text()).append("\r\n");
+  head.append("\r\nx-forwarded-for: ").append(client_text()).append("\r\n");
+  if (id_size_ > 0) head.append("x-request-id: ").append(request_id()).append("\r\n");
   const http1::FieldTable& fields = request_.fields();
   const KnownFieldSet left_out = http1::kHopByHop | kNotPassedOn;
   for (std::size_t i = 0; i < fields.size(); ++i) {
@@ -176,8 +182,8 @@ void Exchange::ask(const AuthEntry& entry) {
   subrequest_->body().clear();
   state_ = State::authorizing;
   client_->watch();
-  if (!subrequest_->start(config_, entry.upstream, client_->client().peer.address,
-                          external.timeout, kMaxAnswer, *this)) {
+  if (!subrequest_->start(config_, entry.upstream, client_->client().peer.address, external.timeout,
+                          kMaxAnswer, *this)) {
     no_answer("cannot be asked");
   }
 }

@@ -33,6 +33,7 @@ void Exchange::refuse_malformed(ParseError error) {
 
 void Exchange::target() {
   find_client();
+  correlate();
   request_done_ = request_.body() == BodyKind::none;
   grpc_ = grpc::is_content_type(request_.fields().first(http1::KnownField::content_type));
   if (!admit()) return;

@@ -45,7 +45,7 @@ std::uint64_t Exchange::hash_value() {
       }
     }
   }
-  const auto& bytes = client_->client().peer.address.bytes();
+  const auto& bytes = address_.bytes();
   return policy::balancing_hash({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
@@ -206,6 +206,7 @@ void Exchange::upstream_failed() {
 
 void Exchange::drop_upstream() {
   if (subrequest_) subrequest_->cancel();
+  authority_waiter_.leave();
   timer_.cancel();
   upstream_.reset();
   send_broken_ = false;

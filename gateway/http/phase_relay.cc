@@ -59,7 +59,7 @@ Exchange::Staged Exchange::stage_answer() {
         break;
       case Part::data:
         if (piece.data.size() > answer_left_) {
-          cut_short("answer larger than max_response_body");
+          answer_grew_too_large();
           return Staged::ended;
         }
         if (answer_left_ != kNoLimit) answer_left_ -= piece.data.size();
@@ -123,6 +123,7 @@ bool Exchange::begin_answer() {
     edits.lines = answer_lines_;
   }
   stick_to_endpoint(edits);
+  return_request_id(response, edits);
   const bool coded = upstream_->gives_coded() && answer_left_ == kNoLimit && !edits.recoded;
   const auto form = client_->begin(response, edits, coded);
   if (!form) return false;
@@ -141,10 +142,29 @@ void Exchange::answer_broken(std::string_view reason, UpstreamFailure failure) {
     worker_.metrics().upstream_parse_error(config_->slots().upstreams[upstream_index_],
                                            static_cast<std::size_t>(error));
   }
-  if (head_forwarded_) return cut_short(reason);
+  if (head_forwarded_ && !take_answer_back()) return cut_short(reason);
   drop_upstream();
   end_attempt(Outcome::reset);
   refuse(502, reason);
+}
+
+// Its length was not known beforehand.
+void Exchange::answer_grew_too_large() {
+  constexpr std::string_view kReason = "answer larger than max_response_body";
+  if (!take_answer_back()) return cut_short(kReason);
+  answer_left_ = kNoLimit;
+  drop_upstream();
+  end_attempt(Outcome::neutral);
+  refuse(502, kReason);
+}
+
+// Before a byte of it is with the client it can still be told what went wrong.
+bool Exchange::take_answer_back() {
+  if (!client_->take_back()) return false;
+  end_compression();
+  head_forwarded_ = false;
+  status_ = 0;
+  return true;
 }
 
 bool Exchange::retry_for_status() {

@@ -29,17 +29,27 @@ void Exchange::route() {
     const policy::Duration timeout = config_->policy().routes[*route_].timeout;
     arm_deadline(timeout);
     actions_ = route.actions.get();
-    if (actions_ != nullptr && !begin_actions()) return;
-    if (!route.auth.empty()) return authenticate(route);
-    if (!may_use(route)) return;
-    return limits();
+    if (authority_holds(route.by_name)) routed();
+    return;
   }
-  const policy::Fallback& fallback = snapshot.fallback(policy_way(listener.way()));
-  if (const auto* respond = std::get_if<policy::RespondStatus>(&fallback)) {
+  const policy::Way way = policy_way(listener.way());
+  if (const auto* respond = std::get_if<policy::RespondStatus>(&snapshot.fallback(way))) {
     return refuse(respond->status, "no route");
   }
-  use_upstream(std::get<policy::ForwardTo>(fallback).upstream);
-  pick();
+  if (authority_holds(snapshot.fallback_by_name(way))) routed();
+}
+
+void Exchange::routed() {
+  const policy::Snapshot& snapshot = config_->snapshot();
+  if (!route_) {
+    const policy::Fallback& fallback = snapshot.fallback(policy_way(listener().way()));
+    use_upstream(std::get<policy::ForwardTo>(fallback).upstream);
+    return pick();
+  }
+  const policy::CompiledRoute& route = snapshot.route(*route_);
+  if (actions_ != nullptr && !begin_actions()) return;
+  if (!route.auth.empty()) return authenticate(route);
+  if (may_use(route)) limits();
 }
 
 std::optional<std::uint32_t> Exchange::find_route(const policy::RouteTable& table) {

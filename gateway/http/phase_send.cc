@@ -20,7 +20,7 @@ void Exchange::send() {
 // A second try begins with the first byte of the body again; none was dropped.
 bool Exchange::begin_request() {
   http1::RequestForwarding options;
-  std::array<ExtraField, 2> hop;
+  std::array<ExtraField, kHopFields> hop;
   add_hop(options, hop);
   if (!request_.path_is_normal()) options.path = normal_path_;
   if (request_.authority().empty()) options.host = attempt_.endpoint().name();

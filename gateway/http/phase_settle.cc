@@ -91,6 +91,8 @@ void Exchange::log() {
   if (route_) record->route.assign(config_->policy().routes[*route_].name);
   if (cluster_ != nullptr) record->upstream.assign(cluster_->name());
   record->reason.assign(reason_);
+  record->request_id.assign(request_id());
+  record->trace_id.assign(trace_id());
   ring.commit();
 }
 

@@ -1,13 +1,15 @@
 // What a route does besides forwarding: changes to heads, CORS, size limits, answers of its own.
 // Nothing here runs for routes that only forward, and nothing allocates once the exchange's strings
 // have grown.
+#include "policy/route_actions.h"
+
 #include <algorithm>
 #include <array>
 #include <charconv>
 
 #include "gateway/http/exchange.h"
+#include "gateway/tls/stream.h"
 #include "gateway/worker.h"
-#include "policy/route_actions.h"
 
 namespace sluice::gateway::http {
 
@@ -28,7 +30,27 @@ constexpr std::array<std::string_view, 3> kOwnFields{"content-type", "date", "lo
 // --- variables
 
 std::string_view Exchange::client_scheme() const {
+  return said_scheme_.empty() ? own_scheme() : said_scheme_;
+}
+
+std::string_view Exchange::own_scheme() const {
   return client_->client().transport->plain() ? "http" : "https";
+}
+
+// Of a client that has shown a certificate.
+std::string_view Exchange::certificate_variable(policy::Variable name) const {
+  const tls::Identity* shown = certificate();
+  if (shown == nullptr) return "";
+  switch (name) {
+    case policy::Variable::client_cert_fingerprint:
+      return shown->fingerprint;
+    case policy::Variable::client_cert_name:
+      return shown->names.empty() ? std::string_view() : shown->names.front();
+    case policy::Variable::client_cert_serial:
+      return shown->serial;
+    default:
+      return shown->subject;
+  }
 }
 
 std::string_view Exchange::variable(policy::Variable name, std::string_view argument) const {
@@ -36,9 +58,15 @@ std::string_view Exchange::variable(policy::Variable name, std::string_view argu
   switch (name) {
     case claim:
       return attributes_.attribute(argument).value_or("");
+    case client_cert_fingerprint:
+    case client_cert_name:
+    case client_cert_serial:
+    case client_cert_subject:
+      return certificate_variable(name);
     case client_ip:
-      return client_->peer_text();
+      return client_text();
     case client_port: {
+      if (address_ != client_->client().peer.address) return "";  // a proxy's
       const auto end = std::to_chars(port_text_.data(), port_text_.data() + port_text_.size(),
                                      client_->client().peer.port);
       return {port_text_.data(), end.ptr};
@@ -54,11 +82,13 @@ std::string_view Exchange::variable(policy::Variable name, std::string_view argu
     case path:
       return normal_path_;
     case request_id:
-      return request_.fields().first(KnownField::x_request_id);
+      return id_size_ > 0 ? this->request_id() : request_.fields().first(KnownField::x_request_id);
     case route:
       return config_->policy().routes[*route_].name;
     case scheme:
       return client_scheme();
+    case trace_id:
+      return this->trace_id();
     case upstream:
       return cluster_ != nullptr ? std::string_view(cluster_->name()) : "";
   }
@@ -169,9 +199,11 @@ AnswerEdits Exchange::edit_answer(ResponseHead& response) {
 }
 
 std::string_view Exchange::lines_of_own_answer() {
-  if (actions_ == nullptr) return {};
   answer_lines_.assign(challenge_);
-  if (actions_->cors) actions_->cors->answer(request_.fields().first(KnownField::origin), answer_lines_);
+  return_request_id(answer_lines_);
+  if (actions_ == nullptr) return answer_lines_;
+  if (actions_->cors)
+    actions_->cors->answer(request_.fields().first(KnownField::origin), answer_lines_);
   for (const auto& line : actions_->response.lines) {
     if (std::ranges::find(kOwnFields, line.name) != kOwnFields.end()) continue;
     answer_lines_.append(line.name).append(": ");
@@ -194,8 +226,8 @@ bool Exchange::answer_directly() {
   new_path_.assign(response.body);
   if (!new_path_.empty()) new_path_.push_back('\n');
   const std::array<ExtraField, 1> type{{{"Content-Type", response.content_type}}};
-  respond(static_cast<int>(response.status),
-          std::span(type).first(response.body.empty() ? 0 : 1), new_path_);
+  respond(static_cast<int>(response.status), std::span(type).first(response.body.empty() ? 0 : 1),
+          new_path_);
   return true;
 }
 

@@ -149,6 +149,8 @@ class ClientStream : public Stream {
   // `coded`: the upstream can hand the body over in its coding. Returns how it has to.
   virtual std::optional<BodyForm> begin(const ResponseHead& head, const AnswerEdits& edits,
                                         bool coded) = 0;
+  // Forgets the answer that has begun, if nothing of it has gone out; then answer() may be called.
+  virtual bool take_back() = 0;
   virtual void answer(const OwnAnswer& answer) = 0;
   // No further request is taken from this client's connection. `linger`: it may still be sending.
   virtual void close_after(bool linger) = 0;

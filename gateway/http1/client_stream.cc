@@ -159,6 +159,15 @@ std::optional<http::BodyForm> ClientStream::begin(const ResponseHead& head,
   return chunks && coded ? http::BodyForm::coded : http::BodyForm::payload;
 }
 
+// `close_` stays as the answer's head has said: to close is never wrong.
+bool ClientStream::take_back() {
+  if (bytes_out_ != 0 || !pipe_.empty()) return false;
+  out_.clear();
+  writer_.begin(false);
+  ends_by_close_ = false;
+  return true;
+}
+
 void ClientStream::answer(const http::OwnAnswer& answer) {
   if (!skip_body()) close_after(true);
   if (!may_keep()) close_ = true;

@@ -53,6 +53,7 @@ class ClientStream final : public http::ClientStream {
     return writer_.verbatim() && connection_->transport().plain() ? &pipe_ : nullptr;
   }
   void want_write() override { connection_->want_write(); }
+  bool take_back() override;
   void answer(const http::OwnAnswer& answer) override;
   void close_after(bool linger) override;
 

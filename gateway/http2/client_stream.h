@@ -58,13 +58,14 @@ class ClientStream final : public http::ClientStream {
   bool still_there() override { return true; }
 
   bool interim(const http::ResponseHead& head) override;
-  std::optional<http::BodyForm> begin(const http::ResponseHead& head, const http::AnswerEdits& edits,
-                                      bool coded) override;
+  std::optional<http::BodyForm> begin(const http::ResponseHead& head,
+                                      const http::AnswerEdits& edits, bool coded) override;
   void add(std::string_view data) override;
   void finish(std::string_view trailers) override;
   Flush flush() override;
   bool empty() const override { return output_.done(); }
   void want_write() override;
+  bool take_back() override { return false; }  // nghttp2 has the head
   void answer(const http::OwnAnswer& answer) override;
   void close_after(bool linger) override;
 

@@ -74,10 +74,11 @@ std::expected<policy::PacketDescription, std::string> packet_of(const json::obje
   }
   if (from->is_v4() != to->is_v4()) return Problem("from and to are of two IP versions");
   const std::string protocol = text_of(question, "protocol");
-  const auto number = protocol.empty() ? std::optional<std::uint8_t>(6)
-                                       : policy::parse_ip_protocol(protocol);
+  const auto number =
+      protocol.empty() ? std::optional<std::uint8_t>(6) : policy::parse_ip_protocol(protocol);
   if (!number)
-    return Problem("protocol: '" + protocol + "' is none of tcp, udp, sctp, icmp, icmpv6, 0 to 255");
+    return Problem("protocol: '" + protocol +
+                   "' is none of tcp, udp, sctp, icmp, icmpv6, 0 to 255");
   packet.from = *from;
   packet.to = *to;
   packet.from_port = *from_port;
@@ -113,6 +114,21 @@ std::expected<Url, std::string> split(const std::string& text) {
   return url;
 }
 
+// Pairs of name and value.
+std::expected<std::vector<std::pair<std::string, std::string>>, std::string> pairs_of(
+    const json::object& question, std::string_view key) {
+  std::vector<std::pair<std::string, std::string>> out;
+  const json::value* pairs = question.if_contains(key);
+  if (pairs == nullptr || !pairs->is_array()) return out;
+  for (const json::value& pair : pairs->as_array()) {
+    if (!pair.is_array() || pair.as_array().size() != 2 || !pair.as_array()[0].is_string() ||
+        !pair.as_array()[1].is_string())
+      return Problem(std::string(key) + ": pairs of name and value");
+    out.emplace_back(pair.as_array()[0].as_string(), pair.as_array()[1].as_string());
+  }
+  return out;
+}
+
 std::expected<policy::RequestDescription, std::string> request_of(const json::object& question) {
   policy::RequestDescription request;
   const auto url = split(text_of(question, "url"));
@@ -123,17 +139,20 @@ std::expected<policy::RequestDescription, std::string> request_of(const json::ob
   request.host = url->host;
   if (const std::string method = text_of(question, "method"); !method.empty())
     request.method = method;
-  if (const json::value* headers = question.if_contains("headers"); headers && headers->is_array()) {
-    for (const auto& header : headers->as_array()) {
-      if (!header.is_array() || header.as_array().size() != 2 || !header.as_array()[0].is_string() ||
-          !header.as_array()[1].is_string())
-        return Problem("headers: pairs of name and value");
-      std::string name(header.as_array()[0].as_string());
-      std::string value(header.as_array()[1].as_string());
-      if (name.size() == 4 && (name == "Host" || name == "host"))
-        request.host = value;
-      request.headers.emplace_back(std::move(name), std::move(value));
-    }
+  auto headers = pairs_of(question, "headers");
+  if (!headers) return Problem(headers.error());
+  for (const auto& [name, value] : *headers) {
+    if (name == "Host" || name == "host") request.host = value;
+  }
+  request.headers = std::move(*headers);
+  auto claims = pairs_of(question, "claims");
+  if (!claims) return Problem(claims.error());
+  request.claims = std::move(*claims);
+  if (const json::value* names = question.if_contains("certificate_names")) {
+    if (!names->is_array() || !std::ranges::all_of(names->as_array(), &json::value::is_string))
+      return Problem("certificate_names: a list of names");
+    for (const json::value& name : names->as_array())
+      request.certificate_names.emplace_back(name.as_string());
   }
   if (const std::string host = text_of(question, "host"); !host.empty()) request.host = host;
   request.listener = text_of(question, "listener");
@@ -229,11 +248,10 @@ json::object to_json(const policy::Snapshot& snapshot, const policy::Explanation
     entry["reasons"] = std::move(reasons);
     steps.push_back(with_place(std::move(entry), step.where));
   }
-  json::object out{
-      {"ok", true},
-      {"verdict", policy::word_of(explanation.verdict)},
-      {"outcome", explanation.outcome},
-      {"passes", explanation.passes}};
+  json::object out{{"ok", true},
+                   {"verdict", policy::word_of(explanation.verdict)},
+                   {"outcome", explanation.outcome},
+                   {"passes", explanation.passes}};
   if (explanation.status != 0) out["status"] = explanation.status;
   if (explanation.listener) {
     out["listener"] = snapshot.config().listeners[*explanation.listener].name;
@@ -245,8 +263,8 @@ json::object to_json(const policy::Snapshot& snapshot, const policy::Explanation
 
 bool ends_at_listener(const policy::Snapshot& snapshot, const policy::Explanation& packet,
                       const ExplainQuestion& question) {
-  return !question.request && snapshot.config().listeners[*packet.listener].protocol ==
-                                  policy::ListenerProtocol::http;
+  return !question.request &&
+         snapshot.config().listeners[*packet.listener].protocol == policy::ListenerProtocol::http;
 }
 
 json::object rest_of(const json::object& question, const policy::Snapshot& snapshot,

@@ -17,9 +17,9 @@ struct ExplainQuestion {
   std::optional<policy::RequestDescription> request;  // its target is normalised
 };
 
-// Keys: from, from_port, to, to_port, protocol, direction, interface, way, cgroup, fragment; method,
-// url (absolute, or a path with `host`), host, headers ([[name, value], …]), listener, client. The
-// error says which one and what would be right.
+// Keys: from, from_port, to, to_port, protocol, direction, interface, way, cgroup, fragment;
+// method, url (absolute, or a path with `host`), host, headers and claims ([[name, value], …]),
+// certificate_names, listener, client. The error says which one and what would be right.
 std::expected<ExplainQuestion, std::string> parse_question(const boost::json::object& question);
 
 policy::Explanation explain(const policy::Snapshot& snapshot, const ExplainQuestion& question,

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <fstream>
 #include <iterator>
+#include <openssl/crypto.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -20,6 +21,7 @@
 
 #include "gateway/control/last_good.h"
 #include "gateway/main/kernel_plan.h"
+#include "gateway/tls/ticket_keys.h"
 
 namespace sluice::control {
 namespace {
@@ -134,6 +136,28 @@ class Fields {
   }
   json::object object_;
 };
+
+std::string bytes_of(const TicketKeysLeft& left) {
+  std::string bytes;
+  for (const gateway::tls::SecretPtr& key : left.keys)
+    bytes.append(key->view());
+  return bytes;
+}
+
+TicketKeysLeft ticket_keys_of(const Fields& fields) {
+  TicketKeysLeft left;
+  const OwnedFd fd(fields.number("ticket_keys", -1));
+  auto bytes = fd ? bytes_of(fd.get()) : std::string();
+  if (!bytes) return left;
+  for (std::string_view rest = *bytes; rest.size() >= gateway::tls::kTicketKeySize;
+       rest.remove_prefix(gateway::tls::kTicketKeySize)) {
+    left.keys.push_back(std::make_shared<const gateway::tls::Secret>(
+        rest.substr(0, gateway::tls::kTicketKeySize)));
+  }
+  OPENSSL_cleanse(bytes->data(), bytes->size());
+  left.age = std::chrono::seconds(fields.number<std::int64_t>("ticket_keys_age"));
+  return left;
+}
 
 kernel::KeeperHandOver keeper_of(const Fields& fields) {
   kernel::KeeperHandOver out{.lock = fields.number("lock", -1), .sockets = {}, .bans = {}};
@@ -258,6 +282,10 @@ bool hand_over_is_a_check() {
 std::expected<HandOverMemory, std::string> write_hand_over(const HandOver& hand_over) {
   auto policy = memory_of("sluice-policy", gateway::bundle_policy(hand_over.files));
   if (!policy) return std::unexpected(policy.error());
+  std::string keys = bytes_of(hand_over.ticket_keys);
+  auto ticket_keys = memory_of("sluice-ticket-keys", keys);
+  OPENSSL_cleanse(keys.data(), keys.size());
+  if (!ticket_keys) return std::unexpected(ticket_keys.error());
   const json::object object{{"format", kFormat},
                             {"attempt", hand_over.attempt},
                             {"from_version", hand_over.from_version},
@@ -265,6 +293,8 @@ std::expected<HandOverMemory, std::string> write_hand_over(const HandOver& hand_
                             {"workers", hand_over.workers},
                             {"upgrades", hand_over.upgrades},
                             {"policy", policy->get()},
+                            {"ticket_keys", ticket_keys->get()},
+                            {"ticket_keys_age", hand_over.ticket_keys.age.count()},
                             {"lock", hand_over.keeper.lock},
                             {"admin", hand_over.admin},
                             {"program", hand_over.program},
@@ -273,7 +303,9 @@ std::expected<HandOverMemory, std::string> write_hand_over(const HandOver& hand_
                             {"gateways", to_json(hand_over.gateways)}};
   auto text = memory_of("sluice-hand-over", json::serialize(object));
   if (!text) return std::unexpected(text.error());
-  return HandOverMemory{.text = std::move(*text), .policy = std::move(*policy)};
+  return HandOverMemory{.text = std::move(*text),
+                        .policy = std::move(*policy),
+                        .ticket_keys = std::move(*ticket_keys)};
 }
 
 std::expected<HandOver, std::string> read_hand_over(int fd) {
@@ -299,6 +331,7 @@ std::expected<HandOver, std::string> read_hand_over(int fd) {
                .files = std::move(*files),
                .keeper = keeper_of(fields),
                .gateways = gateways_of(fields),
+               .ticket_keys = ticket_keys_of(fields),
                .admin = fields.number("admin", -1),
                .program = fields.number("program", -1)};
   for (const int inherited : descriptors_of(out))
@@ -316,7 +349,7 @@ std::expected<void, std::string> check_program(const std::string& program,
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, writer.get(), 1);
   posix_spawn_file_actions_adddup2(&actions, writer.get(), 2);
-  for (const int fd : {memory.text.get(), memory.policy.get()})
+  for (const int fd : memory.descriptors())
     posix_spawn_file_actions_adddup2(&actions, fd, fd);  // clears close-on-exec
   auto words = own_arguments();
   auto environment =
@@ -339,7 +372,8 @@ std::expected<void, std::string> check_program(const std::string& program,
 std::string become(const std::string& program, const HandOver& hand_over,
                    const HandOverMemory& memory) {
   auto inherited = descriptors_of(hand_over);
-  inherited.insert(inherited.end(), {memory.text.get(), memory.policy.get()});
+  const std::vector<int> memories = memory.descriptors();
+  inherited.insert(inherited.end(), memories.begin(), memories.end());
   for (const int fd : inherited)
     set_close_on_exec(fd, false);
   auto words = own_arguments();

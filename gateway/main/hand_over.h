@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gateway/main/gateway_supervisor.h"
+#include "gateway/main/tls_source.h"
 #include "kernel/keeper.h"
 #include "kernel/keeper_protocol.h"
 #include "policy/document.h"
@@ -24,6 +25,7 @@ struct HandOver {
   std::vector<policy::PolicyFile> files{};  // in force
   kernel::KeeperHandOver keeper{};
   std::vector<GatewayLeft> gateways{};
+  TicketKeysLeft ticket_keys{};
   int admin = -1;    // the admin socket, listening
   int program = -1;  // the file of the program that hands over, to go back to
 };
@@ -38,6 +40,9 @@ bool hand_over_is_a_check();
 struct HandOverMemory {
   kernel::protocol::OwnedFd text;
   kernel::protocol::OwnedFd policy;
+  kernel::protocol::OwnedFd ticket_keys;  // apart from the text: they are secrets
+
+  std::vector<int> descriptors() const { return {text.get(), policy.get(), ticket_keys.get()}; }
 };
 std::expected<HandOverMemory, std::string> write_hand_over(const HandOver& hand_over);
 // Descriptors named in it are marked close-on-exec again, and are the caller's to close. The one it

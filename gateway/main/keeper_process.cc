@@ -215,6 +215,7 @@ int KeeperProcess::run() {
   if (auto dropped = drop_spare_capabilities(); !dropped)
     log_warn("keeper", "keeps capabilities that it does not need", {{"reason", dropped.error()}});
   const auto& config = reloader_.current().config();
+  if (upgrade_.from()) tls_.inherit(upgrade_.from()->ticket_keys);
   auto material = tls_.load(config);
   if (!material) {
     log_error("keeper", material.error());
@@ -317,6 +318,7 @@ HandOver KeeperProcess::hand_over() const {
           .files = reloader_.current().files,
           .keeper = keeper_->hand_over(),
           .gateways = supervisor_.leave(),
+          .ticket_keys = tls_.leave(),
           .admin = admin_->descriptor()};
 }
 

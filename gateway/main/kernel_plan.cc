@@ -132,7 +132,7 @@ std::vector<kernel::Protect> protect_of(const policy::Config& config) {
                    .upstream = false,
                    .server_only = false});
   std::vector<kernel::Prefix> seen;
-  if (config.redis) {
+  if (config.redis && config.redis->name.empty()) {
     seen.push_back(host(config.redis->address.address));
     out.push_back({.peer = seen.back(),
                    .to_ports = {},

@@ -24,6 +24,14 @@ std::string without(std::string text, std::string_view mark) {
   return text;
 }
 
+// "17/3": connection and request; anything else is a request_id.
+bool is_count(const std::string& id) {
+  const std::size_t slash = id.find('/');
+  return slash != 0 && slash != std::string::npos && slash + 1 < id.size() &&
+         id.find_first_not_of("0123456789/") == std::string::npos &&
+         id.find('/', slash + 1) == std::string::npos;
+}
+
 }  // namespace
 
 std::expected<json::object, std::string> question_from_line(const json::object& line) {
@@ -53,34 +61,37 @@ std::expected<json::object, std::string> question_from_line(const json::object& 
     logged += ", upstream `" + upstream + "` " + text_of(line, "endpoint");
   if (const std::string reason = text_of(line, "reason"); !reason.empty())
     logged += ", because: " + reason;
-  logged += path.find("…") == std::string::npos
-                ? ". Header fields are not in the log"
-                : ". Query and header fields are not in the log";
+  logged += path.find("…") == std::string::npos ? ". Header fields are not in the log"
+                                                : ". Query and header fields are not in the log";
   question["logged"] = logged + ": a rule that looks at them may say otherwise here.";
   return question;
 }
 
 std::expected<json::object, std::string> question_from_log(const std::string& log,
                                                            const std::string& id) {
-  const std::size_t slash = id.find('/');
-  if (slash == std::string::npos || slash == 0 || slash + 1 == id.size())
-    return std::unexpected("--request is CONNECTION/REQUEST, as in the access log: 17/3");
+  const bool counted = is_count(id);
   if (log.empty()) return std::unexpected("--request needs --log FILE, the access log");
   std::ifstream file(log);
   if (!file) return std::unexpected(log + ": " + std::strerror(errno));
   // Cheap to look for, before a line is parsed.
-  const std::string connection = "\"connection\":" + id.substr(0, slash) + ',';
+  const std::size_t slash = id.find('/');
+  const std::string sign =
+      counted ? "\"connection\":" + id.substr(0, slash) + ',' : "\"request_id\":\"" + id + '"';
   std::optional<json::object> found;
   for (std::string line; std::getline(file, line);) {
-    if (line.find(connection) == std::string::npos) continue;
+    if (line.find(sign) == std::string::npos) continue;
     boost::system::error_code error;
     const json::value parsed = json::parse(line, error);
     if (error || !parsed.is_object()) continue;
-    if (text_of(parsed.as_object(), "request") == id.substr(slash + 1)) found = parsed.as_object();
+    const json::object& object = parsed.as_object();
+    const bool same = counted ? text_of(object, "request") == id.substr(slash + 1)
+                              : text_of(object, "request_id") == id;
+    if (same) found = object;
   }
   if (!found)
-    return std::unexpected(log + ": no line with connection " + id.substr(0, slash) +
-                           " and request " + id.substr(slash + 1) + " (format json)");
+    return std::unexpected(log + ": no line of " +
+                           (counted ? "connection/request " : "request_id ") + id +
+                           " (format json)");
   return question_from_line(*found);
 }
 

@@ -1,11 +1,14 @@
 #include "gateway/main/tls_source.h"
 
+#include <algorithm>
+
 #include "gateway/log.h"
 
 namespace sluice::control {
 namespace {
 
 namespace tls = gateway::tls;
+using namespace std::chrono_literals;
 
 // A ticket is good for 12 hours (ServerContext), and opened with any of the keys: the oldest one
 // lives that long after its last ticket.
@@ -17,7 +20,7 @@ bool has_tls(const policy::Config& config) {
     if (listener.tls) return true;
   for (const policy::Upstream& upstream : config.upstreams)
     if (upstream.tls) return true;
-  return false;
+  return config.redis && config.redis->tls;
 }
 
 policy::Diagnostics to_diagnostics(const tls::Problems& problems) {
@@ -89,11 +92,30 @@ void TlsSource::publish(tls::Material material) {
 void TlsSource::rotate_ticket_keys() {
   if (auto fresh = tls::make_ticket_key()) ticket_keys_.insert(ticket_keys_.begin(), fresh);
   if (ticket_keys_.size() > kTicketKeys) ticket_keys_.pop_back();
+  rotated_ = std::chrono::steady_clock::now();
   if (current_) publish(*current_);
-  rotation_.expires_after(kRotation);
+  rotate_after(kRotation);
+}
+
+void TlsSource::rotate_after(std::chrono::steady_clock::duration pause) {
+  rotation_.expires_after(pause);
   rotation_.async_wait([this](const boost::system::error_code& error) {
     if (!error) rotate_ticket_keys();
   });
+}
+
+void TlsSource::inherit(TicketKeysLeft left) {
+  if (left.keys.empty()) return;
+  ticket_keys_ = std::move(left.keys);
+  if (ticket_keys_.size() > kTicketKeys) ticket_keys_.resize(kTicketKeys);
+  const auto age = std::clamp<std::chrono::seconds>(left.age, 0s, kRotation);
+  rotated_ = std::chrono::steady_clock::now() - age;
+  rotate_after(kRotation - age);
+}
+
+TicketKeysLeft TlsSource::leave() const {
+  return {ticket_keys_, std::chrono::duration_cast<std::chrono::seconds>(
+                            std::chrono::steady_clock::now() - rotated_)};
 }
 
 policy::Diagnostics check_tls_files(const policy::Config& config) {

@@ -21,6 +21,12 @@
 
 namespace sluice::control {
 
+// The keys of session tickets, for the next program to go on with.
+struct TicketKeysLeft {
+  std::vector<gateway::tls::SecretPtr> keys{};  // the first one makes tickets
+  std::chrono::seconds age{0};                  // of the first one
+};
+
 // One thread.
 class TlsSource {
  public:
@@ -34,11 +40,16 @@ class TlsSource {
   void adopt(const policy::Config& config, gateway::tls::MaterialPtr material);
 
   const gateway::tls::MaterialPtr& current() const { return current_; }
+  // Before the first load(): clients of the program before resume here, and keys are made anew when
+  // they would have been.
+  void inherit(TicketKeysLeft left);
+  TicketKeysLeft leave() const;
   std::vector<gateway::MetricSample> samples() const { return files_.samples(); }
 
  private:
   void files_changed();
   void rotate_ticket_keys();
+  void rotate_after(std::chrono::steady_clock::duration pause);
   void publish(gateway::tls::Material material);
 
   boost::asio::io_context& io_;
@@ -49,6 +60,7 @@ class TlsSource {
   gateway::tls::TicketKeys trial_keys_;
   gateway::tls::ContextsPtr trial_;
   std::vector<gateway::tls::SecretPtr> ticket_keys_;
+  std::chrono::steady_clock::time_point rotated_{};
   boost::asio::steady_timer rotation_;
   std::unique_ptr<gateway::PolicyWatcher> watcher_;
   std::set<std::string> watched_;

@@ -12,7 +12,10 @@
 
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/write.hpp>
+
+#include "gateway/upstream/dns_resolver.h"
 
 namespace sluice::gateway::redis {
 namespace {
@@ -70,9 +73,9 @@ class Client::Connection : public std::enable_shared_from_this<Connection> {
   Connection(asio::io_context& io, policy::RedisConfig config, ClientOptions options, Events events)
       : io_(io),
         config_(std::move(config)),
-        options_(options),
+        options_(std::move(options)),
         events_(std::move(events)),
-        pause_(options.first_pause),
+        pause_(options_.first_pause),
         socket_(io),
         timer_(io),
         watch_(io) {}
@@ -83,6 +86,7 @@ class Client::Connection : public std::enable_shared_from_this<Connection> {
     events_ = {};
     waiting_.clear();
     drop_socket();
+    resolver_.reset();
     timer_.cancel();
   }
 
@@ -100,7 +104,12 @@ class Client::Connection : public std::enable_shared_from_this<Connection> {
     std::chrono::steady_clock::time_point since;
   };
 
+  using Tls = asio::ssl::stream<tcp::socket&>;
+
   void connect();
+  void resolve(DnsType type);
+  void connect_to(const policy::SocketAddress& address);
+  void shake_hands(const policy::IpAddress& address);
   void greet();
   void send(std::span<const std::string_view> words, Done done);
   void flush();
@@ -116,6 +125,8 @@ class Client::Connection : public std::enable_shared_from_this<Connection> {
   Events events_;
   std::chrono::milliseconds pause_;
   tcp::socket socket_;
+  std::unique_ptr<Tls> tls_;  // around socket_
+  std::unique_ptr<DnsResolver> resolver_;
   asio::steady_timer timer_;  // the next try, or the end of this one
   asio::steady_timer watch_;  // for answers that do not come
   std::unique_ptr<redisReader, FreeReader> reader_;
@@ -134,6 +145,7 @@ void Client::Connection::drop_socket() {
   ++attempt_;
   boost::system::error_code ignored;
   socket_.close(ignored);
+  if (tls_) asio::post(io_, [old = std::shared_ptr<Tls>(std::move(tls_))] {});  // its handlers first
   watch_.cancel();
   next_.clear();
   writing_.clear();
@@ -142,8 +154,33 @@ void Client::Connection::drop_socket() {
 void Client::Connection::connect() {
   drop_socket();
   reader_.reset(redisReaderCreate());
+  const std::uint64_t attempt = attempt_;
+  timer_.expires_after(options_.patience);
+  timer_.async_wait([self = shared_from_this(), attempt](auto cancelled) {
+    if (!cancelled && self->attempt_ == attempt && !self->ready_) self->fail("no answer");
+  });
+  if (config_.name.empty()) return connect_to(config_.address);
+  resolve(DnsType::a);
+}
+
+// The first of its addresses: where there are several, DNS says them in turn.
+void Client::Connection::resolve(DnsType type) {
+  if (!resolver_) {
+    resolver_ = std::make_unique<DnsResolver>(
+        io_, DnsResolverOptions{.servers = {}, .own_mark = options_.own_mark});
+  }
+  resolver_->ask(config_.name, type, [this, type, attempt = attempt_](const DnsReply& reply) {
+    if (attempt_ != attempt) return;
+    if (!reply.answer.addresses.empty())
+      return connect_to({reply.answer.addresses.front(), config_.address.port});
+    if (type == DnsType::a) return resolve(DnsType::aaaa);
+    fail(config_.name + ": " + reply.reason);
+  });
+}
+
+void Client::Connection::connect_to(const policy::SocketAddress& address) {
   boost::system::error_code error;
-  const tcp::endpoint endpoint = endpoint_of(config_.address);
+  const tcp::endpoint endpoint = endpoint_of(address);
   socket_.open(endpoint.protocol(), error);
   if (error) return fail(error.message());
   if (options_.own_mark != 0 &&
@@ -153,15 +190,31 @@ void Client::Connection::connect() {
   }
   socket_.set_option(tcp::no_delay(true), error);
   const std::uint64_t attempt = attempt_;
-  socket_.async_connect(endpoint, [self = shared_from_this(), attempt](auto failed) {
+  socket_.async_connect(endpoint, [self = shared_from_this(), attempt,
+                                   to = address.address](auto failed) {
     if (self->attempt_ != attempt) return;
     if (failed) return self->fail(failed.message());
-    self->greet();
+    self->config_.tls ? self->shake_hands(to) : self->greet();
   });
-  timer_.expires_after(options_.patience);
-  timer_.async_wait([self = shared_from_this(), attempt](auto cancelled) {
-    if (!cancelled && self->attempt_ == attempt && !self->ready_) self->fail("no answer");
-  });
+}
+
+// Asio's stream, and not ours: this is no worker's thread, and no hot path.
+void Client::Connection::shake_hands(const policy::IpAddress& address) {
+  tls::SslPtr ssl = options_.tls ? options_.tls->connect(config_.name, address,
+                                                         tls::AlpnOffer::none, nullptr)
+                                 : nullptr;
+  if (!ssl) return fail("TLS cannot be set up");
+  tls_ = std::make_unique<Tls>(socket_, ssl.release());
+  tls_->async_handshake(
+      asio::ssl::stream_base::client,
+      [self = shared_from_this(), attempt = attempt_](boost::system::error_code failed) {
+        if (self->attempt_ != attempt) return;
+        if (!failed) return self->greet();
+        const long verified = SSL_get_verify_result(self->tls_->native_handle());
+        self->fail("TLS: " + (verified == X509_V_OK
+                                  ? failed.message()
+                                  : std::string(X509_verify_cert_error_string(verified))));
+      });
 }
 
 // All in one write; the first that fails ends the connection.
@@ -207,24 +260,27 @@ void Client::Connection::send(std::span<const std::string_view> words, Done done
 void Client::Connection::flush() {
   if (!writing_.empty() || next_.empty()) return;
   writing_.swap(next_);
-  asio::async_write(socket_, asio::buffer(writing_),
-                    [self = shared_from_this(), attempt = attempt_](auto failed, std::size_t) {
-                      if (self->attempt_ != attempt) return;
-                      if (failed) return self->fail(failed.message());
-                      self->writing_.clear();
-                      self->flush();
-                    });
+  auto written = [self = shared_from_this(), attempt = attempt_](boost::system::error_code failed,
+                                                                 std::size_t) {
+    if (self->attempt_ != attempt) return;
+    if (failed) return self->fail(failed.message());
+    self->writing_.clear();
+    self->flush();
+  };
+  tls_ ? asio::async_write(*tls_, asio::buffer(writing_), std::move(written))
+       : asio::async_write(socket_, asio::buffer(writing_), std::move(written));
 }
 
 void Client::Connection::read() {
-  socket_.async_read_some(
-      asio::buffer(input_),
-      [self = shared_from_this(), attempt = attempt_](auto failed, std::size_t size) {
-        if (self->attempt_ != attempt) return;
-        if (failed) return self->fail(failed.message());
-        self->take(size);
-        if (self->attempt_ == attempt) self->read();
-      });
+  auto came = [self = shared_from_this(), attempt = attempt_](boost::system::error_code failed,
+                                                              std::size_t size) {
+    if (self->attempt_ != attempt) return;
+    if (failed) return self->fail(failed.message());
+    self->take(size);
+    if (self->attempt_ == attempt) self->read();
+  };
+  tls_ ? tls_->async_read_some(asio::buffer(input_), std::move(came))
+       : socket_.async_read_some(asio::buffer(input_), std::move(came));
 }
 
 void Client::Connection::take(std::size_t size) {
@@ -274,7 +330,8 @@ void Client::Connection::fail(const std::string& reason) {
 Client::Client(asio::io_context& io, policy::RedisConfig config, ClientOptions options,
                Events events)
     : connection_(
-          std::make_shared<Connection>(io, std::move(config), options, std::move(events))) {
+          std::make_shared<Connection>(io, std::move(config), std::move(options),
+                                       std::move(events))) {
   connection_->start();
 }
 

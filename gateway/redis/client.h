@@ -16,6 +16,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "gateway/tls/client_context.h"
 #include "policy/config.h"
 
 struct redisReader;
@@ -25,6 +26,7 @@ namespace sluice::gateway::redis {
 
 struct ClientOptions {
   std::uint32_t own_mark = 0;  // SO_MARK; 0: none
+  tls::ClientContextPtr tls;   // where the configuration has `tls`; null then: nothing is sent
   // A server that is silent for so long while it owes an answer counts as gone.
   std::chrono::milliseconds patience{500};
   std::chrono::milliseconds first_pause{50};  // before the next try to connect; doubles …

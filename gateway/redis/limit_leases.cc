@@ -104,7 +104,8 @@ void LimitLeases::close() {
 }
 
 void LimitLeases::configure(const std::optional<policy::RedisConfig>& config,
-                            const std::vector<policy::LimitHandle>& limits) {
+                            const std::vector<policy::LimitHandle>& limits,
+                            const tls::ClientContextPtr& tls) {
   tables_.clear();
   for (const policy::LimitHandle& limit : limits) {
     if (!limit.is_cluster()) continue;
@@ -116,11 +117,13 @@ void LimitLeases::configure(const std::optional<policy::RedisConfig>& config,
     }
   }
   const bool wanted = config && !tables_.empty();
-  const bool same = config_ && config && config_->address == config->address &&
+  const bool same = config_ && config && config_->address == config->address && tls_ == tls &&
+                    config_->name == config->name &&
                     config_->database == config->database &&
                     config_->username == config->username &&
                     config_->password == config->password && config_->prefix == config->prefix;
   config_ = config;
+  tls_ = tls;
   if (client_ && wanted && same) return;
   client_.reset();
   if (std::exchange(in_use_, false)) {
@@ -129,7 +132,7 @@ void LimitLeases::configure(const std::optional<policy::RedisConfig>& config,
   }
   if (!wanted) return heartbeat_.cancel(), void();
   client_ = std::make_unique<redis::Client>(
-      control_, *config, redis::ClientOptions{.own_mark = own_mark_},
+      control_, *config, redis::ClientOptions{.own_mark = own_mark_, .tls = tls},
       redis::Client::Events{.up = [this] { up(); },
                             .down = [this](const std::string& reason) { down(reason); }});
 }

@@ -34,8 +34,9 @@ class LimitLeases {
 
   // --- control thread ---
   // The policy's Redis, if any, and its limits. The connection is kept where nothing of it changed.
+  // `tls`: for a Redis with `tls`.
   void configure(const std::optional<policy::RedisConfig>& config,
-                 const std::vector<policy::LimitHandle>& limits);
+                 const std::vector<policy::LimitHandle>& limits, const tls::ClientContextPtr& tls);
   std::vector<MetricSample> samples() const;
   void close();  // asks nothing more and answers nobody; call before workers go
 
@@ -66,6 +67,7 @@ class LimitLeases {
   const std::uint32_t own_mark_;
   const std::string gateway_id_;  // in Redis' list of gateways
   std::optional<policy::RedisConfig> config_;
+  tls::ClientContextPtr tls_;
   std::vector<std::shared_ptr<policy::ClusterTable>> tables_;
   std::unique_ptr<redis::Client> client_;
   boost::asio::steady_timer heartbeat_;

@@ -101,6 +101,15 @@ std::expected<std::shared_ptr<const Contexts>, Problems> Contexts::build(
                                         before == nullptr ? nullptr : &before->upstreams_, problems,
                                         [&] { return ClientContext::create(upstream, material); }));
   }
+  if (config.redis && config.redis->tls) {
+    policy::Upstream redis;
+    redis.name = "cluster.redis";
+    redis.tls = config.redis->tls;
+    const std::vector<Entry<ClientContextPtr>> known{before == nullptr ? Entry<ClientContextPtr>()
+                                                                       : before->redis_};
+    self->redis_ = entry_of(redis, material, &known, problems,
+                            [&] { return ClientContext::create(redis, material); });
+  }
   if (!problems.empty()) return std::unexpected(std::move(problems));
   return self;
 }

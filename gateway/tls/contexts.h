@@ -35,6 +35,7 @@ class Contexts {
   // Null: no TLS.
   const ServerContextPtr& listener(std::size_t index) const { return listeners_[index].context; }
   const ClientContextPtr& upstream(std::size_t index) const { return upstreams_[index].context; }
+  const ClientContextPtr& redis() const { return redis_.context; }  // cluster.redis
 
  private:
   template <typename Pointer>
@@ -44,6 +45,7 @@ class Contexts {
   };
   std::vector<Entry<ServerContextPtr>> listeners_;  // as Config::listeners
   std::vector<Entry<ClientContextPtr>> upstreams_;
+  Entry<ClientContextPtr> redis_;
 };
 using ContextsPtr = std::shared_ptr<const Contexts>;
 

@@ -119,6 +119,10 @@ Wanted wanted_by(const policy::Config& config) {
     if (!upstream.tls->cert.empty())
       out.pairs.emplace(PairName{upstream.tls->cert, upstream.tls->key}, upstream.tls->where);
   }
+  if (!config.redis || !config.redis->tls) return out;
+  const policy::UpstreamTls& redis = *config.redis->tls;
+  if (redis.verify) out.authorities.emplace(redis.ca, redis.where);
+  if (!redis.cert.empty()) out.pairs.emplace(PairName{redis.cert, redis.key}, redis.where);
   return out;
 }
 

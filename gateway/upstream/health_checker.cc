@@ -28,16 +28,19 @@ std::string asked_name(const Cluster& cluster, const Endpoint& endpoint) {
 struct HealthChecker::Check : std::enable_shared_from_this<HealthChecker::Check> {
   Check(boost::asio::io_context& io, std::string upstream_name, std::shared_ptr<Endpoint> target,
         policy::HealthCheck settings, bool speaks_http2, tls::ClientContextPtr tls_context,
-        const std::string& server_name, const Options& options, bool is_first)
+        const std::string& server_name, policy::ProxyProtocol proxy_header,
+        const Options& options, bool is_first)
       : upstream(std::move(upstream_name)),
         endpoint(std::move(target)),
         config(std::move(settings)),
         http2(speaks_http2),
         tls(std::move(tls_context)),
+        proxy(proxy_header),
         on_change(options.on_change),
         random(std::random_device{}()),
         first(is_first),
-        probe(io, endpoint->address(), config, http2, options.own_mark, tls, server_name),
+        probe(io, endpoint->address(), config, http2, options.own_mark, tls, server_name,
+              proxy),
         pause(io.get_executor()) {}
 
   void start(boost::asio::io_context& io) {
@@ -91,6 +94,7 @@ struct HealthChecker::Check : std::enable_shared_from_this<HealthChecker::Check>
   const policy::HealthCheck config;
   const bool http2;
   const tls::ClientContextPtr tls;
+  const policy::ProxyProtocol proxy;
   const std::function<void(const HealthChange&)> on_change;
   std::minstd_rand random;
   std::uint32_t in_row = 0;  // results that speak against the present state
@@ -126,13 +130,14 @@ void HealthChecker::follow(const ClusterSet& clusters) {
     for (const auto& endpoint : cluster->endpoints()) {
       const auto known = before.find(endpoint.get());
       if (known != before.end() && same(known->second->config, wanted) &&
-          known->second->http2 == http2 && known->second->tls == cluster->tls()) {
+          known->second->http2 == http2 && known->second->tls == cluster->tls() &&
+          known->second->proxy == cluster->config().send_proxy_protocol) {
         state_->checks.insert(before.extract(known));
         continue;
       }
       auto check = std::make_shared<Check>(state_->io, cluster->name(), endpoint, wanted, http2,
                                            cluster->tls(), asked_name(*cluster, *endpoint),
-                                           state_->options, known == before.end());
+                                           cluster->config().send_proxy_protocol, state_->options, known == before.end());
       check->start(state_->io);
       state_->checks.emplace(endpoint.get(), std::move(check));
     }

@@ -10,6 +10,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/write.hpp>
 
+#include "gateway/proxy_protocol.h"
 #include "gateway/tls/failure.h"
 #include "gateway/upstream/connector.h"
 #include "gateway/upstream/http2_check.h"
@@ -49,7 +50,8 @@ ProbeResult connect_failure(const ConnectFailure& failure) {
 
 HealthProbe::HealthProbe(boost::asio::io_context& io, policy::SocketAddress address,
                          const policy::HealthCheck& config, bool http2, std::uint32_t mark,
-                         tls::ClientContextPtr tls, std::string server_name)
+                         tls::ClientContextPtr tls, std::string server_name,
+                         policy::ProxyProtocol proxy)
     : address_(address),
       timeout_(config.timeout),
       mark_(mark),
@@ -57,6 +59,8 @@ HealthProbe::HealthProbe(boost::asio::io_context& io, policy::SocketAddress addr
       http2_(!config.grpc.empty() || (http2 && !config.http_path.empty())),
       tls_(std::move(tls)),
       server_name_(std::move(server_name)),
+      introduction_(proxy == policy::ProxyProtocol::none ? std::string()
+                                                         : make_own_proxy_header(proxy)),
       request_(make_request(config, http2_, address, server_name_)),
       socket_(io.get_executor()),
       clock_(io.get_executor()) {}
@@ -82,6 +86,7 @@ void HealthProbe::start_clock(std::shared_ptr<const void> owner) {
 ProbeAwaitable<ProbeResult> HealthProbe::run(std::shared_ptr<const void> owner) {
   start_clock(std::move(owner));
   ProbeResult result = co_await connect();
+  if (result.verdict == Verdict::good && !introduction_.empty()) result = co_await introduce();
   if (result.verdict == Verdict::good && tls_) result = co_await handshake();
   if (result.verdict == Verdict::good && http2_) {
     result = co_await exchange_http2();
@@ -108,6 +113,13 @@ ProbeAwaitable<ProbeResult> HealthProbe::connect() {
     if (const auto failed = connection_result(socket_.native_handle()))
       co_return connect_failure(*failed);
   }
+  co_return ProbeResult{Verdict::good, "connected"};
+}
+
+// Before TLS, as for requests.
+ProbeAwaitable<ProbeResult> HealthProbe::introduce() {
+  const auto [error, written] = co_await write_all(introduction_);
+  if (error) co_return failure("PROXY header", error);
   co_return ProbeResult{Verdict::good, "connected"};
 }
 

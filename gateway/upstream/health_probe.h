@@ -42,10 +42,12 @@ struct ProbeResult {
 // Used again for each check. The object must outlive a run() that is under way.
 class HealthProbe {
  public:
-  // `http2`: the endpoint speaks it from the first byte on; gRPC always does.
+  // `http2`: the endpoint speaks it from the first byte on; gRPC always does. `proxy`: the header
+  // that it wants before anything else.
   HealthProbe(boost::asio::io_context& io, policy::SocketAddress address,
               const policy::HealthCheck& config, bool http2, std::uint32_t mark,
-              tls::ClientContextPtr tls = {}, std::string server_name = {});
+              tls::ClientContextPtr tls = {}, std::string server_name = {},
+              policy::ProxyProtocol proxy = policy::ProxyProtocol::none);
 
   // At most HealthCheck::timeout. Good: connected; for HTTP, a status from 200 to 399; for gRPC,
   // SERVING. `owner`
@@ -66,6 +68,7 @@ class HealthProbe {
   };
 
   ProbeAwaitable<ProbeResult> connect();
+  ProbeAwaitable<ProbeResult> introduce();
   ProbeAwaitable<ProbeResult> handshake();
   ProbeAwaitable<boost::system::error_code> wait_for_tls(int result);
   ProbeAwaitable<Moved> read_some(boost::asio::mutable_buffer room);
@@ -82,6 +85,7 @@ class HealthProbe {
   const bool http2_;
   const tls::ClientContextPtr tls_;  // null: none
   const std::string server_name_;
+  const std::string introduction_;  // of the PROXY protocol; empty: none
   const std::string request_;  // of HTTP/1.1; empty: none
   tls::SslPtr ssl_;
   Socket socket_;

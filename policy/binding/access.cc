@@ -6,6 +6,22 @@ namespace sluice::policy::binding {
 
 namespace {
 
+void claim(const Node& node, ClaimMatch& out) {
+  if (node.kind == Node::Kind::scalar) {
+    out.name = node.text;
+    return;
+  }
+  optional(node, "name", out.name);
+  for (const auto& [key, kind] :
+       {std::pair{"exact", ClaimMatch::Kind::exact}, std::pair{"has", ClaimMatch::Kind::has},
+        std::pair{"regex", ClaimMatch::Kind::regex}}) {
+    const Node* value = node.find(key);
+    if (value == nullptr) continue;
+    out.kind = kind;
+    read(*value, out.value);
+  }
+}
+
 void sources(const Node& node, std::string_view key, const Reporter& reporter,
              std::vector<AccessSource>& out) {
   each(node, key, [&](const Node& element) {
@@ -16,6 +32,8 @@ void sources(const Node& node, std::string_view key, const Reporter& reporter,
       source.set.emplace().name = set->text;
       source.set->where = reporter.locate(set->at);
     }
+    optional(element, "identity", source.identity);
+    if (const Node* child = element.find("claim")) claim(*child, source.claim.emplace());
     if (cidr) take(Prefix::parse(cidr->text), source.cidr.emplace());
   });
 }

@@ -15,6 +15,13 @@ void listener(const Node& node, const Reporter& reporter, Listener& out) {
   optional(node, "limits", out.limits);
   optional_word(node, "accept_proxy_protocol", kAcceptProxyProtocolWords,
                 out.accept_proxy_protocol);
+  optional_word(node, "client_from", kClientFromWords, out.client_from);
+  optional_word(node, "forwarded", kForwardedWords, out.forwarded);
+  optional_word(node, "request_id", kRequestIdWords, out.request_id);
+  optional_word(node, "trace_context", kTraceContextWords, out.trace_context);
+  if (const Node* share = node.find("trace_sample"))
+    take(parse_percent(share->text), out.trace_sample);
+  optional_word(node, "verify_authority", kVerifyAuthorityWords, out.verify_authority);
   if (const Node* tls = node.find("tls")) listener_tls(*tls, reporter, out.tls.emplace());
   if (const Node* timeouts = node.find("timeouts")) {
     optional(*timeouts, "detect", out.timeouts.detect);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "policy/address.h"
@@ -10,10 +11,21 @@
 
 namespace sluice::policy {
 
+// On what is known of an authenticated caller.
+struct ClaimMatch {
+  enum class Kind { present, exact, has, regex };
+  std::string name;
+  Kind kind = Kind::present;
+  std::string value;  // has: one element of a list
+  bool operator==(const ClaimMatch&) const = default;
+};
+
 // Who: one of them is there.
 struct AccessSource {
   std::optional<Prefix> cidr;
   std::optional<SetReference> set;
+  std::string identity;  // a name of its certificate; a `*` at one end stands for anything
+  std::optional<ClaimMatch> claim;
   Location where;
 };
 

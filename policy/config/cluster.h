@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "policy/address.h"
 #include "policy/config/common.h"
+#include "policy/config/tls.h"
 #include "policy/diagnostic.h"
 
 namespace sluice::policy {
@@ -18,7 +20,10 @@ enum class OnLoss {
 };
 
 struct RedisConfig {
-  SocketAddress address;
+  SocketAddress address;  // port 0: `url` could not be read
+  std::string name;       // resolved as each connection is made; "": the address is known
+  std::optional<UpstreamTls> tls;  // rediss://
+  bool tls_given = false;          // `tls` is there, whatever the URL
   std::uint32_t database = 0;
   std::string username;
   std::string password;  // "file:/path" is read when a connection is made; "": none

@@ -13,7 +13,7 @@
 
 namespace sluice::policy {
 
-enum class LimitKey { client_ip, route, method, host, destination, header, claim };
+enum class LimitKey { client_ip, route, method, host, destination, identity, header, claim };
 
 // One part of what is counted apart.
 struct LimitKeyPart {
@@ -42,9 +42,9 @@ struct Limit {
   LimitScope scope = LimitScope::per_node;
   std::uint64_t rate_count = 0;  // `rate: 100/s`: 100 per 1 s; 0 with concurrency
   Duration rate_period = 1s;
-  std::uint64_t burst = 0;      // left out in the file: the rate's count
-  std::uint32_t max = 0;        // concurrency
-  Duration max_delay = 1s;      // action delay
+  std::uint64_t burst = 0;  // left out in the file: the rate's count
+  std::uint32_t max = 0;    // concurrency
+  Duration max_delay = 1s;  // action delay
   std::uint8_t ipv4_prefix = 32;
   std::uint8_t ipv6_prefix = 64;
   std::uint32_t max_keys = 65536;
@@ -66,9 +66,9 @@ enum class BanAction {
 enum class BanEvent { access_denied, http2_abuse, malformed_request, auth_failure, tls_handshake };
 
 struct BanRule {
-  std::string limit;               // when: { limit | event, route, count, within }
-  std::optional<BanEvent> event;   // instead of a limit
-  std::string route;               // with an event: only on the route of this name
+  std::string limit;              // when: { limit | event, route, count, within }
+  std::optional<BanEvent> event;  // instead of a limit
+  std::string route;              // with an event: only on the route of this name
   std::uint32_t count = 50;
   Duration within = 10s;
   Duration duration = 5min;  // for

@@ -1,5 +1,6 @@
 #include "policy/explain.h"
 
+#include <algorithm>
 #include <array>
 
 #include "policy/explain/steps.h"
@@ -41,6 +42,28 @@ class DescribedFields final : public FieldSource {
   mutable std::string joined_;
 };
 
+// Several of one name are the elements of a list.
+class DescribedClaims final : public AttributeSource {
+ public:
+  explicit DescribedClaims(const std::vector<std::pair<std::string, std::string>>& claims)
+      : claims_(claims) {}
+  std::optional<std::string_view> attribute(std::string_view name) const override {
+    joined_.clear();
+    for (const auto& [known, value] : claims_) {
+      if (known == name) joined_.append(joined_.empty() ? "" : " ").append(value);
+    }
+    return joined_.empty() ? std::nullopt : std::optional<std::string_view>(joined_);
+  }
+  bool has(std::string_view name, std::string_view element) const override {
+    return std::ranges::any_of(
+        claims_, [&](const auto& claim) { return claim.first == name && claim.second == element; });
+  }
+
+ private:
+  const std::vector<std::pair<std::string, std::string>>& claims_;
+  mutable std::string joined_;
+};
+
 Explanation ended(Explanation so_far, Verdict verdict) {
   so_far.outcome = so_far.steps.back().verdict;
   so_far.verdict = verdict;
@@ -63,8 +86,9 @@ constexpr std::array<std::string_view, 4> kSpeaks{"http", "tcp", "auto", "tls"};
 
 Step listener_step(const Listener& listener) {
   const std::string speaks(kSpeaks[static_cast<std::size_t>(listener.protocol)]);
-  return {"listener", "listener `" + listener.name + "` (protocol " + speaks + ")",
-          listener.where, {}, false, listener.name};
+  return {"listener",     "listener `" + listener.name + "` (protocol " + speaks + ")",
+          listener.where, {},
+          false,          listener.name};
 }
 
 // Upstream and balance, which end every way that is not refused.
@@ -76,17 +100,40 @@ Explanation forwarded(Explanation so_far, const Snapshot& snapshot,
   return so_far;
 }
 
+// A connection that is no HTTP gives a name in TLS alone.
+bool names_itself(const Snapshot& snapshot, const Explanation& so_far, const RequestView& view) {
+  return !view.host.empty() ||
+         snapshot.config().listeners[*so_far.listener].protocol == ListenerProtocol::tls;
+}
+
+// Adds the step where the name has to belong to the address; true: it cannot.
+bool misdirected(Explanation& so_far, const Snapshot& snapshot, bool by_name,
+                 const RequestView& view) {
+  auto step = explaining::authority(snapshot, *so_far.listener, so_far.way, by_name, view);
+  if (!step) return false;
+  so_far.steps.push_back(std::move(*step));
+  if (!so_far.steps.back().final) return false;
+  so_far.status = view.fields != nullptr ? 421 : 0;
+  return true;
+}
+
 Explanation by_default(Explanation so_far, const Snapshot& snapshot, Way way,
-                       const LiveState& live) {
+                       const RequestView& view, const LiveState& live) {
   explaining::FallbackStep found = explaining::fallback(snapshot, way);
   so_far.steps.push_back(std::move(found.step));
+  const bool named = view.fields != nullptr || names_itself(snapshot, so_far, view);
+  if (misdirected(so_far, snapshot, named && snapshot.fallback_by_name(way), view))
+    return ended(std::move(so_far), Verdict::refuse);
   if (found.upstream) {
     const std::uint32_t upstreams[] = {*found.upstream};
     const Upstream& upstream = snapshot.config().upstreams[*found.upstream];
     Explanation whole = forwarded(std::move(so_far), snapshot, upstreams, live);
-    whole.steps.insert(whole.steps.end() - 1,
-                       Step{"upstream", "forwarded to upstream `" + upstream.name + "`",
-                            upstream.where, {}, false, upstream.name});
+    whole.steps.insert(whole.steps.end() - 1, Step{"upstream",
+                                                   "forwarded to upstream `" + upstream.name + "`",
+                                                   upstream.where,
+                                                   {},
+                                                   false,
+                                                   upstream.name});
     return whole;
   }
   so_far.status = found.status;
@@ -105,6 +152,10 @@ Explanation by_route(Explanation so_far, const Snapshot& snapshot, std::uint32_t
                      const RequestView& view, const LiveState& live) {
   const Route& route = snapshot.config().routes[index];
   const bool http = view.fields != nullptr;
+  if (misdirected(so_far, snapshot,
+                  snapshot.route(index).by_name && (http || names_itself(snapshot, so_far, view)),
+                  view))
+    return ended(std::move(so_far), Verdict::refuse);
   if (refuses(so_far, "route `" + route.name + "`", snapshot.route(index).access, route.where, view,
               !http)) {
     so_far.status = http ? 403 : 0;
@@ -176,12 +227,12 @@ Explanation explain_connection(const Snapshot& snapshot, const RequestDescriptio
   view.destination = connection.destination;
   view.host = normalise_host(connection.host, host_memory).value_or("");
   if (refuses(explanation, "listener `" + snapshot.config().listeners[*listener].name + "`",
-              snapshot.listener(*listener).access, snapshot.config().listeners[*listener].where, view,
-              true))
+              snapshot.listener(*listener).access, snapshot.config().listeners[*listener].where,
+              view, true))
     return ended(std::move(explanation), Verdict::refuse);
   explaining::RouteStep found = explaining::connection_route(snapshot, *listener, view);
   explanation.steps.push_back(std::move(found.step));
-  if (!found.route) return by_default(std::move(explanation), snapshot, connection.way, live);
+  if (!found.route) return by_default(std::move(explanation), snapshot, connection.way, view, live);
   return by_route(std::move(explanation), snapshot, *found.route, view, live);
 }
 
@@ -206,6 +257,7 @@ Explanation explain(const Snapshot& snapshot, const RequestDescription& request,
   const std::vector<std::string_view> names(request.certificate_names.begin(),
                                             request.certificate_names.end());
   const ClientIdentity identity{names};
+  const DescribedClaims claims(request.claims);
   const std::string_view target = request.target;
   const std::size_t question = target.find('?');
   RequestView view;
@@ -217,14 +269,15 @@ Explanation explain(const Snapshot& snapshot, const RequestDescription& request,
   view.query = question == std::string_view::npos ? "" : target.substr(question + 1);
   view.fields = &fields;
   view.identity = &identity;
+  view.attributes = &claims;
 
   if (refuses(explanation, "listener `" + snapshot.config().listeners[*listener].name + "`",
-              snapshot.listener(*listener).access, snapshot.config().listeners[*listener].where, view,
-              true))
+              snapshot.listener(*listener).access, snapshot.config().listeners[*listener].where,
+              view, true))
     return ended(std::move(explanation), Verdict::refuse);
   explaining::RouteStep found = explaining::route(snapshot, *listener, view);
   explanation.steps.push_back(std::move(found.step));
-  if (!found.route) return by_default(std::move(explanation), snapshot, request.way, live);
+  if (!found.route) return by_default(std::move(explanation), snapshot, request.way, view, live);
   return by_route(std::move(explanation), snapshot, *found.route, view, live);
 }
 
@@ -241,13 +294,17 @@ Explanation explain(const Snapshot& snapshot, const PacketDescription& packet,
   if (listener.protocol == ListenerProtocol::http && request == nullptr) {
     explanation.steps.push_back(listener_step(listener));
     explanation.steps.push_back(
-        {"head", "what happens next depends on the request: give a method and a URL", {}, {}, true});
+        {"head",
+         "what happens next depends on the request: give a method and a URL",
+         {},
+         {},
+         true});
     return explanation;
   }
   const bool http = request != nullptr && listener.protocol != ListenerProtocol::tcp &&
                     listener.protocol != ListenerProtocol::tls;
-  Explanation rest = http ? explain(snapshot, described, live)
-                          : explain_connection(snapshot, described, live);
+  Explanation rest =
+      http ? explain(snapshot, described, live) : explain_connection(snapshot, described, live);
   rest.steps.insert(rest.steps.begin(), std::make_move_iterator(explanation.steps.begin()),
                     std::make_move_iterator(explanation.steps.end()));
   return rest;

@@ -1,6 +1,7 @@
 // The gateway's phases: route, limits, upstream.
 #include <algorithm>
 
+#include "policy/authority.h"
 #include "policy/explain/steps.h"
 #include "policy/routing.h"
 #include "policy/schema.h"
@@ -191,7 +192,8 @@ RouteStep connection_route(const Snapshot& snapshot, std::uint32_t listener,
   RouteStep result;
   Step& step = result.step;
   step.phase = "route";
-  result.route = snapshot.routes(listener).match_connection(connection.host, connection.destination);
+  result.route =
+      snapshot.routes(listener).match_connection(connection.host, connection.destination);
   const Route* winner = result.route ? &config.routes[*result.route] : nullptr;
   step.verdict = winner ? "route `" + winner->name + "`" : "no route claims it";
   tell_of_routes(step, config, config.listeners[listener].name, winner, [&](const Route& route) {
@@ -242,11 +244,38 @@ Step access(const std::string& owner, const Access& access, const Location& wher
   return step;
 }
 
+std::optional<Step> authority(const Snapshot& snapshot, std::uint32_t listener, Way way,
+                              bool by_name, const RequestView& request) {
+  const Listener& owner = snapshot.config().listeners[listener];
+  if (!authority_matters(owner, way, by_name) || !request.destination) return std::nullopt;
+  const bool strict = owner.verify_authority == VerifyAuthority::strict;
+  const std::string to = request.destination->address.to_string();
+  Step step{"authority", "", owner.where, {}, false};
+  const auto verdict = judge({request.host, std::nullopt, *request.destination});
+  const std::string otherwise = strict ? "refused with 421, or closed" : "only counted and logged";
+  if (!verdict) {
+    step.verdict = "`" + std::string(request.host) + "` must resolve to " + to;
+    step.reasons.push_back(
+        {"otherwise " + otherwise + "; what it resolves to is asked for then", owner.where});
+  } else if (*verdict == AuthorityVerdict::verified) {
+    step.verdict = "the address that was dialled is the one that is named";
+  } else {
+    step.verdict = *verdict == AuthorityVerdict::no_name
+                       ? "no name is given, and the connection would go elsewhere"
+                       : "`" + std::string(request.host) + "` is not " + to;
+    step.verdict += ": " + otherwise;
+    step.final = strict;
+  }
+  return step;
+}
+
 Step auth(const Snapshot& snapshot, std::uint32_t route) {
   Step step{"auth", "asked for: 401 without", snapshot.config().routes[route].where, {}, false};
   for (const std::uint32_t index : snapshot.route(route).auth) {
     const Auth& auth = snapshot.config().auth[index];
-    const char* kind = auth.jwt ? "a token" : auth.api_keys ? "an API key" : "the word of a service";
+    const char* kind = auth.jwt        ? "a token"
+                       : auth.api_keys ? "an API key"
+                                       : "the word of a service";
     step.reasons.push_back({"auth `" + auth.name + "`: " + kind, auth.where});
   }
   return step;
@@ -290,12 +319,18 @@ LimitsStep limits(const Snapshot& snapshot, std::uint32_t listener, std::uint32_
 Step upstream(const Snapshot& snapshot, const Route& route) {
   const Config& config = snapshot.config();
   if (const auto& redirect = route.actions.redirect) {
-    return {"upstream", "answered with a redirect, " + std::to_string(redirect->status),
-            redirect->where, {}, true};
+    return {"upstream",
+            "answered with a redirect, " + std::to_string(redirect->status),
+            redirect->where,
+            {},
+            true};
   }
   if (const auto& response = route.actions.direct_response) {
-    return {"upstream", "answered directly with " + std::to_string(response->status),
-            response->where, {}, true};
+    return {"upstream",
+            "answered directly with " + std::to_string(response->status),
+            response->where,
+            {},
+            true};
   }
   Step step{"upstream", "forwarded to upstream " + upstream_names(route), route.where, {}, true};
   if (route.upstreams.size() == 1) step.name = route.upstreams.front().name;
@@ -356,10 +391,12 @@ Step balance(const Snapshot& snapshot, std::span<const std::uint32_t> upstreams,
     const auto there = static_cast<std::size_t>(
         std::ranges::count(states, true, &LiveGateway::EndpointState::available));
     step.verdict +=
-        "`" + upstream.name + "`: " +
-        std::string(kLbPolicyWords[static_cast<std::size_t>(upstream.lb_policy)]) + " over " +
-        (live.gateway ? std::to_string(there) + " of " + std::to_string(states.size()) + " available"
-                      : std::to_string(upstream.endpoints.size()) + " endpoints, as they are then");
+        "`" + upstream.name +
+        "`: " + std::string(kLbPolicyWords[static_cast<std::size_t>(upstream.lb_policy)]) +
+        " over " +
+        (live.gateway
+             ? std::to_string(there) + " of " + std::to_string(states.size()) + " available"
+             : std::to_string(upstream.endpoints.size()) + " endpoints, as they are then");
     if (live.gateway && there == 0 && !states.empty())
       step.verdict += " (none: tried all the same, among those that are not drained)";
   }

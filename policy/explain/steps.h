@@ -48,6 +48,9 @@ struct LimitsStep {
   Step step;
   bool refused = false;
 };
+// Whether the client's name has to belong to where it dialled; nullopt: nobody asks.
+std::optional<Step> authority(const Snapshot& snapshot, std::uint32_t listener, Way way,
+                              bool by_name, const RequestView& request);
 // Who must have said who they are; what they prove is not known here.
 Step auth(const Snapshot& snapshot, std::uint32_t route);
 // Those of the listener, then the route's.

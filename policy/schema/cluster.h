@@ -2,6 +2,7 @@
 #pragma once
 
 #include "policy/schema/common.h"
+#include "policy/schema/tls.h"
 
 namespace sluice::policy::fields {
 
@@ -10,7 +11,12 @@ inline constexpr Field kRedis[] = {
      .type = text,
      .example = "\"redis://192.0.2.6:6379/1\"",
      .required = true,
-     .doc = "redis://address:port, and perhaps a database: /0 to /15."},
+     .doc = "redis://HOST:PORT, and perhaps a database: /0 to /15; rediss:// is under TLS. HOST: an "
+            "address, or a name, which is resolved as each connection is made."},
+    {.name = "tls",
+     .example = "{ ca: /etc/sluice/redis-ca.pem }",
+     .children = kUpstreamTls,
+     .doc = "How rediss:// is under TLS; `sni: auto` is the URL's name."},
     {.name = "username",
      .type = text,
      .example = "sluice",

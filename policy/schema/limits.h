@@ -11,7 +11,8 @@ inline constexpr Field kLimitKeyPart[] = {
      .example = "route",
      .words = kLimitKeyWords,
      .excludes = "header claim",
-     .doc = "client_ip: address or prefix; destination: the original one, address and port."},
+     .doc = "client_ip: address or prefix; destination: the original one, address and port; "
+            "identity: the first name of the client's certificate."},
     {.name = "header",
      .type = token,
      .example = "x-api-key",
@@ -30,7 +31,8 @@ inline constexpr Field kLimit[] = {
      .example = "[client_ip, { header: x-api-key }]",
      .children = kLimitKeyPart,
      .shorthand = "part",
-     .doc = "What is counted apart: client_ip, route, method, host, destination, { header }, { claim }."},
+     .doc = "What is counted apart: client_ip, route, method, host, destination, identity, "
+            "{ header }, { claim }."},
     {.name = "unit",
      .type = word,
      .fallback = "requests",

@@ -75,7 +75,8 @@ inline constexpr Field kListener[] = {
     {.name = "access",
      .example = "{ allow: [10.0.0.0/8] }",
      .children = kAccess,
-     .doc = "Who may connect; others are closed at once, before TLS."},
+     .doc = "Who may connect, by address; others are closed at once, before TLS. Behind a PROXY "
+            "protocol header it is the client that this names."},
     {.name = "limits",
      .type = name,
      .shape = list,
@@ -89,6 +90,51 @@ inline constexpr Field kListener[] = {
      .words = kAcceptProxyProtocolWords,
      .doc = "Connections from `trusted_proxies` begin with a PROXY protocol header, which says who "
             "the client is; without it they are closed. Others have none."},
+    {.name = "client_from",
+     .type = word,
+     .fallback = "x_forwarded_for",
+     .example = "forwarded",
+     .words = kClientFromWords,
+     .doc = "Which field of `trusted_proxies` says who the client is. The other kind is removed: a "
+            "proxy that writes one may pass on the other as its own client sent it."},
+    {.name = "forwarded",
+     .type = word,
+     .fallback = "x_forwarded",
+     .example = "both",
+     .words = kForwardedWords,
+     .doc = "What upstreams are told of the client: X-Forwarded-For and -Proto, Forwarded (RFC "
+            "7239), or both. What trusted proxies have said stays before it."},
+    {.name = "request_id",
+     .type = word,
+     .fallback = "forward",
+     .example = "return",
+     .words = kRequestIdWords,
+     .doc = "X-Request-Id: forward takes a trusted proxy's, makes one otherwise, logs it and gives "
+            "it to the upstream; return gives it to the client too; none leaves the field alone."},
+    {.name = "trace_context",
+     .type = word,
+     .fallback = "pass",
+     .example = "start",
+     .words = kTraceContextWords,
+     .doc =
+         "W3C traceparent and tracestate: pass leaves them alone; start goes on with a trusted "
+         "proxy's trace and begins a new one otherwise, with an id of its own for the upstream's "
+         "part."},
+    {.name = "trace_sample",
+     .type = percent,
+     .fallback = "1%",
+     .example = "100%",
+     .doc = "Share of the traces begun here that are marked as sampled."},
+    {.name = "verify_authority",
+     .type = word,
+     .fallback = "none",
+     .example = "strict",
+     .words = kVerifyAuthorityWords,
+     .doc =
+         "Of connections caught on their way elsewhere: whether the name that a client gives "
+         "(Host, SNI) must resolve to the address that it dialled, wherever the name decides: on "
+         "routes with `host`, or to upstreams other than the original destination. strict "
+         "answers 421 or closes; audit only counts and logs; none believes it."},
     {.name = "tls",
      .example = "{ certificates: [{ cert: a.pem, key: a.key }] }",
      .children = kListenerTls,

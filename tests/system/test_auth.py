@@ -117,6 +117,22 @@ def test_api_keys(scratch, version):
 JWT = "  partners: {{ jwt: {{ issuer: \"https://idp.example\", audience: [api], jwks: {{ file: {file} }}, leeway: 5s }} }}"
 
 
+def test_claims_in_access_rules_and_limits(scratch):
+    path = scratch.write("jwks.json", jwks())
+    front = Front(scratch, JWT.format(file=path), ', auth: [partners], limits: [each], access: { '
+                  'allow: [{ claim: { name: groups, has: admins } }, { claim: { name: sub, regex: "svc-.*" } }], '
+                  'deny: [{ claim: { name: tenant, exact: closed } }] }',
+                  more="limits: { each: { key: [{ claim: sub }], rate: 1/h, burst: 1 } }")
+    status = lambda **claims: front.bearer(token("EdDSA", **claims))[0]
+    assert status(sub="a", groups=["ops", "admins"]) == 200
+    assert status(sub="b", groups=["not admins"]) == 403
+    assert status(sub="c") == 403
+    assert status(sub="svc-1") == 200
+    assert status(sub="svc-1") == 429
+    assert status(sub="svc-2", tenant="closed") == 403
+    assert status(sub="svc-2", tenant="open") == 200
+
+
 @pytest.fixture
 def tokens(scratch):
     path = scratch.write("jwks.json", jwks())

@@ -92,3 +92,86 @@ def test_trusted_hops_are_believed_from_the_right(scratch):
     answer = ask(at.port, REQUEST.replace(b"/ ", b"/hops ") + hops)
     assert b"[6.6.6.6, 192.0.2.7, 10.1.1.1, 127.0.0.1] [https] [shop] []" in answer, answer
     eventually(lambda: "192.0.2.7" in at.access_log() and "6.6.6.6" not in at.access_log(), "the client is logged")
+
+
+def forwarded_front(scratch, listener, trusted="[127.0.0.1, 10.0.0.0/8]", routes=None):
+    origin = Nginx(scratch, extra="location /hops { default_type text/plain; return 200 "
+                   '"xff=[$http_x_forwarded_for] xfp=[$http_x_forwarded_proto] f=[$http_forwarded] ip=[$http_x_client]\\n"; }')
+    routes = routes or '[{ upstream: origin, request_headers: { set: { x-client: "%client_ip%" } } }]'
+    return Front(scratch, listener, f'endpoints: ["127.0.0.1:{origin.port}"]', extra=f"trusted_proxies: {trusted}\n", routes=routes)
+
+
+def hops(at, *lines):
+    head = REQUEST.replace(b"/ ", b"/hops ") + b"".join(line.encode() + b"\r\n" for line in lines) + b"\r\n"
+    return ask(at.port, head).rsplit(b"\r\n", 1)[1].decode().strip()
+
+
+def test_forwarded_is_read_from_the_right_and_written_behind(scratch):
+    at = forwarded_front(scratch, "client_from: forwarded, forwarded: forwarded")
+    said = hops(at, 'Forwarded: for=6.6.6.6, for="[2001:db8::7]:99";proto=https, for=10.1.1.1;proto=http', "X-Forwarded-For: 1.2.3.4")
+    assert said == ('xff=[] xfp=[] f=[for=6.6.6.6, for="[2001:db8::7]:99";proto=https, for=10.1.1.1;proto=http, '
+                    'for=127.0.0.1;host="a.example";proto=http] ip=[2001:db8::7]'), said
+    eventually(lambda: "2001:db8::7" in at.access_log(), "the client is logged")
+    # Hidden, unreadable, or absent: the hop that said it is the client.
+    assert "ip=[127.0.0.1]" in hops(at, "Forwarded: for=192.0.2.7, for=unknown")
+    assert "ip=[10.1.1.1]" in hops(at, "Forwarded: for=192.0.2.7, for=_hidden, for=10.1.1.1")
+    assert "ip=[127.0.0.1]" in hops(at, 'Forwarded: for="192.0.2.7')
+    assert "ip=[127.0.0.1]" in hops(at)
+
+
+def test_the_kind_that_a_proxy_does_not_write_is_not_believed(scratch):
+    at = forwarded_front(scratch, "forwarded: both")
+    said = hops(at, "Forwarded: for=6.6.6.6", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https")
+    assert said == ('xff=[192.0.2.7, 127.0.0.1] xfp=[https] f=[for=192.0.2.7, for=127.0.0.1;host="a.example";proto=http] '
+                    'ip=[192.0.2.7]'), said
+    other = forwarded_front(scratch, "client_from: forwarded, forwarded: both", trusted="[127.0.0.1]")
+    said = hops(other, "Forwarded: for=192.0.2.7;proto=https", "X-Forwarded-For: 6.6.6.6")
+    assert said.startswith("xff=[192.0.2.7, 127.0.0.1] xfp=[https] f=[for=192.0.2.7;proto=https, for=127.0.0.1;"), said
+
+
+def test_strangers_are_not_believed_in_either_form(scratch):
+    at = forwarded_front(scratch, "client_from: forwarded, forwarded: both", trusted="[10.0.0.0/8]")
+    assert hops(at, "Forwarded: for=6.6.6.6", "X-Forwarded-For: 6.6.6.6") == (
+        'xff=[127.0.0.1] xfp=[http] f=[for=127.0.0.1;host="a.example";proto=http] ip=[127.0.0.1]')
+
+
+def test_a_route_may_hide_the_client(scratch):
+    at = forwarded_front(scratch, "protocol: http", routes='[{ upstream: origin, request_headers: { remove: [x-forwarded-for] } }]')
+    assert hops(at).startswith("xff=[] xfp=[http]")
+
+
+def test_limits_and_access_rules_are_about_the_client_and_not_its_proxy(scratch):
+    routes = '[{ upstream: origin, access: { deny: [192.0.2.66] }, limits: [few] }]'
+    at = front(scratch, "protocol: http", extra="limits: { few: { rate: 1/h, burst: 1 } }\n")
+    at.sluice.write_policy(at.text.replace("[{ listener: web, upstream: origin }]", routes))
+    via = lambda address: ask(at.port, REQUEST + f"X-Forwarded-For: {address}\r\n\r\n".encode())[:12]
+    eventually(lambda: via("192.0.2.66") == b"HTTP/1.1 403", "denied")
+    assert [via("192.0.2.1"), via("192.0.2.1"), via("192.0.2.2")] == [b"HTTP/1.1 200", b"HTTP/1.1 429", b"HTTP/1.1 200"]
+
+
+@pytest.mark.parametrize("protocol", ["http", "tcp"])
+def test_a_listeners_rules_wait_for_the_proxys_header(scratch, protocol):
+    at = front(scratch, f"accept_proxy_protocol: v1, protocol: {protocol}, access: {{ allow: [192.0.2.7] }}, limits: [new]",
+               extra="limits: { new: { unit: connections, rate: 1/h, burst: 2 } }\n")
+    other = V1.replace(b"192.0.2.7", b"192.0.2.8")
+    assert b"200 OK" in ask(at.port, V1 + REQUEST + b"\r\n")
+    assert ask(at.port, other + REQUEST + b"\r\n") == b""
+    assert at.metric("sluice_access_denied_total") == 1
+    assert b"200 OK" in ask(at.port, V1 + REQUEST + b"\r\n")
+    assert ask(at.port, V1 + REQUEST + b"\r\n") == b""
+    assert at.metric("sluice_limit_verdicts_total", 'verdict="rejected"') == 1
+
+
+def test_health_checks_introduce_themselves(scratch):
+    """An origin that wants a PROXY header gets one from checks too."""
+    port = free_port()
+    Nginx(scratch, extra=f"""}} server {{ listen 127.0.0.1:{port} proxy_protocol;
+      location / {{ default_type text/plain; return 200 "is [$proxy_protocol_addr]\\n"; }}""")
+    for version in ("v1", "v2"):
+        at = Front(scratch, "protocol: http", f'endpoints: ["127.0.0.1:{port}"], send_proxy_protocol: {version}, '
+                   "health_check: { http: /, interval: 100ms, timeout: 100ms }")
+        checked = lambda: at.sluice.status()["upstreams"][0]["endpoints"][0]
+        assert b"is [127.0.0.1]" in ask(at.port, REQUEST + b"\r\n")
+        eventually(lambda: at.metric("sluice_upstream_endpoint_state", 'state="healthy"') == 1, "healthy")
+        assert at.metric("sluice_upstream_endpoint_state", 'state="unhealthy"') == 0, checked()
+        at.sluice.stop()

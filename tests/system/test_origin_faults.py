@@ -36,6 +36,15 @@ def says(*pieces, then=lambda connection: None):
     return script
 
 
+def in_two(first, second):
+    def script(connection, _):
+        if connection.head():
+            connection.send(first)
+            time.sleep(0.2)  # the first part is with the client by then
+            connection.send(second)
+    return script
+
+
 def holds(connection):
     connection.until_closed()
 
@@ -85,8 +94,11 @@ FAULTS = {
     "stalls_in_the_body": (says(OK + b"Content-Length: 100\r\n\r\nhalf", then=holds), None, "upstream stalled in the body", "stalled"),
     "closes_between_chunks": (says(CHUNKED + b"2\r\nab\r\n"), None, "upstream closed within the body", "cut_short"),
     "closes_within_a_chunk": (says(CHUNKED + b"5\r\nab"), None, "upstream closed within the body", "cut_short"),
-    "chunk_size_garbage": (says(CHUNKED + b"2\r\nab\r\nzz\r\n"), None, None, "malformed"),
-    "chunk_end_missing": (says(CHUNKED + b"2\r\nabcd\r\n0\r\n\r\n"), None, None, "malformed"),
+    "chunk_size_garbage": (in_two(CHUNKED + b"2\r\nab\r\n", b"zz\r\n"), None, None, "malformed"),
+    "chunk_end_missing": (in_two(CHUNKED + b"2\r\n", b"abcd\r\n0\r\n\r\n"), None, None, "malformed"),
+    # Before a byte of it has gone out, there is still something better to say.
+    "chunk_size_garbage_at_once": (says(CHUNKED + b"2\r\nab\r\nzz\r\n"), 502, None, "malformed"),
+    "chunk_end_missing_at_once": (says(CHUNKED + b"2\r\nabcd\r\n0\r\n\r\n"), 502, None, "malformed"),
 }
 
 

@@ -184,6 +184,37 @@ def test_mutual_tls(scratch, ca):
     assert front.curl("a.example", "--cert", stranger.cert, "--key", stranger.key, ca=ca).returncode != 0
 
 
+def test_who_a_client_is_by_its_certificate(scratch, ca):
+    """In access rules, limits and header variables, over both versions of HTTP."""
+    clients = Authority(scratch.path, "clients")
+    batch, other = clients.issue("batch.example", cn="batch", uri="spiffe://example/batch"), clients.issue(cn="other")
+    origin = Nginx(scratch, extra='location /who { default_type text/plain; return 200 "$http_x_who\\n"; }')
+    routes = """
+  - { path: /who, upstream: origin, limits: [each],
+      request_headers: { set: { x-who: "%client_cert_name%|%client_cert_subject%|%client_cert_fingerprint%|%client_cert_serial%" } } }
+  - { path: /only, upstream: origin, access: { allow: [{ identity: "spiffe://example/*" }] } }
+  - { path: /not, upstream: origin, access: { deny: [{ identity: other }] } }"""
+    front = Front(scratch, f"tls: {{ {certificates(ca.issue('a.example'))}, client_auth: optional, client_ca: {clients.cert} }}",
+                  f'endpoints: ["127.0.0.1:{origin.port}"]', extra="limits: { each: { key: [identity], rate: 1/h, burst: 2 } }", routes=routes)
+
+    def ask(path, pair=None, *more):
+        shown = ["--cert", pair.cert, "--key", pair.key] if pair else []
+        done = front.curl("a.example", *shown, "-o", "-", "-w", "%{http_code}", *more, ca=ca, path=path)
+        assert done.returncode == 0, done
+        return done.stdout.decode()[-3:], done.stdout.decode()[:-3].strip()
+
+    status, said = ask("/who", batch, "-H", "X-Who: root")
+    fingerprint = openssl("x509", "-in", batch.cert, "-noout", "-fingerprint", "-sha256").strip().split("=")[1].replace(":", "").lower()
+    serial = openssl("x509", "-in", batch.cert, "-noout", "-serial").strip().split("=")[1]
+    assert (status, said) == ("200", f"batch.example|CN=batch|{fingerprint}|{serial}")
+    assert ask("/who", batch, "--http1.1")[0] == "200" and ask("/who", batch)[0] == "429"
+    assert ask("/who", other) == ("200", ask("/who", other)[1]) and ask("/who", other)[0] == "429"
+    assert ask("/who")[1] == "|||"
+    for version in ("--http1.1", "--http2"):
+        assert [ask("/only", pair, version)[0] for pair in (batch, other, None)] == ["200", "403", "403"]
+        assert [ask("/not", pair, version)[0] for pair in (batch, other, None)] == ["200", "403", "200"]
+
+
 def test_what_is_not_tls(scratch, ca):
     front = plain_front(scratch, ca)
     with connect(front.port) as client:

@@ -69,6 +69,11 @@ routes: [{{ listener: web, upstream: none }}]
                    "the next gateway")
         again = ask("-sess_in", session)
         assert b"Reused, TLS" in again and b"502 Bad Gateway" in again, again
+        # And over an upgrade, which replaces the keeper's program and its gateway.
+        sluice.ctl("upgrade", "--binary", SLUICE)
+        eventually(lambda: sluice.status().get("upgrade", {}).get("state") == "done", "the upgrade")
+        later = ask("-sess_in", session)
+        assert b"Reused, TLS" in later and b"502 Bad Gateway" in later, later
         # Newer files reach the gateway without a reload of the policy.
         before = sluice.status()["generation"]
         shown = ask("-showcerts")

@@ -260,6 +260,39 @@ def test_gateway_errors_in_a_row_eject(scratch):
     assert proxy.endpoints()[f"127.0.0.1:{origins[0].port}"]["ejected"]
 
 
+def test_who_fails_more_than_the_others_is_ejected(scratch):
+    origins = [Nginx(scratch, f"good{i}") for i in range(4)] + [Nginx(scratch, "bad", extra="location /x { return 500; }")]
+    proxy = Proxy(scratch, origins, ", outlier_detection: { consecutive_5xx: 0, consecutive_gateway_errors: 0, base_ejection_time: 1m, "
+                  "success_rate: { interval: 1s, minimum_hosts: 5, request_volume: 10, stdev_factor: 1.5 } }", workers=1)
+    bad = f"127.0.0.1:{origins[4].port}"
+
+    def ejected():
+        for _ in range(60):
+            proxy.get("/x")
+        return proxy.endpoints()[bad]["ejected"]
+    eventually(ejected, "the one that fails is out")
+    assert [e for e, state in proxy.endpoints().items() if state["ejected"]] == [bad]
+    assert proxy.metric("sluice_upstream_ejections_total") == 1
+
+
+def test_a_check_over_http2(scratch):
+    """The origin is a sluice: it speaks HTTP/2 with prior knowledge."""
+    port = free_port()
+    Sluice(scratch, f"""version: 1
+state_dir: {scratch.path}/origin-state
+listeners: {{ web: {{ bind: "127.0.0.1:{port}" }} }}
+routes: [{{ path: /ok, direct_response: {{ status: 204 }} }}, {{ path: /bad, direct_response: {{ status: 500 }} }}]
+""", name="http2-origin")
+    check = ", protocol: http2, health_check: {{ http: {}, interval: 100ms, unhealthy_threshold: 1, healthy_threshold: 1 }}"
+    proxy = Proxy(scratch, [f'"127.0.0.1:{port}"'], check.format("/ok"))
+    healthy = lambda: proxy.endpoints()[f"127.0.0.1:{port}"]["healthy"]
+    assert proxy.get("/ok")[0] == 204 and healthy()
+    proxy.reload([f'"127.0.0.1:{port}"'], check.format("/bad"))
+    eventually(lambda: not healthy(), "500 is unhealthy")
+    proxy.reload([f'"127.0.0.1:{port}"'], check.format("/ok"))
+    eventually(healthy, "204 is healthy")
+
+
 # --- bounds and queues
 
 def slow(handler):
@@ -363,6 +396,48 @@ def test_retries_are_bounded(scratch):
     proxy = Proxy(scratch, [origin], ", retry: { retry_on: [503], attempts: 3, back_off: 1ms }, outlier_detection: { consecutive_5xx: 0 }")
     assert proxy.get()[0] == 503
     assert origin.requests == 4
+
+
+def test_retries_at_a_time_are_bounded(scratch):
+    """circuit_breakers.retries: while one is under way, nobody else's failure is tried again."""
+    release, seen = threading.Event(), collections.Counter()
+    scratch.closers.append(release.set)
+
+    def answer(handler):
+        seen[handler.path] += 1
+        if handler.path == "/held" and seen["/held"] == 2:
+            release.wait(HANG)
+            return handler.say(200, "late ")
+        handler.say(503)
+    origin = Scripted(scratch, answer)
+    proxy = Proxy(scratch, [origin], ", retry: { retry_on: [503], back_off: 1ms }, circuit_breakers: { retries: 1 }, "
+                  "outlier_detection: { consecutive_5xx: 0 }", workers=1)
+    held = threading.Thread(target=lambda: proxy.get("/held"))
+    held.start()
+    eventually(lambda: seen["/held"] == 2, "a retry is under way")
+    assert proxy.get("/other")[0] == 503 and seen["/other"] == 1
+    assert proxy.metric("sluice_upstream_retries_refused_total") == 1
+    assert proxy.metric('sluice_upstream_circuit_breaker_open{upstream="api",breaker="retries"}') == 1
+    release.set()
+    held.join(HANG)
+    assert proxy.get("/other")[0] == 503 and seen["/other"] > 2, "its place is free again"
+
+
+def test_waits_between_tries_differ(scratch):
+    """Without jitter, all that failed together would come back together."""
+    last, gaps, lock = {}, [], threading.Lock()
+
+    def answer(handler):
+        with lock:
+            if handler.path in last:
+                gaps.append(time.monotonic() - last[handler.path])
+                return handler.say(200, "ok ")
+            last[handler.path] = time.monotonic()
+        handler.say(503)
+    origin = Scripted(scratch, answer)
+    proxy = Proxy(scratch, [origin], ", retry: { retry_on: [503], back_off: 300ms, max_back_off: 300ms }, outlier_detection: { consecutive_5xx: 0 }")
+    assert all(proxy.get(f"/{i}")[0] == 200 for i in range(12))
+    assert max(gaps) - min(gaps) > 0.02, gaps
 
 
 # --- endpoints that go

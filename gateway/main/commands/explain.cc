@@ -35,8 +35,10 @@ constexpr std::array kOptions{
     OptionSpec{"cgroup", "PATH", "with --way output: of the process"},
     OptionSpec{"fragment", "", "a later fragment, which has no ports"},
     OptionSpec{"header", "'NAME: VALUE'", "of the request; may be given several times"},
+    OptionSpec{"certificate-name", "NAME", "that the client has shown; several times"},
+    OptionSpec{"claim", "NAME=VALUE", "what auth knows of the caller; several times"},
     OptionSpec{"listener", "NAME", "begin at this listener, whatever the packet"},
-    OptionSpec{"request", "CONNECTION/REQUEST", "one from the access log (JSON)"},
+    OptionSpec{"request", "ID", "one from the access log (JSON): CONNECTION/REQUEST or request_id"},
     OptionSpec{"log", "FILE", "the access log, for --request"},
     OptionSpec{"questions", "FILE", "many: an object a line, answered by a line each; - is stdin"},
     kSocketOption,
@@ -71,9 +73,14 @@ std::int64_t port_of_url(const std::string& url) {
 
 std::expected<json::object, std::string> question_from(const Arguments& arguments) {
   json::object question{{"command", "explain"}};
-  for (const auto& [option, key] : {std::pair{"from", "from"}, {"to", "to"}, {"proto", "protocol"},
-                                    {"direction", "direction"}, {"interface", "interface"},
-                                    {"way", "way"}, {"cgroup", "cgroup"}, {"listener", "listener"}}) {
+  for (const auto& [option, key] : {std::pair{"from", "from"},
+                                    {"to", "to"},
+                                    {"proto", "protocol"},
+                                    {"direction", "direction"},
+                                    {"interface", "interface"},
+                                    {"way", "way"},
+                                    {"cgroup", "cgroup"},
+                                    {"listener", "listener"}}) {
     if (arguments.has(option)) question[key] = arguments.get(option);
   }
   if (arguments.has("fragment")) question["fragment"] = true;
@@ -99,6 +106,18 @@ std::expected<json::object, std::string> question_from(const Arguments& argument
     headers.push_back(json::array{header.substr(0, colon), value});
   }
   if (!headers.empty()) question["headers"] = std::move(headers);
+  json::array claims;
+  for (const std::string& claim : arguments.all("claim")) {
+    const std::size_t equals = claim.find('=');
+    if (equals == std::string::npos || equals == 0)
+      return std::unexpected("--claim is NAME=VALUE, not '" + claim + "'");
+    claims.push_back(json::array{claim.substr(0, equals), claim.substr(equals + 1)});
+  }
+  if (!claims.empty()) question["claims"] = std::move(claims);
+  json::array names;
+  for (const std::string& name : arguments.all("certificate-name"))
+    names.emplace_back(name);
+  if (!names.empty()) question["certificate_names"] = std::move(names);
   if (question.contains("to") != question.contains("from") && !question.contains("url"))
     return std::unexpected("a packet has --from and --to");
   return question;
@@ -232,7 +251,8 @@ const Command kExplainCommand{
         "--questions takes what the admin socket takes: {\"from\": …, \"to\": …, \"to_port\": …, "
         "\"url\": …}.\n"
         "The matchers that decide are the ones that run. With --policy by the file alone; without, "
-        "by what runs:\nbans, the node's own addresses, endpoints' health and limits as they are at "
+        "by what runs:\nbans, the node's own addresses, endpoints' health and limits as they are "
+        "at "
         "this moment. Takes nothing\nfrom a limit and sends no packet.",
     .options = kOptions,
     .max_words = 2,

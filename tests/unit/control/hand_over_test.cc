@@ -1,5 +1,6 @@
 #include "gateway/main/hand_over.h"
 
+#include <array>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <fcntl.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #include "gateway/main/kernel_plan.h"
+#include "gateway/tls/ticket_keys.h"
 
 namespace sluice::control {
 namespace {
@@ -33,18 +35,38 @@ HandOver sample() {
                    .hello = {.workers = 3, .own_mark = 0x200000},
                    .retired = true,
                    .left = std::chrono::milliseconds(1500)}};
+  const std::string key(gateway::tls::kTicketKeySize, 'k');
+  out.ticket_keys = {.keys = {std::make_shared<const gateway::tls::Secret>(key),
+                              std::make_shared<const gateway::tls::Secret>("x" + key.substr(1))},
+                     .age = std::chrono::seconds(99)};
   return out;
+}
+
+// A secret is never where the rest is written down.
+TEST(HandOver, TicketKeysAreNotInItsText) {
+  const auto memory = write_hand_over(sample());
+  ASSERT_TRUE(memory);
+  std::string text(65536, '\0');
+  const ssize_t size = ::pread(memory->text.get(), text.data(), text.size(), 0);
+  ASSERT_GT(size, 0);
+  EXPECT_EQ(text.find("kkkkkkkk"), std::string::npos);
 }
 
 TEST(HandOver, EverythingArrives) {
   const auto memory = write_hand_over(sample());
   ASSERT_TRUE(memory);
-  const int policy = memory->policy.get();
-  const int copy = ::dup(policy);  // reading it takes the policy's descriptor
+  // Reading it takes these descriptors: they are put back, for the owner to close.
+  const std::array<int, 2> taken{memory->policy.get(), memory->ticket_keys.get()};
+  const std::array<int, 2> copies{::dup(taken[0]), ::dup(taken[1])};
   const auto read = read_hand_over(memory->text.get());
   ASSERT_TRUE(read) << read.error();
-  ::dup2(copy, policy);  // for the owner to close
-  ::close(copy);
+  for (std::size_t i = 0; i < taken.size(); ++i) {
+    ::dup2(copies[i], taken[i]);
+    ::close(copies[i]);
+  }
+  ASSERT_EQ(read->ticket_keys.keys.size(), 2U);
+  EXPECT_EQ(read->ticket_keys.keys[1]->view(), sample().ticket_keys.keys[1]->view());
+  EXPECT_EQ(read->ticket_keys.age, std::chrono::seconds(99));
   EXPECT_EQ(read->attempt, "42-7");
   EXPECT_EQ(read->from_version, "1.2.3");
   EXPECT_EQ(read->workers, 3U);

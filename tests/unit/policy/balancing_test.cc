@@ -1,9 +1,11 @@
 #include "policy/balancing.h"
 
+#include <algorithm>
 #include <cmath>
 #include <deque>
 #include <gmock/gmock.h>
 #include <map>
+#include <numeric>
 #include <random>
 #include <string>
 
@@ -66,12 +68,50 @@ EndpointView at_priority(std::uint32_t priority) {
   return {.priority = priority};
 }
 
-TEST(RoundRobin, IsSmoothAndExact) {
-  Pool pool({of_weight(5), of_weight(1), of_weight(1)});
-  std::vector<std::uint32_t> order;
-  for (int i = 0; i < 7; ++i)
-    order.push_back(*pool.pick(LbPolicy::round_robin, 0));
-  EXPECT_THAT(order, ElementsAre(0, 0, 1, 0, 2, 0, 0));
+TEST(RoundRobin, IsExactInEachRoundOfTurns) {
+  for (const std::vector<std::uint32_t>& weights :
+       {std::vector<std::uint32_t>{5, 1, 1}, {100, 1}, {3, 7, 11, 13}, {50, 20, 30}, {2, 1}}) {
+    std::vector<EndpointView> views;
+    std::ranges::transform(weights, std::back_inserter(views), of_weight);
+    Pool pool(views);
+    std::uint32_t unit = 0;
+    std::uint32_t total = 0;
+    for (const std::uint32_t weight : weights) {
+      unit = std::gcd(unit, weight);
+      total += weight;
+    }
+    for (int round = 0; round < 3; ++round) {
+      std::vector<std::uint32_t> counts(weights.size());
+      for (std::uint32_t i = 0; i < total / unit; ++i)
+        ++counts[*pool.pick(LbPolicy::round_robin, 0)];
+      for (std::size_t i = 0; i < weights.size(); ++i)
+        EXPECT_EQ(counts[i], weights[i] / unit) << "endpoint " << i << ", round " << round;
+    }
+  }
+}
+
+// No endpoint waits much longer for its turn than its share says, nor gets it in bursts.
+TEST(RoundRobin, SpreadsTurnsEvenly) {
+  Pool pool({of_weight(60), of_weight(25), of_weight(10), of_weight(5)});
+  const std::vector<double> share{0.60, 0.25, 0.10, 0.05};
+  std::vector<int> last(4, 0);
+  for (int i = 1; i <= 2000; ++i) {
+    const std::uint32_t picked = *pool.pick(LbPolicy::round_robin, 0);
+    if (last[picked] > 0) EXPECT_LE(i - last[picked], 3 / share[picked]) << picked;
+    last[picked] = i;
+  }
+}
+
+TEST(RoundRobin, GoesOnOverAChangeOfWeights) {
+  Pool pool({of_weight(7), of_weight(3)});
+  for (int i = 0; i < 5; ++i)
+    pool.pick(LbPolicy::round_robin, 0);
+  pool.endpoints[1].weight = 1;
+  pool.candidates.build(pool.endpoints, {});
+  std::vector<int> counts(2);
+  for (int i = 0; i < 8; ++i)
+    ++counts[*pool.pick(LbPolicy::round_robin, 0)];
+  EXPECT_THAT(counts, ElementsAre(7, 1));
 }
 
 TEST(RoundRobin, SkipsUnavailableAndTried) {

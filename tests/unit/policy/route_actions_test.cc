@@ -118,6 +118,48 @@ TEST(Cors, AnotherOriginGetsNothingButVary) {
   EXPECT_EQ(out, "vary: origin\r\n");
 }
 
+TEST(Cors, AnAnswerSaysWhatScriptsMayRead) {
+  Cors config = cors({"https://a.example"});
+  config.expose_headers = {"x-total", "etag"};
+  std::string out;
+  CorsPolicy(config).answer("https://a.example", out);
+  EXPECT_EQ(out,
+            "vary: origin\r\naccess-control-allow-origin: https://a.example\r\n"
+            "access-control-expose-headers: x-total, etag\r\n");
+  out.clear();
+  CorsPolicy(config).answer("https://evil.example", out);
+  EXPECT_EQ(out, "vary: origin\r\n");
+  out.clear();
+  CorsPolicy(config).answer("", out);
+  EXPECT_EQ(out, "vary: origin\r\n") << "no Origin: the answer depends on it all the same";
+}
+
+TEST(Cors, AFixedListIsSentWhateverIsAskedFor) {
+  Cors config = cors({"https://a.example"});
+  config.allow_methods = {"GET", "PUT"};
+  config.allow_headers = {"x-a"};
+  config.max_age = 600s;
+  std::string out;
+  CorsPolicy(config).preflight("https://a.example", "DELETE", "x-b", out);
+  EXPECT_EQ(out,
+            "vary: origin\r\naccess-control-allow-origin: https://a.example\r\n"
+            "access-control-allow-methods: GET, PUT\r\naccess-control-allow-headers: x-a\r\n"
+            "access-control-max-age: 600\r\n");
+}
+
+TEST(Cors, NothingThatIsSentBackEndsALine) {
+  Cors config = cors({"*"});
+  config.allow_methods = {"*"};
+  config.allow_headers = {"*"};
+  config.allow_credentials = true;
+  std::string out;
+  CorsPolicy(config).preflight("https://a.example\r\nx: y", "GET", "x-a", out);
+  EXPECT_EQ(out, "vary: origin\r\n");
+  out.clear();
+  CorsPolicy(config).preflight("https://a.example", "GET\r\nx: y", "x-a\r\nx: y", out);
+  EXPECT_EQ(out.find("x: y"), std::string::npos) << out;
+}
+
 std::string errors_of(const std::string& route) {
   const PolicyFile file{"p.yaml",
                         "version: 1\nlisteners: { web: {} }\n"

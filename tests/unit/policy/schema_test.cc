@@ -14,7 +14,8 @@ namespace {
 // What the examples refer to. A file of its own, so that the cases' maps are merged with these.
 constexpr const char* kBase =
     "version: 1\n"
-    "listeners: { web: {} }\n"
+    "listeners: { web: { tls: { certificates: [{ cert: /base.pem }], client_ca: /base-ca.pem, "
+    "client_auth: optional } } }\n"
     "upstreams: { api: { endpoints: [\"192.0.2.77:80\"] } }\n"
     "limits: { per-client: { rate: 7/s, burst: 50 }, new-connections: { unit: connections, "
     "rate: 7/s } }\n"
@@ -36,6 +37,7 @@ const std::map<std::string, Context>& contexts() {
   const std::map<std::string, std::string> endpoints{{"endpoints", "[\"192.0.2.78:80\"]"}};
   const std::string kKeys = "[{ name: bob, sha256: " + std::string(64, '5') + " }]";
   const std::string upstream = "upstreams: { new: { endpoints: [\"192.0.2.78:80\"], ";
+  const std::string proved = "routes: [{ upstream: api, auth: [partners], access: { ";
   static const std::map<std::string, Context> all{
       {"", {"", {}, ""}},
       {".protect", {"protect: { ", {}, " }"}},
@@ -86,8 +88,12 @@ const std::map<std::string, Context>& contexts() {
       {".routes.headers", {"routes: [{ upstream: api, headers: [{ ", {{"name", "x-a"}}, " }] }]"}},
       {".routes.query", {"routes: [{ upstream: api, query: [{ ", {{"name", "a"}}, " }] }]"}},
       {".routes.access", {"routes: [{ upstream: api, access: { ", {}, " } }]"}},
-      {".routes.access.allow", {"routes: [{ upstream: api, access: { allow: [{ ", {}, " }] } }]"}},
-      {".routes.access.deny", {"routes: [{ upstream: api, access: { deny: [{ ", {}, " }] } }]"}},
+      {".routes.access.allow", {proved + "allow: [{ ", {}, " }] } }]"}},
+      {".routes.access.deny", {proved + "deny: [{ ", {}, " }] } }]"}},
+      {".routes.access.allow.claim",
+       {proved + "allow: [{ claim: { ", {{"name", "tenant"}}, " } }] } }]"}},
+      {".routes.access.deny.claim",
+       {proved + "deny: [{ claim: { ", {{"name", "tenant"}}, " } }] } }]"}},
       {".routes.limits",
        {"routes: [{ upstream: api, limits: [{ ", {{"name", "per-client"}}, " }] }]"}},
       {".routes.upstreams", {"routes: [{ upstreams: [{ ", {{"name", "api"}}, " }] }]"}},
@@ -118,7 +124,11 @@ const std::map<std::string, Context>& contexts() {
       {".default_route", {"default_route: { ", {}, " }"}},
       {".cluster", {"cluster: { ", {}, " }"}},
       {".cluster.redis",
-       {"cluster: { redis: { ", {{"url", "\"redis://192.0.2.6:6379\""}}, " } }"}},
+       {"cluster: { redis: { ", {{"url", "\"rediss://192.0.2.6:6379\""}}, " } }"}},
+      {".cluster.redis.tls",
+       {"cluster: { redis: { url: \"rediss://192.0.2.6:6379\", tls: { ",
+        {{"cert", "/other.pem"}},
+        " } } }"}},
       {".limits", {"limits: { new: { ", {{"rate", "9/s"}}, " } }"}},
       {".limits.key", {"limits: { new: { rate: 9/s, key: [{ ", {}, " }] } }"}},
       {".bans", {"bans: { ", {}, " }"}},
