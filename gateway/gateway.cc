@@ -14,6 +14,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "gateway/access_log.h"
+#include "gateway/ai/proxy/registry.h"
 #include "gateway/auth/auth_set.h"
 #include "gateway/http1/parse_error.h"
 #include "gateway/live_view.h"
@@ -174,6 +175,7 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
     metrics_.add_collector([this](MetricsPage& page) {
       if (upstreams_) collect_clusters(*upstreams_->current(), page);
       if (access_log_) collect_access_log(*access_log_, page);
+      ai_.meters().collect(page);
     });
   }
 
@@ -236,7 +238,8 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
   Metrics metrics_;
   std::unique_ptr<AccessLog> access_log_;
   std::unique_ptr<UpstreamControl> upstreams_;  // from the first apply() on
-  auth::AuthRegistry auth_;                     // control thread
+  auth::AuthRegistry auth_;  // control thread
+  ai::Registry ai_;          // the same
   asio::steady_timer files_timer_{control_.io()};
   policy::LimitStore limits_;
   policy::BanTracker bans_;
@@ -373,6 +376,7 @@ void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
   leases_->configure(config.redis, generation->limits, generation->tls->redis());
   limit_handles_ = generation->limits;
   generation->auth = auth_.apply(*snapshot);
+  generation->ai = ai_.apply(*snapshot, material.get());
   look_at_files();
   overload_.configure(config.overload);
   look_at_memory();
@@ -446,6 +450,7 @@ void GatewayImpl::apply_tls_here(tls::MaterialPtr material) {
   next->tls = make_tls(snapshot_->config(), material.get());
   next->clusters = upstreams_->apply(snapshot_->config().upstreams, next->tls);
   leases_->configure(snapshot_->config().redis, next->limits, next->tls->redis());
+  next->ai = ai_.apply(*snapshot_, material.get());
   generation_ = std::move(next);
   std::latch adopted(static_cast<std::ptrdiff_t>(workers_.size()));
   for (const auto& worker : workers_)

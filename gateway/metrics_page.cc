@@ -81,6 +81,23 @@ void MetricsPage::histogram(const MetricInfo& info, Values labels, const Histogr
   out.sample_sum = static_cast<double>(sum.sum_ns) / 1e9;
 }
 
+void MetricsPage::histogram(std::string_view name, std::string_view help,
+                            const std::vector<std::pair<std::string, std::string>>& labels,
+                            std::span<const double> bounds, std::span<const std::uint64_t> counts,
+                            double sum) {
+  if (std::ranges::all_of(counts, [](std::uint64_t n) { return n == 0; })) return;
+  ClientMetric& metric = family(name, help, MetricType::Histogram).metric.emplace_back();
+  for (const auto& [label, value] : labels)
+    metric.label.push_back({label, value});
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    metric.histogram.sample_count += counts[i];
+    metric.histogram.bucket.push_back(
+        {metric.histogram.sample_count,
+         i < bounds.size() ? bounds[i] : std::numeric_limits<double>::infinity()});
+  }
+  metric.histogram.sample_sum = sum;
+}
+
 void MetricsPage::sample(const MetricSample& sample) {
   const MetricType type =
       sample.type == SampleType::counter ? MetricType::Counter : MetricType::Gauge;

@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <map>
 #include <prometheus/metric_family.h>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -35,6 +36,10 @@ class MetricsPage {
   void gauge(const MetricInfo& info, Values labels, double value);
   // Nothing where nothing was observed yet: two dozen lines for each object that is never used.
   void histogram(const MetricInfo& info, Values labels, const HistogramSum& sum);
+  // The same with bounds and labels of its own; `counts` has one more than `bounds`.
+  void histogram(std::string_view name, std::string_view help,
+                 const std::vector<std::pair<std::string, std::string>>& labels,
+                 std::span<const double> bounds, std::span<const std::uint64_t> counts, double sum);
   // Left out, with a log line, when its name or a label's is not one that Prometheus reads, or its
   // type is not its family's.
   void sample(const MetricSample& sample);

@@ -14,6 +14,10 @@
 #include "policy/limits.h"
 #include "policy/snapshot.h"
 
+namespace sluice::gateway::ai {
+class Catalog;
+}
+
 namespace sluice::gateway {
 
 // Of one policy, for all workers. Immutable.
@@ -23,6 +27,7 @@ struct PolicyGeneration {
   std::shared_ptr<const auth::AuthSet> auth;
   std::shared_ptr<const MetricSlots> slots;
   tls::ContextsPtr tls;
+  std::shared_ptr<const ai::Catalog> ai;  // null: the policy has no `ai`
   std::vector<policy::LimitHandle> limits;  // as Config::limits
 };
 
@@ -39,6 +44,7 @@ class WorkerConfig : public RefCounted<WorkerConfig> {
   const std::shared_ptr<const ClusterSet>& shared_clusters() const { return generation_->clusters; }
   const auth::AuthSet& auth() const { return *generation_->auth; }
   const tls::Contexts& tls() const { return *generation_->tls; }
+  const ai::Catalog* ai() const { return generation_->ai.get(); }
   const MetricSlots& slots() const { return *generation_->slots; }
   const policy::LimitHandle& limit(std::uint32_t index) const { return generation_->limits[index]; }
 

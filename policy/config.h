@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "policy/address.h"
+#include "policy/config/ai.h"
 #include "policy/config/auth.h"
 #include "policy/config/cluster.h"
 #include "policy/config/guard.h"
@@ -36,6 +37,7 @@ struct Config {
   std::vector<Listener> listeners;
   std::vector<Upstream> upstreams;
   std::vector<Auth> auth;
+  std::optional<AiConfig> ai;
   Overload overload;
   std::vector<Route> routes;
   DefaultRoute default_route;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "policy/ai_providers.h"
 #include "policy/auth_url.h"
 #include "policy/binding/read.h"
 #include "policy/binding/sections.h"
@@ -146,6 +147,7 @@ Config build_config(const Node& root, const Reporter& reporter) {
   if (const Node* node = root.find("overload")) overload(*node, config.overload);
   each(root, "auth",
        [&](const Node& node) { auth(node, reporter, config.auth.emplace_back()); });
+  if (const Node* node = root.find("ai")) ai(*node, reporter, config.ai.emplace());
   each(root, "routes",
        [&](const Node& node) { route(node, reporter, config.routes.emplace_back()); });
   default_route(root.find("default_route"), reporter, config.default_route);
@@ -161,6 +163,7 @@ void complete(Config& config) {
   name_the_only_listener(config);
   add_original_destination(config);
   add_auth_upstreams(config);
+  complete_ai(config);
   for (Route& route : config.routes) {
     if (route.name.empty()) route.name = describe(route);
   }

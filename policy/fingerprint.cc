@@ -168,6 +168,21 @@ class Writer {
     all(value.header, value.forward);
     unordered(value.keys);
   }
+  void add(const AiTimeouts& value) { all(value.connect, value.first_token, value.idle); }
+  void add(const AiProvider& value) {
+    all(value.name, value.kind, value.url, value.url.authority, value.url.target, value.keys,
+        value.api_version, value.timeouts);
+  }
+  void add(const AiTarget& value) { all(value.provider, value.model, value.weight); }
+  void add(const AiModel& value) {
+    all(value.name, value.fallback);
+    unordered(value.targets);
+  }
+  void add(const AiConfig& value) {
+    unordered(value.providers);
+    unordered(value.models);
+    all(value.untranslatable, value.keys, value.key_file, value.prices);
+  }
   void add(const AuthUrl& value) { all(value.text, value.upstream); }
   void add(const JwtAuth& value) {
     all(value.issuer, value.jwks_file, value.jwks_url, value.refresh, value.leeway, value.header,
@@ -215,7 +230,7 @@ class Writer {
   }
   void add(const Route& value) {
     all(value.name, value.listener, value.host, value.path.kind, value.path.value, value.timeout,
-        value.access, value.limits, value.auth, value.actions);
+        value.access, value.limits, value.auth, value.ai, value.actions);
     unordered(value.upstreams);
     unordered(value.methods);
     unordered(value.headers);
@@ -286,7 +301,7 @@ class Writer {
     unordered(value.upstreams);
     unordered(value.routes);
     unordered(value.auth);
-    all(value.overload);
+    all(value.overload, value.ai);
     unordered(value.limits);
     unordered(value.bans.rules);
   }
@@ -343,6 +358,12 @@ std::vector<Item> items_of(const Config& config) {
   add_items(items, "listeners", rest.listeners);
   add_items(items, "upstreams", rest.upstreams);
   add_items(items, "routes", rest.routes);
+  if (rest.ai) {
+    add_items(items, "ai.providers", rest.ai->providers);
+    add_items(items, "ai.models", rest.ai->models);
+    items.push_back({"ai", "settings", fingerprint_of(*rest.ai), rest.ai->where});
+    rest.ai.reset();
+  }
   add_items(items, "limits", rest.limits);
   add_items(items, "bans.rules", rest.bans.rules);
   if (rest.guard) {

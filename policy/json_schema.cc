@@ -223,9 +223,11 @@ void put_field(std::string_view name, const Field& field, Writer& out) {
       break;
     case Shape::map:
       out.put("type", "[\"object\", \"null\"]");
-      out.open("propertyNames", '{');
-      out.put("pattern", quoted(shape_of(Type::name).pattern));
-      out.close('}');
+      if (!field.free_names) {
+        out.open("propertyNames", '{');
+        out.put("pattern", quoted(shape_of(Type::name).pattern));
+        out.close('}');
+      }
       out.open("additionalProperties", '{');
       put_value(field, out);
       out.close('}');

@@ -1,5 +1,6 @@
 #include "policy/schema.h"
 
+#include "policy/schema/ai.h"
 #include "policy/schema/auth.h"
 #include "policy/schema/cluster.h"
 #include "policy/schema/guard.h"
@@ -99,6 +100,10 @@ constexpr Field kPolicy[] = {
      .example = "{ partners: { jwt: { jwks: { file: jwks.json } } } }",
      .children = kAuth,
      .doc = "Who may call, by name; routes say which they ask for."},
+    {.name = "ai",
+     .example = "{ providers: { llama: { base_url: \"http://127.0.0.1:11434\" } } }",
+     .children = kAi,
+     .doc = "Large language models: who answers for which, on routes that say `ai: true`."},
     {.name = "overload",
      .example = "{ max_memory: 2GiB }",
      .children = kOverload,

@@ -63,6 +63,7 @@ struct Field {
   std::string_view shorthand{};  // the child that a bare value stands for
   bool choice = false;  // Type::object: one of the children is there, no more; in a list, a lone
                         // element may stand without brackets
+  bool free_names = false;  // Shape::map: names are any text, not Type::name
   std::string_view excludes{};  // keys beside it that it cannot stand with, separated by spaces
   bool required = false;
   std::string_view doc{};

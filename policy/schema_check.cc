@@ -543,7 +543,8 @@ class Checker {
     }
     repeated(node, path);
     for (const Node& entry : node.children) {
-      if (const Verdict problem = check_name(entry.key)) {
+      const Verdict problem = field.free_names ? check_text(entry.key) : check_name(entry.key);
+      if (problem) {
         reporter_.error(entry.key_at, path + ": " + problem->what, problem->hint);
       }
       value(entry, field, join(path, entry.key));

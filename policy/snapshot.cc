@@ -74,6 +74,7 @@ CompiledRoute Snapshot::resolve(const Route& route) const {
   if (const auto& mirror = route.actions.mirror) {
     compiled.mirror = find_upstream(mirror->upstream).value_or(0);
   }
+  compiled.ai = route.ai;
   compiled.actions = CompiledActions::compile(route);
   const bool elsewhere = std::ranges::any_of(compiled.targets, [this](const RouteTarget& target) {
     return !config_.upstreams[target.upstream].original_destination;

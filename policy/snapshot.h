@@ -44,6 +44,7 @@ struct CompiledRoute {
   Access access;
   std::vector<UsedLimit> limits;
   std::vector<std::uint32_t> auth;  // indices in Config::auth
+  bool ai = false;                  // Route::ai
   std::uint32_t mirror = 0;         // index in Config::upstreams, where the route mirrors
   // The name that a client gives decides where its connection goes (`verify_authority`).
   bool by_name = false;

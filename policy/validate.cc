@@ -123,6 +123,7 @@ void cross_check(const Config& config, Reporter& reporter) {
   check_routes(config, reporter);
   check_route_actions(config, reporter);
   check_auth(config, reporter);
+  check_ai(config, reporter);
   check_upstreams(config, reporter);
   check_limits(config, reporter);
   check_bans(config, reporter);

@@ -15,6 +15,7 @@ void cross_check(const Config& config, Reporter& reporter);
 void check_listeners_named(const Config& config, Reporter& reporter);
 void check_routes(const Config& config, Reporter& reporter);
 void check_route_actions(const Config& config, Reporter& reporter);
+void check_ai(const Config& config, Reporter& reporter);
 void check_auth(const Config& config, Reporter& reporter);
 void check_upstreams(const Config& config, Reporter& reporter);
 void check_limits(const Config& config, Reporter& reporter);

@@ -24,10 +24,10 @@ UpstreamsByName by_name_of(const Config& config) {
 }
 
 void check_route_upstreams(const Route& route, Reporter& reporter) {
-  if (route.upstreams.empty() && route.actions.answers()) return;
+  if (route.upstreams.empty() && (route.ai || route.actions.answers())) return;
   if (route.upstreams.empty()) {
     reporter.error(route.where, "route `" + route.name + "` has no upstream",
-                   "such as `upstream: api`, or `redirect` or `direct_response`");
+                   "such as `upstream: api`, or `redirect`, `direct_response` or `ai: true`");
     return;
   }
   const bool some = std::ranges::any_of(
@@ -46,7 +46,7 @@ void check_route_upstreams(const Route& route, Reporter& reporter) {
 void check_tcp_route(const Config& config, const Route& route, Reporter& reporter) {
   const auto listener = std::ranges::find(config.listeners, route.listener, &Listener::name);
   if (listener == config.listeners.end() || listener->protocol != ListenerProtocol::tcp) return;
-  if (route.actions.answers()) {
+  if (route.actions.answers() || route.ai) {
     reporter.error(route.where,
                    "route `" + route.name + "` answers over HTTP, but listener `" +
                        route.listener + "` speaks plain TCP",

@@ -1,6 +1,7 @@
 // Server-sent events (WHATWG HTML, section 9.2), in and out.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -18,16 +19,21 @@ class SseParser {
  public:
   static constexpr std::size_t kMaxEvent = 8 * 1024 * 1024;  // bytes of one line or event's data
 
-  // Calls `on_event` for each event that `bytes` completes. False: an event is too large; no more
-  // can be read.
+  // Calls `on_event` for each event that `bytes` completes, if it wants with the number of bytes up
+  // to there. False: an event is too large; no more can be read.
   template <typename OnEvent>
   bool feed(std::string_view bytes, OnEvent&& on_event) {
+    const std::size_t size = bytes.size();
     while (!bytes.empty()) {
       const Line line = next_line(bytes);
       if (line == Line::too_large) return false;
       if (line == Line::incomplete) return true;
       if (!end_line()) continue;
-      on_event(SseEvent{name_, data_});
+      if constexpr (std::invocable<OnEvent, SseEvent, std::size_t>) {
+        on_event(SseEvent{name_, data_}, size - bytes.size());
+      } else {
+        on_event(SseEvent{name_, data_});
+      }
       begin_event();
     }
     return true;

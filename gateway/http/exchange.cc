@@ -28,6 +28,7 @@ void Exchange::reset() {
   actions_ = nullptr;
   attributes_.clear();
   mirror_.reset();
+  deadline_passed_ = false;
   tunnelling_ = false;
   websocket_key_.clear();
   end_compression();
@@ -51,9 +52,13 @@ void Exchange::reset() {
 
 void Exchange::on_client_readable() {
   if (state_ == State::head) return head();
+  if (state_ == State::collecting) return collect_more();
   if (!request_done_ && state_ == State::exchanging && !send_broken_) return pump_request();
   // Nothing is wanted now: the next request, which waits, or the client's end.
-  if (!client_->still_there()) client_gone("client reset");
+  if (!client_->still_there()) return client_gone("client reset");
+  // Who asks a model and hangs up wants no answer, and answers cost money.
+  if (mediator_ && state_ != State::refusing && client_->half_closed())
+    client_gone("client closed");
 }
 
 void Exchange::on_client_writable() {
@@ -71,9 +76,9 @@ void Exchange::on_upstream_readable() {
 // How long the next step may take. One timer serves both directions: what is waited for says which.
 std::chrono::nanoseconds Exchange::patience() const {
   if (tunnelling_) return timeouts().idle;
-  if (state_ == State::refusing || !client_->empty() || !request_done_ || head_forwarded_) {
-    return timeouts().body_idle;
-  }
+  if (state_ == State::refusing || !client_->empty()) return timeouts().body_idle;
+  if (mediator_) return mediator_->patience(head_forwarded_);
+  if (!request_done_ || head_forwarded_) return timeouts().body_idle;
   return cluster_->config().timeouts.first_byte;
 }
 
@@ -86,6 +91,10 @@ void Exchange::on_timer() {
   if (state_ == State::head) {
     client_->close_after(true);
     return refuse(408, "request head timeout");
+  }
+  if (state_ == State::collecting) {
+    client_->close_after(true);
+    return refuse(408, "request body stalled");
   }
   if (tunnelling_) return cut_short("tunnel idle");
   if (!client_->empty()) return client_gone("client reads nothing");
@@ -107,6 +116,7 @@ void Exchange::on_timer() {
 
 void Exchange::on_deadline() {
   const bool answered = head_forwarded_ || !client_->empty();
+  deadline_passed_ = true;
   drop_upstream();
   end_attempt(Outcome::neutral);
   if (answered) return cut_short("route timeout");

@@ -23,6 +23,7 @@
 #include "gateway/auth/attributes.h"
 #include "gateway/authority_names.h"
 #include "gateway/compression/compressor.h"
+#include "gateway/http/mediator.h"
 #include "gateway/http/stream.h"
 #include "gateway/http/subrequest.h"
 #include "gateway/http/trace_context.h"
@@ -74,6 +75,7 @@ class Exchange final : public UpstreamEvents,
     verifying,
     authorizing,
     waiting,
+    collecting,
     connecting,
     backing_off,
     exchanging,
@@ -181,7 +183,7 @@ class Exchange final : public UpstreamEvents,
   std::string_view variable(policy::Variable name, std::string_view argument) const override;
   // compression
   // The answer's body may pass by unseen.
-  bool takes_splice() const { return answer_left_ == kNoLimit && !compressor_; }
+  bool takes_splice() const { return answer_left_ == kNoLimit && !compressor_ && !mediator_; }
   bool begin_compression(ResponseHead& response);
   bool take_compressed(bool at_end);
   void end_compression();
@@ -190,6 +192,23 @@ class Exchange final : public UpstreamEvents,
   void mirror_body(std::string_view data);
   void send_mirror();
   void drop_mirror();
+  // where a mediator stands between both sides (mediation.cc)
+  bool begin_mediation();  // false: the exchange is answered
+  void collect();
+  void ask_for_body();
+  void collect_more();
+  void collected();
+  bool begin_mediated();
+  bool fail_over(Outcome outcome, int status);
+  Staged stage_mediated();
+  bool mediated_head();
+  bool give_mediated();
+  Staged mediated_end();
+  Staged mediated_broken();
+  void refuse_mediated(int status, std::string_view reason, std::span<const ExtraField> extra);
+  void answer_mediated(const Mediator::Answer& answer);
+  void send_answer(const Mediator::Answer& answer);
+  void break_off_mediated(std::string_view reason);
   // auth
   bool know_caller(const policy::CompiledRoute& route);
   void challenge(const policy::Auth& config, std::string_view why);
@@ -200,6 +219,7 @@ class Exchange final : public UpstreamEvents,
   void pass_refusal_on(const Subrequest& subrequest);
   void on_subrequest_ended(Subrequest& subrequest, SubrequestEnd end) override;
   // retries
+  bool repeatable() const;  // a second time does no harm
   bool replayable() const;  // the whole request can be sent again
   void upstream_failed();   // before a byte of the answer
   bool try_again(std::uint32_t condition, Outcome outcome);
@@ -281,6 +301,10 @@ class Exchange final : public UpstreamEvents,
   std::string websocket_key_;  // of ours, towards the origin
   std::unique_ptr<Subrequest> mirror_;  // the copy that is being written
   mutable std::array<char, 8> port_text_{};
+  std::unique_ptr<Mediator> mediator_;  // null: bytes pass as they are
+  std::string mediated_;                // of the request, then of the answer until it is with the client
+  std::string mediated_last_;
+  bool deadline_passed_ = false;
 
   // The try under way.
   Attempt attempt_;

@@ -42,6 +42,7 @@ class Text {
 
 void Exchange::limits() {
   const policy::CompiledRoute& route = config_->snapshot().route(*route_);
+  if (mediator_) mediator_->describe(attributes_);
   if (route.limits.empty()) return on_limits_passed();
   const http1::RequestFields fields(request_, joined_field_);
   const bool destination = std::ranges::any_of(route.limits, [&](const policy::UsedLimit& used) {
@@ -60,6 +61,7 @@ void Exchange::limits() {
 }
 
 void Exchange::on_limits_passed() {
+  if (mediator_) return collect();
   if (actions_ != nullptr && answer_directly()) return;
   use_upstream(choose_upstream(config_->snapshot().route(*route_), worker_));
   pick();

@@ -172,15 +172,20 @@ void Exchange::connect_failed(const ConnectFailure& failure) {
          failure.reason == ConnectError::tls ? failure.to_string() : to_string(failure.reason));
 }
 
+// A second answer of a model's costs money, and does nothing else.
+bool Exchange::repeatable() const {
+  return mediator_ || is_idempotent(request_.method());
+}
+
 bool Exchange::replayable() const {
-  return interim_ == 0 && !head_forwarded_ && client_->can_rewind() &&
+  return interim_ == 0 && !head_forwarded_ && (mediator_ || client_->can_rewind()) &&
          (state_ == State::connecting || request_done_);
 }
 
 // The connection ended before a byte of the answer. A POST that was written may have been acted
 // upon (TCP's acknowledgements say nothing: they are delayed), so it is not sent again.
 void Exchange::upstream_failed() {
-  const bool idempotent = is_idempotent(request_.method());
+  const bool idempotent = repeatable();
   if (upstream_->unprocessed() && !fresh_only_ && interim_ == 0 && client_->can_rewind()) {
     // Said to have been looked at by nobody: safe whatever the method.
     fresh_only_ = true;

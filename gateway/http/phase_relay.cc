@@ -21,7 +21,7 @@ void Exchange::relay() {
     if (answer_done_) return settle();
     if (state_ != State::exchanging) return;
     if (head_forwarded_ && !tunnelling_ && upstream_->response().switching()) return tunnel();
-    const Staged staged = stage_answer();
+    const Staged staged = mediator_ ? stage_mediated() : stage_answer();
     if (staged == Staged::ended) return;
     if (staged == Staged::some) continue;
     switch (upstream_->read(takes_splice() ? client_->pipe() : nullptr)) {
@@ -176,6 +176,8 @@ bool Exchange::retry_for_status() {
     case 502:
       return try_again(policy::kRetry502, Outcome::gateway_error);
     case 503:
+      return try_again(policy::kRetry503, Outcome::gateway_error);
+    case 529:  // Anthropic's "overloaded"
       return try_again(policy::kRetry503, Outcome::gateway_error);
     case 504:
       return try_again(policy::kRetry504, Outcome::gateway_error);

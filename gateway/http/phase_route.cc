@@ -48,6 +48,7 @@ void Exchange::routed() {
   }
   const policy::CompiledRoute& route = snapshot.route(*route_);
   if (actions_ != nullptr && !begin_actions()) return;
+  if (route.ai && !begin_mediation()) return;
   if (!route.auth.empty()) return authenticate(route);
   if (may_use(route)) limits();
 }

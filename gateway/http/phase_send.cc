@@ -8,7 +8,7 @@ void Exchange::send() {
   state_ = State::exchanging;
   picked_ = Clock::now();
   request_done_ = request_.body() == BodyKind::none;
-  if (!begin_request()) {
+  if (mediator_ ? !begin_mediated() : !begin_request()) {
     drop_upstream();
     end_attempt(Outcome::neutral);
     client_->close_after(true);

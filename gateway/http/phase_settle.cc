@@ -34,12 +34,17 @@ void Exchange::cut_short(std::string_view reason) {
   reason_.assign(reason);
   drop_upstream();
   end_attempt(Outcome::reset);
+  if (mediator_) break_off_mediated(reason_);
   log();
   end(Ending::cut_short);
 }
 
 void Exchange::end(Ending ending) {
   end_compression();
+  if (mediator_) {
+    mediator_->ended(ending, status_);
+    mediator_.reset();
+  }
   timer_.cancel();
   deadline_.cancel();
   state_ = State::ended;

@@ -27,8 +27,9 @@ std::optional<std::chrono::seconds> parse_retry_after(std::string_view text) {
 }  // namespace
 
 bool Exchange::try_again(std::uint32_t condition, Outcome outcome) {
+  if (mediator_ && fail_over(outcome, 0)) return true;
   const policy::Retry& retry = cluster_->config().retry;
-  const bool safe = condition == policy::kRetryConnectFailure || is_idempotent(request_.method());
+  const bool safe = condition == policy::kRetryConnectFailure || repeatable();
   if ((retry.retry_on & condition) == 0 || !safe || !replayable() || tries_ >= retry.attempts ||
       tries_ >= kMaxTries) {
     return false;

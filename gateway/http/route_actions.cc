@@ -119,6 +119,10 @@ bool Exchange::begin_actions() {
   }
   if (actions.max_response_body) answer_left_ = *actions.max_response_body;
   if (!actions.max_body) return true;
+  if (config_->policy().routes[*route_].ai) {  // refused in the caller's own shape: collect()
+    body_left_ = *actions.max_body;
+    return true;
+  }
   if (request_.content_length() > *actions.max_body) {
     request_too_large();
     return false;

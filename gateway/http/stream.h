@@ -143,6 +143,8 @@ class ClientStream : public Stream {
   // Waits for a sign that the client has gone, while nothing is wanted of it; asks for it.
   virtual void watch() = 0;
   virtual bool still_there() = 0;
+  // It sends no more on this connection, and may still be reading.
+  virtual bool half_closed() const { return false; }
 
   // --- the answer ---
   virtual bool interim(const ResponseHead& head) = 0;  // false: too large

@@ -41,6 +41,7 @@ class ClientStream final : public http::ClientStream {
   ParseError failure() const override { return body_.error(); }
   void watch() override;
   bool still_there() override { return connection_->read() != ReadResult::failed; }
+  bool half_closed() const override { return connection_->half_closed(); }
 
   bool interim(const ResponseHead& head) override;
   std::optional<http::BodyForm> begin(const ResponseHead& head, const http::AnswerEdits& edits,

@@ -44,6 +44,7 @@ extern const Command kReloadCommand;
 extern const Command kUpgradeCommand;
 extern const Command kDrainCommand;
 extern const Command kCleanupCommand;
+extern const Command kKeysCommand;
 extern const Command kTranslateCommand;
 extern const Command kVersionCommand;
 extern const Command kExplainCommand;

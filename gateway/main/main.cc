@@ -22,8 +22,8 @@ constexpr std::array kCommands{
     &kConfirmCommand, &kHistoryCommand, &kRollbackCommand, &kExplainCommand,   &kDoctorCommand,
     &kStatusCommand,  &kTopCommand,     &kConsoleCommand, &kDropsCommand,    &kBanCommand,       &kUnbanCommand,
     &kBansCommand,    &kSetCommand,     &kUpstreamCommand, &kReloadCommand,    &kUpgradeCommand,
-    &kDrainCommand,   &kCleanupCommand, &kSchemaCommand,   &kTranslateCommand, &kCompletionCommand,
-    &kVersionCommand,
+    &kDrainCommand,   &kCleanupCommand, &kKeysCommand,     &kTranslateCommand, &kSchemaCommand,
+    &kCompletionCommand, &kVersionCommand,
 };
 
 std::string padded(std::string text, std::size_t width) {

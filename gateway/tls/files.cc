@@ -79,6 +79,43 @@ std::expected<SecretPtr, std::string> read_authority(const std::string& authorit
   return std::move(*bytes);
 }
 
+constexpr std::string_view kFile = "file:";
+
+// All of a file that need not be there.
+std::expected<SecretPtr, std::string> read_whole(const std::string& path) {
+  auto bytes = read(path);
+  if (bytes) return bytes;
+  if (::access(path.c_str(), F_OK) != 0 && errno == ENOENT) return std::make_shared<const Secret>();
+  return std::unexpected(path + ": " + bytes.error());
+}
+
+// `file:PATH` or `${NAME}`, without the line break that editors leave at the end of a file.
+std::expected<SecretPtr, std::string> read_secret(const std::string& reference) {
+  constexpr std::string_view kBlank = " \t\r\n";
+  if (reference.starts_with(kWholeFile)) return read_whole(reference.substr(kWholeFile.size()));
+  SecretPtr secret;
+  std::string name = reference;
+  if (reference.starts_with(kFile)) {
+    name = reference.substr(kFile.size());
+    auto bytes = read(name);
+    if (!bytes) return std::unexpected(name + ": " + bytes.error());
+    secret = std::move(*bytes);
+  } else {
+    name = reference.substr(2, reference.size() - 3);
+    const char* value = std::getenv(name.c_str());
+    if (value == nullptr) return std::unexpected(name + " is not in the environment");
+    secret = std::make_shared<const Secret>(std::string_view(value));
+  }
+  std::string_view text = secret->view();
+  while (!text.empty() && kBlank.find(text.back()) != std::string_view::npos)
+    text.remove_suffix(1);
+  if (text.empty()) return std::unexpected(name + " is empty");
+  for (const char c : text)
+    if (static_cast<unsigned char>(c) <= ' ' || c == 0x7f)
+      return std::unexpected(name + " is no key: it has spaces or control characters");
+  return text.size() == secret->size() ? secret : std::make_shared<const Secret>(text);
+}
+
 bool same(const KeyPair& a, const KeyPair& b) {
   return *a.cert == *b.cert && *a.key == *b.key;
 }
@@ -102,7 +139,17 @@ std::string joined(const std::vector<std::string>& names) {
 struct Wanted {
   std::map<PairName, policy::Location> pairs;
   std::map<std::string, policy::Location> authorities;
+  std::map<std::string, policy::Location> secrets;
 };
+
+void want_secrets(const policy::AiConfig& ai, Wanted& out) {
+  for (const policy::AiProvider& provider : ai.providers)
+    for (const std::string& key : provider.keys)
+      out.secrets.emplace(key, provider.where);
+  if (ai.keys == policy::AiKeys::required)
+    out.secrets.emplace(std::string(kWholeFile) + ai.key_file, ai.where);
+  if (!ai.prices.empty()) out.secrets.emplace(std::string(kWholeFile) + ai.prices, ai.where);
+}
 
 Wanted wanted_by(const policy::Config& config) {
   Wanted out;
@@ -119,6 +166,7 @@ Wanted wanted_by(const policy::Config& config) {
     if (!upstream.tls->cert.empty())
       out.pairs.emplace(PairName{upstream.tls->cert, upstream.tls->key}, upstream.tls->where);
   }
+  if (config.ai) want_secrets(*config.ai, out);
   if (!config.redis || !config.redis->tls) return out;
   const policy::UpstreamTls& redis = *config.redis->tls;
   if (redis.verify) out.authorities.emplace(redis.ca, redis.where);
@@ -159,6 +207,18 @@ std::expected<Material, Problems> Files::load(const policy::Config& config) {
       missing(where, found.error());
     }
   }
+  for (const auto& [name, where] : wanted.secrets) {
+    auto found = read_secret(name);
+    const SecretPtr held = current_.secret(name);
+    if (found) {
+      material.secrets.emplace(name, std::move(*found));
+    } else if (held) {
+      say_once(name, found.error());
+      material.secrets.emplace(name, held);
+    } else {
+      missing(where, found.error());
+    }
+  }
   if (!problems.empty()) return std::unexpected(std::move(problems));
   return material;
 }
@@ -176,6 +236,12 @@ void Files::adopt(const policy::Config& config, Material material) {
   for (const auto& [name, where] : wanted.authorities) {
     authorities_.insert(name);
     paths_.insert(path_of(name));
+  }
+  secrets_.clear();
+  for (const auto& [name, where] : wanted.secrets) {
+    secrets_.insert(name);
+    for (const std::string_view kind : {kFile, kWholeFile})
+      if (name.starts_with(kind)) paths_.insert(name.substr(kind.size()));
   }
   current_ = std::move(material);
 }
@@ -213,7 +279,25 @@ bool Files::refresh() {
     ++applied_;
     log_info("tls", "authorities replaced", {{"file", path_of(name)}});
   }
+  refresh_secrets(changed);
   return changed;
+}
+
+void Files::refresh_secrets(bool& changed) {
+  for (const std::string& name : secrets_) {
+    auto found = read_secret(name);
+    if (!found) {
+      say_once(name, found.error());
+      continue;
+    }
+    said_.erase(name);
+    SecretPtr& held = current_.secrets[name];
+    if (held && *held == **found) continue;
+    held = std::move(*found);
+    changed = true;
+    ++applied_;
+    log_info("ai", "key replaced", {{"key", name}});
+  }
 }
 
 void Files::say_once(const std::string& file, const std::string& reason) {

@@ -1,4 +1,4 @@
-// Reads the files that a policy's `tls` names, and keeps the last good content of each: a pair that
+// Reads the files that a policy's `tls` and `ai` name, and keeps the last good content of each: a pair that
 // is half-written, or does not match, never replaces one that is.
 #pragma once
 
@@ -33,12 +33,14 @@ class Files {
   std::vector<MetricSample> samples() const;
 
  private:
+  void refresh_secrets(bool& changed);  // sets it where one is
   void say_once(const std::string& file, const std::string& reason);
 
   Material current_;
   std::set<PairName> pairs_;                 // in force
   std::set<std::string> authorities_;        // the same
-  std::set<std::string> paths_;              // of both
+  std::set<std::string> secrets_;            // the same: `file:PATH`, `${NAME}`
+  std::set<std::string> paths_;              // of all three
   std::map<std::string, std::string> said_;  // by file: the problem that was said of it
   std::uint64_t applied_ = 0;
   std::uint64_t refused_ = 0;

@@ -7,7 +7,7 @@ namespace sluice::gateway::tls {
 namespace {
 
 constexpr std::string_view kMagic = "sluice-tls-material 1\n";
-enum class Kind : char { pair = 'p', authority = 'a', ticket_key = 't' };
+enum class Kind : char { pair = 'p', authority = 'a', secret = 's', ticket_key = 't' };
 
 void put(std::vector<char>& out, std::string_view text) {
   const auto size = static_cast<std::uint32_t>(text.size());
@@ -62,12 +62,19 @@ bool read_pair(Reader& reader, Material& out) {
   return true;
 }
 
-bool read_authority(Reader& reader, Material& out) {
-  const auto path = reader.text();
-  const auto pem = reader.text();
-  if (!pem) return false;
-  out.authorities.emplace(*path, std::make_shared<Secret>(*pem));
+using Named = std::map<std::string, SecretPtr, std::less<>>;
+
+bool read_named(Reader& reader, Named& out) {
+  const auto name = reader.text();
+  const auto bytes = reader.text();
+  if (!bytes) return false;
+  out.emplace(*name, std::make_shared<Secret>(*bytes));
   return true;
+}
+
+SecretPtr find_in(const Named& named, std::string_view name) {
+  const auto found = named.find(name);
+  return found == named.end() ? nullptr : found->second;
 }
 
 bool read_ticket_key(Reader& reader, Material& out) {
@@ -85,8 +92,11 @@ const KeyPair* Material::find(const std::string& cert, const std::string& key) c
 }
 
 SecretPtr Material::authority(std::string_view path) const {
-  const auto found = authorities.find(path);
-  return found == authorities.end() ? nullptr : found->second;
+  return find_in(authorities, path);
+}
+
+SecretPtr Material::secret(std::string_view reference) const {
+  return find_in(secrets, reference);
 }
 
 Secret serialize(const Material& material) {
@@ -95,6 +105,8 @@ Secret serialize(const Material& material) {
     size += size_of({name.cert, name.key, pair.cert->view(), pair.key->view()});
   for (const auto& [path, pem] : material.authorities)
     size += size_of({path, pem->view()});
+  for (const auto& [name, bytes] : material.secrets)
+    size += size_of({name, bytes->view()});
   for (const SecretPtr& key : material.ticket_keys)
     size += size_of({key->view()});
 
@@ -112,6 +124,11 @@ Secret serialize(const Material& material) {
     out.push_back(static_cast<char>(Kind::authority));
     put(out, path);
     put(out, pem->view());
+  }
+  for (const auto& [name, bytes] : material.secrets) {
+    out.push_back(static_cast<char>(Kind::secret));
+    put(out, name);
+    put(out, bytes->view());
   }
   for (const SecretPtr& key : material.ticket_keys) {
     out.push_back(static_cast<char>(Kind::ticket_key));
@@ -132,7 +149,10 @@ std::expected<MaterialPtr, std::string> deserialize(std::string_view bytes) {
         whole = read_pair(reader, *material);
         break;
       case Kind::authority:
-        whole = read_authority(reader, *material);
+        whole = read_named(reader, material->authorities);
+        break;
+      case Kind::secret:
+        whole = read_named(reader, material->secrets);
         break;
       case Kind::ticket_key:
         whole = read_ticket_key(reader, *material);

@@ -1,5 +1,5 @@
-// The bytes behind a policy's file names: certificates, keys, authorities, and the keys of session
-// tickets. Whoever reads the files (the keeper, or the one process that there is) makes it; the
+// The bytes behind a policy's file names: certificates, keys, authorities, vendors' API keys, and
+// the keys of session tickets. Whoever reads the files (the keeper, or the one process that there is) makes it; the
 // gateway gets it and opens no file.
 #pragma once
 
@@ -27,14 +27,19 @@ struct PairName {
   auto operator<=>(const PairName&) const = default;
 };
 
+// What begins the name of a secret that is a file as a whole, behind which is its path.
+inline constexpr std::string_view kWholeFile = "whole:";
+
 // Immutable once it is handed over.
 struct Material {
   std::map<PairName, KeyPair> pairs;
   std::map<std::string, SecretPtr, std::less<>> authorities;  // by path, or kSystemCa
+  std::map<std::string, SecretPtr, std::less<>> secrets;      // by what the policy says of them
   std::vector<SecretPtr> ticket_keys;                         // the first one makes tickets
 
   const KeyPair* find(const std::string& cert, const std::string& key) const;
   SecretPtr authority(std::string_view path) const;  // or null
+  SecretPtr secret(std::string_view reference) const;  // or null
 };
 using MaterialPtr = std::shared_ptr<const Material>;
 

@@ -77,6 +77,7 @@ void route(const Node& node, const Reporter& reporter, Route& out) {
     optional(element, "name", use.name);
     optional(element, "cost", use.cost);
   });
+  optional(node, "ai", out.ai);
   optional(node, "auth", out.auth);
   optional(node, "timeout", out.timeout);
   route_actions(node, reporter, out.actions);

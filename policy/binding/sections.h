@@ -23,6 +23,7 @@ void value_matches(const Node& node, std::string_view key, bool are_headers,
                    std::vector<ValueMatch>& out);
 void route(const Node& node, const Reporter& reporter, Route& out);
 void overload(const Node& node, Overload& out);
+void ai(const Node& node, const Reporter& reporter, AiConfig& out);
 void auth(const Node& node, const Reporter& reporter, Auth& out);
 void route_actions(const Node& node, const Reporter& reporter, RouteActions& out);
 void default_route(const Node* node, const Reporter& reporter, DefaultRoute& out);

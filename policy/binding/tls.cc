@@ -1,4 +1,5 @@
 // From the tree to `tls`, of listeners and of upstreams.
+#include "policy/binding/paths.h"
 #include "policy/binding/read.h"
 #include "policy/binding/sections.h"
 #include "policy/schema.h"
@@ -6,15 +7,10 @@
 namespace sluice::policy::binding {
 namespace {
 
-// As the process sees it: a relative path starts at the directory of the policy file.
 void file_path(const Node& node, std::string_view key, const Reporter& reporter, std::string& out) {
   const Node* child = node.find(key);
   if (child == nullptr || child->kind != Node::Kind::scalar) return;
-  out = child->text;
-  if (out.empty() || out.starts_with('/')) return;
-  const std::string file = reporter.locate(child->at).file;
-  if (const auto slash = file.rfind('/'); slash != std::string::npos)
-    out.insert(0, file, 0, slash + 1);
+  out = beside_policy(*child, reporter, child->text);
 }
 
 void certificate(const Node& node, const Reporter& reporter, TlsCertificate& out) {

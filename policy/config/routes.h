@@ -40,6 +40,7 @@ struct Route {
   std::vector<Prefix> to;            // original destination
   std::vector<PortRange> to_ports;
   std::vector<WeightedUpstream> upstreams;
+  bool ai = false;  // served by `ai`: it has no upstreams of its own
   AccessRules access;
   std::vector<LimitUse> limits;
   std::vector<std::string> auth;

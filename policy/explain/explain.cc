@@ -176,6 +176,11 @@ Explanation by_route(Explanation so_far, const Snapshot& snapshot, std::uint32_t
     return ended(std::move(so_far), Verdict::refuse);
   }
   std::vector<std::uint32_t> upstreams;
+  if (route.ai) {
+    for (const AiProvider& provider : snapshot.config().ai->providers)
+      if (const auto upstream = snapshot.find_upstream(provider.url.upstream))
+        upstreams.push_back(*upstream);
+  }
   for (const RouteTarget& target : snapshot.route(index).targets)
     upstreams.push_back(target.upstream);
   return forwarded(std::move(so_far), snapshot, upstreams, live);

@@ -332,6 +332,14 @@ Step upstream(const Snapshot& snapshot, const Route& route) {
             {},
             true};
   }
+  if (route.ai) {
+    Step step{"upstream", "served by `ai`: the model that is asked for picks the provider",
+              config.ai ? config.ai->where : route.where, {}, true};
+    for (const AiProvider& provider : config.ai ? config.ai->providers : std::vector<AiProvider>{})
+      step.reasons.push_back({"provider `" + provider.name + "` by upstream `" +
+                                  provider.url.upstream + "`", provider.where});
+    return step;
+  }
   Step step{"upstream", "forwarded to upstream " + upstream_names(route), route.where, {}, true};
   if (route.upstreams.size() == 1) step.name = route.upstreams.front().name;
   for (const WeightedUpstream& target : route.upstreams) {

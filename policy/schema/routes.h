@@ -133,6 +133,14 @@ inline constexpr Field kRoute[] = {
      .children = kRouteUpstream,
      .shorthand = "name",
      .doc = "Where matching requests go, by weight."},
+    {.name = "ai",
+     .type = boolean,
+     .fallback = "false",
+     .example = "true",
+     .excludes = "upstream upstreams redirect direct_response rewrite mirror compression max_response_body",
+     .doc = "Requests of LLM APIs (OpenAI's, Anthropic's and Gemini's paths, below any prefix) are "
+            "answered by the providers of `ai`. Bodies of more than max_body, or 32MiB where that "
+            "is left out, are refused."},
     {.name = "access",
      .example = "{ deny: [198.51.100.0/24] }",
      .children = kRouteAccess,

@@ -9,6 +9,35 @@
 namespace sluice::gateway::ai::gemini {
 namespace {
 
+// Types in JSON Schema's words: this API's own are in capitals ("OBJECT").
+json::value in_small_letters(const json::value& schema, int depth = 0) {
+  constexpr int kMaxDepth = 64;
+  if (depth > kMaxDepth) return schema;
+  if (const json::array* list = schema.if_array()) {
+    json::array out;
+    for (const json::value& one : *list)
+      out.push_back(in_small_letters(one, depth + 1));
+    return out;
+  }
+  const json::object* object = schema.if_object();
+  if (object == nullptr) return schema;
+  json::object out;
+  for (const auto& [key, value] : *object) {
+    if (key == "type" && value.is_string()) {
+      std::string word(value.get_string());
+      std::ranges::transform(word, word.begin(), [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+      });
+      out[key] = word;
+    } else if (key == "enum" || key == "example" || key == "default") {
+      out[key] = value;
+    } else {
+      out[key] = in_small_letters(value, depth + 1);
+    }
+  }
+  return out;
+}
+
 // This API pairs results with calls by name and order, where neither carries an id.
 void pair_results(Request& request) {
   std::deque<const ToolCall*> open;
@@ -67,7 +96,7 @@ void read_tools(ReadState& state, ObjectReader& body, Request& request) {
                 .parameters = {}};
       const json::value* schema = function.take("parametersJsonSchema");
       if (schema == nullptr) schema = function.take("parameters");
-      if (schema != nullptr) read.parameters = *schema;
+      if (schema != nullptr) read.parameters = in_small_letters(*schema);
       function.done();
       request.tools.push_back(std::move(read));
     }
@@ -119,7 +148,7 @@ void read_format(ObjectReader& config, Request& request) {
   if (type == "application/json") request.format.kind = OutputFormat::Kind::json;
   if (schema == nullptr) return;
   request.format.kind = OutputFormat::Kind::schema;
-  request.format.schema = *schema;
+  request.format.schema = in_small_letters(*schema);
 }
 
 void read_generation(ReadState& state, ObjectReader& body, Request& request) {

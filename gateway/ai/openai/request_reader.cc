@@ -133,6 +133,8 @@ void read_message(ReadState& state, const json::value& value, const std::string&
     if (const auto refusal = message.text("refusal")) turn.parts.push_back({Refusal{*refusal}});
     for (Part& part : read_tool_calls(state, message))
       turn.parts.push_back(std::move(part));
+    // Mistral's: the answer goes on from here.
+    if (message.boolean("prefix").value_or(false)) state.untranslatable.push_back(path + ".prefix");
     message.ignore("annotations");
     message.ignore("audio");
     add_turn(request.messages, std::move(turn));

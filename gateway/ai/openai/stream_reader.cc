@@ -28,7 +28,9 @@ class Reader final : public StreamReader {
     boost::system::error_code error;
     const json::value value = json::parse(event.data, error);
     if (error || !value.is_object()) return fail("a chunk of the stream is not a JSON object", out);
-    if (value.get_object().contains("error")) {
+    // Mistral's errors have their fields at the top.
+    const json::value* kind = value.get_object().if_contains("object");
+    if (value.get_object().contains("error") || (kind != nullptr && *kind == "error")) {
       over_ = true;
       out.push_back(Failure{read_problem(502, value)});
       return;

@@ -69,10 +69,32 @@ const Wrong kSchema[] = {
      "version: 1\nlogs: { zzzzzz: 1 }\n",
      {"p.yaml:2:9: error: unknown key `zzzzzz` in logs (known: access)"}},
     {"LaterIssuesFieldIsUnknown",
-     "version: 1\nai: { keys: required }\n",
-     {"p.yaml:2:1: error: unknown key `ai` in the policy (known: version, state_dir, workers, "
+     "version: 1\nh3: { keys: required }\n",
+     {"p.yaml:2:1: error: unknown key `h3` in the policy (known: version, state_dir, workers, "
       "protect, trusted_proxies, metrics, logs, intercept, listeners, upstreams, routes, "
       "default_route, …)"}},
+    {"AiProviderIsNotThere",
+     "version: 1\nai: { providers: { openai: {} }, models: { m: { targets: [{ provider: opnai }] } "
+     "} }\n",
+     {"p.yaml:2:42: error: model `m`: there is no provider `opnai` (did you mean `openai`?)"}},
+    {"AiKeyInThePolicy",
+     "version: 1\nai: { providers: { openai: { key: sk-secret } } }\n",
+     {"p.yaml:2:20: error: provider `openai`: a key is not in the policy, it is pointed to "
+      "(`file:/run/secrets/NAME` or `${NAME}`)"}},
+    {"AiProviderWithoutAUrl",
+     "version: 1\nai: { providers: { a: { kind: azure }, b: { base_url: \"ftp://x\" } } }\n",
+     {"p.yaml:2:20: error: provider `a` needs `base_url` (such as https://NAME.openai.azure.com or "
+      "http://127.0.0.1:11434)",
+      "p.yaml:2:40: error: provider `b`: base_url is not a URL (such as "
+      "https://api.example.com/v1)"}},
+    {"AiStarInTheMiddle",
+     "version: 1\nai: { providers: { openai: {} }, models: { \"a*b\": { targets: [{ provider: "
+     "openai }] } } }\n",
+     {"p.yaml:2:42: error: model `a*b`: `*` stands at the end alone (such as `claude-*`)"}},
+    {"AiRouteWithoutAi",
+     "version: 1\nlisteners: { web: {} }\nroutes: [{ ai: true }]\n",
+     {"p.yaml:3:10: error: route `web * *` is served by `ai`, which is not there (such as `ai: { "
+      "providers: { openai: { key: \"${OPENAI_API_KEY}\" } } }`)"}},
     {"DuplicateKey",
      "version: 1\nworkers: 1\nworkers: 2\n",
      {"p.yaml:3:1: error: `workers` is set twice in the policy (first at p.yaml:2:1)"}},
@@ -261,7 +283,7 @@ const Wrong kRoutes[] = {
     {"NoUpstream",
      "version: 1\nlisteners: { web: {} }\nroutes: [{ path: /a }]\n",
      {"p.yaml:3:10: error: route `web * /a` has no upstream (such as `upstream: api`, or "
-      "`redirect` or `direct_response`)"}},
+      "`redirect`, `direct_response` or `ai: true`)"}},
     {"AllWeightsZero",
      "version: 1\nlisteners: { web: {} }\nupstreams: { api: { endpoints: [\"1.2.3.4:80\"] } }\n"
      "routes: [{ upstreams: [{ name: api, weight: 0 }] }]\n",

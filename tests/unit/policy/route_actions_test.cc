@@ -188,7 +188,7 @@ TEST(RouteActions, EachMistakeIsSaidWithItsPlace) {
               HasSubstr("a 204 has no body"));
   EXPECT_THAT(errors_of("upstream: api, cors: { allow_origins: [a.example] }"),
               HasSubstr("`a.example` is not an origin"));
-  EXPECT_THAT(errors_of("path: /x"), HasSubstr("or `redirect` or `direct_response`"));
+  EXPECT_THAT(errors_of("path: /x"), HasSubstr("or `redirect`, `direct_response` or `ai: true`"));
   EXPECT_EQ(errors_of("redirect: { scheme: https }"), "");
 }
 

@@ -22,6 +22,7 @@ constexpr const char* kBase =
     "routes: [{ name: trap, listener: web, host: trap.example, upstream: api }]\n"
     "auth: { partners: { jwt: { jwks: { file: base.json } } } }\n"
     "cluster: { redis: { url: \"redis://192.0.2.66:6379\" } }\n"
+    "ai: { providers: { base: { base_url: \"http://192.0.2.88:1\" } } }\n"
     "sets: { blocklist: { elements: [198.51.100.9] } }\n";
 
 // Where the fields of an object stand, and what must stand beside them.
@@ -36,6 +37,7 @@ const std::map<std::string, Context>& contexts() {
   const std::map<std::string, std::string> ports{{"ports", "[80, 443]"}};
   const std::map<std::string, std::string> endpoints{{"endpoints", "[\"192.0.2.78:80\"]"}};
   const std::string kKeys = "[{ name: bob, sha256: " + std::string(64, '5') + " }]";
+  const std::string llama = "providers: { llama: { base_url: \"http://192.0.2.9:1\" } } ";
   const std::string upstream = "upstreams: { new: { endpoints: [\"192.0.2.78:80\"], ";
   const std::string proved = "routes: [{ upstream: api, auth: [partners], access: { ";
   static const std::map<std::string, Context> all{
@@ -110,6 +112,14 @@ const std::map<std::string, Context>& contexts() {
       {".routes.mirror",
        {"routes: [{ upstream: api, mirror: { ", {{"upstream", "api"}}, " } }]"}},
       {".routes.compression", {"routes: [{ upstream: api, compression: { ", {}, " } }]"}},
+      {".ai", {"ai: { ", {{"providers", "{ llama: { base_url: \"http://192.0.2.9:1\" } }"}}, " }"}},
+      {".ai.providers",
+       {"ai: { providers: { new: { ", {{"base_url", "\"http://192.0.2.9:1\""}}, " } } }"}},
+      {".ai.providers.timeouts", {"ai: { providers: { new: { timeouts: { ", {}, " } } } }"}},
+      {".ai.models",
+       {"ai: { models: { new: { ", {{"targets", "[{ provider: base }]"}}, " } }, " + llama + "}"}},
+      {".ai.models.targets",
+       {"ai: { models: { new: { targets: [{ ", {{"provider", "base"}}, " }] } }, " + llama + "}"}},
       {".overload", {"overload: { ", {}, " }"}},
       {".auth", {"auth: { new: { ", {}, " } }"}},
       {".auth.api_keys", {"auth: { new: { api_keys: { ", {{"keys", kKeys}}, " } } }"}},
@@ -160,6 +170,9 @@ const std::map<std::string, std::map<std::string, std::string>>& own_neighbours(
       {".upstreams.endpoints.family", {{"dns", "\"a.example:80\""}}},
       {".routes.upstream", {}},
       {".routes.upstreams", {}},
+      {".ai.providers.api_version",
+       {{"kind", "azure"}, {"base_url", "\"https://a.example\""}}},
+      {".routes.ai", {}},
       {".auth.jwt.jwks.url", {}},
       {".auth.jwt.jwks.upstream", {{"url", "\"http://192.0.2.1/\""}}},
       {".routes.redirect", {}},

@@ -1,0 +1,125 @@
+#include "gateway/ai/endpoint.h"
+
+#include <algorithm>
+#include <array>
+
+namespace sluice::gateway::ai {
+namespace {
+
+constexpr std::array<std::string_view, 3> kVersions{"v1", "v1beta", "v1alpha"};
+
+bool is_version(std::string_view segment) {
+  for (const std::string_view version : kVersions)
+    if (version == segment) return true;
+  return false;
+}
+
+// Where the last segment that is a version begins: what stands before it is the route's. npos:
+// none.
+std::size_t find_version(std::string_view path) {
+  std::size_t found = std::string_view::npos;
+  for (std::size_t at = 0; at < path.size();) {
+    const std::size_t begin = at + 1;
+    const std::size_t end = std::min(path.find('/', begin), path.size());
+    if (is_version(path.substr(begin, end - begin))) found = begin;
+    at = end;
+  }
+  return found;
+}
+
+bool take_prefix(std::string_view& text, std::string_view prefix) {
+  if (!text.starts_with(prefix)) return false;
+  text.remove_prefix(prefix.size());
+  return true;
+}
+
+// models/MODEL:VERB
+void gemini_call(std::string_view rest, Endpoint& out) {
+  const std::size_t colon = rest.rfind(':');
+  out.shape = Shape::gemini;
+  out.model = rest.substr(0, colon);
+  out.verb = rest.substr(colon + 1);
+  if (out.verb == "generateContent" || out.verb == "streamGenerateContent") {
+    out.operation = Operation::chat;
+    out.stream = out.verb == "streamGenerateContent";
+  } else if (out.verb == "embedContent" || out.verb == "batchEmbedContents") {
+    out.operation = Operation::embeddings;
+  }
+}
+
+Shape hinted(const Endpoint& endpoint, const CallerHints& hints) {
+  if (hints.anthropic) return Shape::anthropic;
+  if (hints.gemini || endpoint.version == "v1beta" || endpoint.version == "v1alpha")
+    return Shape::gemini;
+  return Shape::openai;
+}
+
+void classify(Endpoint& out, const CallerHints& hints) {
+  std::string_view rest = out.path;
+  out.shape = hinted(out, hints);
+  if (rest == "/chat/completions") {
+    out.operation = Operation::chat;
+    out.shape = Shape::openai;
+  } else if (rest == "/embeddings") {
+    out.operation = Operation::embeddings;
+    out.shape = Shape::openai;
+  } else if (rest == "/messages") {
+    out.operation = Operation::chat;
+    out.shape = Shape::anthropic;
+  } else if (rest == "/models") {
+    out.operation = Operation::models;
+  } else if (rest.starts_with("/messages/")) {
+    out.shape = Shape::anthropic;
+  } else if (take_prefix(rest, "/models/")) {
+    if (rest.find(':') != std::string_view::npos && out.shape == Shape::gemini)
+      return gemini_call(rest, out);
+    out.operation = Operation::models;
+    out.model = rest;
+  }
+}
+
+}  // namespace
+
+std::string_view to_string(Operation operation) {
+  switch (operation) {
+    case Operation::chat:
+      return "chat";
+    case Operation::embeddings:
+      return "embeddings";
+    case Operation::models:
+      return "models";
+    case Operation::other:
+      break;
+  }
+  return "other";
+}
+
+std::optional<Endpoint> parse_endpoint(std::string_view path, const CallerHints& hints) {
+  Endpoint out;
+  const std::size_t version = find_version(path);
+  if (version != std::string_view::npos) {
+    out.version = path.substr(version, path.find('/', version) - version);
+    out.path = path.substr(version + out.version.size());
+    if (out.path.empty()) return std::nullopt;
+    // Gemini's own: of a model, with a verb, also below /v1.
+    const std::size_t colon = out.path.rfind(':');
+    CallerHints said = hints;
+    if (colon != std::string_view::npos && out.path.starts_with("/models/") &&
+        (out.path.ends_with("Content") || out.path.ends_with("Contents") ||
+         out.path.ends_with("Tokens"))) {
+      said.gemini = true;
+    }
+    classify(out, said);
+    return out;
+  }
+  // A base URL without a version.
+  for (const std::string_view known : {"/chat/completions", "/embeddings", "/messages"}) {
+    if (!path.ends_with(known)) continue;
+    out.path = known;
+    classify(out, hints);
+    return out;
+  }
+  return std::nullopt;
+}
+
+}  // namespace sluice::gateway::ai

@@ -1,0 +1,40 @@
+// What a request's path asks for, in any of the vendors' APIs, below any prefix.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "gateway/ai/shape.h"
+
+namespace sluice::gateway::ai {
+
+enum class Operation : std::uint8_t {
+  chat,
+  embeddings,
+  models,  // the list of them, or one
+  other,   // of one vendor alone: passed on as it is
+};
+// As OpenTelemetry's gen_ai.operation.name has it.
+std::string_view to_string(Operation operation);
+
+struct Endpoint {
+  Operation operation = Operation::other;
+  Shape shape = Shape::openai;
+  bool stream = false;            // Gemini says so in the path
+  std::string_view model = {};    // likewise; of Operation::models the one that is asked for
+  std::string_view verb = {};     // Gemini: "generateContent"
+  std::string_view path = {};     // from the API's version on, without it: "/images/generations"
+  std::string_view version = {};  // "v1", "v1beta"; "": none was said
+};
+
+// Header fields that tell vendors apart where paths do not.
+struct CallerHints {
+  bool anthropic = false;  // anthropic-version is there
+  bool gemini = false;     // x-goog-api-key or ?key= is there
+};
+
+// `path`: normalised, without the query. Nullopt: no path of an API.
+std::optional<Endpoint> parse_endpoint(std::string_view path, const CallerHints& hints);
+
+}  // namespace sluice::gateway::ai

@@ -1,0 +1,181 @@
+#include "gateway/ai/json_text.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+namespace sluice::gateway::ai {
+namespace {
+
+namespace json = boost::json;
+
+constexpr int kMaxDepth = 64;
+
+// Goes over values without keeping them.
+class Scanner {
+ public:
+  explicit Scanner(std::string_view text) : text_(text) {}
+
+  std::size_t at() const { return at_; }
+  bool at_end() const { return at_ == text_.size(); }
+  void space() {
+    while (at_ < text_.size() &&
+           (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' || text_[at_] == '\r')) {
+      ++at_;
+    }
+  }
+  bool take(char wanted) {
+    space();
+    if (at_end() || text_[at_] != wanted) return false;
+    ++at_;
+    return true;
+  }
+  // The string with its quotes.
+  std::optional<std::string_view> string() {
+    space();
+    const std::size_t begin = at_;
+    if (at_end() || text_[at_] != '"') return std::nullopt;
+    for (++at_; at_ < text_.size(); ++at_) {
+      if (text_[at_] == '\\') {
+        ++at_;
+      } else if (text_[at_] == '"') {
+        ++at_;
+        return text_.substr(begin, at_ - begin);
+      } else if (static_cast<unsigned char>(text_[at_]) < 0x20) {
+        return std::nullopt;
+      }
+    }
+    return std::nullopt;
+  }
+  bool value(int depth = 0) {
+    space();
+    if (at_end() || depth > kMaxDepth) return false;
+    switch (text_[at_]) {
+      case '"':
+        return string().has_value();
+      case '{':
+        return object(depth);
+      case '[':
+        return array(depth);
+      default:
+        return scalar();
+    }
+  }
+
+ private:
+  bool object(int depth) {
+    take('{');
+    if (take('}')) return true;
+    do {
+      if (!string() || !take(':') || !value(depth + 1)) return false;
+    } while (take(','));
+    return take('}');
+  }
+  bool array(int depth) {
+    take('[');
+    if (take(']')) return true;
+    do {
+      if (!value(depth + 1)) return false;
+    } while (take(','));
+    return take(']');
+  }
+  bool scalar() {
+    const std::size_t begin = at_;
+    while (at_ < text_.size() &&
+           std::string_view(",]} \t\r\n").find(text_[at_]) == std::string_view::npos) {
+      ++at_;
+    }
+    const std::string_view word = text_.substr(begin, at_ - begin);
+    if (word == "true" || word == "false" || word == "null") return true;
+    return !word.empty() && word.find_first_not_of("0123456789+-.eE") == std::string_view::npos;
+  }
+
+  std::string_view text_;
+  std::size_t at_ = 0;
+};
+
+std::optional<std::string> unquoted(std::string_view quoted) {
+  if (quoted.size() < 2 || quoted.front() != '"') return std::nullopt;
+  if (quoted.find('\\') == std::string_view::npos)
+    return std::string(quoted.substr(1, quoted.size() - 2));
+  boost::system::error_code error;
+  const json::value value = json::parse(quoted, error);
+  if (error || !value.is_string()) return std::nullopt;
+  return std::string(value.get_string());
+}
+
+}  // namespace
+
+std::optional<JsonText> JsonText::scan(std::string_view text) {
+  JsonText out;
+  out.text_ = text;
+  Scanner scanner(text);
+  if (!scanner.take('{')) return std::nullopt;
+  out.first_ = scanner.at();
+  if (!scanner.take('}')) {
+    do {
+      const auto quoted = scanner.string();
+      auto key = quoted ? unquoted(*quoted) : std::nullopt;
+      if (!key || !scanner.take(':')) return std::nullopt;
+      scanner.space();
+      const std::size_t at = scanner.at();
+      if (!scanner.value() || out.find(*key)) return std::nullopt;
+      out.members_.push_back({std::move(*key), at, scanner.at() - at});
+    } while (scanner.take(','));
+    if (!scanner.take('}')) return std::nullopt;
+  }
+  scanner.space();
+  if (!scanner.at_end()) return std::nullopt;
+  return out;
+}
+
+std::optional<std::string_view> JsonText::find(std::string_view key) const {
+  const auto found = std::ranges::find(members_, key, &Member::key);
+  if (found == members_.end()) return std::nullopt;
+  return text_.substr(found->at, found->size);
+}
+
+std::optional<std::string> JsonText::string(std::string_view key) const {
+  const auto value = find(key);
+  return value ? unquoted(*value) : std::nullopt;
+}
+
+std::optional<long long> JsonText::integer(std::string_view key) const {
+  const auto value = find(key);
+  long long number = 0;
+  if (!value) return std::nullopt;
+  const auto read = std::from_chars(value->data(), value->data() + value->size(), number);
+  if (read.ec != std::errc{} || read.ptr != value->data() + value->size()) return std::nullopt;
+  return number;
+}
+
+void JsonText::set(std::string_view key, std::string value) {
+  Edit edit{first_, 0, std::move(value)};
+  const auto found = std::ranges::find(members_, key, &Member::key);
+  if (found != members_.end()) {
+    edit.at = found->at;
+    edit.size = found->size;
+  } else {
+    edit.text = json_string(key) + ':' + edit.text + (members_.empty() ? "" : ",");
+  }
+  const auto place = std::ranges::upper_bound(edits_, edit.at, {}, &Edit::at);
+  edits_.insert(place, std::move(edit));
+}
+
+std::string JsonText::text() const {
+  std::string out;
+  std::size_t at = 0;
+  for (const Edit& edit : edits_) {
+    out.append(text_.substr(at, edit.at - at)).append(edit.text);
+    at = edit.at + edit.size;
+  }
+  return out.append(text_.substr(at));
+}
+
+std::string json_string(std::string_view text) {
+  return json::serialize(json::value(json::string(text)));
+}
+
+}  // namespace sluice::gateway::ai

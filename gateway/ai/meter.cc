@@ -1,0 +1,206 @@
+#include "gateway/ai/meter.h"
+
+#include <array>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+
+#include "gateway/ai/error_body.h"
+#include "gateway/ai/usage.h"
+
+namespace sluice::gateway::ai {
+namespace {
+
+// Keys whose values are text of the answer. In JSON's text a key within a string has its quotes
+// escaped, so that what is found is a key.
+constexpr std::array<std::string_view, 7> kTextKeys{
+    "\"content\":",  "\"text\":", "\"arguments\":",        "\"partial_json\":",
+    "\"thinking\":", "\"args\":", "\"reasoning_content\":"};
+
+std::string_view behind(std::string_view data, std::size_t at) {
+  data.remove_prefix(at);
+  while (data.starts_with(' '))
+    data.remove_prefix(1);
+  return data;
+}
+
+std::uint64_t string_bytes(std::string_view data) {
+  if (!data.starts_with('"')) return 0;
+  for (std::size_t at = 1; at < data.size(); ++at) {
+    if (data[at] == '\\')
+      ++at;
+    else if (data[at] == '"')
+      return at - 1;
+  }
+  return 0;
+}
+
+std::uint64_t text_in(std::string_view data) {
+  std::uint64_t bytes = 0;
+  for (const std::string_view key : kTextKeys) {
+    for (std::size_t at = data.find(key); at != std::string_view::npos; at = data.find(key, at)) {
+      at += key.size();
+      bytes += string_bytes(behind(data, at));
+    }
+  }
+  return bytes;
+}
+
+// Whether a key is there with a string for a value.
+bool has_string(std::string_view data, std::string_view key) {
+  const std::size_t at = data.find(key);
+  return at != std::string_view::npos && behind(data, at + key.size()).starts_with('"');
+}
+
+bool has_object(std::string_view data, std::string_view key) {
+  const std::size_t at = data.find(key);
+  return at != std::string_view::npos && behind(data, at + key.size()).starts_with('{');
+}
+
+json::value parsed(std::string_view data) {
+  boost::system::error_code error;
+  json::value value = json::parse(data, error);
+  return error ? json::value() : value;
+}
+
+const json::object* object_in(const json::object& holder, std::string_view key) {
+  const json::value* value = holder.if_contains(key);
+  return value != nullptr ? value->if_object() : nullptr;
+}
+
+std::string_view usage_key(Shape shape) {
+  return shape == Shape::gemini ? "usageMetadata" : "usage";
+}
+std::string_view model_key(Shape shape) {
+  return shape == Shape::gemini ? "modelVersion" : "model";
+}
+
+Usage usage_of(Shape shape, const json::object& counts) {
+  switch (shape) {
+    case Shape::anthropic:
+      return usage_from_anthropic(counts);
+    case Shape::gemini:
+      return usage_from_gemini(counts);
+    case Shape::openai:
+      break;
+  }
+  // The Responses API and a few others count under Anthropic's names.
+  if (!counts.contains("prompt_tokens") && counts.contains("input_tokens"))
+    return usage_from_anthropic(counts);
+  return usage_from_openai(counts);
+}
+
+}  // namespace
+
+void meter_reply(Shape shape, const json::value& body, Metered& out) {
+  const json::object* fields = body.if_object();
+  if (fields == nullptr) {
+    // Gemini's stream without SSE: a list of answers, of which the last one counts.
+    const json::array* list = body.if_array();
+    if (list != nullptr && !list->empty()) meter_reply(shape, list->back(), out);
+    return;
+  }
+  if (const json::object* usage = object_in(*fields, usage_key(shape)))
+    out.usage = usage_of(shape, *usage);
+  if (auto model = text_of(*fields, model_key(shape))) out.model = std::move(*model);
+}
+
+StreamMeter::Seen StreamMeter::see(const SseEvent& event) {
+  metered_.text_bytes += text_in(event.data);
+  if (first_ && event.data != "[DONE]") {
+    first_ = false;
+    const json::value value = parsed(event.data);
+    if (const json::object* body = value.if_object()) {
+      if (body->contains("error")) {
+        fail(event);
+        return {};
+      }
+      const json::object* message = object_in(*body, "message");
+      if (auto model = text_of(message != nullptr ? *message : *body, model_key(shape_)))
+        metered_.model = std::move(*model);
+    } else {
+      failure_ = Problem::upstream("an event of the stream is not a JSON object");
+      return {};
+    }
+  }
+  switch (shape_) {
+    case Shape::anthropic:
+      return anthropic(event);
+    case Shape::gemini:
+      return gemini(event);
+    case Shape::openai:
+      break;
+  }
+  return openai(event);
+}
+
+void StreamMeter::fail(const SseEvent& event) {
+  failure_ = codec(shape_).read_problem(502, parsed(event.data));
+}
+
+StreamMeter::Seen StreamMeter::openai(const SseEvent& event) {
+  if (event.data == "[DONE]") {
+    whole_ = true;
+    return {.content = true};
+  }
+  const bool error = event.data.starts_with("{\"error\"") ||
+                     event.data.starts_with("{\"object\":\"error\"") ||
+                     event.data.starts_with("{\"object\": \"error\"");
+  if (error || event.name == "error") {
+    fail(event);
+    return {};
+  }
+  const bool finished = has_string(event.data, "\"finish_reason\":");
+  if (finished) whole_ = true;
+  Seen seen{.content = finished || metered_.text_bytes > 0 ||
+                       event.data.find("\"tool_calls\"") != std::string_view::npos};
+  if (!has_object(event.data, "\"usage\":")) return seen;
+  const json::value value = parsed(event.data);
+  const json::object* body = value.if_object();
+  const json::object* usage = body != nullptr ? object_in(*body, "usage") : nullptr;
+  if (usage == nullptr) return seen;
+  metered_.usage = usage_of(shape_, *usage);
+  const json::value* choices = body->if_contains("choices");
+  const json::array* list = choices != nullptr ? choices->if_array() : nullptr;
+  seen.usage_only = list != nullptr && list->empty();
+  return seen;
+}
+
+StreamMeter::Seen StreamMeter::anthropic(const SseEvent& event) {
+  if (event.name == "error") {
+    fail(event);
+    return {};
+  }
+  if (event.name == "message_stop") whole_ = true;
+  if (event.name == "message_start" || event.name == "message_delta") {
+    const json::value value = parsed(event.data);
+    const json::object* body = value.if_object();
+    const json::object* holder = body;
+    if (body != nullptr && event.name == "message_start") holder = object_in(*body, "message");
+    const json::object* usage = holder != nullptr ? object_in(*holder, "usage") : nullptr;
+    if (usage != nullptr) {
+      for (const auto& member : *usage)
+        counts_[member.key()] = member.value();
+      metered_.usage = usage_from_anthropic(counts_);
+    }
+  }
+  return {.content = event.name != "message_start" && event.name != "ping"};
+}
+
+StreamMeter::Seen StreamMeter::gemini(const SseEvent& event) {
+  if (event.data.starts_with("{\"error\"")) {
+    fail(event);
+    return {};
+  }
+  if (has_string(event.data, "\"finishReason\":") || has_string(event.data, "\"blockReason\":")) {
+    whole_ = true;
+  }
+  if (has_object(event.data, "\"usageMetadata\":")) {
+    const json::value value = parsed(event.data);
+    meter_reply(shape_, value, metered_);
+  }
+  return {.content = true};
+}
+
+}  // namespace sluice::gateway::ai

@@ -1,0 +1,88 @@
+// A vendor's answer on its way to the caller: which form it has, what the caller gets of it, and
+// what it says of itself.
+#pragma once
+
+#include <expected>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "gateway/ai/embeddings.h"
+#include "gateway/ai/endpoint.h"
+#include "gateway/ai/meter.h"
+#include "gateway/ai/proxy/catalog.h"
+#include "gateway/ai/stream_filter.h"
+#include "gateway/http/mediator.h"
+#include "gateway/http1/head.h"
+
+namespace sluice::gateway::ai {
+
+// What the caller has asked for, as far as the answer depends on it.
+struct Asked {
+  const Endpoint* endpoint = nullptr;
+  const Provider* provider = nullptr;
+  bool stream = false;
+  bool hide_usage = false;
+  bool wants_usage = true;
+  bool as_array = false;                        // Gemini's stream without SSE
+  bool own_key = false;                         // the vendor was shown a key of the gateway's
+  const EmbeddingRequest* embedding = nullptr;  // of another shape than the provider's
+  std::string_view model = {};                  // as the provider calls it
+  std::string lines = {};                       // of the gateway's own, for the answer's head
+};
+
+// Of one try.
+class AnswerReader {
+ public:
+  explicit AnswerReader(Asked asked) : asked_(std::move(asked)) {}
+
+  void head(const http1::ResponseHead& response);
+  // False: broken, see problem().
+  bool data(std::string_view bytes, std::string& out);
+  bool end(std::string& out);
+
+  const std::optional<Problem>& problem() const { return problem_; }
+  http1::ResponseHead* answer_head() { return started_ ? &head_ : nullptr; }
+  std::optional<http::Mediator::Answer>& answer() { return answer_; }
+  // The last event for a caller whose stream breaks off; "" where there is none.
+  std::string last_word(const Problem& problem) const;
+
+  const Metered& metered() const { return filter_ ? filter_->metered() : metered_; }
+  // The vendor has worked: something of an answer has come, not of an error.
+  bool streams() const { return mode_ == Mode::stream; }
+  bool answered() const {
+    return mode_ == Mode::pass || mode_ == Mode::stream || mode_ == Mode::whole;
+  }
+  int status() const { return status_; }
+
+ private:
+  enum class Mode : std::uint8_t { none, pass, stream, whole, error };
+
+  void begin_stream(const http1::ResponseHead& response);
+  void make_head(const http1::ResponseHead& response, bool same_length);
+  bool broken(Problem problem);
+  bool finish_whole();
+  std::expected<json::object, Problem> translated(const json::value& body) const;
+  bool finish_error();
+  bool same() const { return asked_.endpoint->shape == asked_.provider->shape; }
+
+  Asked asked_;
+  Mode mode_ = Mode::none;
+  int status_ = 0;
+  std::string fields_;  // of the vendor's head, for the caller
+  std::string collected_;
+  bool overflowed_ = false;  // more of it than is kept
+  std::unique_ptr<StreamFilter> filter_;
+  Metered metered_;
+  std::optional<Problem> problem_;
+  std::string head_text_;
+  http1::ResponseHead head_;
+  bool started_ = false;
+  std::optional<http::Mediator::Answer> answer_;
+};
+
+// An error in the caller's own shape.
+http::Mediator::Answer problem_answer(Shape shape, const Problem& problem);
+
+}  // namespace sluice::gateway::ai

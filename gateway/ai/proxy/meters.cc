@@ -1,0 +1,128 @@
+#include "gateway/ai/proxy/meters.h"
+
+#include <algorithm>
+
+#include "gateway/metrics_page.h"
+
+namespace sluice::gateway::ai {
+namespace {
+
+// The conventions' own advice.
+constexpr std::array<double, 14> kTokenBounds{
+    1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864};
+constexpr std::array<double, 14> kDurationBounds{0.01, 0.02, 0.04, 0.08,  0.16,  0.32,  0.64,
+                                                 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92};
+constexpr std::array<double, 14> kFirstBounds{0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08,
+                                              0.1,   0.25,  0.5,  1,    2.5,  5,    10};
+constexpr std::array<double, 14> kEachBounds{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075,
+                                             0.1,   0.15,   0.2,   0.3,  0.4,   0.75, 2.5};
+constexpr std::array<std::string_view, 5> kLabels{"gen_ai_operation_name", "gen_ai_provider_name",
+                                                  "provider", "gen_ai_request_model", "team"};
+
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+
+Pairs pairs_of(const std::array<std::string, 5>& labels) {
+  Pairs pairs;
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    pairs.emplace_back(kLabels[i], labels[i]);
+  return pairs;
+}
+
+Pairs with(Pairs pairs, std::string_view name, std::string_view value) {
+  pairs.emplace_back(name, value);
+  return pairs;
+}
+
+void add_usage(Usage& total, const Usage& usage) {
+  total.uncached += usage.uncached;
+  total.cache_read += usage.cache_read;
+  total.cache_write += usage.cache_write;
+  total.output += usage.output;
+  total.reasoning += usage.reasoning;
+}
+
+}  // namespace
+
+template <std::size_t N>
+void Meters::Histogram<N>::add(const std::array<double, N>& bounds, double value) {
+  const auto bucket = std::ranges::lower_bound(bounds, value) - bounds.begin();
+  ++buckets[static_cast<std::size_t>(bucket)];
+  sum += value;
+}
+
+void Meters::add(const CallRecord& record) {
+  const bool good = record.error.empty();
+  Labels labels{
+      std::string(record.operation), std::string(record.kind), std::string(record.provider),
+      good ? std::string(record.model) : std::string("(failed)"), std::string(record.team)};
+  const std::scoped_lock lock(mutex_);
+  if (series_.size() >= kMostSeries && !series_.contains(labels)) labels[3] = labels[4] = "(other)";
+  Series& series = series_[labels];
+  series.durations[std::string(record.error)].add(kDurationBounds, record.seconds);
+  series.fallbacks += record.fallbacks;
+  if (record.usage.input() + record.usage.output > 0) {
+    series.input.add(kTokenBounds, static_cast<double>(record.usage.input()));
+    series.output.add(kTokenBounds, static_cast<double>(record.usage.output));
+    add_usage(series.total, record.usage);
+    series.dollars += record.dollars;
+  }
+  if (record.first_token < 0) return;
+  series.first_token.add(kFirstBounds, record.first_token);
+  if (good && record.usage.output > 1) {
+    series.per_token.add(kEachBounds, (record.seconds - record.first_token) /
+                                          static_cast<double>(record.usage.output - 1));
+  }
+}
+
+void Meters::keep(const std::vector<std::string>& providers) {
+  const std::scoped_lock lock(mutex_);
+  std::erase_if(series_, [&](const auto& entry) {
+    return std::ranges::find(providers, entry.first[2]) == providers.end();
+  });
+}
+
+void Meters::collect(MetricsPage& page) const {
+  const std::scoped_lock lock(mutex_);
+  for (const auto& [labels, series] : series_) {
+    const Pairs pairs = pairs_of(labels);
+    const auto histogram = [&](std::string_view name, std::string_view help, const Pairs& of,
+                               const auto& bounds, const auto& from) {
+      page.histogram(name, help, of, bounds, from.buckets, from.sum);
+    };
+    constexpr std::string_view kTokens = "Tokens of a call, by direction.";
+    histogram("gen_ai_client_token_usage", kTokens, with(pairs, "gen_ai_token_type", "input"),
+              kTokenBounds, series.input);
+    histogram("gen_ai_client_token_usage", kTokens, with(pairs, "gen_ai_token_type", "output"),
+              kTokenBounds, series.output);
+    for (const auto& [error, durations] : series.durations) {
+      histogram("gen_ai_server_request_duration",
+                "Seconds from a call's first byte to the last of its answer.",
+                with(pairs, "error_type", error), kDurationBounds, durations);
+    }
+    histogram("gen_ai_server_time_to_first_token",
+              "Seconds from a call's first byte to the first of a streamed answer.", pairs,
+              kFirstBounds, series.first_token);
+    histogram("gen_ai_server_time_per_output_token",
+              "Seconds for each token of a streamed answer after the first.", pairs, kEachBounds,
+              series.per_token);
+    const auto tokens = [&](std::string_view type, std::int64_t value) {
+      page.sample({"sluice_ai_tokens_total",
+                   "Tokens, each counted once but reasoning, which output includes.",
+                   SampleType::counter, with(pairs, "type", type), static_cast<double>(value)});
+    };
+    tokens("input", series.total.uncached);
+    tokens("cache_read", series.total.cache_read);
+    tokens("cache_write", series.total.cache_write);
+    tokens("output", series.total.output);
+    tokens("reasoning", series.total.reasoning);
+    if (series.dollars > 0) {
+      page.sample({"sluice_ai_cost_dollars_total", "What answers have cost, by the file of prices.",
+                   SampleType::counter, pairs, series.dollars});
+    }
+    page.sample({"sluice_ai_fallbacks_total",
+                 "Targets that were asked in vain before this one answered, or failed as the last.",
+                 SampleType::counter, pairs, static_cast<double>(series.fallbacks)});
+  }
+}
+
+}  // namespace sluice::gateway::ai

@@ -1,0 +1,68 @@
+// What calls of language models took, for the metrics page, after OpenTelemetry's conventions for
+// generative AI.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gateway/ai/conversation.h"
+
+namespace sluice::gateway {
+class MetricsPage;
+}
+
+namespace sluice::gateway::ai {
+
+// One call that has ended.
+struct CallRecord {
+  std::string_view operation = {};  // "chat"
+  std::string_view kind = {};       // gen_ai.provider.name: "anthropic"
+  std::string_view provider = {};   // the policy's name
+  std::string_view model = {};      // that was asked for, as the provider calls it
+  std::string_view team = {};       // of the virtual key; "": none
+  std::string_view error = {};      // "": the answer was whole; a status, or what happened
+  Usage usage = {};
+  double dollars = 0;  // by the prices; 0: nobody knows
+  double seconds = 0;
+  double first_token = -1;      // of streams; negative: there was none
+  std::uint64_t fallbacks = 0;  // targets that were asked before
+};
+
+// Any thread; one short lock a call. Series are bounded: models that nobody has answered for are
+// not named, and beyond kMostSeries all that is new is one.
+class Meters {
+ public:
+  static constexpr std::size_t kMostSeries = 2000;
+
+  void add(const CallRecord& record);
+  // Series of other providers go.
+  void keep(const std::vector<std::string>& providers);
+  void collect(MetricsPage& page) const;
+
+ private:
+  template <std::size_t N>
+  struct Histogram {
+    std::array<std::uint64_t, N + 1> buckets{};
+    double sum = 0;
+    void add(const std::array<double, N>& bounds, double value);
+  };
+  using Labels = std::array<std::string, 5>;  // operation, kind, provider, model, team
+  struct Series {
+    Histogram<14> input, output;  // tokens
+    Histogram<14> first_token, per_token;
+    std::map<std::string, Histogram<14>, std::less<>> durations;  // by error
+    Usage total;
+    double dollars = 0;
+    std::uint64_t fallbacks = 0;
+  };
+
+  mutable std::mutex mutex_;
+  std::map<Labels, Series> series_;
+};
+
+}  // namespace sluice::gateway::ai

@@ -1,0 +1,186 @@
+#include "gateway/ai/proxy/vendor_body.h"
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+#include "gateway/ai/meter.h"
+#include "gateway/ai/openai/mistral_ids.h"
+#include "gateway/ai/shape.h"
+
+namespace sluice::gateway::ai {
+namespace {
+
+constexpr std::string_view kStreamOptions = "stream_options";
+
+std::optional<json::object> parsed_object(std::string_view text) {
+  boost::system::error_code error;
+  json::value value = json::parse(text, error);
+  if (error || !value.is_object()) return std::nullopt;
+  return std::move(value.get_object());
+}
+
+bool asks_for_usage(const JsonText& body) {
+  const auto options = body.find(kStreamOptions);
+  const auto object = options ? parsed_object(*options) : std::nullopt;
+  const json::value* asked = object ? object->if_contains("include_usage") : nullptr;
+  return asked != nullptr && asked->is_bool() && asked->get_bool();
+}
+
+void ask_for_usage(JsonText& body) {
+  const auto options = body.find(kStreamOptions);
+  json::object object = options ? parsed_object(*options).value_or(json::object{}) : json::object{};
+  object["include_usage"] = true;
+  body.set(kStreamOptions, json::serialize(object));
+}
+
+void fit_id(json::object& holder, std::string_view key, openai::MistralIds& ids) {
+  json::value* id = holder.if_contains(key);
+  if (id != nullptr && id->is_string()) *id = ids(id->get_string());
+}
+
+// What Mistral's API calls otherwise than OpenAI's, or refuses: ids of tool calls that it has not
+// made itself, and two fields.
+std::string fit_mistral(std::string_view text) {
+  auto body = parsed_object(text);
+  if (!body) return std::string(text);
+  body->erase(kStreamOptions);
+  if (json::value* most = body->if_contains("max_completion_tokens")) {
+    json::value moved = std::move(*most);
+    body->erase("max_completion_tokens");
+    if (!body->contains("max_tokens")) (*body)["max_tokens"] = std::move(moved);
+  }
+  openai::MistralIds ids;
+  json::value* messages = body->if_contains("messages");
+  json::array* list = messages != nullptr ? messages->if_array() : nullptr;
+  for (std::size_t i = 0; list != nullptr && i < list->size(); ++i) {
+    json::object* message = (*list)[i].if_object();
+    if (message == nullptr) continue;
+    fit_id(*message, "tool_call_id", ids);
+    json::value* calls = message->if_contains("tool_calls");
+    json::array* made = calls != nullptr ? calls->if_array() : nullptr;
+    for (std::size_t n = 0; made != nullptr && n < made->size(); ++n)
+      if (json::object* call = (*made)[n].if_object()) fit_id(*call, "id", ids);
+  }
+  return json::serialize(*body);
+}
+
+// Gemini wants the model's name in the body to be the path's.
+VendorBody renamed_embedding(std::string_view text, std::string_view model) {
+  auto body = parsed_object(text).value_or(json::object{});
+  const json::string name("models/" + std::string(model));
+  if (body.contains("model")) body["model"] = name;
+  json::value* requests = body.if_contains("requests");
+  json::array* list = requests != nullptr ? requests->if_array() : nullptr;
+  for (std::size_t i = 0; list != nullptr && i < list->size(); ++i)
+    if (json::object* one = (*list)[i].if_object()) (*one)["model"] = name;
+  return {.text = json::serialize(body), .hide_usage = false, .dropped = {}};
+}
+
+}  // namespace
+
+CallerBody::CallerBody(std::string text, const Endpoint& endpoint)
+    : text_(std::move(text)), endpoint_(endpoint), json_(JsonText::scan(text_)) {}
+
+std::string CallerBody::model() const {
+  if (!endpoint_.model.empty()) return std::string(endpoint_.model);
+  return json_ ? json_->string("model").value_or("") : "";
+}
+
+bool CallerBody::stream() const {
+  return endpoint_.stream || (json_ && json_->is_true("stream"));
+}
+
+bool CallerBody::wants_usage() const {
+  return endpoint_.shape != Shape::openai || (json_ && asks_for_usage(*json_));
+}
+
+std::uint64_t CallerBody::estimated_tokens() const {
+  std::uint64_t answer = endpoint_.operation == Operation::chat ? kUsualAnswer : 0;
+  for (const std::string_view key : {"max_tokens", "max_completion_tokens"}) {
+    const auto said = json_ ? json_->integer(key) : std::nullopt;
+    if (said && *said > 0) answer = static_cast<std::uint64_t>(*said);
+  }
+  return static_cast<std::uint64_t>(ai::estimated_tokens(text_.size())) + answer;
+}
+
+std::expected<VendorBody, Problem> CallerBody::for_target(const Provider& provider,
+                                                          std::string_view model,
+                                                          bool drop_untranslatable) {
+  if (provider.shape == endpoint_.shape) return same_shape(provider, model);
+  return translated(provider, model, drop_untranslatable);
+}
+
+std::expected<VendorBody, Problem> CallerBody::same_shape(const Provider& provider,
+                                                          std::string_view model) {
+  VendorBody out;
+  if (!json_) {
+    out.text = text_;
+    return out;
+  }
+  JsonText edited = *json_;
+  if (endpoint_.model.empty() && edited.find("model") && this->model() != model)
+    edited.set("model", json_string(model));
+  const bool streams =
+      provider.shape == Shape::openai && stream() && endpoint_.operation == Operation::chat;
+  if (provider.shape == Shape::gemini && endpoint_.operation == Operation::embeddings &&
+      endpoint_.model != model) {
+    return renamed_embedding(text_, model);
+  }
+  if (streams && provider.dialect != Dialect::mistral && !asks_for_usage(edited)) {
+    ask_for_usage(edited);
+    out.hide_usage = true;
+  }
+  out.text = edited.changed() ? edited.text() : text_;
+  if (provider.dialect == Dialect::mistral &&
+      (edited.find(kStreamOptions) || edited.find("max_completion_tokens") ||
+       out.text.find("tool_call") != std::string::npos)) {
+    out.text = fit_mistral(out.text);
+  }
+  return out;
+}
+
+std::expected<VendorBody, Problem> CallerBody::translated(const Provider& provider,
+                                                          std::string_view model,
+                                                          bool drop_untranslatable) {
+  if (endpoint_.operation == Operation::embeddings) return translated_embedding(provider, model);
+  if (!request_) {
+    boost::system::error_code error;
+    const json::value value = json::parse(text_, error);
+    if (error) return std::unexpected(Problem::invalid("", "the body is not JSON"));
+    request_ = codec(endpoint_.shape).read_request(value);
+  }
+  if (!*request_) return std::unexpected(request_->error());
+  Request request = **request_;
+  request.model = model;
+  request.stream = stream();
+  WriteOptions options;
+  options.dialect = provider.dialect;
+  options.drop_untranslatable = drop_untranslatable;
+  auto written = codec(provider.shape).write_request(request, options);
+  if (!written) return std::unexpected(written.error());
+  VendorBody out;
+  out.text = json::serialize(written->body);
+  out.dropped = std::move(written->dropped);
+  return out;
+}
+
+std::expected<VendorBody, Problem> CallerBody::translated_embedding(const Provider& provider,
+                                                                    std::string_view model) {
+  if (!embedding_) {
+    boost::system::error_code error;
+    const json::value value = json::parse(text_, error);
+    if (error) return std::unexpected(Problem::invalid("", "the body is not JSON"));
+    auto read = read_embedding_request(endpoint_.shape, value);
+    if (!read) return std::unexpected(read.error());
+    embedding_ = std::move(*read);
+  }
+  auto written = write_embedding_request(provider.shape, *embedding_, model);
+  if (!written) return std::unexpected(written.error());
+  VendorBody out;
+  out.text = json::serialize(*written);
+  return out;
+}
+
+}  // namespace sluice::gateway::ai

@@ -1,0 +1,222 @@
+#include "gateway/ai/proxy/vendor_request.h"
+
+#include <algorithm>
+#include <array>
+
+#include "gateway/http1/field_reader.h"
+
+namespace sluice::gateway::ai {
+namespace {
+
+using http1::Field;
+using http1::KnownField;
+using http1::KnownFieldSet;
+
+constexpr KnownFieldSet kNeverSent{KnownField::host,
+                                   KnownField::content_length,
+                                   KnownField::transfer_encoding,
+                                   KnownField::expect,
+                                   KnownField::trailer,
+                                   KnownField::authorization,
+                                   KnownField::cookie,
+                                   KnownField::accept_encoding,
+                                   KnownField::forwarded,
+                                   KnownField::x_forwarded_for,
+                                   KnownField::x_forwarded_host,
+                                   KnownField::x_forwarded_port,
+                                   KnownField::x_forwarded_proto,
+                                   KnownField::x_real_ip,
+                                   KnownField::origin,
+                                   KnownField::referer,
+                                   KnownField::via,
+                                   KnownField::traceparent,
+                                   KnownField::tracestate};
+constexpr std::array<std::string_view, 3> kKeyFields{"x-api-key", "api-key", "x-goog-api-key"};
+
+constexpr std::array<std::string_view, 7> kAnswerFields{
+    "content-type", "cache-control",  "request-id",          "x-request-id",
+    "retry-after",  "openai-version", "openai-processing-ms"};
+constexpr KnownFieldSet kNeverGiven{KnownField::content_length,
+                                    KnownField::transfer_encoding,
+                                    KnownField::trailer,
+                                    KnownField::set_cookie,
+                                    KnownField::server,
+                                    KnownField::date,
+                                    KnownField::via};
+
+bool one_of(std::span<const std::string_view> names, std::string_view name) {
+  return std::ranges::any_of(
+      names, [&](std::string_view known) { return http1::equals_ignoring_case(name, known); });
+}
+
+bool contains_ignoring_case(std::string_view name, std::string_view lower) {
+  for (std::size_t at = 0; at + lower.size() <= name.size(); ++at)
+    if (http1::equals_ignoring_case(name.substr(at, lower.size()), lower)) return true;
+  return false;
+}
+
+// A model's name within a path.
+void append_segment(std::string_view text, std::string& out) {
+  constexpr std::string_view kPlain = "-._~:@/";
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                       kPlain.find(c) != std::string_view::npos;
+    if (plain) {
+      out.push_back(c);
+    } else {
+      out.push_back('%');
+      out.push_back(kDigits[byte >> 4]);
+      out.push_back(kDigits[byte & 15]);
+    }
+  }
+}
+
+std::string_view openai_path(Operation operation) {
+  return operation == Operation::embeddings ? "/embeddings" : "/chat/completions";
+}
+
+// Models are in the path; whoever speaks this shape has said what to do with them as well.
+void append_gemini_call(const VendorRequest& request, std::string& out) {
+  const Endpoint& endpoint = *request.endpoint;
+  const bool same = endpoint.shape == Shape::gemini;
+  const bool versioned = same && !endpoint.version.empty();
+  out.append("/").append(versioned ? endpoint.version : "v1beta").append("/models/");
+  append_segment(request.model, out);
+  out.append(":");
+  if (same)
+    out.append(endpoint.verb);
+  else if (endpoint.operation == Operation::embeddings)
+    out.append("batchEmbedContents");
+  else
+    out.append(request.stream ? "streamGenerateContent?alt=sse" : "generateContent");
+}
+
+// Of a call that another shape's caller made, or that both shapes know.
+void append_known_path(const VendorRequest& request, std::string& out) {
+  const Provider& provider = *request.provider;
+  const Operation operation = request.endpoint->operation;
+  switch (provider.shape) {
+    case Shape::anthropic:
+      out.append("/v1/messages");
+      return;
+    case Shape::gemini:
+      return append_gemini_call(request, out);
+    case Shape::openai:
+      break;
+  }
+  if (!provider.api_version.empty()) {
+    out.append("/deployments/");
+    append_segment(request.model, out);
+  }
+  out.append(openai_path(operation));
+  if (!provider.api_version.empty()) out.append("?api-version=").append(provider.api_version);
+}
+
+void append_target(const VendorRequest& request, std::string& out) {
+  const Endpoint& endpoint = *request.endpoint;
+  const Provider& provider = *request.provider;
+  const bool same = endpoint.shape == provider.shape;
+  const std::size_t begin = out.size();
+  out.append(provider.path);
+  if (endpoint.operation == Operation::chat || endpoint.operation == Operation::embeddings ||
+      !endpoint.verb.empty()) {
+    append_known_path(request, out);
+  } else {
+    if (provider.shape != Shape::openai) out.append("/").append(endpoint.version);
+    out.append(endpoint.path);
+  }
+  const std::string query = same ? without_key(request.query) : std::string();
+  if (query.empty()) return;
+  const bool more = std::string_view(out).substr(begin).find('?') != std::string_view::npos;
+  out.append(more ? "&" : "?").append(query);
+}
+
+void append_key(const Provider& provider, std::string_view key, std::string& out) {
+  if (key.empty()) return;
+  switch (provider.kind) {
+    case policy::AiKind::anthropic:
+      out.append("x-api-key: ");
+      break;
+    case policy::AiKind::gemini:
+      out.append("x-goog-api-key: ");
+      break;
+    case policy::AiKind::azure:
+      out.append("api-key: ");
+      break;
+    case policy::AiKind::openai:
+    case policy::AiKind::mistral:
+    case policy::AiKind::compatible:
+      out.append("authorization: Bearer ");
+      break;
+  }
+  out.append(key).append("\r\n");
+}
+
+void append_caller_fields(const http1::RequestHead& caller, std::string& out) {
+  const http1::FieldTable& fields = caller.fields();
+  const KnownFieldSet left_out = http1::kHopByHop | kNeverSent;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    const Field field = fields[i];
+    if (left_out.contains(field.id) || fields.entry(i).nominated ||
+        one_of(kKeyFields, field.name)) {
+      continue;
+    }
+    out.append(field.name).append(": ").append(field.value).append("\r\n");
+  }
+}
+
+}  // namespace
+
+void write_vendor_head(const VendorRequest& request, const http1::RequestHead& caller,
+                       std::string& out) {
+  const Provider& provider = *request.provider;
+  const bool same = request.endpoint->shape == provider.shape;
+  out.assign(caller.method_name()).append(" ");
+  append_target(request, out);
+  out.append(" HTTP/1.1\r\nhost: ").append(provider.authority).append("\r\n");
+  append_key(provider, request.key, out);
+  if (same) {
+    append_caller_fields(caller, out);
+  } else {
+    out.append("content-type: application/json\r\naccept: ")
+        .append(request.stream ? "text/event-stream\r\n" : "application/json\r\n")
+        .append("user-agent: sluice/" SLUICE_VERSION "\r\n");
+  }
+  if (provider.shape == Shape::anthropic &&
+      (!same || caller.fields().first("anthropic-version").empty())) {
+    out.append("anthropic-version: 2023-06-01\r\n");
+  }
+  if (request.body_size > 0)
+    out.append("content-length: ").append(std::to_string(request.body_size)).append("\r\n");
+  out.append("\r\n");
+}
+
+void write_answer_fields(const http1::ResponseHead& answer, bool all, std::string& out) {
+  const http1::FieldTable& fields = answer.fields();
+  const KnownFieldSet left_out = http1::kHopByHop | kNeverGiven;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    const Field field = fields[i];
+    const bool account = contains_ignoring_case(field.name, "ratelimit") ||
+                         contains_ignoring_case(field.name, "organization") ||
+                         contains_ignoring_case(field.name, "openai-project");
+    if (left_out.contains(field.id) || fields.entry(i).nominated || account) continue;
+    if (!all && !one_of(kAnswerFields, field.name)) continue;
+    out.append(field.name).append(": ").append(field.value).append("\r\n");
+  }
+}
+
+std::string without_key(std::string_view query) {
+  std::string out;
+  while (!query.empty()) {
+    const std::size_t end = query.find('&');
+    const std::string_view parameter = query.substr(0, end);
+    query.remove_prefix(end == std::string_view::npos ? query.size() : end + 1);
+    if (parameter.empty() || parameter.starts_with("key=")) continue;
+    out.append(out.empty() ? "" : "&").append(parameter);
+  }
+  return out;
+}
+
+}  // namespace sluice::gateway::ai

@@ -1,0 +1,171 @@
+#include "gateway/ai/stream_filter.h"
+
+#include <boost/json/serialize.hpp>
+
+#include "gateway/ai/deltas.h"
+
+namespace sluice::gateway::ai {
+namespace {
+
+constexpr std::string_view kBrokenOff = "the stream broke off";
+constexpr std::string_view kTooLarge = "an event of the stream is too large";
+
+// Bytes stay as they are; events are only looked at.
+class Passing final : public StreamFilter {
+ public:
+  Passing(Shape shape, bool hide_usage) : meter_(shape), hide_usage_(hide_usage) {}
+
+  void feed(std::string_view bytes, std::string& out) override {
+    std::size_t taken = 0;
+    const bool good = parser_.feed(bytes, [&](const SseEvent& event, std::size_t end) {
+      if (failure_) return;
+      held_.append(bytes.substr(taken, end - taken));
+      taken = end;
+      see(event, out);
+    });
+    if (!good && !failure_) failure_ = Problem::upstream(std::string(kTooLarge));
+    if (failure_) return;
+    held_.append(bytes.substr(taken));
+    // Comments that keep a connection open go on at once.
+    if (begun_ && parser_.at_boundary()) give(out);
+  }
+
+  void end(std::string& out) override {
+    if (failure_) return;
+    if (!meter_.whole()) {
+      failure_ = Problem::upstream(std::string(kBrokenOff));
+      return;
+    }
+    give(out);
+  }
+
+  const std::optional<Problem>& failure() const override { return failure_; }
+  const Metered& metered() const override { return meter_.metered(); }
+
+ private:
+  void see(const SseEvent& event, std::string& out) {
+    const StreamMeter::Seen seen = meter_.see(event);
+    if (meter_.failure()) {
+      failure_ = meter_.failure();
+      return;
+    }
+    begun_ = begun_ || seen.content;
+    if (seen.usage_only && hide_usage_) held_.clear();
+    if (begun_) give(out);
+  }
+  void give(std::string& out) {
+    out.append(held_);
+    held_.clear();
+  }
+
+  StreamMeter meter_;
+  SseParser parser_;
+  bool hide_usage_;
+  bool begun_ = false;
+  std::string held_;
+  std::optional<Problem> failure_;
+};
+
+class Translating final : public StreamFilter {
+ public:
+  Translating(Shape from, Shape to, const TranslationOptions& options)
+      : reader_(codec(from).stream_reader()),
+        writer_(codec(to).stream_writer(options.writer)),
+        as_array_(options.as_array) {}
+
+  void feed(std::string_view bytes, std::string& out) override {
+    const bool good = parser_.feed(bytes, [&](const SseEvent& event) {
+      reader_->read(event, deltas_);
+      take(out);
+    });
+    if (!good && !failure_) failure_ = Problem::upstream(std::string(kTooLarge));
+  }
+
+  void end(std::string& out) override {
+    reader_->end(deltas_);
+    take(out);
+    if (!failure_ && !whole_) failure_ = Problem::upstream(std::string(kBrokenOff));
+    if (!failure_ && as_array_) out.append(first_ ? "[]" : "]");
+  }
+
+  const std::optional<Problem>& failure() const override { return failure_; }
+  const Metered& metered() const override { return metered_; }
+
+ private:
+  void take(std::string& out) {
+    for (const Delta& delta : deltas_) {
+      if (failure_) break;
+      note(delta);
+      if (!failure_) writer_->write(delta, held_);
+    }
+    deltas_.clear();
+    if (begun_) give(out);
+  }
+
+  void note(const Delta& delta) {
+    if (const auto* begin = std::get_if<Begin>(&delta)) {
+      metered_.model = begin->model;
+      return;
+    }
+    if (const auto* usage = std::get_if<UsageSoFar>(&delta)) {
+      metered_.usage = usage->usage;
+      return;
+    }
+    if (const auto* failure = std::get_if<Failure>(&delta)) {
+      failure_ = failure->problem;
+      return;
+    }
+    begun_ = true;
+    if (const auto* piece = std::get_if<PartDelta>(&delta))
+      metered_.text_bytes += piece->text.size();
+    if (std::holds_alternative<Done>(delta)) whole_ = true;
+    const auto* finish = std::get_if<Finish>(&delta);
+    if (finish != nullptr && finish->stop == Stop::unknown)
+      failure_ = Problem::unknown_stop(finish->native);
+  }
+
+  void give(std::string& out) {
+    if (!as_array_) {
+      out.append(held_);
+    } else {
+      rewriter_.feed(held_, [&](const SseEvent& event) {
+        out.append(first_ ? "[" : ",\n").append(event.data);
+        first_ = false;
+      });
+    }
+    held_.clear();
+  }
+
+  std::unique_ptr<StreamReader> reader_;
+  std::unique_ptr<StreamWriter> writer_;
+  SseParser parser_;
+  SseParser rewriter_;
+  Deltas deltas_;
+  Metered metered_;
+  std::string held_;
+  std::optional<Problem> failure_;
+  bool as_array_;
+  bool first_ = true;
+  bool begun_ = false;
+  bool whole_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<StreamFilter> passing_filter(Shape shape, bool hide_usage) {
+  return std::make_unique<Passing>(shape, hide_usage);
+}
+
+std::unique_ptr<StreamFilter> translating_filter(Shape from, Shape to,
+                                                 const TranslationOptions& options) {
+  return std::make_unique<Translating>(from, to, options);
+}
+
+std::string broken_stream(Shape shape, const Problem& problem) {
+  std::string out;
+  append_sse(out, shape == Shape::anthropic ? "error" : "",
+             json::serialize(codec(shape).write_problem(problem)));
+  return out;
+}
+
+}  // namespace sluice::gateway::ai

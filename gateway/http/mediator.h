@@ -1,0 +1,79 @@
+// Who stands between a request and its upstreams where more than bytes is exchanged: reads the
+// whole request, says where it goes and as what, and sees the answer on its way. The exchange asks,
+// at each of its phases; the mediator never calls back, and does no I/O.
+//
+//   admit ─► read ─► request (a try) ─► head ─► data … ─► end ─► ended
+//                       ▲        next (the try came to nothing) │
+//                       └───────────────────────────────────────┘
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "gateway/auth/attributes.h"
+#include "gateway/http/stream.h"
+
+namespace sluice::gateway::http {
+
+class Mediator {
+ public:
+  virtual ~Mediator() = default;
+
+  // What the client gets instead of an upstream's answer, or made from it.
+  struct Answer {
+    int status = 0;
+    std::string lines = {};  // whole field lines with CRLF
+    std::string body = {};
+    std::string reason = {};  // for the log; "": nothing went wrong
+  };
+
+  // --- the request
+  // Before anything of the body is read. Nullopt: go on.
+  virtual std::optional<Answer> admit() = 0;
+  // What is known of the caller, for limits.
+  virtual void describe(auth::AttributeStore& attributes) const = 0;
+  // The whole body. Nullopt: there is a try to be made.
+  virtual std::optional<Answer> read(std::string body) = 0;
+
+  // --- a try
+  virtual std::uint32_t upstream() const = 0;  // an index in Config::upstreams
+  // As it goes out, until the next call; made anew each time.
+  struct Outgoing {
+    RequestHead* head = nullptr;
+    std::string_view body = {};
+  };
+  virtual Outgoing request() = 0;
+  // The try has come to nothing, and the client has not got a byte: whether there is another one.
+  virtual bool next() = 0;
+
+  // --- the answer
+  enum class OnHead : std::uint8_t {
+    take,
+    fail,  // a failure of the upstream's: next(), then the upstream's retries, then take
+  };
+  virtual OnHead head(const ResponseHead& response) = 0;
+  // Appends what the client gets of it. False: broken, see failure().
+  virtual bool data(std::string_view bytes, std::string& out) = 0;
+  // The same for the upstream's end.
+  virtual bool end(std::string& out) = 0;
+  virtual const std::string& failure() const = 0;
+  // The head of what data() and end() give; null: not yet, or never (then answer() is it).
+  virtual ResponseHead* answer_head() = 0;
+  // After end(): the answer as a whole.
+  virtual std::optional<Answer> answer() = 0;
+
+  // --- what goes wrong
+  // In the client's own words.
+  virtual Answer refusal(int status, std::string_view reason) = 0;
+  // The last bytes of an answer that has begun and cannot go on.
+  virtual void break_off(std::string_view reason, std::string& out) = 0;
+
+  // How long the next step may take. `answering`: the client has got something.
+  virtual std::chrono::nanoseconds patience(bool answering) const = 0;
+  virtual void ended(Ending ending, int status) = 0;  // the last call
+};
+
+}  // namespace sluice::gateway::http

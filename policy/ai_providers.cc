@@ -1,0 +1,111 @@
+#include "policy/ai_providers.h"
+
+#include <algorithm>
+#include <charconv>
+#include <string>
+
+#include "policy/auth_url.h"
+
+namespace sluice::policy {
+
+namespace {
+
+std::string_view own_url(AiKind kind) {
+  switch (kind) {
+    case AiKind::openai:
+      return "https://api.openai.com";
+    case AiKind::anthropic:
+      return "https://api.anthropic.com";
+    case AiKind::gemini:
+      return "https://generativelanguage.googleapis.com";
+    case AiKind::mistral:
+      return "https://api.mistral.ai";
+    case AiKind::azure:
+    case AiKind::compatible:
+      break;
+  }
+  return {};
+}
+
+// What stands before `/chat/completions` and the like. Anthropic and Gemini have the version in
+// the paths themselves.
+std::string_view usual_path(const AiProvider& provider) {
+  switch (provider.kind) {
+    case AiKind::azure:
+      return provider.api_version.empty() ? "/openai/v1" : "/openai";
+    case AiKind::anthropic:
+    case AiKind::gemini:
+      return "";
+    case AiKind::openai:
+    case AiKind::mistral:
+    case AiKind::compatible:
+      break;
+  }
+  return "/v1";
+}
+
+std::string without_last_slash(std::string path) {
+  while (path.ends_with('/'))
+    path.pop_back();
+  return path;
+}
+
+// `authority` without its port, which is `port` then.
+std::string split_port(const AuthUrl& url, std::uint16_t& port) {
+  port = url.tls ? 443 : 80;
+  const std::size_t colon = url.authority.rfind(':');
+  if (colon == std::string::npos) return url.authority;
+  const char* end = url.authority.data() + url.authority.size();
+  std::from_chars(url.authority.data() + colon + 1, end, port);
+  return url.authority.substr(0, colon);
+}
+
+// What an LLM is, not a web server: slow to begin, and its errors are the model's, not a host's.
+void add_upstream(Config& config, AiProvider& provider) {
+  constexpr std::uint32_t kAll = kRetryConnectFailure | kRetryReset | kRetry429 | kRetry500 |
+                                 kRetry502 | kRetry503 | kRetry504;
+  Upstream& upstream = config.upstreams.emplace_back();
+  upstream.name = provider.url.upstream = "ai." + provider.name;
+  upstream.where = provider.where;
+  Endpoint& endpoint = upstream.endpoints.emplace_back();
+  endpoint.where = provider.where;
+  if (const auto address = address_of(provider.url)) {
+    endpoint.address = *address;
+  } else {
+    endpoint.dns = split_port(provider.url, endpoint.port);
+  }
+  if (provider.url.tls) upstream.tls.emplace().where = provider.where;
+  upstream.timeouts.connect = provider.timeouts.connect;
+  upstream.timeouts.first_byte = provider.timeouts.first_token;
+  upstream.outlier_detection.consecutive_5xx = 0;
+  upstream.retry = {.retry_on = kAll,
+                    .attempts = 1,
+                    .back_off = 200ms,
+                    .max_back_off = 2s,
+                    .max_retry_after = 5s};
+}
+
+}  // namespace
+
+void complete_ai(Config& config) {
+  if (!config.ai) return;
+  if (config.ai->key_file.empty()) config.ai->key_file = config.state_dir + "/keys.json";
+  for (AiProvider& provider : config.ai->providers) {
+    std::string upstream = std::move(provider.url.upstream);
+    const std::string_view text =
+        provider.base_url.empty() ? own_url(provider.kind) : std::string_view(provider.base_url);
+    provider.url = parse_auth_url(text).value_or(AuthUrl{});
+    provider.url.upstream = std::move(upstream);
+    if (provider.url.authority.empty()) continue;
+    provider.url.target = without_last_slash(provider.url.target);
+    if (provider.url.target.empty()) provider.url.target = usual_path(provider);
+    if (provider.url.upstream.empty()) add_upstream(config, provider);
+  }
+}
+
+bool is_secret_reference(std::string_view text) {
+  if (text.starts_with("file:")) return text.size() > 5;
+  return text.starts_with("${") && text.ends_with('}') && text.size() > 3;
+}
+
+}  // namespace sluice::policy

@@ -1,0 +1,73 @@
+// From the tree to `ai`.
+#include "policy/schema/ai.h"
+
+#include "policy/auth_url.h"
+#include "policy/binding/paths.h"
+#include "policy/binding/read.h"
+#include "policy/binding/sections.h"
+
+namespace sluice::policy::binding {
+
+namespace {
+
+std::string secret(const Node& node, const Reporter& reporter) {
+  constexpr std::string_view kFile = "file:";
+  if (!node.text.starts_with(kFile)) return node.text;
+  return std::string(kFile) + beside_policy(node, reporter, node.text.substr(kFile.size()));
+}
+
+void path(const Node& node, std::string_view key, const Reporter& reporter, std::string& out) {
+  if (const Node* child = node.find(key)) out = beside_policy(*child, reporter, child->text);
+}
+
+void provider(const Node& node, const Reporter& reporter, AiProvider& out) {
+  out.name = node.key;
+  out.where = reporter.locate(node.where());
+  optional_word(node, "kind", kAiKindWords, out.kind);
+  optional(node, "base_url", out.base_url);
+  if (const Node* key = node.find("key")) out.keys.push_back(secret(*key, reporter));
+  each(node, "keys", [&](const Node& key) { out.keys.push_back(secret(key, reporter)); });
+  optional(node, "api_version", out.api_version);
+  optional(node, "upstream", out.url.upstream);
+  if (const Node* timeouts = node.find("timeouts")) {
+    optional(*timeouts, "connect", out.timeouts.connect);
+    optional(*timeouts, "first_token", out.timeouts.first_token);
+    optional(*timeouts, "idle", out.timeouts.idle);
+  }
+}
+
+// PROVIDER/MODEL; without a slash all of it is the provider, which check_ai() knows or not.
+AiTarget fallback(const std::string& text) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string::npos) return {.provider = text, .model = {}};
+  return {.provider = text.substr(0, slash), .model = text.substr(slash + 1)};
+}
+
+void model(const Node& node, const Reporter& reporter, AiModel& out) {
+  out.name = node.key;
+  out.where = reporter.locate(node.where());
+  each(node, "targets", [&](const Node& element) {
+    AiTarget& target = out.targets.emplace_back();
+    optional(element, "provider", target.provider);
+    optional(element, "model", target.model);
+    optional(element, "weight", target.weight);
+  });
+  each(node, "fallback",
+       [&](const Node& element) { out.fallback.push_back(fallback(element.text)); });
+}
+
+}  // namespace
+
+void ai(const Node& node, const Reporter& reporter, AiConfig& out) {
+  out.where = reporter.locate(node.where());
+  each(node, "providers",
+       [&](const Node& entry) { provider(entry, reporter, out.providers.emplace_back()); });
+  each(node, "models",
+       [&](const Node& entry) { model(entry, reporter, out.models.emplace_back()); });
+  optional_word(node, "keys", kAiKeysWords, out.keys);
+  path(node, "key_file", reporter, out.key_file);
+  path(node, "prices", reporter, out.prices);
+  optional_word(node, "untranslatable", kAiUntranslatableWords, out.untranslatable);
+}
+
+}  // namespace sluice::policy::binding

@@ -1,0 +1,154 @@
+// The fields of `ai`.
+#pragma once
+
+#include "policy/schema/common.h"
+
+namespace sluice::policy {
+
+inline constexpr std::array<std::string_view, 6> kAiKindWords{"openai", "azure",   "anthropic",
+                                                              "gemini", "mistral", "compatible"};
+inline constexpr std::array<std::string_view, 2> kAiUntranslatableWords{"refuse", "drop"};
+inline constexpr std::array<std::string_view, 2> kAiKeysWords{"required", "none"};
+
+}  // namespace sluice::policy
+
+namespace sluice::policy::fields {
+
+inline constexpr Field kAiTimeouts[] = {
+    {.name = "connect",
+     .type = duration,
+     .fallback = "5s",
+     .example = "2s",
+     .min = 10 * kMs,
+     .max = kMinute,
+     .doc = "Until a connection stands, TLS included."},
+    {.name = "first_token",
+     .type = duration,
+     .fallback = "5m",
+     .example = "30s",
+     .min = 10 * kMs,
+     .max = kHour,
+     .doc = "From the request's end to what the caller gets first: of a stream its first event, "
+            "else the head of the answer. Then the next target is tried."},
+    {.name = "idle",
+     .type = duration,
+     .fallback = "60s",
+     .example = "20s",
+     .min = 10 * kMs,
+     .max = kHour,
+     .doc = "Between two pieces of an answer; a stream that stalls for longer is ended, and says "
+            "so."},
+};
+inline constexpr Field kAiProvider[] = {
+    {.name = "kind",
+     .type = word,
+     .fallback = "openai",
+     .example = "anthropic",
+     .words = kAiKindWords,
+     .doc = "What it speaks. compatible: OpenAI's shape, as Ollama, vLLM, llama.cpp and many "
+            "services speak it; so does openai with another base_url."},
+    {.name = "base_url",
+     .type = text,
+     .example = "\"http://127.0.0.1:11434\"",
+     .doc = "Left out: the vendor's own; azure and compatible need one. Where it has no path, the "
+            "usual one is added (/v1, of azure /openai/v1)."},
+    {.name = "upstream",
+     .type = name,
+     .example = "api",
+     .refers = "upstreams",
+     .doc = "Through which base_url is asked, for authorities, resolvers, timeouts and retries of "
+            "your own; left out: its host, with TLS where it is https."},
+    {.name = "key",
+     .type = text,
+     .example = "\"file:/run/secrets/openai\"",
+     .excludes = "keys",
+     .doc = "Its API key: `file:` and a path, or `${NAME}` from the environment; read by the "
+            "keeper, files again when they change. Left out: none is sent."},
+    {.name = "keys",
+     .type = text,
+     .shape = list,
+     .example = "[\"${GEMINI_1}\", \"${GEMINI_2}\"]",
+     .doc = "Several, used in turn. One that is refused or has used up its rate rests by itself."},
+    {.name = "api_version",
+     .type = text,
+     .example = "\"2024-10-21\"",
+     .doc = "Of azure: asks by deployment under this version, instead of the newer /openai/v1."},
+    {.name = "timeouts",
+     .example = "{ first_token: 30s }",
+     .children = kAiTimeouts,
+     .doc = "How long each step may take."},
+};
+inline constexpr Field kAiTarget[] = {
+    {.name = "provider",
+     .type = name,
+     .example = "llama",
+     .required = true,
+     .doc = "Of `providers`."},
+    {.name = "model",
+     .type = text,
+     .example = "gpt-5-mini",
+     .doc = "What it is called there; left out: as the caller calls it."},
+    {.name = "weight",
+     .type = integer,
+     .fallback = "1",
+     .example = "3",
+     .min = 0,
+     .max = 1'000'000,
+     .doc = "Its share of the requests; the others are tried where it fails."},
+};
+inline constexpr Field kAiModel[] = {
+    {.name = "targets",
+     .shape = list,
+     .example = "[{ provider: llama, model: llama3.2 }]",
+     .children = kAiTarget,
+     .required = true,
+     .doc = "Who answers, by weight."},
+    {.name = "fallback",
+     .type = text,
+     .shape = list,
+     .example = "[llama/llama3.2]",
+     .doc = "PROVIDER/MODEL, asked in this order when all targets have failed and the caller has "
+            "not got a byte."},
+};
+inline constexpr Field kAi[] = {
+    {.name = "providers",
+     .shape = map,
+     .example = "{ claude: { kind: anthropic, key: \"file:/run/secrets/anthropic\" } }",
+     .children = kAiProvider,
+     .required = true,
+     .doc = "Vendors and servers, by name."},
+    {.name = "models",
+     .shape = map,
+     .example = "{ \"claude-*\": { targets: [{ provider: llama }] } }",
+     .children = kAiModel,
+     .free_names = true,
+     .doc = "What callers may ask for; the exact name, then the longest that ends with `*`. Left "
+            "out: PROVIDER/MODEL, and any model where there is one provider."},
+    {.name = "keys",
+     .type = word,
+     .fallback = "required",
+     .example = "none",
+     .words = kAiKeysWords,
+     .doc = "required: callers show a virtual key (`sluice keys create`), where their SDK puts the "
+            "vendor's. none: anybody may call, for a closed network."},
+    {.name = "key_file",
+     .type = text,
+     .example = "/var/lib/sluice/team-keys.json",
+     .doc = "Where virtual keys are kept, as hashes; read again when it changes, so that several "
+            "gateways may share it. Left out: keys.json in state_dir."},
+    {.name = "prices",
+     .type = text,
+     .example = "prices.yaml",
+     .doc = "A file of what models cost in US dollars for a million tokens, read again when it "
+            "changes: `gpt-5: { input: 1.25, output: 10, cached_input: 0.125 }`; PROVIDER/MODEL "
+            "where providers differ, `*` at the end for the rest. Left out: costs are not counted."},
+    {.name = "untranslatable",
+     .type = word,
+     .fallback = "refuse",
+     .example = "drop",
+     .words = kAiUntranslatableWords,
+     .doc = "A field of a request that the target has no words for: 400 that names it, or left out "
+            "and named in `x-sluice-dropped`."},
+};
+
+}  // namespace sluice::policy::fields

@@ -1,0 +1,186 @@
+"""What goes wrong at providers, after failoverbench's scenarios: before the caller's first byte another try is made; after it
+nothing is passed off as whole."""
+import json
+import time
+
+import pytest
+
+from ai_client import CALLERS, Gateway
+from harness import Scratch
+
+CHAIN = "    m: { targets: [{ provider: openai, model: first }], fallback: [anthropic/second] }"
+
+
+@pytest.fixture
+def scratch():
+    with Scratch() as made:
+        yield made
+
+
+@pytest.fixture
+def chain(scratch):
+    return Gateway(scratch, ("openai", "anthropic"), models=CHAIN,
+                   providers={"openai": ", timeouts: { first_token: 1s, idle: 1s }"})
+
+
+@pytest.fixture
+def alone(scratch):
+    return Gateway(scratch, ("openai",), providers={"openai": ", timeouts: { first_token: 1s, idle: 1s }"})
+
+
+def ask(gateway, stream):
+    caller = CALLERS["openai"](gateway)
+    if stream:
+        events, whole = caller.streamed("m")
+        assert whole
+        return caller.streamed_text(events)
+    status, answer = caller.call("m")
+    assert status == 200, answer
+    return caller.text(answer)
+
+
+both = pytest.mark.parametrize("stream", [False, True])
+
+
+@both
+@pytest.mark.parametrize("fault", [{"status": 429}, {"status": 429, "headers": {"retry-after": "30"}}, {"status": 500}, {"status": 502},
+                                   {"status": 503}, {"status": 529}, {"reset": True}, {"hang": True}, {"status": 401}, {"status": 403}])
+def test_a_failure_leads_to_the_fallback(chain, fault, stream):
+    """S01 to S06"""
+    chain["openai"].script += [dict(fault), dict(fault)]
+    assert ask(chain, stream) == "".join(chain["anthropic"].words())
+    assert chain["anthropic"].calls[-1]["body"]["model"] == "second"
+    assert len(chain["openai"].calls) <= 1
+
+
+def test_a_stream_that_begins_with_an_error_or_never(chain):
+    """S07: the first token is late"""
+    chain["openai"].script.append({"error": 0})
+    assert ask(chain, True) == "".join(chain["anthropic"].words())
+    chain["openai"].script.append({"first": 30})
+    assert ask(chain, True) == "".join(chain["anthropic"].words())
+    chain["openai"].script.append({"stall": 1})  # the role alone is no token
+    assert ask(chain, True) == "".join(chain["anthropic"].words())
+    chain["openai"].script.append({"garbage": 0})
+    assert ask(chain, True) == "".join(chain["anthropic"].words())
+
+
+@pytest.mark.parametrize("fault", [{"cut": 3}, {"stall": 3}, {"end": 3}])
+def test_after_the_first_token_the_stream_ends_and_says_so(chain, fault):
+    """S08, S09, S11: no fallback, no clean end"""
+    chain["openai"].script.append({**fault, "delay": 0.05})
+    events, whole = CALLERS["openai"](chain).streamed("m")
+    assert not whole and "error" in events[-1][1]
+    assert not chain["anthropic"].calls
+
+
+def test_no_done_after_a_finish_reason_is_whole(chain):
+    """S11: everything was said but the last word"""
+    chain["openai"].script.append({"no_done": True})
+    events, whole = CALLERS["openai"](chain).streamed("m")
+    assert whole and events[-1][1]["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("message", ["context_length_exceeded", "content_filter"])
+def test_what_is_the_callers_fault_is_asked_once(chain, message):
+    """S12, S13"""
+    chain["openai"].script.append({"status": 400, "message": message})
+    status, answer = CALLERS["openai"](chain).call("m")
+    assert (status, answer["error"]["message"]) == (400, message)
+    assert len(chain["openai"].calls) == 1 and not chain["anthropic"].calls
+
+
+def test_the_fallbacks_model_is_reported(chain):
+    """S16"""
+    chain["openai"].script.append({"status": 503})
+    status, fields, content = chain.request("POST", "/v1/chat/completions", CALLERS["openai"](chain).body("m"))
+    assert status == 200 and fields["x-sluice-provider"] == "anthropic"
+    assert json.loads(content)["model"].startswith("second")
+
+
+def test_all_fail_and_the_last_one_says_how(chain):
+    chain["openai"].script.append({"status": 503})
+    chain["anthropic"].script += [{"status": 529, "message": "busy"}] * 2
+    status, answer = CALLERS["openai"](chain).call("m")
+    assert (status, answer["error"]["message"]) == (503, "busy")
+    chain["openai"].script.append({"status": 503})
+    chain["anthropic"].script += [{"status": 429, "headers": {"retry-after": "77"}}] * 2
+    status, fields, _ = chain.request("POST", "/v1/chat/completions", CALLERS["openai"](chain).body("m"))
+    assert status == 429 and fields["retry-after"] == "77"
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 429, "headers": {"retry-after": "1"}}, {"reset": True}])
+def test_the_only_one_is_asked_again(alone, fault):
+    """S01, S03, S05 without a fallback"""
+    alone["openai"].script.append(dict(fault))
+    begun = time.monotonic()
+    status, _ = CALLERS["openai"](alone).call("m")
+    assert status == 200 and len(alone["openai"].calls) == 2
+    if "headers" in fault:
+        assert time.monotonic() - begun >= 1
+
+
+def test_the_only_one_that_asks_for_long_patience_is_not_waited_for(alone):
+    """S02: the caller shall decide"""
+    alone["openai"].script.append({"status": 429, "headers": {"retry-after": "600"}})
+    status, fields, _ = alone.request("POST", "/v1/chat/completions", CALLERS["openai"](alone).body("m"))
+    assert status == 429 and fields["retry-after"] == "600"
+    assert len(alone["openai"].calls) == 1
+
+
+def test_a_cut_shows_as_502_or_504_not_as_the_callers_fault(alone):
+    alone["openai"].script += [{"reset": True}] * 2
+    status, answer = CALLERS["openai"](alone).call("m")
+    assert status == 502 and answer["error"]["type"] == "server_error"
+    alone["openai"].script += [{"hang": True}] * 2
+    status, answer = CALLERS["anthropic"](alone).call("m")
+    assert status == 504
+
+
+def test_keys_rest_one_by_one(scratch):
+    """Two keys of one provider: the one whose rate is used up rests, the other goes on."""
+    gateway = Gateway(scratch, ("openai",))
+    scratch.write("second.key", "secret-of-openai")
+    policy = gateway.policy.replace(f'key: "file:{scratch.path}/openai.key"',
+                                    f'keys: ["file:{scratch.path}/openai.key", "file:{scratch.path}/second.key"]')
+    scratch.write("second.key", "another-secret")
+    gateway.sluice.write_policy(policy)
+    gateway.sluice.ctl("reload")
+    vendor = gateway["openai"]
+    vendor.credential = lambda headers: vendor.key  # takes both, and says which one it was
+    caller = CALLERS["openai"](gateway)
+
+    def used():
+        return vendor.calls[-1]["headers"]["authorization"]
+
+    seen = set()
+    for _ in range(4):
+        assert caller.call("m")[0] == 200
+        seen.add(used())
+    assert seen == {"Bearer secret-of-openai", "Bearer another-secret"}
+    vendor.script.append({"status": 429, "headers": {"retry-after": "60"}})
+    before = len(vendor.calls)
+    assert caller.call("m")[0] == 200
+    first, second = [c["headers"]["authorization"] for c in vendor.calls[before:]]
+    assert first != second
+    for _ in range(4):
+        assert caller.call("m")[0] == 200
+        assert used() == second
+
+
+def test_weights_divide_the_requests(scratch):
+    gateway = Gateway(scratch, ("openai", "mistral"),
+                      models="    m: { targets: [{ provider: openai, weight: 3 }, { provider: mistral, weight: 1 }, { provider: openai, weight: 0, model: never }] }")
+    caller = CALLERS["openai"](gateway)
+    for _ in range(80):
+        assert caller.call("m")[0] == 200
+    assert 40 <= len(gateway["openai"].calls) <= 75 and len(gateway["mistral"].calls) >= 5
+    assert all(c["body"]["model"] == "m" for c in gateway["openai"].calls)
+
+
+def test_a_flapping_provider_is_asked_again(chain):
+    """S15"""
+    for _ in range(3):
+        chain["openai"].script.append({"status": 503})
+        ask(chain, False)
+    assert ask(chain, False) == "".join(chain["openai"].words())

@@ -1,0 +1,156 @@
+"""Virtual keys: made, shown where each SDK puts them, limited, revoked."""
+import json
+import os
+import stat
+import subprocess
+import threading
+import time
+
+import pytest
+
+from ai_client import CALLERS, Gateway
+from harness import SLUICE, Scratch, eventually
+
+
+@pytest.fixture
+def scratch():
+    with Scratch() as made:
+        yield made
+
+
+class Keys:
+    def __init__(self, gateway):
+        self.policy = gateway.sluice.policy
+
+    def run(self, *arguments, check=0):
+        done = subprocess.run([SLUICE, "keys", *arguments, "--policy", self.policy], capture_output=True, text=True, timeout=30)
+        assert done.returncode == check, done
+        return done
+
+    def create(self, name, *arguments):
+        return json.loads(self.run("create", "--name", name, *arguments, "--output", "json").stdout)["key"]
+
+    def list(self):
+        return json.loads(self.run("list", "--output", "json").stdout)["keys"]
+
+
+def ways(key):
+    return [("?", {"authorization": f"Bearer {key}"}), ("?", {"x-api-key": key}), ("?", {"api-key": key}),
+            ("?", {"x-goog-api-key": key}), (f"?key={key}", {})]
+
+
+def test_a_key_opens_the_gateway_wherever_sdks_put_it(scratch):
+    gateway = Gateway(scratch, ("openai", "anthropic"), keys="required")
+    keys, caller = Keys(gateway), CALLERS["openai"](gateway)
+    body = caller.body("openai/any")
+    for query, headers in [("", {}), *ways("sk-sluice-unknown")]:
+        for path in ("/v1/chat/completions", "/v1/messages", "/v1beta/models/openai/x:generateContent"):
+            status, answer = gateway.post(path + query, body, headers)
+            assert status == 401, (path, answer)
+    assert not gateway["openai"].calls
+    key = keys.create("alice", "--owner", "Alice", "--team", "search")
+    eventually(lambda: gateway.post("/v1/chat/completions", body, {"authorization": f"Bearer {key}"})[0] == 200, "the key is known")
+    for query, headers in ways(key):
+        status, _ = gateway.post("/v1/chat/completions" + query, body, headers)
+        assert status == 200
+        call = gateway["openai"].calls[-1]
+        assert key not in json.dumps(call["headers"]) and key not in call["path"]
+    status, answer = gateway.post("/v1/messages", CALLERS["anthropic"](gateway).body("anthropic/c"), {"x-api-key": key, "anthropic-version": "2023-06-01"})
+    assert status == 200
+    status, answer = gateway.post("/v1/messages", CALLERS["anthropic"](gateway).body("anthropic/c"), {"x-api-key": "no"})
+    assert (status, answer["type"], answer["error"]["type"]) == (401, "error", "authentication_error")
+    keys.run("revoke", "alice")
+    eventually(lambda: gateway.post("/v1/chat/completions", body, {"authorization": f"Bearer {key}"})[0] == 401, "it is revoked")
+    path = os.path.join(scratch.path, "keys.json")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert key not in open(path).read() and key not in gateway.sluice.output()
+
+
+def test_a_key_is_shown_once_and_listed_without(scratch):
+    gateway = Gateway(scratch, ("openai",), keys="required")
+    keys = Keys(gateway)
+    key = keys.create("bob", "--models", "gpt-5,claude-*", "--expires", "30d", "--tokens-per-day", "1000")
+    assert key.startswith("sk-sluice-") and len(key) > 50
+    listed = keys.list()
+    assert [(k["name"], k["models"], k["tokens_per_day"], k["expired"]) for k in listed] == [("bob", ["gpt-5", "claude-*"], 1000, False)]
+    assert key not in keys.run("list").stdout
+    assert "already" in keys.run("create", "--name", "bob", check=1).stderr
+    assert "no key" in keys.run("revoke", "nobody", check=1).stderr
+    keys.run("revoke", listed[0]["id"])
+    assert keys.list() == []
+    for wrong in (["create"], ["create", "--name", "x", "--tokens-per-day", "-1"], ["revoke"], ["dance"], ["list", "more"]):
+        keys.run(*wrong, check=2)
+
+
+def test_two_who_make_keys_lose_none(scratch):
+    gateway = Gateway(scratch, ("openai",), keys="required")
+    keys = Keys(gateway)
+    threads = [threading.Thread(target=keys.create, args=(f"key-{i}",)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(keys.list()) == 8
+
+
+def test_a_key_is_for_its_models_until_it_expires(scratch):
+    gateway = Gateway(scratch, ("openai",), keys="required", models="    gpt-a: { targets: [{ provider: openai }] }\n    other: { targets: [{ provider: openai }] }")
+    keys, caller = Keys(gateway), CALLERS["openai"](gateway)
+    headers = {"authorization": "Bearer " + keys.create("a", "--models", "gpt-*")}
+    short = {"authorization": "Bearer " + keys.create("b", "--expires", "2s")}
+    eventually(lambda: gateway.post("/v1/chat/completions", caller.body("gpt-a"), headers)[0] == 200, "the key is known")
+    status, answer = gateway.post("/v1/chat/completions", caller.body("other"), headers)
+    assert status == 403 and "other" in answer["error"]["message"]
+    status, _, content = gateway.request("GET", "/v1/models", headers=headers)
+    assert [m["id"] for m in json.loads(content)["data"]] == ["gpt-a"]
+    status, answer = gateway.post("/v1/files", {}, headers)
+    assert status == 403  # nobody could say which model that is for
+    eventually(lambda: "expired" in str(gateway.post("/v1/chat/completions", caller.body("other"), short)[1]), "it has expired")
+
+
+def test_limits_are_settled_by_usage_and_told_to_callers(scratch):
+    gateway = Gateway(scratch, ("openai", "anthropic"), keys="required")
+    keys, caller = Keys(gateway), CALLERS["openai"](gateway)
+    headers = {"authorization": "Bearer " + keys.create("a", "--requests-per-minute", "3")}
+    tokens = {"authorization": "Bearer " + keys.create("b", "--tokens-per-minute", "600")}
+    body = caller.body("openai/any", max_tokens=400)
+    eventually(lambda: gateway.post("/v1/chat/completions", body, tokens)[0] == 200, "the keys are known")
+    # 400 and more were estimated, 30 were used: so there is room for another one.
+    status, fields, _ = gateway.request("POST", "/v1/chat/completions", body, tokens)
+    assert status == 200 and fields["x-ratelimit-limit-tokens"] == "600"
+    assert 600 - 60 - 450 < int(fields["x-ratelimit-remaining-tokens"]) < 600 - 400
+    status, fields, content = gateway.request("POST", "/v1/chat/completions", caller.body("openai/any", max_tokens=590), tokens)
+    assert status == 429, content
+    assert int(fields["retry-after"]) >= 1 and "tokens per minute" in json.loads(content)["error"]["message"]
+    for left in ("2", "1", "0"):
+        status, fields, _ = gateway.request("POST", "/v1/chat/completions", caller.body("openai/any"), headers)
+        assert (status, fields["x-ratelimit-remaining-requests"]) == (200, left)
+    status, fields, content = gateway.request("POST", "/v1/messages", CALLERS["anthropic"](gateway).body("anthropic/c"),
+                                              {**headers, "anthropic-version": "2023-06-01"})
+    assert (status, json.loads(content)["error"]["type"]) == (429, "rate_limit_error")
+    assert fields["anthropic-ratelimit-requests-limit"] == "3"
+
+
+def test_a_broken_file_of_keys_changes_nothing(scratch):
+    gateway = Gateway(scratch, ("openai",), keys="required")
+    keys, caller = Keys(gateway), CALLERS["openai"](gateway)
+    headers = {"authorization": "Bearer " + keys.create("a")}
+    eventually(lambda: gateway.post("/v1/chat/completions", caller.body("any"), headers)[0] == 200, "the key is known")
+    scratch.write("keys.json", "{ not json")
+    eventually(lambda: "stay as they were" in gateway.sluice.output(), "it says so")
+    assert gateway.post("/v1/chat/completions", caller.body("any"), headers)[0] == 200
+
+
+def test_the_routes_limits_count_by_team(scratch):
+    gateway = Gateway(scratch, ("openai",), keys="required", route=", limits: [per-team]",
+                      top="limits: { per-team: { key: [{ claim: team }], rate: 2/h } }")
+    keys, caller = Keys(gateway), CALLERS["openai"](gateway)
+    one = {"authorization": "Bearer " + keys.create("a", "--team", "red")}
+    two = {"authorization": "Bearer " + keys.create("b", "--team", "red")}
+    other = {"authorization": "Bearer " + keys.create("c", "--team", "blue")}
+    time.sleep(0)
+    eventually(lambda: gateway.post("/v1/chat/completions", caller.body("any"), one)[0] == 200, "the keys are known")
+    assert gateway.post("/v1/chat/completions", caller.body("any"), two)[0] == 200
+    status, answer = gateway.post("/v1/chat/completions", caller.body("any"), two)
+    assert status == 429 and "per-team" in answer["error"]["message"]
+    assert gateway.post("/v1/chat/completions", caller.body("any"), other)[0] == 200

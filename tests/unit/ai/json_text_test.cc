@@ -1,0 +1,45 @@
+#include "gateway/ai/json_text.h"
+
+#include <gmock/gmock.h>
+
+namespace sluice::gateway::ai {
+namespace {
+
+TEST(JsonText, ReadsMembersAtTheTopOnly) {
+  const auto json =
+      JsonText::scan(R"( {"a": {"model": "inner"}, "model" : "m\u00fc\"x", "n": -12, "s": true} )");
+  ASSERT_TRUE(json);
+  EXPECT_EQ(json->string("model"), "mü\"x");
+  EXPECT_EQ(json->find("a"), R"({"model": "inner"})");
+  EXPECT_EQ(json->integer("n"), -12);
+  EXPECT_TRUE(json->is_true("s"));
+  EXPECT_FALSE(json->string("n"));
+  EXPECT_FALSE(json->find("inner"));
+}
+
+TEST(JsonText, ChangesWhatIsSetAndNothingElse) {
+  auto json = JsonText::scan("{ \"z\":[1,2 , {\"model\":1}],\n\"model\":\"a\" ,\"u\":\"\\u00fc\"}");
+  ASSERT_TRUE(json);
+  EXPECT_FALSE(json->changed());
+  json->set("model", json_string("b\"c"));
+  json->set("more", "{}");
+  EXPECT_EQ(json->text(),
+            "{\"more\":{}, \"z\":[1,2 , {\"model\":1}],\n\"model\":\"b\\\"c\" ,\"u\":\"\\u00fc\"}");
+  auto empty = JsonText::scan("{}");
+  empty->set("a", "1");
+  EXPECT_EQ(empty->text(), "{\"a\":1}");
+}
+
+// Two readers could take different ones: the vendor the last, the gateway the first.
+TEST(JsonText, RefusesWhatCouldBeReadInTwoWays) {
+  for (const std::string_view text :
+       {R"({"model":"a","model":"b"})", R"({"model":"a","mod\u0065l":"b"})",
+        R"({"a":1}{"model":2})", R"({"a":1,})", R"({"a" 1})", R"([])", R"({"a":tru})",
+        R"({"a":/* } */1})", R"({"a":"x)", "{\"a\":\"line\nbreak\"}", "", R"({"a":'b'})"}) {
+    EXPECT_FALSE(JsonText::scan(text)) << text;
+  }
+  EXPECT_FALSE(JsonText::scan("{\"a\":" + std::string(100'000, '[')));  // and does not run deep
+}
+
+}  // namespace
+}  // namespace sluice::gateway::ai
