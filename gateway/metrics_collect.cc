@@ -191,7 +191,6 @@ void MetricsState::collect_endpoint_totals(MetricsPage& page, std::string_view u
       {&metric::kUpstreamTlsFailures, &C::tls_failures},
       {&metric::kUpstreamSent, &C::bytes_sent},
       {&metric::kUpstreamReceived, &C::bytes_received},
-      {&metric::kEjections, &C::ejections},
       {&metric::kRetransmits, &C::retransmits},
   };
   static constexpr std::pair<const MetricInfo*, DurationHistogram C::*> kHistograms[] = {

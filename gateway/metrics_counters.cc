@@ -51,7 +51,7 @@ void EndpointCounters::reset() {
   reset_all(connect_failures);
   reset_all(failures);
   reset_each(requests_begun, requests_ended, connections_opened, tls_failures, connections_reused,
-             connections_stale, bytes_sent, bytes_received, ejections, retransmits, connect,
+             connections_stale, bytes_sent, bytes_received, retransmits, connect,
              first_byte, round_trip, origin);
 }
 

@@ -143,7 +143,6 @@ struct EndpointCounters {
   std::array<SingleWriterCounter, kUpstreamFailures> failures;
   SingleWriterCounter bytes_sent;
   SingleWriterCounter bytes_received;
-  SingleWriterCounter ejections;
   SingleWriterCounter retransmits;
   DurationHistogram connect;
   DurationHistogram first_byte;
@@ -253,7 +252,6 @@ class WorkerMetrics {
   void upstream_failed(EndpointSlot e, UpstreamFailure failure) {
     endpoints_.at(e).failures[static_cast<std::size_t>(failure)].add();
   }
-  void upstream_ejected(EndpointSlot e) { endpoints_.at(e).ejections.add(); }
   void upstream_bytes(EndpointSlot e, std::uint64_t sent, std::uint64_t received) {
     endpoints_.at(e).bytes_sent.add(sent);
     endpoints_.at(e).bytes_received.add(received);

@@ -31,6 +31,9 @@ void collect_clusters(const ClusterSet& clusters, MetricsPage& page) {
     for (const auto& endpoint : cluster->endpoints()) {
       page.gauge(metric::kUpstreamConnectionsActive, {cluster->name(), endpoint->name()},
                  endpoint->open_connections());
+      // Its own count: some are ejected by the clock, and not by a request's outcome.
+      page.counter(metric::kEjections, {cluster->name(), endpoint->name()},
+                   endpoint->totals().ejections);
       const std::string_view current = state_of(*endpoint, now);
       for (const std::string_view state : kStates)
         page.gauge(metric::kEndpointState, {cluster->name(), endpoint->name(), state},

@@ -98,7 +98,7 @@ void Exchange::end_attempt(Outcome outcome, int status) {
     const Clock::time_point now = Clock::now();
     worker_.metrics().upstream_request_ended(endpoint_slot_, status);
     if (cluster_->config().lb_policy == policy::LbPolicy::peak_ewma) observe_latency(outcome, now);
-    if (attempt_.finish(outcome, now)) worker_.metrics().upstream_ejected(endpoint_slot_);
+    attempt_.finish(outcome, now);
   }
   attempt_ = {};
   if (std::exchange(retrying_, false)) cluster_->state().retries().retry_ended();

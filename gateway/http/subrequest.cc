@@ -201,9 +201,7 @@ void Subrequest::failed(SubrequestEnd how, Outcome outcome) {
 void Subrequest::end_attempt(Outcome outcome, int status) {
   if (!attempt_) return;
   worker_.metrics().upstream_request_ended(slot_, status);
-  if (attempt_.finish(outcome, std::chrono::steady_clock::now())) {
-    worker_.metrics().upstream_ejected(slot_);
-  }
+  attempt_.finish(outcome, std::chrono::steady_clock::now());
   attempt_ = {};
 }
 
