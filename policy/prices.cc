@@ -36,13 +36,15 @@ Price read_price(const Node& entry, Reporter& reporter) {
     if (key == kKeys.end()) {
       reporter.error(value.where(), "`" + value.key + "` is no price",
                      suggestion(value.key, kKeys));
-    } else if (!number || *number < 0 || *number > 1e6) {
+      continue;
+    }
+    const auto index = static_cast<std::size_t>(key - kKeys.begin());
+    said[index] = true;
+    if (!number || *number < 0 || *number > 1e6) {
       reporter.error(value.at, entry.key + "." + value.key + " is not a price",
                      "US dollars for a million tokens, such as 1.25");
     } else {
-      const auto index = static_cast<std::size_t>(key - kKeys.begin());
       place_of(price, index) = *number;
-      said[index] = true;
     }
   }
   if (!said[0] || !said[1])
@@ -81,8 +83,9 @@ std::expected<Prices, Diagnostics> Prices::parse(std::string_view text, const st
   return prices;
 }
 
-const Price* Prices::find(std::string_view name) const {
+const Price* Prices::find_below(std::string_view prefix, std::string_view name) const {
   const auto found = std::ranges::find_if(entries_, [&](const Entry& entry) {
+    if (!entry.name.starts_with(prefix)) return false;
     if (!is_pattern(entry.name)) return entry.name == name;
     return name.starts_with(std::string_view(entry.name).substr(0, entry.name.size() - 1));
   });
@@ -90,8 +93,10 @@ const Price* Prices::find(std::string_view name) const {
 }
 
 const Price* Prices::find(std::string_view provider, std::string_view model) const {
-  const Price* of_provider = find(std::string(provider) + "/" + std::string(model));
-  return of_provider != nullptr ? of_provider : find(model);
+  // What names a provider comes first, however long the pattern; a bare `*` names none.
+  const std::string prefix = std::string(provider) + "/";
+  const Price* of_provider = find_below(prefix, prefix + std::string(model));
+  return of_provider != nullptr ? of_provider : find_below("", model);
 }
 
 }  // namespace sluice::policy

@@ -36,7 +36,7 @@ class Prices {
     std::string name;
     Price price;
   };
-  const Price* find(std::string_view name) const;
+  const Price* find_below(std::string_view prefix, std::string_view name) const;
 
   std::vector<Entry> entries_;  // exact names first, then patterns, the longest first
 };

@@ -1,5 +1,7 @@
 #include "gateway/ai/stream_filter.h"
 
+#include <utility>
+
 #include <boost/json/serialize.hpp>
 
 #include "gateway/ai/deltas.h"
@@ -16,12 +18,15 @@ class Passing final : public StreamFilter {
   Passing(Shape shape, bool hide_usage) : meter_(shape), hide_usage_(hide_usage) {}
 
   void feed(std::string_view bytes, std::string& out) override {
-    std::size_t taken = 0;
+    std::size_t taken = finish_line_end(bytes, out);
     const bool good = parser_.feed(bytes, [&](const SseEvent& event, std::size_t end) {
       if (failure_) return;
+      // The parser is done with an event at its last CR; the LF belongs to it.
+      if (bytes[end - 1] == '\r' && end < bytes.size() && bytes[end] == '\n') ++end;
       held_.append(bytes.substr(taken, end - taken));
       taken = end;
-      see(event, out);
+      const bool hidden = see(event, out);
+      if (bytes[end - 1] == '\r') open_end_ = hidden ? LineEnd::hidden : LineEnd::shown;
     });
     if (!good && !failure_) failure_ = Problem::upstream(std::string(kTooLarge));
     if (failure_) return;
@@ -43,15 +48,30 @@ class Passing final : public StreamFilter {
   const Metered& metered() const override { return meter_.metered(); }
 
  private:
-  void see(const SseEvent& event, std::string& out) {
+  // Of an event whose last CR and LF came apart. Returns how many bytes that took.
+  std::size_t finish_line_end(std::string_view bytes, std::string& out) {
+    if (bytes.empty()) return 0;
+    const LineEnd open = std::exchange(open_end_, LineEnd::none);
+    if (open == LineEnd::none || bytes.front() != '\n') return 0;
+    if (open == LineEnd::shown) {
+      held_.push_back('\n');
+      if (begun_) give(out);
+    }
+    return 1;
+  }
+
+  // True: the event is hidden.
+  bool see(const SseEvent& event, std::string& out) {
     const StreamMeter::Seen seen = meter_.see(event);
     if (meter_.failure()) {
       failure_ = meter_.failure();
-      return;
+      return false;
     }
     begun_ = begun_ || seen.content;
-    if (seen.usage_only && hide_usage_) held_.clear();
+    const bool hidden = seen.usage_only && hide_usage_;
+    if (hidden) held_.clear();
     if (begun_) give(out);
+    return hidden;
   }
   void give(std::string& out) {
     out.append(held_);
@@ -61,6 +81,8 @@ class Passing final : public StreamFilter {
   StreamMeter meter_;
   SseParser parser_;
   bool hide_usage_;
+  enum class LineEnd : unsigned char { none, shown, hidden };
+  LineEnd open_end_ = LineEnd::none;
   bool begun_ = false;
   std::string held_;
   std::optional<Problem> failure_;

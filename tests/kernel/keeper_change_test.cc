@@ -237,6 +237,7 @@ TEST(Bans, OpenConnectionsOfABannedSourceEnd) {
     Fd accepted = accept_any(*keeper, 0, WayIn::forward);
     ASSERT_TRUE(exchange(client.get(), accepted.get()));
     ASSERT_TRUE(keeper->ban(prefix("10.1.0.2"), std::chrono::seconds(60), "test"));
+    ASSERT_TRUE(keeper->end_banned_connections());
     char byte = 0;
     EXPECT_EQ(::read(accepted.get(), &byte, 1), -1);
     EXPECT_EQ(errno, ECONNABORTED);

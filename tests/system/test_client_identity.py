@@ -125,8 +125,9 @@ def test_the_kind_that_a_proxy_does_not_write_is_not_believed(scratch):
     said = hops(at, "Forwarded: for=6.6.6.6", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https")
     assert said == ('xff=[192.0.2.7, 127.0.0.1] xfp=[https] f=[for=192.0.2.7, for=127.0.0.1;host="a.example";proto=http] '
                     'ip=[192.0.2.7]'), said
-    other = forwarded_front(scratch, "client_from: forwarded, forwarded: both", trusted="[127.0.0.1]")
-    said = hops(other, "Forwarded: for=192.0.2.7;proto=https", "X-Forwarded-For: 6.6.6.6")
+    with Scratch() as second:
+        other = forwarded_front(second, "client_from: forwarded, forwarded: both", trusted="[127.0.0.1]")
+        said = hops(other, "Forwarded: for=192.0.2.7;proto=https", "X-Forwarded-For: 6.6.6.6")
     assert said.startswith("xff=[192.0.2.7, 127.0.0.1] xfp=[https] f=[for=192.0.2.7;proto=https, for=127.0.0.1;"), said
 
 

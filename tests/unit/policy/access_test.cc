@@ -67,8 +67,8 @@ std::shared_ptr<const Snapshot> proving_policy(const std::string& access) {
   return Snapshot::compile(parse_good(
       "version: 1\nlisteners: { web: { tls: { certificates: [{ cert: a.pem }], client_ca: ca.pem, "
       "client_auth: optional } } }\nupstreams: { api: { endpoints: [\"192.0.2.77:80\"] } }\n"
-      "auth: { keys: { api_keys: { keys: [{ name: a, sha256: "
-      "\"0000000000000000000000000000000000000000000000000000000000000000\" }] } } }\n"
+      "auth: { keys: { api_keys: { keys: [{ name: a, sha256: \"" + std::string(64, '5') +
+      "\" }] } } }\n"
       "routes:\n  - { name: api, upstream: api, auth: [keys], access: " +
       access + " }\n"));
 }

@@ -97,7 +97,9 @@ TEST(RoundRobin, SpreadsTurnsEvenly) {
   std::vector<int> last(4, 0);
   for (int i = 1; i <= 2000; ++i) {
     const std::uint32_t picked = *pool.pick(LbPolicy::round_robin, 0);
-    if (last[picked] > 0) EXPECT_LE(i - last[picked], 3 / share[picked]) << picked;
+    if (last[picked] > 0) {
+      EXPECT_LE(i - last[picked], 3 / share[picked]) << picked;
+    }
     last[picked] = i;
   }
 }

@@ -76,7 +76,7 @@ const Wrong kSchema[] = {
     {"AiProviderIsNotThere",
      "version: 1\nai: { providers: { openai: {} }, models: { m: { targets: [{ provider: opnai }] } "
      "} }\n",
-     {"p.yaml:2:42: error: model `m`: there is no provider `opnai` (did you mean `openai`?)"}},
+     {"p.yaml:2:44: error: model `m`: there is no provider `opnai` (did you mean `openai`?)"}},
     {"AiKeyInThePolicy",
      "version: 1\nai: { providers: { openai: { key: sk-secret } } }\n",
      {"p.yaml:2:20: error: provider `openai`: a key is not in the policy, it is pointed to "
@@ -90,7 +90,7 @@ const Wrong kSchema[] = {
     {"AiStarInTheMiddle",
      "version: 1\nai: { providers: { openai: {} }, models: { \"a*b\": { targets: [{ provider: "
      "openai }] } } }\n",
-     {"p.yaml:2:42: error: model `a*b`: `*` stands at the end alone (such as `claude-*`)"}},
+     {"p.yaml:2:44: error: model `a*b`: `*` stands at the end alone (such as `claude-*`)"}},
     {"AiRouteWithoutAi",
      "version: 1\nlisteners: { web: {} }\nroutes: [{ ai: true }]\n",
      {"p.yaml:3:10: error: route `web * *` is served by `ai`, which is not there (such as `ai: { "
@@ -111,7 +111,8 @@ const Wrong kSchema[] = {
      "version: 1\nlisteners: { web: http }\n",
      {"p.yaml:2:19: error: listeners.web is a map of keys, not a single value (known: bind, "
       "protocol, "
-      "max_connections, access, limits, accept_proxy_protocol, tls, timeouts)"}},
+      "max_connections, access, limits, accept_proxy_protocol, client_from, "
+      "forwarded, request_id, trace_context, trace_sample, verify_authority, …)"}},
     {"ScalarForList",
      "version: 1\nprotect: { host_ports: 22 }\n",
      {"p.yaml:2:24: error: protect.host_ports is a list, not a single value (did you mean "

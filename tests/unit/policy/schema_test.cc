@@ -269,6 +269,7 @@ TEST(Schema, EveryFallbackMeansTheSameAsLeavingItOut) {
       continue;  // its example's neighbour is not the default's
     if (one.path == ".listeners.tls.client_auth")
       continue;  // with client_ca beside it, there is a warning that nobody is asked
+    if (one.path == ".routes.ai") continue;  // without it, a route needs an upstream
     ASSERT_THAT(shown(with.diagnostics), testing::IsEmpty());
     ASSERT_TRUE(without.config);
     EXPECT_EQ(fingerprint(*with.config), fingerprint(*without.config));

@@ -77,7 +77,7 @@ TEST(AccessFormatTest, TextHasColumns) {
       line,
       "2023-11-14T22:13:20.123456Z request web/forward 10.1.0.2:40000>[2001:db8::1]:443 "
       "\"GET a\\x20b\\x0d\\x0a\\x22c\\x22 /v1/things?…\" api pool>192.0.2.10:8080 200 10/1234 "
-      "12.345ms -");
+      "12.345ms - -");
 }
 
 TEST(AccessFormatTest, SecretsOfTheTargetAreNotKept) {

@@ -95,6 +95,7 @@ TEST(MetricsReferenceTest, EveryFamilyOfAFullPageIsInTheCatalogue) {
   worker.proxy_header_refused(slots->listeners[0]);
   worker.tls_handshake(slots->listeners[0], true, false);
   worker.tls_failed(slots->listeners[0], 0);
+  worker.authority_judged(slots->listeners[0], 0);
   worker.upstream_parse_error(slots->upstreams[0], 0);
   worker.upstream_connected(slots->endpoints[0][0], {});
   worker.upstream_first_byte(slots->endpoints[0][0], {});
@@ -105,7 +106,7 @@ TEST(MetricsReferenceTest, EveryFamilyOfAFullPageIsInTheCatalogue) {
     listed.insert(std::string(info->name));
   EXPECT_TRUE(std::ranges::includes(listed, shown)) << ::testing::PrintToString(shown);
   // The rest comes from metrics_sources.cc.
-  EXPECT_EQ(listed.size() - shown.size(), 5U) << ::testing::PrintToString(shown);
+  EXPECT_EQ(listed.size() - shown.size(), 6U) << ::testing::PrintToString(shown);
 }
 
 TEST(MetricsReferenceTest, NamesFollowPrometheusConventions) {
