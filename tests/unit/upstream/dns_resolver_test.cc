@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <optional>
+#include <random>
 #include <spawn.h>
 #include <string>
 #include <sys/socket.h>
@@ -49,10 +50,30 @@ policy::SocketAddress at(std::uint16_t port) {
   return {policy::IpAddress::v4(INADDR_LOOPBACK), port};
 }
 
+bool free_for(int type, std::uint16_t port) {
+  const int fd = ::socket(AF_INET, type | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const bool bound = ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  ::close(fd);
+  return bound;
+}
+
+// Free for UDP and TCP, and below the ports that the kernel gives to others' sockets meanwhile.
+std::uint16_t server_port() {
+  static std::mt19937 random(std::random_device{}());
+  while (true) {
+    const auto port = static_cast<std::uint16_t>(10'000 + random() % 20'000);
+    if (free_for(SOCK_DGRAM, port) && free_for(SOCK_STREAM, port)) return port;
+  }
+}
+
 class DnsServer {
  public:
   explicit DnsServer(std::vector<std::string> records, const std::string& address = "127.0.0.1",
-                     std::uint16_t port = UdpSocket().port())
+                     std::uint16_t port = server_port())
       : port_(port) {
     std::vector<std::string> words{"dnsmasq",
                                    "--keep-in-foreground",
@@ -104,7 +125,7 @@ class DnsResolverTest : public testing::Test {
   DnsReply ask_until(DnsResolver& resolver, const std::string& name, DnsType type,
                      Verdict verdict = Verdict::answered) {
     DnsReply reply;
-    for (int i = 0; i < 50; ++i) {
+    for (int i = 0; i < 400; ++i) {
       reply = ask(resolver, name, type);
       if (reply.verdict == verdict) break;
       std::this_thread::sleep_for(50ms);
