@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -67,6 +68,16 @@ class StreamReader {
   virtual void read(const SseEvent& event, Deltas& out) = 0;
   // The connection has ended. Failure unless the stream was whole by then.
   virtual void end(Deltas& out) = 0;
+
+ protected:
+  // Nothing more is said of a stream that is over.
+  void fail(Problem problem, Deltas& out) {
+    over_ = true;
+    out.push_back(Failure{std::move(problem)});
+  }
+  void fail(std::string message, Deltas& out) { fail(Problem::upstream(std::move(message)), out); }
+
+  bool over_ = false;
 };
 
 struct StreamOptions {

@@ -17,6 +17,7 @@
 #include "gateway/console/top_follower.h"
 #include "gateway/control/admin_client.h"
 #include "gateway/control/page_server.h"
+#include "policy/hexadecimal.h"
 
 namespace sluice::gateway {
 namespace {
@@ -67,13 +68,7 @@ PageAnswer answer_of(const json::object& object) {
 std::string nonce() {
   std::array<unsigned char, 16> random{};
   if (RAND_bytes(random.data(), static_cast<int>(random.size())) != 1) return {};
-  std::string text;
-  for (const unsigned char byte : random) {
-    constexpr std::string_view kDigits = "0123456789abcdef";
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
-  }
-  return text;
+  return policy::to_hexadecimal(random);
 }
 
 PageAnswer page() {

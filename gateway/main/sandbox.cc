@@ -57,6 +57,18 @@ std::expected<void, std::string> write_capabilities(const Capabilities& wanted) 
   return {};
 }
 
+// Gone for this process and all that it starts, but for `keep`. Without CAP_SETPCAP the bounding set
+// cannot be changed, and is no smaller than it was.
+std::expected<void, std::string> shrink_bounding_set(const Capabilities& held, int keep = -1) {
+  if ((held.effective & bit(CAP_SETPCAP)) == 0) return {};
+  for (int capability = 0; capability <= kLastCapability; ++capability) {
+    if (capability == keep) continue;
+    if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 && errno != EINVAL)
+      return failure("PR_CAPBSET_DROP");
+  }
+  return {};
+}
+
 struct User {
   uid_t uid = 0;
   gid_t gid = 0;
@@ -131,9 +143,9 @@ std::expected<void, std::string> drop_spare_capabilities() {
 std::expected<void, std::string> drop_all_privileges() {
   forbid_core_dumps();
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return failure("PR_SET_NO_NEW_PRIVS");
-  for (int capability = 0; capability <= kLastCapability; ++capability)
-    if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 && errno != EINVAL && errno != EPERM)
-      return failure("PR_CAPBSET_DROP");
+  const auto held = read_capabilities();
+  if (!held) return std::unexpected(held.error());
+  if (auto ok = shrink_bounding_set(*held); !ok) return ok;
   return write_capabilities({});
 }
 
@@ -149,13 +161,7 @@ std::expected<void, std::string> enter_gateway_sandbox(const std::string& user) 
     return failure("clearing ambient capabilities");
   auto held = read_capabilities();
   if (!held) return std::unexpected(held.error());
-  if ((held->effective & bit(CAP_SETPCAP)) != 0) {
-    for (int capability = 0; capability <= kLastCapability; ++capability) {
-      if (capability == CAP_NET_RAW) continue;
-      if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 && errno != EINVAL)
-        return failure("PR_CAPBSET_DROP");
-    }
-  }
+  if (auto ok = shrink_bounding_set(*held, CAP_NET_RAW); !ok) return ok;
   if (!user.empty()) {
     if (auto ok = become_user(user); !ok) return ok;
   }

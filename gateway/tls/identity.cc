@@ -3,6 +3,9 @@
 #include <array>
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
+#include <span>
+
+#include "policy/hexadecimal.h"
 
 namespace sluice::gateway::tls {
 namespace {
@@ -40,16 +43,10 @@ std::string serial_of(const X509* certificate) {
 }
 
 std::string fingerprint_of(const X509* certificate) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
   unsigned size = 0;
   if (X509_digest(certificate, EVP_sha256(), digest.data(), &size) != 1) return {};
-  std::string out;
-  for (unsigned i = 0; i < size; ++i) {
-    out += kDigits[digest[i] >> 4];
-    out += kDigits[digest[i] & 15];
-  }
-  return out;
+  return policy::to_hexadecimal(std::span(digest).first(size));
 }
 
 }  // namespace

@@ -9,8 +9,10 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
+#include <span>
 
 #include "gateway/log.h"
+#include "policy/hexadecimal.h"
 
 namespace sluice::gateway {
 namespace {
@@ -67,13 +69,7 @@ std::string hex_hmac(const std::string& key, std::string_view upstream, std::str
   unsigned int size = 0;
   HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
        reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data(), &size);
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string hex;
-  for (std::size_t i = 0; i < kValueBytes; ++i) {
-    hex.push_back(kDigits[digest[i] >> 4]);
-    hex.push_back(kDigits[digest[i] & 15]);
-  }
-  return hex;
+  return policy::to_hexadecimal(std::span(digest).first<kValueBytes>());
 }
 
 std::string_view trimmed(std::string_view text) {

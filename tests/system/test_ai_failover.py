@@ -6,15 +6,8 @@ import time
 import pytest
 
 from ai_client import CALLERS, Gateway
-from harness import Scratch
 
 CHAIN = "    m: { targets: [{ provider: openai, model: first }], fallback: [anthropic/second] }"
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 @pytest.fixture

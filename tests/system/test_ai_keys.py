@@ -6,16 +6,8 @@ import subprocess
 import threading
 import time
 
-import pytest
-
 from ai_client import CALLERS, Gateway
-from harness import SLUICE, Scratch, eventually
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
+from harness import SLUICE, eventually
 
 
 class Keys:

@@ -11,7 +11,7 @@ import jwt as pyjwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from harness import HANG, Nginx, Scratch, Sluice, curl, eventually, free_port
+from harness import HANG, Nginx, Sluice, curl, eventually, free_port
 
 ECHO = """
     location /echo { default_type application/json;
@@ -47,12 +47,6 @@ def token(algorithm="RS256", kid=None, key=None, **claims):
     body.update(claims)
     body = {name: value for name, value in body.items() if value is not None}
     return pyjwt.encode(body, key or KEYS[algorithm], algorithm=algorithm, headers={"kid": kid or algorithm.lower()})
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 class Front:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from harness import HANG, SLUICE, Process, Scratch, Sluice, eventually
+from harness import HANG, SLUICE, Process, Sluice, eventually
 from namespaces import Star, inside
 
 
@@ -23,12 +23,6 @@ def star():
 def no_trace(star):
     yield
     subprocess.run(inside(star.rim[0], SLUICE, "cleanup"), capture_output=True, timeout=HANG, check=False)
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 class Node(Sluice):

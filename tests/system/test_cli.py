@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from harness import SLUICE, Nginx, Scratch, Sluice, curl, eventually, free_port
+from harness import SLUICE, Nginx, Sluice, curl, eventually, free_port
 
 POLICY = """version: 1
 protect: { from: [{ cidr: 10.9.0.0/24, to_ports: [22] }] }
@@ -40,12 +40,6 @@ def sluice(*arguments, env=None, check=None):
 def commands():
     overview = sluice("--help", check=0).stdout
     return re.findall(r"^  ([a-z]+) ", overview, re.M)
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 @pytest.fixture

@@ -6,13 +6,7 @@ import subprocess
 import pytest
 
 import harness
-from harness import Nginx, Scratch, Sluice, curl, eventually, free_port
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
+from harness import Nginx, Sluice, curl, eventually, free_port
 
 
 class Served:

@@ -7,14 +7,8 @@ import time
 
 import pytest
 
-from harness import HANG, SANITIZED, Nginx, Scratch, eventually, read_all
+from harness import HANG, SANITIZED, Nginx, eventually, read_all
 from scripted import GET, GET_CLOSE, Origin, Proxy, read_answer, serving, status_of
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 def reset(connection):

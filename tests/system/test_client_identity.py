@@ -11,12 +11,6 @@ from harness import HANG, Nginx, Scratch, connect, eventually, free_port, read_a
 from test_tls import Front, certificates, https_origin, run
 
 
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
-
-
 REQUEST = b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n"
 V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 1234 443\r\n"
 V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([192, 0, 2, 7, 198, 51, 100, 1, 4, 210, 1, 187])

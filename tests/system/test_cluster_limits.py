@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness import HANG, Process, Scratch, Sluice, eventually
+from harness import HANG, Process, Sluice, eventually
 from namespaces import Star, inside
 
 GATEWAYS = 3
@@ -23,12 +23,6 @@ def star():
     if os.getuid() != 0:
         pytest.skip("needs root for network namespaces")
     with Star("lim", GATEWAYS) as made:
-        yield made
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
         yield made
 
 

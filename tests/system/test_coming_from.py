@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from harness import HANG, SLUICE, Nginx, Process, Scratch, Sluice, curl, eventually, free_port
+from harness import HANG, SLUICE, Nginx, Process, Sluice, curl, eventually, free_port
 
 PAGE = os.path.join(os.path.dirname(__file__), "../../docs/coming-from.md")
 SAY = """
@@ -16,12 +16,6 @@ SAY = """
     location = /api { return 200 "NAME $http_x_edge $http_x_forwarded_for\n"; }
     location /api/ { return 200 "NAME $http_x_edge $http_x_forwarded_for\n"; }
 """
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 def block(name):

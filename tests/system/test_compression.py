@@ -7,16 +7,10 @@ import threading
 
 import pytest
 
-from harness import HANG, Nginx, Scratch, Sluice, connect, curl, free_port
+from harness import HANG, Nginx, Sluice, connect, curl, free_port
 
 VERSIONS = ["--http1.1", "--http2-prior-knowledge"]
 TEXT = b"".join(b"line %d of a text that repeats itself\n" % i for i in range(20_000))
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 class Front:

@@ -8,15 +8,9 @@ import subprocess
 
 import pytest
 
-from harness import HANG, SLUICE, Nginx, Scratch, Sluice, curl, eventually, free_port
+from harness import HANG, SLUICE, Nginx, Sluice, curl, eventually, free_port
 
 TOKEN = "0123456789abcdef-of-a-test"
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 class Console:

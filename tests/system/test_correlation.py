@@ -2,19 +2,11 @@
 import json
 import re
 
-import pytest
-
-from harness import Nginx, Scratch, eventually
+from harness import Nginx, eventually
 from test_tls import Front, run
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 def front(scratch, listener="protocol: http", trusted="", routes=None):

@@ -4,14 +4,8 @@ import time
 
 import pytest
 
-from harness import HANG, Nginx, Process, Scratch, curl, eventually, free_port
+from harness import HANG, Nginx, Process, curl, eventually, free_port
 from test_upstreams import Proxy
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 class Dns:

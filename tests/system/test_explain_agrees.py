@@ -8,9 +8,7 @@ import os
 import random
 import subprocess
 
-import pytest
-
-from harness import HANG, SLUICE, Scratch
+from harness import HANG, SLUICE
 from wire import PROTOCOLS, SluiceInside, Wire
 
 # A third of a minute on two busy cores; NIGHTLY=1 makes it thousands of rules and packets.
@@ -156,12 +154,6 @@ def live(running, questions):
                           text=True, input="".join(json.dumps(q) + "\n" for q in questions), timeout=3 * HANG)
     assert done.returncode == 0, done.stderr + done.stdout[-500:]
     return [dropped_by(json.loads(line)) for line in done.stdout.splitlines()]
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 def test_explain_offline_live_real_packets_and_an_oracle_agree(scratch):

@@ -4,7 +4,7 @@ from concurrent import futures
 import grpc
 import pytest
 
-from harness import HANG, Scratch, free_port
+from harness import HANG, free_port
 from test_http2 import Front, RawOrigin
 
 
@@ -28,12 +28,6 @@ class Echo(grpc.GenericRpcHandler):
 
     def fail(self, message, context):
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not today")
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import h2.settings
 import hyperframe.frame
 import pytest
 
-from harness import HANG, Nginx, Scratch, Sluice, connect, free_port
+from harness import HANG, Nginx, Sluice, connect, free_port
 
 
 PUT = "location /put/ { dav_methods PUT; create_full_put_path on; }"  # reads the whole body before it answers
@@ -30,12 +30,6 @@ routes: [{{{{ listener: web, upstream: origins }}}}]
 {measured}
 {extra}
 """
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 def start(scratch, text):

@@ -9,13 +9,7 @@ import subprocess
 import pytest
 
 from certificates import Authority
-from harness import HANG, SLUICE, Nginx, Scratch, Sluice, connect, curl, eventually, exchange, free_port, read_all
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
+from harness import HANG, SLUICE, Nginx, Sluice, connect, curl, eventually, exchange, free_port, read_all
 
 
 def start(scratch, routes, more="", listener="", extra="", bind="127.0.0.1"):

@@ -14,16 +14,10 @@ import time
 
 import pytest
 
-from harness import HANG, SANITIZED, Nginx, Scratch, Sluice, eventually, read_all
+from harness import HANG, SANITIZED, Nginx, Sluice, eventually, read_all
 from scripted import GET, GET_CLOSE, Origin, Proxy, read_answer, serving, status_of
 
 LONG = os.environ.get("SLUICE_LONG") == "1"
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 def h2load(port, requests, *more):

@@ -11,18 +11,12 @@ import time
 
 import pytest
 
-from harness import HANG, Nginx, Scratch, curl, eventually, free_port, read_all
+from harness import HANG, Nginx, curl, eventually, free_port, read_all
 from scripted import GET, GET_CLOSE, Origin, Proxy, read_answer, serving, status_of
 
 FAILED = "sluice_upstream_responses_failed_total"
 CONNECT_FAILED = "sluice_upstream_connect_failures_total"
 SHORT = "timeouts: { connect: 300ms, first_byte: 300ms }, retry: { retry_on: [] }"
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 def says(*pieces, then=lambda connection: None):

@@ -5,15 +5,9 @@ import urllib.request
 
 import pytest
 
-from harness import HANG, Nginx, Scratch, Sluice, connect, eventually, free_port
+from harness import HANG, Nginx, Sluice, connect, eventually, free_port
 
 GET = b"GET /files/x HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 def policy(scratch, port, metrics, origin, listener="", overload=""):

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from harness import HANG, Nginx, Scratch, Sluice, connect, curl, eventually, exchange, free_port, read_all
+from harness import HANG, Nginx, Sluice, connect, curl, eventually, exchange, free_port, read_all
 
 
 def policy(port, endpoints, extra_listener="", extra_route="", extra=""):
@@ -21,12 +21,6 @@ upstreams: {{{{ origins: {{{{ endpoints: [{listed}] }}}} }}}}
 routes: [{{{{ listener: web, upstream: origins {extra_route} }}}}]
 {extra}
 """
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 def start(scratch, text):

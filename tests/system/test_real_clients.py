@@ -14,8 +14,7 @@ from concurrent import futures
 
 import pytest
 
-from certificates import Authority
-from harness import HANG, Nginx, Process, Scratch, eventually
+from harness import HANG, Nginx, Process, eventually
 from test_tls import Front, certificates
 
 TOOLS = os.environ.get("SLUICE_TEST_TOOLS", os.path.expanduser("~/.cache/sluice-test-tools"))
@@ -35,17 +34,6 @@ def go_tool(module):
         if built.returncode != 0:
             pytest.skip(f"{name} cannot be built: {built.stderr[-300:]}")
     return path
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
-
-
-@pytest.fixture
-def ca(scratch):
-    return Authority(scratch.path)
 
 
 def secure_front(scratch, ca, endpoint, **more):

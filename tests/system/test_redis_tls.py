@@ -4,19 +4,8 @@ import subprocess
 import pytest
 
 from certificates import Authority
-from harness import HANG, SLUICE, Nginx, Process, Scratch, curl, eventually, free_port
+from harness import HANG, SLUICE, Nginx, Process, curl, eventually, free_port
 from test_tls import Front
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
-
-
-@pytest.fixture
-def ca(scratch):
-    return Authority(scratch.path)
 
 
 class Redis(Process):

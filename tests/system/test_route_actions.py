@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from harness import HANG, Nginx, Scratch, Sluice, connect, curl, exchange, free_port, read_all
+from harness import HANG, Nginx, Sluice, connect, curl, exchange, free_port, read_all
 
 VERSIONS = ["--http1.1", "--http2-prior-knowledge"]
 ECHO = """
@@ -14,12 +14,6 @@ ECHO = """
       return 200 '{"uri":"$request_uri","host":"$http_host","client":"$http_x_client","internal":"$http_x_internal","twice":"$http_x_twice","method":"$request_method"}'; }
     location /put/ { dav_methods PUT; create_full_put_path on; client_max_body_size 0; }
 """
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 class Front:

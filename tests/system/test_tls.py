@@ -11,18 +11,7 @@ import urllib.request
 import pytest
 
 from certificates import Authority, openssl
-from harness import HANG, Nginx, Process, Scratch, Sluice, connect, eventually, free_port, read_all
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
-
-
-@pytest.fixture
-def ca(scratch):
-    return Authority(scratch.path)
+from harness import HANG, Nginx, Process, Sluice, connect, eventually, free_port, read_all
 
 
 def run(*command, stdin=b""):

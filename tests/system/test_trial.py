@@ -7,9 +7,7 @@ import signal
 import socket
 import subprocess
 
-import pytest
-
-from harness import HANG, SLUICE, Scratch, eventually
+from harness import HANG, SLUICE, eventually
 from wire import SluiceInside, Wire
 
 
@@ -21,12 +19,6 @@ def policy(scratch, source):
 def packet(source):
     return {"from": ipaddress.ip_address(source), "to": ipaddress.ip_address("10.16.0.1"), "protocol": 17,
             "from_port": 9, "to_port": 9}
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 def arrives(wire):

@@ -8,13 +8,7 @@ import time
 
 import pytest
 
-from harness import HANG, Nginx, Scratch, Sluice, curl, eventually, free_port
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
+from harness import HANG, Nginx, Sluice, curl, eventually, free_port
 
 
 def quoted(endpoints):

@@ -8,7 +8,7 @@ import h2.events
 import h2.settings
 import pytest
 
-from harness import HANG, Scratch, Sluice, connect, eventually, free_port
+from harness import HANG, Sluice, connect, eventually, free_port
 from test_http2 import Client, text
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -62,12 +62,6 @@ class Echo:
             peer.sendall(data.upper())
         self.ended.set()
         peer.close()
-
-
-@pytest.fixture
-def scratch():
-    with Scratch() as made:
-        yield made
 
 
 def policy(scratch, name, port, endpoint, upstream=""):

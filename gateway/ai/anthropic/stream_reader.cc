@@ -31,7 +31,7 @@ class Reader final : public StreamReader {
     else if (type == "message_stop")
       stop(out);
     else if (type == "error")
-      problem(value, out);
+      fail(read_problem(502, value), out);
     // `ping`, and what is yet to come, say nothing.
     if (state.failed() && !over_) fail(describe(*state.problem), out);
   }
@@ -41,16 +41,6 @@ class Reader final : public StreamReader {
   }
 
  private:
-  void fail(std::string message, Deltas& out) {
-    over_ = true;
-    out.push_back(Failure{Problem::upstream(std::move(message))});
-  }
-
-  void problem(const json::value& value, Deltas& out) {
-    over_ = true;
-    out.push_back(Failure{read_problem(502, value)});
-  }
-
   void start(ReadState& state, ObjectReader& body, Deltas& out) {
     const json::value* value = body.take("message");
     if (value == nullptr) return body.fail("message", "is missing");
@@ -135,7 +125,6 @@ class Reader final : public StreamReader {
   }
 
   bool finished_ = false;
-  bool over_ = false;
   std::size_t next_part_ = 0;
   std::map<std::int64_t, std::size_t> parts_;  // index of an open block -> part
   json::object counts_;

@@ -20,9 +20,7 @@ class Reader final : public StreamReader {
     if (error || !value.is_object())
       return fail("an event of the stream is not a JSON object", out);
     if (value.get_object().contains("error")) {
-      over_ = true;
-      out.push_back(Failure{read_problem(502, value)});
-      return;
+      return fail(read_problem(502, value), out);
     }
     ReadState state;
     ObjectReader body(state, value, "");
@@ -51,11 +49,6 @@ class Reader final : public StreamReader {
   }
 
  private:
-  void fail(std::string message, Deltas& out) {
-    over_ = true;
-    out.push_back(Failure{Problem::upstream(std::move(message))});
-  }
-
   void candidate(ReadState& state, const json::value& value, Deltas& out) {
     ObjectReader fields(state, value, "candidates[0]");
     if (fields.integer("index").value_or(0) != 0) return;
@@ -108,7 +101,6 @@ class Reader final : public StreamReader {
 
   bool begun_ = false;
   bool finished_ = false;
-  bool over_ = false;
   std::string id_;
   std::size_t calls_ = 0;
   std::size_t next_part_ = 0;

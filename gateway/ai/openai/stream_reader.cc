@@ -31,9 +31,7 @@ class Reader final : public StreamReader {
     // Mistral's errors have their fields at the top.
     const json::value* kind = value.get_object().if_contains("object");
     if (value.get_object().contains("error") || (kind != nullptr && *kind == "error")) {
-      over_ = true;
-      out.push_back(Failure{read_problem(502, value)});
-      return;
+      return fail(read_problem(502, value), out);
     }
     chunk(value, out);
   }
@@ -43,11 +41,6 @@ class Reader final : public StreamReader {
   }
 
  private:
-  void fail(std::string message, Deltas& out) {
-    over_ = true;
-    out.push_back(Failure{Problem::upstream(std::move(message))});
-  }
-
   void chunk(const json::value& value, Deltas& out) {
     ReadState state;
     ObjectReader body(state, value, "");
@@ -133,7 +126,6 @@ class Reader final : public StreamReader {
 
   bool begun_ = false;
   bool finished_ = false;
-  bool over_ = false;
   std::size_t next_part_ = 0;
   std::optional<std::size_t> running_;  // the text or thought that is open
   PartKind running_kind_ = PartKind::text;

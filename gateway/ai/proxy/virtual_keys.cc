@@ -29,16 +29,6 @@ std::int64_t number_in(const json::object& object, std::string_view key) {
   return number != nullptr && *number > 0 ? *number : 0;
 }
 
-std::string hexadecimal(const std::array<std::uint8_t, 32>& bytes) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string text;
-  for (const std::uint8_t byte : bytes) {
-    text.push_back(kDigits[byte >> 4]);
-    text.push_back(kDigits[byte & 15]);
-  }
-  return text;
-}
-
 std::optional<VirtualKey> read_key(const json::value& value) {
   const json::object* object = value.if_object();
   if (object == nullptr) return std::nullopt;
@@ -67,7 +57,7 @@ std::optional<VirtualKey> read_key(const json::value& value) {
 }
 
 json::object written(const VirtualKey& key) {
-  json::object out{{"id", key.id}, {"name", key.name}, {"sha256", hexadecimal(key.sha256)}};
+  json::object out{{"id", key.id}, {"name", key.name}, {"sha256", policy::to_hexadecimal(key.sha256)}};
   if (!key.owner.empty()) out["owner"] = key.owner;
   if (!key.team.empty()) out["team"] = key.team;
   if (!key.models.empty()) out["models"] = json::array(key.models.begin(), key.models.end());
