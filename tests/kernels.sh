@@ -21,13 +21,13 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ ${#versions[@]} -gt 0 ] || versions=(6.1)
-build=${SLUICE_BUILD:-$top/build/ci}
+build=${SLUICE_BUILD:-$top/build/optimised}
 seconds=${SLUICE_KERNELS_TIMEOUT:-7200}
 for need in qemu-system-x86_64 busybox cpio gzip; do
   command -v $need >/dev/null || { echo "kernels.sh: $need is missing (deploy/install-dependencies.sh nightly)" >&2; exit 1; }
 done
 for binary in kernel_tests sluice; do
-  [ -x "$build/$binary" ] || { echo "kernels.sh: $build/$binary is missing: build the preset ci first" >&2; exit 1; }
+  [ -x "$build/$binary" ] || { echo "kernels.sh: $build/$binary is missing: build the preset optimised first" >&2; exit 1; }
 done
 cache=${SLUICE_KERNELS_CACHE:-/var/tmp/sluice-kernels}
 mkdir -p "$cache"

@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# Installs what the tests need from Debian's packages, builds with warnings as errors, and runs everything by ctest.
+# Installs what the tests need from Debian's packages, builds with AddressSanitizer, UndefinedBehaviorSanitizer and warnings
+# as errors, and runs everything by ctest.
 #   tests/run.sh              what CI runs
-#   tests/run.sh --nightly    and what is long (soaks, other kernels), and all of it once more on builds with
-#                             AddressSanitizer and UndefinedBehaviorSanitizer, which also fuzz, and ThreadSanitizer
-#   tests/run.sh -R REGEX     only tests whose name matches, without the sanitizers (passed on to ctest)
+#   tests/run.sh --nightly    and what is long (fuzzing, soaks, other kernels), on that build, on one as the release is
+#                             compiled, and on one with ThreadSanitizer
+#   tests/run.sh -R REGEX     only tests whose name matches, on the first build alone (passed on to ctest)
 # Needs root for the kernel and system tests: they work in network namespaces of their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-nightly=0 sanitizers=0
+nightly=0 all_builds=0
 ctest_args=()
 while [ $# -gt 0 ]; do
   case $1 in
     --nightly) nightly=1 ;;
-    -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) ctest_args+=("$1") ;;
   esac
   shift
@@ -48,15 +49,17 @@ export PATH=$PATH:$PWD/build/tools/bin  # where Envoy is, nightly
 only_short=(-LE nightly)
 if [ $nightly = 1 ]; then
   only_short=()
-  [ ${#ctest_args[@]} != 0 ] || sanitizers=1
+  [ ${#ctest_args[@]} != 0 ] || all_builds=1
 fi
 
 build ci
-run_tests ci "${only_short[@]}" "${ctest_args[@]}"
-if [ $sanitizers = 1 ]; then
-  # What is installed, and other kernels, do not depend on how the binary was built.
-  build asan
-  run_tests asan "${only_short[@]}" -E '^(deploy|system\.kernels)'
+if [ $all_builds = 0 ]; then
+  run_tests ci "${only_short[@]}" "${ctest_args[@]}"
+else
+  # What is installed, and other kernels, see the optimised build alone: it is the one like the release.
+  run_tests ci -E '^(deploy|system\.kernels)'
+  build optimised
+  run_tests optimised -E '^fuzz'
   build tsan
   run_tests tsan -LE nightly -E '^(deploy|system\.kernels|kernel|fuzz)'
 fi

@@ -23,6 +23,7 @@
 #include "gateway/main/command.h"
 #include "gateway/main/commands/ask.h"
 #include "gateway/main/sandbox.h"
+#include "kernel/keeper_protocol.h"
 
 namespace sluice::control {
 namespace {
@@ -51,13 +52,12 @@ std::expected<std::string, std::string> read_token(const std::string& path) {
   const auto refuse = [&path](std::string_view why) {
     return std::unexpected("--token-file " + path + ": " + std::string(why));
   };
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return refuse(std::strerror(errno));
+  const kernel::protocol::OwnedFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return refuse(std::strerror(errno));
   struct stat status {};
   std::string token(kMostToken + 2, '\0');
-  const bool known = ::fstat(fd, &status) == 0;
-  const ssize_t size = ::read(fd, token.data(), token.size());
-  ::close(fd);
+  const bool known = ::fstat(file.get(), &status) == 0;
+  const ssize_t size = ::read(file.get(), token.data(), token.size());
   if (!known || size < 0) return refuse("it cannot be read");
   if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0)
     return refuse("others may read it; chmod 600 it");
