@@ -43,7 +43,8 @@ void change_path(const PathChange& change, const PathMatch& match, std::string_v
     out += change.value;
     return;
   }
-  std::string_view prefix = match.kind == PathMatch::Kind::prefix ? match.value : "";
+  std::string_view prefix;
+  if (match.kind == PathMatch::Kind::prefix) prefix = match.value;
   if (prefix.ends_with('/')) prefix.remove_suffix(1);
   std::string_view instead = change.value;
   if (instead.ends_with('/')) instead.remove_suffix(1);

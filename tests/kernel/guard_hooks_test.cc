@@ -42,7 +42,7 @@ std::string refusal(RunningGuard& running, const GuardPlan& plan) {
 TEST(GuardHooks, EgressDropsWhatGoesOut) {
   in_sandbox([] {
     const FarEnd far;
-    for (const GuardAttach how : {GuardAttach::tcx, GuardAttach::clsact}) {
+    for (const GuardAttach how : {GuardAttach::automatic, GuardAttach::clsact}) {
       PinDirectory pins = std::move(PinDirectory::open(kPinRoot).value());
       auto guard = std::move(Guard::open(pins, how).value());
       GuardRule rule = drop("out", to({"10.7.0.2"}));
