@@ -11,7 +11,7 @@ namespace {
 constexpr std::string_view kCutMark = "…";
 constexpr std::string_view kQueryMark = "?…";
 constexpr std::array<std::string_view, 3> kKinds{"request", "open", "close"};
-constexpr std::array<std::string_view, 4> kWays{"bind", "local", "forward", "output"};
+constexpr std::array<std::string_view, 4> kWayNamed{"bind", "local", "forward", "output"};
 
 // Length of the well-formed UTF-8 sequence at the start of `text` (RFC 3629 section 4), 0 when
 // there is none.
@@ -166,7 +166,7 @@ void address_or_dash(std::string& out, const policy::SocketAddress& value) {
 }
 
 std::string_view way_name(WayIn way) {
-  return kWays[static_cast<std::size_t>(way) % kWays.size()];
+  return kWayNamed[static_cast<std::size_t>(way) % kWayNamed.size()];
 }
 
 }  // namespace

@@ -1,12 +1,12 @@
 // The access log: a ring per worker that never blocks, and one thread that formats and writes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <expected>
 #include <memory>
 #include <string>
@@ -27,7 +27,7 @@ class BoundedText {
   void assign(std::string_view text) {
     cut_ = text.size() > N;
     size_ = static_cast<std::uint16_t>(cut_ ? N : text.size());
-    std::memcpy(data_.data(), text.data(), size_);
+    std::copy_n(text.data(), size_, data_.data());  // of nothing too, where memcpy takes no null
   }
   void clear() {
     size_ = 0;

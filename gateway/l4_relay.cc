@@ -9,6 +9,7 @@
 #include <boost/asio/post.hpp>
 
 #include "gateway/relay_flow.h"
+#include "gateway/tcp_sample.h"
 #include "gateway/timer_wheel.h"
 
 namespace sluice::gateway {
@@ -135,7 +136,7 @@ class Relay final : public L4Relay {
 
   void finish(RelayEnd end, std::error_code error, bool reset) {
     if (result_) return;
-    result_ = RelayResult{end, bytes(), error};
+    result_ = RelayResult{end, bytes(), error, sample_tcp(upstream_.transport->fd())};
     idle_timer_.cancel();
     close(*client_.transport, reset);
     close(*upstream_.transport, reset);

@@ -8,10 +8,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
 
+#include "gateway/metrics_counters.h"
 #include "gateway/splice_pipe.h"
 #include "gateway/transport.h"
 
@@ -42,6 +44,7 @@ struct RelayResult {
   RelayEnd end = RelayEnd::error;
   RelayBytes bytes;
   std::error_code error;
+  std::optional<NetworkSample> network;  // of the connection to the upstream, as it ended
 };
 
 struct RelayOptions {

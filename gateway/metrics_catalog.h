@@ -262,7 +262,8 @@ inline constexpr MetricInfo kRoundTrip{
     histogram,
     {"upstream", "endpoint"},
     "The kernel's smoothed round-trip time of connections to the endpoint (TCP_INFO), sampled: at "
-    "a connection's first request and each 16th."};
+    "a connection's first request and each 16th; of a relayed connection (protocol: tcp) at its "
+    "end."};
 inline constexpr MetricInfo kOriginDuration{
     "sluice_upstream_origin_duration_seconds",
     histogram,

@@ -86,7 +86,8 @@ enum class UpstreamFailure : std::uint8_t {
 };
 inline constexpr std::size_t kUpstreamFailures = 5;
 
-// What the kernel knows of a connection to an endpoint (TCP_INFO), at the end of an answer.
+// What the kernel knows of a connection to an endpoint (TCP_INFO), at the end of an answer or of a
+// relay.
 struct NetworkSample {
   std::chrono::nanoseconds round_trip{};  // smoothed
   std::uint32_t retransmits = 0;          // segments, since the connection's last sample
@@ -260,13 +261,15 @@ class WorkerMetrics {
   void upstream_first_byte(EndpointSlot e, std::chrono::nanoseconds took) {
     endpoints_.at(e).first_byte.observe(took);
   }
+  void upstream_network(EndpointSlot e, const NetworkSample& sample) {
+    endpoints_.at(e).round_trip.observe(sample.round_trip);
+    endpoints_.at(e).retransmits.add(sample.retransmits);
+  }
   // `first_byte`: of the request that the sample was taken at.
   void upstream_network(EndpointSlot e, const NetworkSample& sample,
                         std::chrono::nanoseconds first_byte) {
-    EndpointCounters& counters = endpoints_.at(e);
-    counters.round_trip.observe(sample.round_trip);
-    counters.origin.observe(first_byte - sample.round_trip);
-    counters.retransmits.add(sample.retransmits);
+    upstream_network(e, sample);
+    endpoints_.at(e).origin.observe(first_byte - sample.round_trip);
   }
   // `status`: what the origin said; 0: nothing that could be used.
   void upstream_request_ended(EndpointSlot e, int status) {

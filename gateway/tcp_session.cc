@@ -285,6 +285,7 @@ void TcpSession::settle(const RelayResult& result) {
   if (!tunnel_) {
     worker_.metrics().upstream_bytes(endpoint_slot_, result.bytes.from_client,
                                      result.bytes.from_upstream);
+    if (result.network) worker_.metrics().upstream_network(endpoint_slot_, *result.network);
   }
   if (refused && !tunnel_) {
     worker_.metrics().upstream_failed(endpoint_slot_, UpstreamFailure::reset);
@@ -331,7 +332,7 @@ void TcpSession::abort() {
   if (!relay_) return end("drain");
   const auto relay = relay_;
   relay->cancel();
-  settle({RelayEnd::cancelled, relay->bytes(), {}});
+  settle({RelayEnd::cancelled, relay->bytes(), {}, {}});
 }
 
 void TcpSession::log(AccessRecord::Kind kind, std::string_view reason, const RelayBytes& bytes) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <random>
 
 #include <boost/asio/post.hpp>
 
@@ -17,6 +16,7 @@
 #include "gateway/http2/upstream_pool.h"
 #include "gateway/log.h"
 #include "gateway/proxy_header_reader.h"
+#include "gateway/random_seed.h"
 #include "gateway/tcp_session.h"
 #include "gateway/tls/handshake.h"
 #include "gateway/tls/passthrough.h"
@@ -31,11 +31,6 @@ constexpr std::chrono::seconds kStopPatience{2};  // for handlers of closed sock
 
 std::uint64_t steady_ns() {
   return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-}
-
-std::uint64_t seed() {
-  std::random_device device;
-  return (std::uint64_t{device()} << 32 | device()) | 1;
 }
 
 }  // namespace
@@ -59,7 +54,7 @@ Worker::Worker(WorkerSetup setup)
           io_, wheel_, UpstreamWorkerOptions{.worker = setup_.index, .own_mark = setup_.own_mark})),
       relays_(io_, wheel_),
       authority_names_(io_, *setup_.names),
-      random_state_(seed()) {
+      random_state_(random_seed()) {
   if (setup_.index == 0) key_fetcher_ = std::make_unique<auth::KeyFetcher>(*this);
   thread_ = std::thread([this] { run(); });
 }

@@ -13,7 +13,7 @@ constexpr std::string_view kMagic = "sluice-state";
 constexpr std::uint32_t kVersion = 1;  // raised by whatever changes a byte of it
 
 // The same machine reads it: numbers are as they lie in memory.
-class Writer {
+class StateWriter {
  public:
   template <typename T>
   void number(T value) {
@@ -89,7 +89,7 @@ class Reader {
   bool ok_ = true;
 };
 
-void put(Writer& out, const BanRecord& record) {
+void put(StateWriter& out, const BanRecord& record) {
   for (const std::uint64_t word :
        {record.key, record.window_start, record.last_strike, record.banned_until})
     out.number(word);
@@ -154,7 +154,7 @@ DivertedSource read_diverted(Reader& in, const Shift& shift) {
 }  // namespace
 
 std::string serialize(const CarriedState& state, const Clocks& now) {
-  Writer out;
+  StateWriter out;
   out.text(kMagic);
   out.number(kVersion);
   out.text(now.boot);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "policy/drop_rules.h"
+#include "policy/ip_protocols.h"
 
 namespace sluice::policy {
 
@@ -10,8 +11,6 @@ namespace {
 
 // Pairs of rules are compared; beyond this it would cost more than it tells.
 constexpr std::size_t kMostCompared = 2000;
-constexpr std::uint8_t kIcmp = 1;
-constexpr std::uint8_t kIcmpV6 = 58;
 
 Diagnostic warning(const Location& where, std::string message, std::string hint) {
   return {Diagnostic::Severity::warning, where, std::move(message), std::move(hint)};
@@ -50,11 +49,6 @@ bool within(const GuardMatch& narrow, const GuardMatch& wide) {
          within(narrow.to_ports, wide.to_ports, in_range);
 }
 
-bool empty(const GuardMatch& match) {
-  return match.from.empty() && match.to.empty() && match.from_ports.empty() &&
-         match.to_ports.empty();
-}
-
 // -1: both; else 4 or 6.
 int version_of(const AddressMatch& match) {
   const std::vector<Prefix>& prefixes = match.prefixes;
@@ -71,7 +65,7 @@ std::string impossible(const GuardRule& rule) {
   const int version = from != -1 ? from : version_of(rule.match.to);
   if (rule.protocol == kIcmp && version == 6) return "icmp is IPv4's, and its addresses are IPv6";
   if (rule.protocol == kIcmpV6 && version == 4) return "icmpv6 is IPv6's, and its addresses are IPv4";
-  if (!empty(rule.except) && within(rule.match, rule.except))
+  if (!rule.except.empty() && within(rule.match, rule.except))
     return "its `except` holds for all that it names";
   return "";
 }
@@ -90,7 +84,7 @@ bool same_places(const GuardRule& narrow, const GuardRule& wide) {
 // All that `late` drops, `early` has dropped and reported.
 bool covered_by(const GuardRule& late, const GuardRule& early) {
   const bool protocol = !early.protocol || early.protocol == late.protocol;
-  return empty(early.except) && protocol && same_places(late, early) &&
+  return early.except.empty() && protocol && same_places(late, early) &&
          within(late.match, early.match);
 }
 

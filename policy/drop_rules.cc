@@ -2,18 +2,11 @@
 
 #include <algorithm>
 
+#include "policy/ip_protocols.h"
+
 namespace sluice::policy {
 
 namespace {
-
-// IANA "Assigned Internet Protocol Numbers".
-constexpr std::uint8_t kIcmp = 1;
-constexpr std::uint8_t kTcp = 6;
-constexpr std::uint8_t kUdp = 17;
-constexpr std::uint8_t kDccp = 33;
-constexpr std::uint8_t kIcmpV6 = 58;
-constexpr std::uint8_t kSctp = 132;
-constexpr std::uint8_t kUdpLite = 136;
 
 bool holds(const AddressMatch& match, const IpAddress& address) {
   return match.empty() || match.contains(address);
@@ -23,11 +16,6 @@ bool holds(const std::vector<PortRange>& ranges, std::optional<std::uint16_t> po
   return ranges.empty() || (port && std::ranges::any_of(ranges, [&](const PortRange& range) {
                               return range.contains(*port);
                             }));
-}
-
-bool empty(const GuardMatch& match) {
-  return match.from.empty() && match.to.empty() && match.from_ports.empty() &&
-         match.to_ports.empty();
 }
 
 RuleMismatch mismatch(const GuardMatch& match, const PacketView& packet) {
@@ -89,7 +77,7 @@ RuleMismatch mismatch(const GuardRule& rule, const PacketView& packet) {
   }
   const RuleMismatch match = mismatch(rule.match, packet);
   if (match != RuleMismatch::none) return match;
-  const bool excepted = !empty(rule.except) && mismatch(rule.except, packet) == RuleMismatch::none;
+  const bool excepted = !rule.except.empty() && mismatch(rule.except, packet) == RuleMismatch::none;
   return excepted ? RuleMismatch::except : RuleMismatch::none;
 }
 

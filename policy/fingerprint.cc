@@ -18,7 +18,7 @@ constexpr HashKey kFingerprintKey{0x736c756963652d66, 0x696e676572707274};
 
 // Appends values to a byte string, each with its length where that varies, so that no two
 // configurations read alike.
-class Writer {
+class FingerprintWriter {
  public:
   const std::string& bytes() const { return bytes_; }
 
@@ -65,7 +65,7 @@ class Writer {
   void unordered(const std::vector<T>& values) {
     std::vector<std::string> parts;
     for (const T& value : values) {
-      Writer part;
+      FingerprintWriter part;
       part.add(value);
       parts.push_back(part.bytes_);
     }
@@ -312,7 +312,7 @@ class Writer {
 
 template <typename... T>
 std::uint64_t fingerprint_of(const T&... values) {
-  Writer writer;
+  FingerprintWriter writer;
   writer.all(values...);
   return siphash(kFingerprintKey, writer.bytes());
 }
@@ -384,13 +384,13 @@ std::vector<Item> items_of(const Config& config) {
 }
 
 std::uint64_t fingerprint(const Upstream& upstream) {
-  Writer writer;
+  FingerprintWriter writer;
   writer.all(upstream);
   return siphash(kFingerprintKey, writer.bytes());
 }
 
 std::uint64_t fingerprint(const Config& config) {
-  Writer writer;
+  FingerprintWriter writer;
   writer.add(config);
   return siphash(kFingerprintKey, writer.bytes());
 }

@@ -36,7 +36,7 @@ bool is_number(std::string_view text) {
 }
 
 // Commas and indentation of nested objects.
-class Writer {
+class SchemaWriter {
  public:
   void open(std::string_view name, char bracket) {
     key(name);
@@ -74,7 +74,7 @@ class Writer {
   bool first_ = true;
 };
 
-void describe(const Field& field, Writer& out) {
+void describe(const Field& field, SchemaWriter& out) {
   std::string text(field.doc);
   const std::string range = range_of(field);
   if (!range.empty()) text += " " + range + ".";
@@ -83,7 +83,7 @@ void describe(const Field& field, Writer& out) {
   out.put("description", quoted(text));
 }
 
-void put_fallback(const Field& field, Writer& out) {
+void put_fallback(const Field& field, SchemaWriter& out) {
   const std::string_view fallback = field.fallback;
   if (fallback.empty() || field.shape != Shape::one || field.type == Type::object) return;
   const bool plain = is_number(fallback) || fallback == "true" || fallback == "false";
@@ -101,7 +101,7 @@ std::string enumeration(std::span<const std::string_view> words) {
 }
 
 // YAML readers give strings, numbers and booleans; each as its own alternative.
-void put_scalar(const Field& field, Writer& out) {
+void put_scalar(const Field& field, SchemaWriter& out) {
   if (field.type == Type::word) {
     out.put("enum", enumeration(field.words));
     return;
@@ -145,7 +145,7 @@ void put_scalar(const Field& field, Writer& out) {
   out.close(']');
 }
 
-void put_field(std::string_view name, const Field& field, Writer& out);
+void put_field(std::string_view name, const Field& field, SchemaWriter& out);
 
 const Field* child_of(const Field& field, std::string_view name) {
   for (const Field& child : field.children) {
@@ -154,7 +154,7 @@ const Field* child_of(const Field& field, std::string_view name) {
   return nullptr;
 }
 
-void put_members(const Field& field, Writer& out) {
+void put_members(const Field& field, SchemaWriter& out) {
   std::string required;
   for (const Field& child : field.children) {
     if (child.required) required += (required.empty() ? "" : ", ") + quoted(child.name);
@@ -170,7 +170,7 @@ void put_members(const Field& field, Writer& out) {
 }
 
 // One value of a field, whatever the field's shape.
-void put_value(const Field& field, Writer& out) {
+void put_value(const Field& field, SchemaWriter& out) {
   if (field.type != Type::object) return put_scalar(field, out);
   const Field* shorthand = field.shorthand.empty() ? nullptr : child_of(field, field.shorthand);
   if (!shorthand) return put_members(field, out);
@@ -184,7 +184,7 @@ void put_value(const Field& field, Writer& out) {
   out.close(']');
 }
 
-void put_list(const Field& field, Writer& out) {
+void put_list(const Field& field, SchemaWriter& out) {
   const bool word = field.type != Type::word && !field.words.empty();
   const bool instead = word || field.choice;
   if (instead) {
@@ -210,7 +210,7 @@ void put_list(const Field& field, Writer& out) {
   }
 }
 
-void put_field(std::string_view name, const Field& field, Writer& out) {
+void put_field(std::string_view name, const Field& field, SchemaWriter& out) {
   out.open(name, '{');
   describe(field, out);
   put_fallback(field, out);
@@ -239,7 +239,7 @@ void put_field(std::string_view name, const Field& field, Writer& out) {
 }  // namespace
 
 std::string json_schema() {
-  Writer out;
+  SchemaWriter out;
   out.open("", '{');
   out.put("$schema", "\"https://json-schema.org/draft/2020-12/schema\"");
   out.put("title", "\"Sluice policy\"");

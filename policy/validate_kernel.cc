@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "policy/ip_protocols.h"
 #include "policy/validate.h"
 
 namespace sluice::policy {
@@ -170,11 +171,6 @@ Location where_of_marks(const Config& config) {
 // --- guard
 // -----------------------------------------------------------------------------------------
 
-bool empty(const GuardMatch& match) {
-  return match.from.empty() && match.to.empty() && match.from_ports.empty() &&
-         match.to_ports.empty();
-}
-
 bool may_be_v4(const GuardMatch& match) {
   return (match.from.empty() || match.from.may_name_v4()) &&
          (match.to.empty() || match.to.may_name_v4());
@@ -190,8 +186,6 @@ bool has_ports(std::uint8_t protocol) {
 }
 
 void check_protocol(const GuardRule& rule, Reporter& reporter) {
-  constexpr std::uint8_t kIcmp = 1;
-  constexpr std::uint8_t kIcmpV6 = 58;
   if (!rule.protocol) return;
   const bool ports = !rule.match.from_ports.empty() || !rule.match.to_ports.empty();
   if (ports && !has_ports(*rule.protocol)) {
@@ -277,7 +271,7 @@ void check_guard(const Config& config, Reporter& reporter) {
       reporter.error(rule.where, "two guard rules are named `" + rule.name + "`",
                      "the other at " + other->second->where.to_string());
     }
-    if (rule.action == GuardAction::drop && empty(rule.match) && !rule.protocol) {
+    if (rule.action == GuardAction::drop && rule.match.empty() && !rule.protocol) {
       reporter.error(rule.where, "guard rule `" + rule.name + "` would drop every packet",
                      "name from, to, ports or a protocol; `action: count` to watch");
     }

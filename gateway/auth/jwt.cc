@@ -9,6 +9,7 @@
 #include <boost/json.hpp>
 
 #include "gateway/auth/base64url.h"
+#include "gateway/json_fields.h"
 
 namespace sluice::gateway::auth {
 
@@ -18,12 +19,6 @@ namespace json = boost::json;
 
 constexpr std::size_t kJsonMemory = 16 * 1024;
 constexpr std::size_t kMaxClaims = 64;
-
-std::string_view text(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  if (value == nullptr || !value->is_string()) return {};
-  return value->get_string();
-}
 
 std::optional<double> seconds(const json::object& object, std::string_view name) {
   const json::value* value = object.if_contains(name);
@@ -63,7 +58,7 @@ JwtError check_claims(const policy::JwtAuth& config, const json::object& claims,
     const auto begins = seconds(claims, "nbf");
     if (!begins || static_cast<double>(now) < *begins - leeway) return JwtError::not_yet_valid;
   }
-  if (!config.issuer.empty() && text(claims, "iss") != config.issuer) return JwtError::wrong_issuer;
+  if (!config.issuer.empty() && text_in(claims, "iss") != config.issuer) return JwtError::wrong_issuer;
   if (!config.audience.empty() && !names_one_of(claims.if_contains("aud"), config.audience)) {
     return JwtError::wrong_audience;
   }
@@ -200,11 +195,11 @@ JwtError JwtVerifier::check_signature(std::string_view token, const Parts& parts
   std::optional<json::value> document;
   const json::object* header = parse(memory.header_, resource, document);
   if (header == nullptr || header->contains("crit")) return JwtError::malformed;
-  const auto algorithm = algorithm_named(text(*header, "alg"));
+  const auto algorithm = algorithm_named(text_in(*header, "alg"));
   if (!algorithm || std::ranges::find(config_.algorithms, *algorithm) == config_.algorithms.end()) {
     return JwtError::algorithm_not_allowed;
   }
-  const std::string_view key_id = text(*header, "kid");
+  const std::string_view key_id = text_in(*header, "kid");
   if (!memory.keys_->knows(key_id)) {
     source_->ask();
     return JwtError::unknown_key;

@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 
 #include "gateway/auth/base64url.h"
+#include "gateway/json_fields.h"
 
 namespace sluice::gateway::auth {
 
@@ -12,21 +13,15 @@ namespace {
 
 namespace json = boost::json;
 
-std::string_view text(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  if (value == nullptr || !value->is_string()) return {};
-  return value->get_string();
-}
-
 std::string decoded(const json::object& object, std::string_view name) {
   std::string bytes;
-  if (!decode_base64url(text(object, name), bytes)) bytes.clear();
+  if (!decode_base64url(text_in(object, name), bytes)) bytes.clear();
   return bytes;
 }
 
 bool is_for(const json::object& object, std::string_view algorithm) {
-  const std::string_view use = text(object, "use");
-  const std::string_view alg = text(object, "alg");
+  const std::string_view use = text_in(object, "use");
+  const std::string_view alg = text_in(object, "alg");
   if (const json::value* ops = object.if_contains("key_ops"); ops && ops->is_array()) {
     const json::value verify("verify");
     if (std::ranges::find(ops->get_array(), verify) == ops->get_array().end()) return false;
@@ -35,8 +30,8 @@ bool is_for(const json::object& object, std::string_view algorithm) {
 }
 
 std::unique_ptr<const PublicKey> key_of(const json::object& object) {
-  const std::string_view kind = text(object, "kty");
-  const std::string_view curve = text(object, "crv");
+  const std::string_view kind = text_in(object, "kty");
+  const std::string_view curve = text_in(object, "crv");
   if (kind == "RSA" && is_for(object, "RS256")) {
     return PublicKey::rsa(decoded(object, "n"), decoded(object, "e"));
   }
@@ -65,7 +60,7 @@ std::expected<std::shared_ptr<const KeySet>, std::string> KeySet::parse(std::str
   for (const json::value& item : keys->get_array()) {
     if (!item.is_object() || set->keys_.size() == kMaxKeys) continue;
     auto key = key_of(item.get_object());
-    if (key) set->keys_.push_back({std::string(text(item.get_object(), "kid")), std::move(key)});
+    if (key) set->keys_.push_back({std::string(text_in(item.get_object(), "kid")), std::move(key)});
   }
   if (set->keys_.empty()) {
     return std::unexpected(

@@ -16,7 +16,7 @@ namespace {
 
 using kernel::protocol::OwnedFd;
 
-std::unexpected<std::string> failure(const std::string& path, const std::string& what) {
+std::unexpected<std::string> file_failure(const std::string& path, const std::string& what) {
   return std::unexpected(path + ": " + what);
 }
 
@@ -61,10 +61,10 @@ std::expected<std::vector<std::string>, std::string> list_directory(const std::s
     if (!is_policy_name(name)) continue;
     names.push_back(std::move(name));
     if (names.size() > kMaxPolicyFiles)
-      return failure(path, "more than " + std::to_string(kMaxPolicyFiles) + " policy files");
+      return file_failure(path, "more than " + std::to_string(kMaxPolicyFiles) + " policy files");
   }
-  if (error) return failure(path, error.message());
-  if (names.empty()) return failure(path, "no *.yaml file in this directory");
+  if (error) return file_failure(path, error.message());
+  if (names.empty()) return file_failure(path, "no *.yaml file in this directory");
   std::ranges::sort(names);
   return names;
 }
@@ -73,7 +73,7 @@ std::expected<std::vector<std::string>, std::string> list_directory(const std::s
 
 std::expected<std::vector<policy::PolicyFile>, std::string> read_policy(const std::string& path) {
   struct stat status{};
-  if (::stat(path.c_str(), &status) != 0) return failure(path, std::strerror(errno));
+  if (::stat(path.c_str(), &status) != 0) return file_failure(path, std::strerror(errno));
 
   std::vector<std::string> paths{path};
   if (S_ISDIR(status.st_mode)) {
@@ -88,7 +88,7 @@ std::expected<std::vector<policy::PolicyFile>, std::string> read_policy(const st
   std::size_t left = kMaxPolicyBytes;
   for (auto& file : paths) {
     auto text = read_file(file, left, too_long());
-    if (!text) return failure(file, text.error());
+    if (!text) return file_failure(file, text.error());
     left -= text->size();
     files.push_back({file, std::move(*text)});
   }

@@ -11,7 +11,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::size_t kMaxBytes = 64UL << 20;
+constexpr std::size_t kMaxMembersBytes = 64UL << 20;
 
 std::string path_in(const std::string& state_dir) {
   return (std::filesystem::path(state_dir) / "set-members.json").string();
@@ -45,7 +45,7 @@ std::expected<void, std::string> SetMembers::load(const std::string& state_dir,
   sets_.clear();
   size_ = 0;
   const std::string path = path_in(state_dir);
-  const auto text = read_state_file(path, kMaxBytes);
+  const auto text = read_state_file(path, kMaxMembersBytes);
   if (!text) return std::unexpected(text.error());
   if (!*text) return {};
   boost::system::error_code error;

@@ -9,7 +9,7 @@ namespace sluice::gateway::http {
 namespace {
 
 constexpr std::chrono::seconds kTimeout{30};
-constexpr std::size_t kMaxAnswer = 64 * 1024;  // then it is not listened to any longer
+constexpr std::size_t kMaxMirrorAnswer = 64 * 1024;  // then it is not listened to any longer
 constexpr std::size_t kKeep = 16;
 
 }  // namespace
@@ -24,7 +24,7 @@ std::unique_ptr<Subrequest> Mirrors::take() {
 
 bool Mirrors::send(std::unique_ptr<Subrequest> copy, const RefPtr<WorkerConfig>& config,
                    std::uint32_t upstream, const policy::IpAddress& client) {
-  if (!copy->start(config, upstream, client, kTimeout, kMaxAnswer, *this)) {
+  if (!copy->start(config, upstream, client, kTimeout, kMaxMirrorAnswer, *this)) {
     give_back(std::move(copy));
     return false;
   }

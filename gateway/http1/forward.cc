@@ -1,7 +1,6 @@
 #include "gateway/http1/forward.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "gateway/http1/field_reader.h"
 #include "gateway/http1/octets.h"
@@ -62,7 +61,7 @@ void OutgoingHead::copy(std::string_view bytes) {
     overflowed_ = true;
     return;
   }
-  std::memcpy(to, bytes.data(), bytes.size());
+  std::copy_n(bytes.data(), bytes.size(), to);
   used_ += bytes.size();
   bytes_ += bytes.size();
   if (extends) {

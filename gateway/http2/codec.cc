@@ -1,6 +1,6 @@
 #include "gateway/http2/codec.h"
 
-#include <cstring>
+#include <algorithm>
 #include <utility>
 
 #include "gateway/worker.h"
@@ -68,7 +68,7 @@ bool Codec::has_room(std::size_t bytes) {
 }
 
 void Codec::put(std::string_view bytes) {
-  std::memcpy(buffer_->bytes + end_, bytes.data(), bytes.size());
+  std::copy_n(bytes.data(), bytes.size(), buffer_->bytes + end_);
   end_ += bytes.size();
 }
 

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gateway/main/json_text.h"
 #include "gateway/main/kernel_plan.h"
 
 namespace sluice::control {
@@ -11,11 +12,6 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::int64_t kMaxBanSeconds = 365LL * 86400;
-
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
-}
 
 std::optional<kernel::Prefix> address_of(const json::object& request) {
   const auto prefix = policy::Prefix::parse(text_of(request, "address"));

@@ -6,6 +6,7 @@
 
 #include "gateway/http1/parse_error.h"
 #include "gateway/http1/target.h"
+#include "gateway/main/json_text.h"
 #include "policy/policy_test.h"
 #include "policy/units.h"
 
@@ -18,11 +19,6 @@ using Problem = std::unexpected<std::string>;
 
 constexpr std::array<std::string_view, policy::kWays> kWayWords{"bind", "local", "forward",
                                                                 "output"};
-
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
-}
 
 std::expected<IpAddress, std::string> address_of(const json::object& question,
                                                  std::string_view key) {

@@ -6,17 +6,13 @@
 
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/explain_question.h"
+#include "gateway/main/json_text.h"
 #include "gateway/operator_access.h"
 
 namespace sluice::control {
 namespace {
 
 namespace json = boost::json;
-
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
-}
 
 }  // namespace
 

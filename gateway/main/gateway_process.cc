@@ -75,6 +75,15 @@ std::expected<std::vector<policy::PolicyFile>, std::string> read_bundle(int fd) 
   return std::move(*files);
 }
 
+// A generation that the keeper has sent and not yet put in force.
+struct Pending {
+  std::uint64_t generation = 0;
+  std::expected<CompiledPolicy, std::string> policy = std::unexpected("no policy");
+  gateway::tls::MaterialPtr material;
+  std::vector<gateway::ListenerSocket> sockets;
+  std::vector<protocol::OwnedFd> owned;  // of `sockets`, until they are handed over
+};
+
 class GatewayProcess {
  public:
   explicit GatewayProcess(protocol::OwnedFd channel)
@@ -95,14 +104,6 @@ class GatewayProcess {
   }
 
  private:
-  struct Pending {
-    std::uint64_t generation = 0;
-    std::expected<CompiledPolicy, std::string> policy = std::unexpected("no policy");
-    gateway::tls::MaterialPtr material;
-    std::vector<gateway::ListenerSocket> sockets;
-    std::vector<protocol::OwnedFd> owned;  // of `sockets`, until they are handed over
-  };
-
   void handle(protocol::Received received) {
     std::visit([&](auto& message) { on(message, received.descriptors); }, received.message);
   }

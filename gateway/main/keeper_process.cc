@@ -1,45 +1,37 @@
 #include "gateway/main/keeper_process.h"
 
-#include <algorithm>
 #include <chrono>
 #include <fcntl.h>
-#include <filesystem>
 #include <memory>
 #include <optional>
-#include <signal.h>
-#include <system_error>
 #include <utility>
 
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/signal_set.hpp>
-#include <boost/asio/steady_timer.hpp>
 
 #include "gateway/control/admin_server.h"
-#include "gateway/control/state_file.h"
 #include "gateway/log.h"
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/ban_bridge.h"
+#include "gateway/main/banned_connections.h"
 #include "gateway/main/command.h"
 #include "gateway/main/drain_deadline.h"
 #include "gateway/main/drops.h"
-#include "gateway/main/endpoint_orders.h"
-#include "gateway/main/explain_question.h"
+#include "gateway/main/gateway_memory.h"
+#include "gateway/main/gateway_questions.h"
 #include "gateway/main/gateway_supervisor.h"
 #include "gateway/main/kernel_plan.h"
-#include "gateway/main/kernel_view.h"
+#include "gateway/main/kernel_watch.h"
 #include "gateway/main/machine_limits.h"
-#include "gateway/main/named_upstreams.h"
 #include "gateway/main/policy_apply.h"
-#include "gateway/main/policy_commands.h"
 #include "gateway/main/policy_reloader.h"
+#include "gateway/main/run_commands.h"
+#include "gateway/main/run_signals.h"
 #include "gateway/main/sandbox.h"
 #include "gateway/main/service_manager.h"
 #include "gateway/main/tls_source.h"
 #include "gateway/main/top.h"
 #include "gateway/main/upgrade.h"
 #include "kernel/keeper.h"
-#include "kernel/named_upstreams.h"
 #include "kernel/trial.h"
 
 namespace sluice::control {
@@ -51,14 +43,6 @@ using gateway::log_error;
 using gateway::log_info;
 using gateway::log_warn;
 using namespace std::chrono_literals;
-
-constexpr auto kTick = 1s;
-// Changes come in crowds: a flush is a message for each rule.
-constexpr auto kChangePause = 20ms;
-// Between a ban and the end of what its source has open: others may come meanwhile.
-constexpr std::chrono::steady_clock::duration kBanPause = 2ms;
-constexpr auto kMemoryPause = 60s;
-constexpr std::size_t kMaxKept = 16UL << 20;
 
 class KeeperProcess {
  public:
@@ -103,7 +87,7 @@ class KeeperProcess {
              .ban =
                  [this](const protocol::Ban& ban) {
                    bans_.pass_on(*keeper_, ban, std::chrono::steady_clock::now());
-                   banned();
+                   banned_connections_.end_soon();
                  },
              .samples = [this] { return samples(); },
              .drain_deadline = [this] { return drain_deadline(reloader_.current().config()); }}),
@@ -113,15 +97,31 @@ class KeeperProcess {
              [this] {
                if (tls_.current()) supervisor_.refresh(reloader_.generation(), *tls_.current());
              }),
+        memory_(supervisor_, [this] { return reloader_.current().config().state_dir; }),
+        watch_(
+            io_, *keeper_, [this] { return supervisor_.alive(); },
+            [this] {
+              memory_.save_if_due();
+              questions_.follow_names();
+            }),
+        banned_connections_(io_, *keeper_),
+        questions_(*keeper_, reloader_, supervisor_, [this] { memory_.save(); }),
         drop_streams_(io_, *keeper_),
         top_streams_(io_, *keeper_,
                      [this]() -> const policy::Config& { return reloader_.current().config(); }),
-        orders_(reloader_.current().config().state_dir),
-        stop_signals_(io_, SIGTERM, SIGINT),
-        other_signals_(io_, SIGHUP, SIGCHLD),
-        tick_timer_(io_),
-        change_timer_(io_),
-        ban_timer_(io_) {}
+        signals_(io_, {.stopping = [this] { return stopping_; },
+                       .stop = [this] { stop(); },
+                       .end =
+                           [this] {
+                             log_warn("keeper", "told twice; ending at once");
+                             end(kExitOk);
+                           },
+                       .reload =
+                           [this] {
+                             supervisor_.ask("reopen-logs", [](const auto&) {});
+                             reloader_.reload({});
+                           },
+                       .child = [this] { supervisor_.child_signal(); }}) {}
 
   int run();
 
@@ -148,24 +148,6 @@ class KeeperProcess {
   bool follow_drops(const json::object& request,
                     const std::shared_ptr<gateway::AdminStream>& stream);
   void status(const AdminCommands::Respond& respond);
-  void explain(const json::object& question, const AdminCommands::Respond& respond);
-  void order_endpoint(const json::object& request, const AdminCommands::Respond& respond);
-  void repeat_orders();
-  void follow_names();
-  void ask_gateway(const json::object& request, const std::function<void(json::object)>& answered);
-  void wait_for_stop();
-  void wait_for_other_signals();
-  void tick();
-  void watch_changes();
-  void wait_for_change(boost::asio::posix::stream_descriptor& descriptor);
-  void say_warnings();
-  void say_notices();
-  std::string memory_path() const;
-  void load_memory();
-  void save_memory();
-  void banned();
-  void list_bans(const AdminCommands::Respond& respond);
-  void unban(const json::object& request, const AdminCommands::Respond& respond);
   void stop();
   void end(int code) {
     exit_code_ = code;
@@ -183,25 +165,18 @@ class KeeperProcess {
   Upgrade upgrade_;
   TlsSource tls_;
   BanBridge bans_;
+  GatewayMemory memory_;
+  KernelWatch watch_;
+  BannedConnections banned_connections_;
+  GatewayQuestions questions_;
   KnownOperators operators_;
   DropStreams drop_streams_;
   TopStreams top_streams_;
   AdminCommands admin_commands_;
   std::unique_ptr<gateway::AdminServer> admin_;
-  EndpointOrders orders_;
-  boost::asio::signal_set stop_signals_;
-  boost::asio::signal_set other_signals_;
-  boost::asio::steady_timer tick_timer_;
-  boost::asio::steady_timer change_timer_;
-  boost::asio::steady_timer ban_timer_;
-  bool ban_timer_set_ = false;
-  std::chrono::steady_clock::duration ban_pause_ = kBanPause;
-  std::chrono::steady_clock::time_point memory_saved_ = std::chrono::steady_clock::now();
-  bool memory_warned_ = false;
-  std::vector<std::unique_ptr<boost::asio::posix::stream_descriptor>> changes_;  // duplicates
-  std::vector<std::string> said_warnings_;
-  bool kernel_prepared_ = false;                // a plan waits in the inactive slots
-  bool in_force_ = false;                       // the first plan has been committed
+  RunSignals signals_;
+  bool kernel_prepared_ = false;  // a plan waits in the inactive slots
+  bool in_force_ = false;         // the first plan has been committed
   bool stopping_ = false;
   int exit_code_ = kExitOk;
 };
@@ -229,7 +204,7 @@ int KeeperProcess::run() {
       return kExitFailed;
     }
   } else {
-    load_memory();
+    memory_.load();
     if (auto prepared =
             keeper_->prepare(make_kernel_plan(config, reloader_.generation(), workers_));
         !prepared) {
@@ -239,8 +214,7 @@ int KeeperProcess::run() {
     kernel_prepared_ = true;
     supervisor_.start();
   }
-  wait_for_stop();
-  wait_for_other_signals();
+  signals_.wait();
   unblock_signals();
   io_.run();
   return exit_code_;
@@ -354,7 +328,7 @@ void KeeperProcess::gateway_ready() {
     log_info("keeper", "ready", {{"generation", reloader_.generation()}, {"workers", workers_}});
   }
   supervisor_.tell(protocol::InForce{.generation = reloader_.generation()});
-  repeat_orders();
+  questions_.repeat_orders();
   if (!reloader_.last().ok()) supervisor_.tell(protocol::ReloadEnded{.ok = false});
   if (!upgrade_.under_way()) return;
   upgrade_.done();
@@ -362,9 +336,7 @@ void KeeperProcess::gateway_ready() {
 }
 
 void KeeperProcess::begin_to_serve() {
-  tick();
-  watch_changes();
-  say_warnings();
+  watch_.start();
   // One change at a time: what is on disk now waits until the next gateway serves.
   if (!upgrade_.under_way()) reloader_.watch();
   if (reloader_.last().ok()) keep_as_last_good(reloader_.current());
@@ -374,8 +346,7 @@ void KeeperProcess::begin_to_serve() {
 
 void KeeperProcess::gateway_died() {
   if (!in_force_) return;
-  keeper_->tick(false);
-  say_notices();
+  watch_.look(false);
 }
 
 // --- reload --------------------------------------------------------------------------------------
@@ -422,7 +393,7 @@ void KeeperProcess::commit(std::uint64_t generation, std::uint32_t workers,
     return done(std::unexpected(committed.error().message));
   }
   workers_ = workers;
-  say_warnings();
+  watch_.say_warnings();
   // Should the gateway end now, the next one starts with what is in force.
   supervisor_.commit(generation, [this, generation, done](const auto&) {
     supervisor_.tell(protocol::InForce{.generation = generation});
@@ -446,78 +417,40 @@ std::vector<protocol::KernelSample> KeeperProcess::samples() const {
                    .value = sample.value,
                    .counter = sample.type == gateway::SampleType::counter,
                    .help = std::move(sample.help)});
-  out.push_back({.name = "sluice_gateway_restarts_total",
-                 .labels = {},
-                 .value = static_cast<double>(supervisor_.restarts()),
-                 .counter = true,
-                 .help = "Gateway processes that ended and were replaced."});
-  out.push_back({.name = kDriftMetric,
-                 .labels = {},
-                 .value = policy_apply_.differs_from_disk() ? 1.0 : 0.0,
-                 .counter = false,
-                 .help = kDriftHelp});
-  out.push_back({.name = "sluice_gateway_replacements_total",
-                 .labels = {},
-                 .value = static_cast<double>(supervisor_.replacements()),
-                 .counter = true,
-                 .help =
-                     "Gateway processes that another took over from: upgrades, and reloads that "
-                     "change `workers`."});
-  out.push_back({.name = "sluice_keeper_upgrades_total",
-                 .labels = {},
-                 .value = static_cast<double>(upgrade_.count()),
-                 .counter = true,
-                 .help = "Programs that took over from another by `sluice upgrade`."});
-  out.push_back({.name = "sluice_keeper_refused_bans_total",
-                 .labels = {},
-                 .value = static_cast<double>(bans_.refused()),
-                 .counter = true,
-                 .help = "Bans that the gateway asked for and did not get."});
+  const auto add = [&out](const char* name, double value, bool counter, const char* help) {
+    out.push_back({.name = name, .labels = {}, .value = value, .counter = counter, .help = help});
+  };
+  add(kDriftMetric, policy_apply_.differs_from_disk() ? 1.0 : 0.0, false, kDriftHelp);
+  add("sluice_gateway_restarts_total", supervisor_.restarts(), true,
+      "Gateway processes that ended and were replaced.");
+  add("sluice_gateway_replacements_total", supervisor_.replacements(), true,
+      "Gateway processes that another took over from: upgrades, and reloads that change "
+      "`workers`.");
+  add("sluice_keeper_upgrades_total", upgrade_.count(), true,
+      "Programs that took over from another by `sluice upgrade`.");
+  add("sluice_keeper_refused_bans_total", static_cast<double>(bans_.refused()), true,
+      "Bans that the gateway asked for and did not get.");
   return out;
 }
 
 void KeeperProcess::add_admin_commands() {
   using Respond = AdminCommands::Respond;
+  add_run_commands(admin_commands_, {.reloader = reloader_,
+                                     .policy_apply = policy_apply_,
+                                     .plan_context = [this] { return plan_context(); },
+                                     .stop = [this] { stop(); }});
+  questions_.add_commands(admin_commands_);
   admin_commands_.add("status",
                       [this](const json::object&, const Respond& respond) { status(respond); });
-  admin_commands_.add("set",
-                      [this](const json::object& request, const AdminCommands::Respond& respond) {
-                        handle_set(reloader_, request, respond);
-                      });
-  admin_commands_.add("reload", [this](const json::object& request, const Respond& respond) {
-    handle_reload(reloader_, request, respond);
-  });
   admin_commands_.add("ban", [this](const json::object& request, const Respond& respond) {
     respond(handle_ban(*keeper_, request));
-    banned();
+    banned_connections_.end_soon();
   });
-  admin_commands_.add("unban", [this](const json::object& request, const Respond& respond) {
-    unban(request, respond);
-  });
-  admin_commands_.add("bans",
-                      [this](const json::object&, const Respond& respond) { list_bans(respond); });
   admin_commands_.add("drops", [this](const json::object&, const Respond& respond) {
     respond(handle_drops(*keeper_));
   });
-  admin_commands_.add("explain", [this](const json::object& request, const Respond& respond) {
-    explain(request, respond);
-  });
-  admin_commands_.add("routes", [this](const json::object& request, const Respond& respond) {
-    ask_gateway(request, respond);
-  });
-  admin_commands_.add("upstream", [this](const json::object& request, const Respond& respond) {
-    order_endpoint(request, respond);
-  });
-  policy_apply_.add_commands(admin_commands_);
-  admin_commands_.add("plan", [this](const json::object& request, const Respond& respond) {
-    respond(handle_plan(reloader_.current(), request, plan_context()));
-  });
   admin_commands_.add("upgrade", [this](const json::object& request, const Respond& respond) {
     upgrade_.handle(request, respond);
-  });
-  admin_commands_.add("drain", [this](const json::object&, const Respond& respond) {
-    respond({{"ok", true}, {"deadline_ms", drain_deadline(reloader_.current().config()).count()}});
-    stop();
   });
 }
 
@@ -541,232 +474,15 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
   head["warnings"] = std::move(warnings);
   head["gateway"] = supervisor_.status();
   head["upgrade"] = upgrade_.status();
-  supervisor_.ask("status", [respond, head = std::move(head)](
-                                const std::expected<std::string, std::string>& answer) mutable {
-    if (answer) {
-      merge_gateway_status(head, *answer);
-    } else {
-      head["gateway_error"] = answer.error();
-    }
-    respond(std::move(head));
-  });
-}
-
-void KeeperProcess::ask_gateway(const json::object& request,
-                                const std::function<void(json::object)>& answered) {
-  supervisor_.ask(json::serialize(request),
-                  [answered](const std::expected<std::string, std::string>& answer) {
-                    if (!answer) return answered(admin_error(answer.error()));
-                    boost::system::error_code error;
-                    json::value parsed = json::parse(*answer, error);
-                    if (error || !parsed.is_object())
-                      return answered(admin_error("the gateway's answer is not JSON"));
-                    answered(std::move(parsed.as_object()));
-                  });
-}
-
-// The packet's steps are this process's to tell, the rest the gateway's.
-void KeeperProcess::explain(const json::object& question, const AdminCommands::Respond& respond) {
-  const auto parsed = parse_question(question);
-  if (!parsed) return respond(admin_error(parsed.error()));
-  if (!parsed->packet) return ask_gateway(question, respond);
-  const policy::Snapshot& snapshot = *reloader_.current().snapshot;
-  const KernelView view = look_at_kernel(*keeper_, snapshot.config());
-  const policy::Explanation first = policy::explain(snapshot, *parsed->packet, view.state());
-  if (!first.listener || ends_at_listener(snapshot, first, *parsed))
-    return respond(to_json(snapshot, control::explain(snapshot, *parsed, view.state())));
-  ask_gateway(rest_of(question, snapshot, first),
-              [respond, head = to_json(snapshot, first)](const json::object& rest) {
-                if (!rest.contains("steps")) return respond(rest);
-                respond(joined(head, rest));
-              });
-}
-
-// Kept, so that the next gateway hears of them too.
-void KeeperProcess::order_endpoint(const json::object& request,
-                                   const AdminCommands::Respond& respond) {
-  ask_gateway(request, [this, request, respond](json::object answer) {
-    const json::value* ok = answer.if_contains("ok");
-    if (ok != nullptr && *ok == true) orders_.note(request, reloader_.current().config().state_dir);
-    respond(std::move(answer));
-  });
-}
-
-void KeeperProcess::repeat_orders() {
-  for (const auto& request : orders_.all())
-    ask_gateway(request, [](const json::object&) {});
-}
-
-// The kernel spares upstreams; those that are known by name are where the gateway found them.
-void KeeperProcess::follow_names() {
-  const policy::Config& config = reloader_.current().config();
-  if (!has_named_upstreams(config)) return kernel::protect_named_upstreams(*keeper_, {});
-  supervisor_.ask("status", [this](const std::expected<std::string, std::string>& answer) {
-    if (!answer) return;
-    kernel::protect_named_upstreams(
-        *keeper_, hosts_of_named_upstreams(reloader_.current().config(), *answer));
-  });
-}
-
-void KeeperProcess::say_notices() {
-  for (const auto& notice : keeper_->take_notices())
-    log_warn("keeper", notice);
-}
-
-// Who was banned how often, and who is diverted, is kept over a restart; bans of the kernel are in
-// its pins.
-std::string KeeperProcess::memory_path() const {
-  return (std::filesystem::path(reloader_.current().config().state_dir) / "gateway-memory")
-      .string();
-}
-
-void KeeperProcess::load_memory() {
-  auto kept = gateway::read_state_file(memory_path(), kMaxKept);
-  if (!kept) {
-    log_warn("keeper", "forgets who was banned how often", {{"reason", kept.error()}});
-  } else if (*kept) {
-    supervisor_.set_memory(std::move(**kept));
-  }
-}
-
-void KeeperProcess::save_memory() {
-  memory_saved_ = std::chrono::steady_clock::now();
-  supervisor_.collect_memory(false, [this](std::optional<std::string> bytes) {
-    if (!bytes || bytes->size() > kMaxKept) return;
-    std::error_code ignored;
-    if (bytes->empty()) {
-      std::filesystem::remove(memory_path(), ignored);
-    } else if (auto saved = gateway::write_state_file(memory_path(), *bytes);
-               !saved && !std::exchange(memory_warned_, true)) {
-      log_warn("keeper", "cannot keep who was banned how often", {{"reason", saved.error()}});
-    }
-    supervisor_.set_memory(std::move(*bytes));
-  });
-}
-
-// One look at the node's sockets for all bans of a moment, and no more than a tenth of this
-// process's time, however many come.
-void KeeperProcess::banned() {
-  if (ban_timer_set_) return;
-  ban_timer_set_ = true;
-  ban_timer_.expires_after(ban_pause_);
-  ban_timer_.async_wait([this](const boost::system::error_code& error) {
-    ban_timer_set_ = false;
-    if (error) return;
-    const auto began = std::chrono::steady_clock::now();
-    if (const auto ended = keeper_->end_banned_connections(); !ended)
-      log_warn("bans", "cannot end connections of a banned source",
-               {{"reason", ended.error().message}});
-    const auto took = std::chrono::steady_clock::now() - began;
-    ban_pause_ = std::max<std::chrono::steady_clock::duration>(kBanPause, 9 * took);
-  });
-}
-
-// The kernel's, and those that the gateway enforces.
-void KeeperProcess::list_bans(const AdminCommands::Respond& respond) {
-  ask_gateway({{"command", "bans"}},
-              [respond, head = handle_bans(*keeper_)](const json::object& answer) mutable {
-                const json::value* own = answer.if_contains("bans");
-                if (own != nullptr && own->is_array()) {
-                  for (const auto& ban : own->as_array())
-                    head["bans"].as_array().push_back(ban);
-                } else {
-                  head["gateway_error"] =
-                      answer.contains("error") ? answer.at("error") : "no answer";
-                }
-                respond(std::move(head));
-              });
-}
-
-void KeeperProcess::unban(const json::object& request, const AdminCommands::Respond& respond) {
-  json::object head = handle_unban(*keeper_, request);
-  if (head["ok"] != true) return respond(std::move(head));
-  ask_gateway(request, [this, respond, head = std::move(head)](const json::object& answer) mutable {
-    const json::value* was = answer.if_contains("was_banned");
-    const bool here = was != nullptr && *was == true;
-    if (here) head["was_banned"] = true;
-    respond(std::move(head));
-    if (here) save_memory();
-  });
-}
-
-void KeeperProcess::tick() {
-  if (std::chrono::steady_clock::now() - memory_saved_ >= kMemoryPause && !stopping_) save_memory();
-  keeper_->tick(supervisor_.alive());
-  say_notices();
-  follow_names();
-  tick_timer_.expires_after(kTick);
-  tick_timer_.async_wait([this](const boost::system::error_code& error) {
-    if (!error && !stopping_) tick();
-  });
-}
-
-// What others change is seen at once, not at the next tick.
-void KeeperProcess::watch_changes() {
-  for (const int fd : keeper_->change_fds()) {
-    const int own = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (own < 0) return log_warn("keeper", "out of descriptors; changes are seen once a second");
-    changes_.push_back(std::make_unique<boost::asio::posix::stream_descriptor>(io_, own));
-    wait_for_change(*changes_.back());
-  }
-}
-
-void KeeperProcess::wait_for_change(boost::asio::posix::stream_descriptor& descriptor) {
-  descriptor.async_wait(
-      boost::asio::posix::descriptor_base::wait_read,
-      [this, &descriptor](const boost::system::error_code& error) {
-        if (error || stopping_) return;
-        change_timer_.expires_after(kChangePause);
-        change_timer_.async_wait([this](const boost::system::error_code& cancelled) {
-          if (cancelled || stopping_) return;
-          keeper_->tick(supervisor_.alive());
-          say_notices();
-        });
-        auto pause = std::make_shared<boost::asio::steady_timer>(io_, 2 * kChangePause);
-        pause->async_wait([this, pause, &descriptor](const boost::system::error_code& failed) {
-          if (!failed) wait_for_change(descriptor);
-        });
-      });
-}
-
-void KeeperProcess::say_warnings() {
-  auto warnings = keeper_->warnings();
-  if (warnings == said_warnings_) return;
-  for (const auto& warning : warnings)
-    log_warn("keeper", "NOT AS ASKED FOR: " + warning);
-  said_warnings_ = std::move(warnings);
-}
-
-void KeeperProcess::wait_for_stop() {
-  stop_signals_.async_wait([this](const boost::system::error_code& error, int) {
-    if (error) return;
-    if (stopping_) {
-      log_warn("keeper", "told twice; ending at once");
-      return end(kExitOk);
-    }
-    stop();
-    wait_for_stop();
-  });
-}
-
-void KeeperProcess::wait_for_other_signals() {
-  other_signals_.async_wait([this](const boost::system::error_code& error, int signal) {
-    if (error) return;
-    if (signal == SIGCHLD) supervisor_.child_signal();
-    if (signal == SIGHUP) {
-      supervisor_.ask("reopen-logs", [](const auto&) {});
-      reloader_.reload({});
-    }
-    wait_for_other_signals();
-  });
+  questions_.status(std::move(head), respond);
 }
 
 // New connections flow straight from here on; those that were caught are finished.
 void KeeperProcess::stop() {
   if (stopping_) return;
   stopping_ = true;
-  tick_timer_.cancel();
-  save_memory();
+  watch_.stop();
+  memory_.save();
   const auto deadline = drain_deadline(reloader_.current().config());
   log_info("keeper", "stopping: interception ends, open connections may finish",
            {{"deadline_ms", deadline.count()}});

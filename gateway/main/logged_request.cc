@@ -13,7 +13,7 @@ namespace {
 
 namespace json = boost::json;
 
-std::string text_of(const json::object& object, std::string_view key) {
+std::string value_of(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
   if (value == nullptr) return {};
   return value->is_string() ? std::string(value->as_string()) : json::serialize(*value);
@@ -36,30 +36,30 @@ bool is_count(const std::string& id) {
 
 std::expected<json::object, std::string> question_from_line(const json::object& line) {
   json::object question{{"command", "explain"}};
-  const auto client = policy::SocketAddress::parse(text_of(line, "client"));
+  const auto client = policy::SocketAddress::parse(value_of(line, "client"));
   if (!client) return std::unexpected("the line has no client");
   question["from"] = client->address.to_string();
   question["from_port"] = std::int64_t{client->port};
-  if (const auto to = policy::SocketAddress::parse(text_of(line, "destination"))) {
+  if (const auto to = policy::SocketAddress::parse(value_of(line, "destination"))) {
     question["to"] = to->address.to_string();
     question["to_port"] = std::int64_t{to->port};
   }
-  question["listener"] = text_of(line, "listener");
-  question["way"] = text_of(line, "way");
-  const std::string path = text_of(line, "path");
+  question["listener"] = value_of(line, "listener");
+  question["way"] = value_of(line, "way");
+  const std::string path = value_of(line, "path");
   if (!path.empty()) {
-    question["method"] = text_of(line, "method");
-    question["host"] = text_of(line, "host");
+    question["method"] = value_of(line, "method");
+    question["host"] = value_of(line, "host");
     question["url"] = without(without(path, "?…"), "…");
   }
-  std::string logged = "logged " + text_of(line, "time") + ": ";
-  if (const std::string status = text_of(line, "status"); !status.empty())
+  std::string logged = "logged " + value_of(line, "time") + ": ";
+  if (const std::string status = value_of(line, "status"); !status.empty())
     logged += "status " + status + ", ";
-  const std::string route = text_of(line, "route");
+  const std::string route = value_of(line, "route");
   logged += route.empty() ? "no route" : "route `" + route + "`";
-  if (const std::string upstream = text_of(line, "upstream"); !upstream.empty())
-    logged += ", upstream `" + upstream + "` " + text_of(line, "endpoint");
-  if (const std::string reason = text_of(line, "reason"); !reason.empty())
+  if (const std::string upstream = value_of(line, "upstream"); !upstream.empty())
+    logged += ", upstream `" + upstream + "` " + value_of(line, "endpoint");
+  if (const std::string reason = value_of(line, "reason"); !reason.empty())
     logged += ", because: " + reason;
   logged += path.find("…") == std::string::npos ? ". Header fields are not in the log"
                                                 : ". Query and header fields are not in the log";
@@ -84,8 +84,8 @@ std::expected<json::object, std::string> question_from_log(const std::string& lo
     const json::value parsed = json::parse(line, error);
     if (error || !parsed.is_object()) continue;
     const json::object& object = parsed.as_object();
-    const bool same = counted ? text_of(object, "request") == id.substr(slash + 1)
-                              : text_of(object, "request_id") == id;
+    const bool same = counted ? value_of(object, "request") == id.substr(slash + 1)
+                              : value_of(object, "request_id") == id;
     if (same) found = object;
   }
   if (!found)

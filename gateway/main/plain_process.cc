@@ -3,10 +3,8 @@
 #include <chrono>
 #include <fcntl.h>
 #include <memory>
-#include <signal.h>
 
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/signal_set.hpp>
 
 #include "gateway/access_log.h"
 #include "gateway/control/admin_server.h"
@@ -21,8 +19,9 @@
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/machine_limits.h"
 #include "gateway/main/policy_apply.h"
-#include "gateway/main/policy_commands.h"
 #include "gateway/main/policy_reloader.h"
+#include "gateway/main/run_commands.h"
+#include "gateway/main/run_signals.h"
 #include "gateway/main/sandbox.h"
 #include "gateway/main/service_manager.h"
 #include "gateway/main/tls_source.h"
@@ -61,8 +60,14 @@ class PlainProcess {
         metrics_server_(io_, {.metrics = [this] { return gateway_->metrics_text(); },
                               .ready = [this] { return !stopping_; }}),
         orders_(reloader_.current().config().state_dir),
-        stop_signals_(io_, SIGTERM, SIGINT),
-        reload_signal_(io_, SIGHUP) {}
+        signals_(io_, {.stopping = [this] { return stopping_; },
+                       .stop = [this] { stop(); },
+                       .end =
+                           [this] {
+                             log_warn("control", "told twice; ending at once");
+                             io_.stop();
+                           },
+                       .reload = [this] { reload(); }}) {}
 
   int run();
 
@@ -72,8 +77,9 @@ class PlainProcess {
       const std::vector<kernel::Listener>& listeners,
       const std::vector<kernel::OwnedSocket>& sockets) const;
   void add_admin_commands();
-  void wait_for_stop();
-  void wait_for_reload();
+  void add_sources();
+  void add_ban_commands();
+  void reload();
   void stop();
 
   RunOptions options_;
@@ -89,13 +95,12 @@ class PlainProcess {
   AdminCommands admin_commands_;
   std::unique_ptr<gateway::AdminServer> admin_;
   EndpointOrders orders_;
-  boost::asio::signal_set stop_signals_;
-  boost::asio::signal_set reload_signal_;
+  RunSignals signals_;
   bool stopping_ = false;
 };
 
 int PlainProcess::run() {
-  gateway_->metrics().add_source([this] { return tls_.samples(); });
+  add_sources();
   add_admin_commands();
   auto admin = gateway::AdminServer::listen(
       io_, options_.socket_path,
@@ -114,8 +119,7 @@ int PlainProcess::run() {
   for (const auto& order : orders_.all())
     (void)gateway_command(*gateway_, order);
   if (!reloader_.last().ok()) gateway_->metrics().reload_ended(false);
-  wait_for_stop();
-  wait_for_reload();
+  signals_.wait();
   reloader_.watch();
   if (reloader_.last().ok()) keep_as_last_good(reloader_.current());
   log_info("control", "ready", {{"generation", reloader_.generation()}, {"workers", workers_}});
@@ -172,32 +176,8 @@ std::expected<std::vector<gateway::ListenerSocket>, std::string> PlainProcess::d
   return out;
 }
 
-void PlainProcess::add_admin_commands() {
-  using Respond = AdminCommands::Respond;
-  admin_commands_.add("status", [this](const json::object&, const Respond& respond) {
-    json::object status = status_head("plain", reloader_, started_);
-    policy_apply_.add_status(status["policy"].as_object());
-    merge_gateway_status(status, gateway_->status_json());
-    respond(std::move(status));
-  });
-  admin_commands_.add("set", [this](const json::object& request,
-                                    const AdminCommands::Respond& respond) {
-    handle_set(reloader_, request, respond);
-  });
-  admin_commands_.add("reload", [this](const json::object& request, const Respond& respond) {
-    handle_reload(reloader_, request, respond);
-  });
-  admin_commands_.add("drain", [this](const json::object&, const Respond& respond) {
-    respond({{"ok", true}, {"deadline_ms", drain_deadline(reloader_.current().config()).count()}});
-    stop();
-  });
-  policy_apply_.add_commands(admin_commands_);
-  admin_commands_.add("bans", [this](const json::object&, const Respond& respond) {
-    respond(handle_own_bans(*gateway_));
-  });
-  admin_commands_.add("unban", [this](const json::object& request, const Respond& respond) {
-    respond(handle_own_unban(*gateway_, request));
-  });
+void PlainProcess::add_sources() {
+  gateway_->metrics().add_source([this] { return tls_.samples(); });
   gateway_->metrics().add_source([this] {
     return std::vector<gateway::MetricSample>{
         {.name = kDriftMetric,
@@ -206,9 +186,23 @@ void PlainProcess::add_admin_commands() {
          .labels = {},
          .value = policy_apply_.differs_from_disk() ? 1.0 : 0.0}};
   });
-  admin_commands_.add("plan", [this](const json::object& request, const Respond& respond) {
-    respond(handle_plan(reloader_.current(), request,
-                        {.keeper = nullptr, .workers = workers_, .operators = {}}));
+}
+
+void PlainProcess::add_admin_commands() {
+  using Respond = AdminCommands::Respond;
+  add_ban_commands();
+  add_run_commands(
+      admin_commands_,
+      {.reloader = reloader_,
+       .policy_apply = policy_apply_,
+       .plan_context =
+           [this] { return PlanContext{.keeper = nullptr, .workers = workers_, .operators = {}}; },
+       .stop = [this] { stop(); }});
+  admin_commands_.add("status", [this](const json::object&, const Respond& respond) {
+    json::object status = status_head("plain", reloader_, started_);
+    policy_apply_.add_status(status["policy"].as_object());
+    merge_gateway_status(status, gateway_->status_json());
+    respond(std::move(status));
   });
   for (const char* name : {"explain", "routes"}) {
     admin_commands_.add(name, [this](const json::object& request, const Respond& respond) {
@@ -227,37 +221,32 @@ void PlainProcess::add_admin_commands() {
                     "no keeper that could hold the sockets meanwhile; start the new program beside "
                     "this one on another port, or drain and start again"));
   });
-  for (const char* name : {"ban", "unban", "bans", "drops"}) {
+}
+
+// What the gateway itself has banned is there without a keeper too.
+void PlainProcess::add_ban_commands() {
+  using Respond = AdminCommands::Respond;
+  for (const char* name : {"ban", "drops"}) {
     admin_commands_.add(name, [](const json::object&, const Respond& respond) {
       respond(
           admin_error("this policy uses nothing of the kernel (intercept, guard, bans), so nothing "
                       "is dropped there"));
     });
   }
-}
-
-void PlainProcess::wait_for_stop() {
-  stop_signals_.async_wait([this](const boost::system::error_code& error, int) {
-    if (error) return;
-    if (stopping_) {
-      log_warn("control", "told twice; ending at once");
-      return io_.stop();
-    }
-    stop();
-    wait_for_stop();
+  admin_commands_.add("bans", [this](const json::object&, const Respond& respond) {
+    respond(handle_own_bans(*gateway_));
+  });
+  admin_commands_.add("unban", [this](const json::object& request, const Respond& respond) {
+    respond(handle_own_unban(*gateway_, request));
   });
 }
 
-void PlainProcess::wait_for_reload() {
-  reload_signal_.async_wait([this](const boost::system::error_code& error, int) {
-    if (error) return;
-    if (gateway_->access_log() != nullptr) {
-      if (auto reopened = gateway_->access_log()->reopen(); !reopened)
-        log_error("control", "access log", {{"reason", reopened.error()}});
-    }
-    reloader_.reload({});
-    wait_for_reload();
-  });
+void PlainProcess::reload() {
+  if (gateway_->access_log() != nullptr) {
+    if (auto reopened = gateway_->access_log()->reopen(); !reopened)
+      log_error("control", "access log", {{"reason", reopened.error()}});
+  }
+  reloader_.reload({});
 }
 
 void PlainProcess::stop() {

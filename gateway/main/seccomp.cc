@@ -24,6 +24,15 @@
 namespace sluice::control {
 namespace {
 
+// GCC says it by macros, clang by features.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#elif defined(__has_feature)
+constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+constexpr bool kSanitized = false;
+#endif
+
 // --- the list ------------------------------------------------------------------------------------
 // One row per purpose. A name that this architecture or libseccomp does not know is skipped.
 
@@ -118,18 +127,18 @@ const std::array kConditions{
 
 constexpr std::size_t kCalls = 1024;
 constexpr std::size_t kNameSize = 32;
-std::array<std::array<char, kNameSize>, kCalls> names{};  // of all calls, by number
-std::array<std::atomic<bool>, kCalls> said{};
+std::array<std::array<char, kNameSize>, kCalls> call_names{};  // of all calls, by number
+std::array<std::atomic<bool>, kCalls> said_refused{};
 std::atomic<std::uint64_t> refused{0};
 
 // Only what signal-safety(7) allows.
 void say(int number) {
   const auto at = static_cast<std::size_t>(number);
-  if (number < 0 || at >= kCalls || said[at].exchange(true)) return;
+  if (number < 0 || at >= kCalls || said_refused[at].exchange(true)) return;
   char line[160] = "error gateway: seccomp refused a system call that this process never makes: ";
   std::size_t size = std::strlen(line);
-  for (std::size_t i = 0; i < kNameSize && names[at][i] != '\0'; ++i)
-    line[size++] = names[at][i];
+  for (std::size_t i = 0; i < kNameSize && call_names[at][i] != '\0'; ++i)
+    line[size++] = call_names[at][i];
   line[size++] = '\n';
   (void)!::write(STDERR_FILENO, line, size);
 }
@@ -151,7 +160,7 @@ void on_refusal(int, siginfo_t* info, void* context) {
 void learn_names() {
   for (std::size_t number = 0; number < kCalls; ++number) {
     char* name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, static_cast<int>(number));
-    std::snprintf(names[number].data(), kNameSize, "%s", name != nullptr ? name : "(unnamed)");
+    std::snprintf(call_names[number].data(), kNameSize, "%s", name != nullptr ? name : "(unnamed)");
     std::free(name);
   }
 }
@@ -208,9 +217,7 @@ std::uint64_t refused_system_calls() {
 }
 
 std::expected<bool, std::string> restrict_system_calls() {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  return false;
-#else
+  if (kSanitized) return false;
   const Filter filter(seccomp_init(SCMP_ACT_TRAP));
   if (!filter) return std::unexpected("seccomp: out of memory");
   if (auto ok = fill(filter.get()); !ok) return std::unexpected(ok.error());
@@ -218,7 +225,6 @@ std::expected<bool, std::string> restrict_system_calls() {
   if (const int error = seccomp_load(filter.get()); error != 0)
     return std::unexpected(std::string("seccomp: ") + std::strerror(-error));
   return true;
-#endif
 }
 
 }  // namespace sluice::control

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "gateway/main/admin_commands.h"
+#include "gateway/main/json_text.h"
 
 namespace sluice::control {
 namespace {
@@ -10,11 +11,6 @@ namespace json = boost::json;
 using gateway::SetMembers;
 
 constexpr std::int64_t kMaxSeconds = 3650LL * 86400;
-
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
-}
 
 std::string names_of(const policy::Config& config) {
   std::string names;

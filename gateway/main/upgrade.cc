@@ -10,6 +10,7 @@
 #include <boost/asio/post.hpp>
 
 #include "gateway/log.h"
+#include "gateway/main/json_text.h"
 
 namespace sluice::control {
 namespace {
@@ -20,11 +21,6 @@ using gateway::log_info;
 using kernel::protocol::OwnedFd;
 
 constexpr std::array<const char*, 4> kStateNames{"none", "running", "done", "failed"};
-
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->as_string()) : "";
-}
 
 // The program that was installed where this one was.
 std::string installed_program() {

@@ -1,10 +1,8 @@
 #include "gateway/upstream/connection.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
 #include <utility>
 
+#include "gateway/tcp_sample.h"
 #include "gateway/tls/stream.h"
 #include "gateway/upstream/pool.h"
 #include "gateway/upstream/worker_state.h"
@@ -23,12 +21,10 @@ Endpoint& UpstreamConnection::endpoint() const {
 std::optional<NetworkSample> UpstreamConnection::sample_network() {
   constexpr std::uint32_t kEach = 16;
   if (samples_asked_++ % kEach != 0 || !transport_ || !transport_->is_open()) return std::nullopt;
-  tcp_info info{};
-  socklen_t size = sizeof info;
-  if (::getsockopt(transport_->fd(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return std::nullopt;
-  const std::uint32_t seen = std::exchange(retransmits_seen_, info.tcpi_total_retrans);
-  return NetworkSample{.round_trip = std::chrono::microseconds(info.tcpi_rtt),
-                       .retransmits = info.tcpi_total_retrans - seen};
+  auto sample = sample_tcp(transport_->fd());
+  if (sample)
+    sample->retransmits -= std::exchange(retransmits_seen_, sample->retransmits);
+  return sample;
 }
 
 TransportPtr UpstreamConnection::take_transport() {

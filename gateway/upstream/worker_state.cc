@@ -1,19 +1,15 @@
 #include "gateway/upstream/worker_state.h"
 
 #include <algorithm>
-#include <random>
 
 #include <boost/unordered/unordered_flat_set.hpp>
+
+#include "gateway/random_seed.h"
 
 namespace sluice::gateway {
 namespace {
 
 constexpr std::size_t kMaxSpare = 256;
-
-std::uint64_t seed() {
-  std::random_device device;
-  return (std::uint64_t{device()} << 32) | device();
-}
 
 }  // namespace
 
@@ -25,7 +21,7 @@ std::size_t hash_value(const UpstreamWorkerState::DestinationKey& key) {
 
 UpstreamWorkerState::UpstreamWorkerState(boost::asio::io_context& io, TimerWheel& wheel,
                                          UpstreamWorkerOptions options)
-    : io_(io), wheel_(wheel), options_(options), random_state_(seed()) {}
+    : io_(io), wheel_(wheel), options_(options), random_state_(random_seed()) {}
 
 UpstreamWorkerState::~UpstreamWorkerState() = default;
 

@@ -30,6 +30,10 @@ struct GuardMatch {
   AddressMatch to;
   std::vector<PortRange> from_ports;
   std::vector<PortRange> to_ports;
+
+  bool empty() const {  // asks nothing: matches any packet
+    return from.empty() && to.empty() && from_ports.empty() && to_ports.empty();
+  }
 };
 
 struct GuardRule {

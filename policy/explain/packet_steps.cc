@@ -3,14 +3,12 @@
 
 #include "policy/drop_rules.h"
 #include "policy/explain/steps.h"
+#include "policy/ip_protocols.h"
 #include "policy/units.h"
 
 namespace sluice::policy::explaining {
 
 namespace {
-
-constexpr std::uint8_t kTcp = 6;
-constexpr std::uint8_t kUdp = 17;
 
 PacketView view_of(const PacketDescription& packet) {
   PacketView view{packet.from, packet.to, packet.protocol, std::nullopt, std::nullopt, false, {}};

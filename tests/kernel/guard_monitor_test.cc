@@ -12,7 +12,6 @@ namespace {
 
 using namespace testing;  // NOLINT: test vocabulary
 
-constexpr std::size_t kEthernet = 14;
 constexpr std::uint8_t kSyn = 0x02;
 constexpr std::uint8_t kAck = 0x10;
 constexpr std::uint8_t kRst = 0x04;

@@ -205,6 +205,9 @@ bans: {{ rules: [{{ when: {cause}, for: 60s, action: route, upstream: trap }}] }
     assert get(sluice)[1].startswith("origin ")  # others are not
     assert metric(sluice, "sluice_diverted_sources") == 1
     assert [source["source"] for source in sluice.status()["diverted"]] == [f"{own}/32"]
+    assert f"{own}/32" in sluice.ctl("bans").stdout  # no keeper is there: the gateway's own
+    sluice.ctl("unban", own)
+    assert get(sluice, address=own)[1].startswith("origin ")
 
 
 def check_in_little_memory(path):

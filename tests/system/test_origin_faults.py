@@ -336,6 +336,17 @@ def test_a_slow_origin_is_told_from_a_slow_network(scratch):
     assert page.value("sluice_upstream_tcp_retransmits_total") == 0
 
 
+def test_a_relayed_connection_is_sampled_as_it_ends(scratch):
+    proxy = Proxy(scratch, [Origin(scratch, serving()).port], listener="protocol: tcp", workers=1)
+    count = "sluice_upstream_tcp_round_trip_seconds_count"
+    with proxy.connect() as client:
+        client.sendall(GET)
+        assert read_answer(client)
+        assert proxy.metrics().value(count) == 0
+    eventually(lambda: proxy.metrics().value(count) == 1, "the relay has ended and was sampled")
+    assert proxy.metrics().value("sluice_upstream_origin_duration_seconds_count") == 0  # whose time: TCP does not tell
+
+
 def test_series_go_with_their_object(scratch):
     proxy = Proxy(scratch, [Origin(scratch, serving()).port])
     assert proxy.settled().value("sluice_requests_total", route="all") == 0

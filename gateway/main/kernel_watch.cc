@@ -1,0 +1,91 @@
+#include "gateway/main/kernel_watch.h"
+
+#include <chrono>
+#include <fcntl.h>
+#include <utility>
+
+#include "gateway/log.h"
+
+namespace sluice::control {
+
+using gateway::log_warn;
+
+namespace {
+constexpr std::chrono::seconds kTick{1};
+// Changes come in crowds: a flush is a message for each rule.
+constexpr std::chrono::milliseconds kChangePause{20};
+}  // namespace
+
+KernelWatch::KernelWatch(boost::asio::io_context& io, kernel::Keeper& keeper,
+                         std::function<bool()> alive, std::function<void()> each_second)
+    : io_(io),
+      keeper_(keeper),
+      alive_(std::move(alive)),
+      each_second_(std::move(each_second)),
+      tick_timer_(io),
+      change_timer_(io) {}
+
+void KernelWatch::start() {
+  tick();
+  watch_changes();
+  say_warnings();
+}
+
+void KernelWatch::stop() {
+  stopped_ = true;
+  tick_timer_.cancel();
+}
+
+void KernelWatch::look(bool alive) {
+  keeper_.tick(alive);
+  for (const auto& notice : keeper_.take_notices())
+    log_warn("keeper", notice);
+}
+
+void KernelWatch::tick() {
+  look(alive_());
+  each_second_();
+  tick_timer_.expires_after(kTick);
+  tick_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error && !stopped_) tick();
+  });
+}
+
+void KernelWatch::watch_changes() {
+  for (const int fd : keeper_.change_fds()) {
+    const int own = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0) return log_warn("keeper", "out of descriptors; changes are seen once a second");
+    changes_.push_back(std::make_unique<boost::asio::posix::stream_descriptor>(io_, own));
+    wait_for_change(*changes_.back());
+  }
+}
+
+void KernelWatch::wait_for_change(boost::asio::posix::stream_descriptor& descriptor) {
+  descriptor.async_wait(
+      boost::asio::posix::descriptor_base::wait_read,
+      [this, &descriptor](const boost::system::error_code& error) {
+        if (error || stopped_) return;
+        changed();
+        auto pause = std::make_shared<boost::asio::steady_timer>(io_, 2 * kChangePause);
+        pause->async_wait([this, pause, &descriptor](const boost::system::error_code& failed) {
+          if (!failed) wait_for_change(descriptor);
+        });
+      });
+}
+
+void KernelWatch::changed() {
+  change_timer_.expires_after(kChangePause);
+  change_timer_.async_wait([this](const boost::system::error_code& cancelled) {
+    if (!cancelled && !stopped_) look(alive_());
+  });
+}
+
+void KernelWatch::say_warnings() {
+  auto warnings = keeper_.warnings();
+  if (warnings == said_) return;
+  for (const auto& warning : warnings)
+    log_warn("keeper", "NOT AS ASKED FOR: " + warning);
+  said_ = std::move(warnings);
+}
+
+}  // namespace sluice::control
