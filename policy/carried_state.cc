@@ -74,7 +74,7 @@ class Reader {
   }
   std::vector<CarriedCell> cells() {
     std::vector<CarriedCell> out(count(sizeof(CarriedCell)));
-    std::memcpy(out.data(), left_.data(), out.size() * sizeof(CarriedCell));
+    if (!out.empty()) std::memcpy(out.data(), left_.data(), out.size() * sizeof(CarriedCell));
     left_.remove_prefix(out.size() * sizeof(CarriedCell));
     return out;
   }

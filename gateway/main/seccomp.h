@@ -9,9 +9,9 @@
 namespace sluice::control {
 
 // For this thread and those that it will start, for good (seccomp(2)). Before the first of them. A
-// refused call is logged once per call's name, and counted. Builds with sanitizers, whose runtimes
-// need more, are not restricted: false.
-std::expected<bool, std::string> restrict_system_calls();
+// refused call is logged once per call's name, and counted. A build with a sanitizer may fork and
+// debug itself too, which its search for leaks does.
+std::expected<void, std::string> restrict_system_calls();
 
 // So far, over all threads.
 std::uint64_t refused_system_calls();

@@ -74,7 +74,7 @@ def test_it_shows_what_goes_through(scratch, sluice):
     assert state["status"]["upstreams"][0]["endpoints"][0]["healthy"] is True
     route = state["routes"]["routes"][0]
     assert (route["name"], route["upstreams"], route["requests"], route["errors"]) == ("everything", ["api"], 5, 0)
-    assert state["bans"] is None  # this mode has no guard
+    assert state["bans"]["bans"] == []
     answer = json.loads(console.post("/api/explain", {"method": "GET", "url": "http://x.example/a", "listener": "web"})[1])
     assert answer["passes"] and any(step["phase"] == "route" for step in answer["steps"])
 
