@@ -23,7 +23,7 @@ void ClientStream::open(Connection& connection, std::int32_t id, std::uint32_t n
   bytes_in_ = bytes_out_ = 0;
   output_.reset();
   has_body_ = input_ended_ = head_ready_ = data_ready_ = reset_ = false;
-  begun_ = closed_ = waiting_ = false;
+  begun_ = closed_ = waiting_ = head_due_ = false;
 }
 
 // --- from nghttp2's callbacks
@@ -171,11 +171,14 @@ void ClientStream::take_body(http::BodyForm /*form*/) {
 
 bool ClientStream::submit(bool has_body) {
   if (closed_) return true;  // the exchange hears of it by the event
+  head_due_ = true;
   return connection_->submit_response(*this, has_body);
 }
 
 bool ClientStream::interim(const http::ResponseHead& head) {
-  if (!closed_) connection_->submit_interim(id_, head);
+  if (closed_) return true;
+  connection_->submit_interim(id_, head);
+  head_due_ = true;
   return true;
 }
 
@@ -201,6 +204,7 @@ void ClientStream::finish(std::string_view trailers) {
 
 // Done when nghttp2 has taken all of it: the frames are in the connection's buffer then.
 Flush ClientStream::flush() {
+  head_due_ = false;
   if (closed_) {
     out_.clear();
     return output_.done() ? Flush::done : Flush::failed;

@@ -63,7 +63,7 @@ class ClientStream final : public http::ClientStream {
   void add(std::string_view data) override;
   void finish(std::string_view trailers) override;
   Flush flush() override;
-  bool empty() const override { return output_.done(); }
+  bool empty() const override { return output_.done() && !head_due_; }
   void want_write() override;
   bool take_back() override { return false; }  // nghttp2 has the head
   void answer(const http::OwnAnswer& answer) override;
@@ -101,6 +101,7 @@ class ClientStream final : public http::ClientStream {
   bool begun_ = false;    // the exchange
   bool closed_ = false;   // nghttp2 knows the stream no more
   bool waiting_ = false;  // the exchange wants to hear of room
+  bool head_due_ = false;  // given to nghttp2, which was not asked for frames since
 
   Output output_;
   std::string own_;  // the body of an answer of our own

@@ -263,6 +263,25 @@ def test_trailers_go_both_ways(scratch):
         assert text(client.of(stream, h2.events.TrailersReceived)[0].headers) == [("x-status", "fine")]
 
 
+def test_a_head_does_not_wait_for_its_body(scratch):
+    """A stream of events may have nothing to say for a long time; interim answers are there to be early."""
+    with RawOrigin() as origin:
+        front = Front(scratch, origin.port)
+        client = front.client()
+        client.read()  # the settings, whose acknowledgement would take a head along
+        stream = client.request()
+        with origin.accept() as peer:
+            peer.read_head()
+            peer.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n")
+            client.until(lambda: client.of(stream, h2.events.InformationalResponseReceived))
+            assert client.of(stream, h2.events.InformationalResponseReceived)
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+            client.until(lambda: client.of(stream, h2.events.ResponseReceived))
+            assert client.fields(stream)[":status"] == "200"
+            peer.send(b"2\r\nab\r\n0\r\n\r\n")
+            assert client.answer(stream) == (200, b"ab")
+
+
 def test_a_slow_reader_stalls_nobody_else_and_costs_no_memory(scratch):
     with RawOrigin() as origin:
         front = Front(scratch, origin.port)

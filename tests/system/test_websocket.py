@@ -17,9 +17,10 @@ ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455 section 1.3
 
 
 class Echo:
-    """An origin that switches protocols and sends every byte back in upper case."""
+    """An origin that switches protocols and sends every byte back in upper case; it speaks first unless greeting is b""."""
 
-    def __init__(self, accept=None):
+    def __init__(self, accept=None, greeting=b"hello"):
+        self.greeting = greeting
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.port = self.listening.getsockname()[1]
         self.heads, self.ended, self.accept = [], threading.Event(), accept
@@ -54,7 +55,7 @@ class Echo:
             peer.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nno\n")
             return peer.close()
         accept = self.accept or base64.b64encode(hashlib.sha1((key[0] + GUID).encode()).digest()).decode()
-        peer.sendall(f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\nhello".encode())
+        peer.sendall(f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n".encode() + self.greeting)
         peer.sendall(rest.upper())
         while data := peer.recv(65536):
             if data.endswith(b"quit"):
@@ -135,6 +136,20 @@ def test_over_http2(scratch, chain):
         client.until(lambda: client.of(stream, h2.events.StreamEnded))
         assert client.of(stream, h2.events.StreamEnded) and not client.of(stream, h2.events.StreamReset)
         assert origin.ended.is_set()
+
+
+@pytest.mark.parametrize("chain", ["h1", "h2"])
+def test_the_switch_is_told_before_anybody_speaks(scratch, chain):
+    """As with browsers: nothing is sent before the switch is known, and the origin waits for the client's first word."""
+    with Echo(greeting=b"") as origin:
+        client = Client(front(scratch, origin, chain))
+        client.answer(client.request("/plain"))  # settings and their acknowledgements have gone by
+        stream = client.request("/", "CONNECT", [("sec-websocket-version", "13")], end=False, protocol="websocket")
+        client.until(lambda: client.of(stream, h2.events.ResponseReceived))
+        assert client.fields(stream)[":status"] == "200"
+        client.data(stream, b"one")
+        client.until(lambda: client.of(stream, h2.events.DataReceived))
+        assert client.of(stream, h2.events.DataReceived)[0].data == b"ONE"
 
 
 def test_a_client_that_ends_its_side(scratch):
