@@ -137,7 +137,13 @@ void Exchange::count_connection() {
   }
 }
 
+// What could not be understood is counted by its reason as well.
 void Exchange::count_failure(UpstreamFailure failure) {
+  const ParseError error = upstream_ ? upstream_->parse_error() : ParseError::none;
+  if (error != ParseError::none) {
+    worker_.metrics().upstream_parse_error(config_->slots().upstreams[upstream_index_],
+                                           static_cast<std::size_t>(error));
+  }
   worker_.metrics().upstream_failed(endpoint_slot_, failure);
 }
 
@@ -202,11 +208,13 @@ void Exchange::upstream_failed() {
     end_attempt(Outcome::neutral);
     return pick();
   }
-  count_failure(UpstreamFailure::reset);
+  const std::string_view known = upstream_->failure();  // a literal
+  count_failure(upstream_->parse_error() == ParseError::none ? UpstreamFailure::reset
+                                                             : UpstreamFailure::malformed);
   if (try_again(policy::kRetryReset, Outcome::reset)) return;
   drop_upstream();
   end_attempt(Outcome::reset);
-  refuse(502, "upstream closed the connection without an answer");
+  refuse(502, known.empty() ? "upstream closed the connection without an answer" : known);
 }
 
 void Exchange::drop_upstream() {

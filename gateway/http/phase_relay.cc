@@ -138,10 +138,6 @@ bool Exchange::begin_answer() {
 // The client never sees a byte of what cannot be understood.
 void Exchange::answer_broken(std::string_view reason, UpstreamFailure failure) {
   count_failure(failure);
-  if (const ParseError error = upstream_->parse_error(); error != ParseError::none) {
-    worker_.metrics().upstream_parse_error(config_->slots().upstreams[upstream_index_],
-                                           static_cast<std::size_t>(error));
-  }
   if (head_forwarded_ && !take_answer_back()) return cut_short(reason);
   drop_upstream();
   end_attempt(Outcome::reset);

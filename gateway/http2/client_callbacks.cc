@@ -35,10 +35,12 @@ struct UpstreamSession::Callbacks {
   static int frame(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
     const bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (frame->hd.type == NGHTTP2_GOAWAY) self(user).draining_ = true;
-    if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
+    if (frame->hd.type > NGHTTP2_RST_STREAM || frame->hd.type == NGHTTP2_PRIORITY) return 0;
     UpstreamStream* known = stream(session, frame->hd.stream_id);
     if (known == nullptr) return 0;
-    if (frame->hd.type == NGHTTP2_HEADERS) {
+    if (frame->hd.type == NGHTTP2_RST_STREAM) {
+      known->reset_by_peer(frame->rst_stream.error_code);
+    } else if (frame->hd.type == NGHTTP2_HEADERS) {
       known->head_ended(end);
     } else if (end) {
       known->input_ended();

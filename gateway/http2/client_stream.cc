@@ -23,7 +23,7 @@ void ClientStream::open(Connection& connection, std::int32_t id, std::uint32_t n
   bytes_in_ = bytes_out_ = 0;
   output_.reset();
   has_body_ = input_ended_ = head_ready_ = data_ready_ = reset_ = false;
-  begun_ = closed_ = waiting_ = head_due_ = false;
+  begun_ = closed_ = waiting_ = head_due_ = client_reset_ = false;
 }
 
 // --- from nghttp2's callbacks
@@ -94,7 +94,10 @@ void ClientStream::handle_events() {
     if (data_ready_ || reset_) notify();
     return exchange_.begin(*this);
   }
-  if (reset_) return exchange_.client_gone("client reset the stream");
+  if (reset_) {
+    return exchange_.client_gone(client_reset_ ? "client reset the stream"
+                                               : "request breaks HTTP/2: its length, or a frame");
+  }
   if (std::exchange(data_ready_, false)) exchange_.on_client_readable();
 }
 

@@ -30,6 +30,7 @@ class ClientStream final : public http::ClientStream {
   void head_ended(bool end_stream);
   void received(std::string_view data);
   void input_ended();
+  void reset_by_client() { client_reset_ = true; }
   void closed(bool in_order);  // nghttp2 has forgotten the stream
   // Gives a piece of what waits to the codec.
   ssize_t read_output(std::size_t most, std::uint32_t* flags);
@@ -98,6 +99,7 @@ class ClientStream final : public http::ClientStream {
   bool head_ready_ = false;  // events, until they are handled
   bool data_ready_ = false;
   bool reset_ = false;
+  bool client_reset_ = false;  // else it was nghttp2, for what it got
   bool begun_ = false;    // the exchange
   bool closed_ = false;   // nghttp2 knows the stream no more
   bool waiting_ = false;  // the exchange wants to hear of room

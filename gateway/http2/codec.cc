@@ -29,7 +29,8 @@ Codec::Receipt Codec::receive() {
   Receipt receipt;
   for (int i = 0; i < kReads && receipt.state == State::open; ++i) {
     const Received got = transport_->read(buffer->bytes);
-    if (got.result == ReadResult::again) break;
+    receipt.exhausted = got.result == ReadResult::again;
+    if (receipt.exhausted) break;
     if (got.result != ReadResult::data) {
       eof_ = got.result == ReadResult::eof;
       receipt.state = eof_ ? State::ended : State::broken;

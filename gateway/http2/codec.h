@@ -48,6 +48,7 @@ class Codec {
   struct Receipt {
     State state = State::open;
     int error = 0;
+    bool exhausted = false;  // there was nothing more to read
   };
   Receipt receive();
   // Bytes that somebody else has read already.

@@ -160,10 +160,13 @@ void Connection::send() {
     if (!codec_.fill()) return cancel_all("HTTP/2 connection error"), close();
     const Codec::State state = codec_.flush();
     if (state == Codec::State::broken) return cancel_all("client went away"), close();
-    if (!waiting_.empty()) wake_waiting();
+    // A reset that nghttp2 sends for what it got ends the stream as it goes out.
+    const bool news = !events_.empty();
+    if (news) handle_events();
+    if (self_ && !waiting_.empty()) wake_waiting();
     if (!self_) return;
     if (state == Codec::State::ended) return cancel_all("connection is ended"), close();
-    if (codec_.blocked() || !codec_.has_output()) break;
+    if (codec_.blocked() || !(news || codec_.has_output())) break;
   }
   arm();
 }

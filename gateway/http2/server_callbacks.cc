@@ -82,7 +82,9 @@ struct Connection::Callbacks {
         if (!end && frame->hd.length == 0) connection.admit(Abuse::empty_data);
         break;
       case NGHTTP2_RST_STREAM:
-        if (known != nullptr) connection.admit(Abuse::rapid_reset);
+        if (known == nullptr) break;
+        known->reset_by_client();
+        connection.admit(Abuse::rapid_reset);
         break;
       case NGHTTP2_SETTINGS:
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) connection.admit(Abuse::settings);

@@ -104,7 +104,14 @@ void UpstreamSession::add(UpstreamStream& stream) {
 
 void UpstreamSession::on_upstream_readable() {
   const RefPtr<UpstreamSession> guard(this);
-  proceed(codec_.receive());
+  // While answers are waited for it is read until nothing is there: of a reset that came together
+  // with the last bytes no event tells (Transport::want_read).
+  constexpr int kRounds = 4;
+  for (int i = 0; i < kRounds && is_open(); ++i) {
+    const Codec::Receipt receipt = codec_.receive();
+    proceed(receipt);
+    if (receipt.exhausted || open_streams_ == 0) break;
+  }
 }
 
 void UpstreamSession::on_upstream_writable() {
@@ -116,7 +123,8 @@ void UpstreamSession::on_upstream_writable() {
 void UpstreamSession::proceed(const Codec::Receipt& receipt) {
   handle_events();
   if (ended_) return;
-  if (receipt.error != 0 || receipt.state != Codec::State::open) return lose();
+  if (receipt.error != 0) return lose(Loss::protocol);
+  if (receipt.state != Codec::State::open) return lose(Loss::connection);
   send();
   if (!ended_ && !codec_.blocked()) connection_->want_read();
 }
@@ -167,11 +175,16 @@ void UpstreamSession::send_later() {
 void UpstreamSession::send() {
   const RefPtr<UpstreamSession> guard(this);
   while (!ended_ && is_open()) {
-    if (!codec_.fill()) return lose();
+    if (!codec_.fill()) return lose(Loss::protocol);
     const Codec::State state = codec_.flush();
-    if (state != Codec::State::open) return lose();
+    // Ended with streams open: nghttp2 has given the connection up.
+    if (state == Codec::State::ended) return lose(Loss::protocol);
+    if (state == Codec::State::broken) return lose(Loss::connection);
+    // A reset that nghttp2 sends for what it got ends the stream as it goes out.
+    const bool news = !events_.empty();
+    handle_events();
     wake_waiting();
-    if (ended_ || codec_.blocked() || !codec_.has_output()) break;
+    if (ended_ || codec_.blocked() || !(news || codec_.has_output())) break;
   }
   if (!ended_ && open_streams_ == 0) {
     if (draining_ || connection_->pool().retired()) return close();
@@ -222,11 +235,11 @@ void UpstreamSession::stream_ended(UpstreamStream& stream, bool whole, bool clos
 }
 
 // Broken, closed by the peer, or of no use any more.
-void UpstreamSession::lose() {
+void UpstreamSession::lose(Loss why) {
   const RefPtr<UpstreamSession> guard(this);
   if (std::exchange(ended_, true)) return;
   for (UpstreamStream& stream : open_)
-    stream.lost();
+    stream.lost(why == Loss::protocol);
   handle_events();
   close();
 }

@@ -75,7 +75,8 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   void wake_waiting();
   void send();
   void send_later();
-  void lose();
+  enum class Loss : std::uint8_t { connection, protocol };
+  void lose(Loss why);
 
   Worker& worker_;
   const std::chrono::nanoseconds idle_;

@@ -1,5 +1,7 @@
 #include "gateway/http2/upstream_stream.h"
 
+#include <array>
+
 #include "gateway/http2/upstream_session.h"
 #include "gateway/worker.h"
 
@@ -7,6 +9,32 @@ namespace sluice::gateway::http2 {
 
 using http::Part;
 using http::Piece;
+
+namespace {
+
+// By RFC 9113 section 7.
+constexpr std::array<std::string_view, 14> kResets{
+    "upstream reset the stream: NO_ERROR",
+    "upstream reset the stream: PROTOCOL_ERROR",
+    "upstream reset the stream: INTERNAL_ERROR",
+    "upstream reset the stream: FLOW_CONTROL_ERROR",
+    "upstream reset the stream: SETTINGS_TIMEOUT",
+    "upstream reset the stream: STREAM_CLOSED",
+    "upstream reset the stream: FRAME_SIZE_ERROR",
+    "upstream reset the stream: REFUSED_STREAM",
+    "upstream reset the stream: CANCEL",
+    "upstream reset the stream: COMPRESSION_ERROR",
+    "upstream reset the stream: CONNECT_ERROR",
+    "upstream reset the stream: ENHANCE_YOUR_CALM",
+    "upstream reset the stream: INADEQUATE_SECURITY",
+    "upstream reset the stream: HTTP_1_1_REQUIRED",
+};
+
+std::string_view reset_reason(std::uint32_t error) {
+  return error < kResets.size() ? kResets[error] : "upstream reset the stream";
+}
+
+}  // namespace
 
 UpstreamStream::UpstreamStream(Worker& worker) : worker_(worker) {}
 UpstreamStream::~UpstreamStream() = default;
@@ -22,11 +50,13 @@ void UpstreamStream::open(RefPtr<UpstreamSession> session, bool reused,
   trailers_.reset();
   incoming_ = &text_;
   parser_.reset();
+  parse_error_ = http::ParseError::none;
   output_.reset();
   out_.clear();
   bytes_in_ = bytes_out_ = 0;
   interim_ready_ = head_ready_ = head_has_body_ = head_given_ = input_ended_ = false;
   anything_came_ = news_ = reset_ = lost_ = unprocessed_ = closed_ = waiting_ = false;
+  malformed_ = peer_reset_ = false;
   error_ = 0;
   failure_ = {};
 }
@@ -75,17 +105,24 @@ void UpstreamStream::input_ended() {
   notify();
 }
 
+void UpstreamStream::reset_by_peer(std::uint32_t error) {
+  peer_reset_ = true;
+  error_ = error;
+}
+
 void UpstreamStream::closed(std::uint32_t error) {
   closed_ = true;
-  error_ = error;
   if (error == NGHTTP2_NO_ERROR && input_ended_) return;
   reset_ = true;
   unprocessed_ = error == NGHTTP2_REFUSED_STREAM;
+  // Else it was nghttp2 that ended it, for what it got; what it forgets behind a GOAWAY is refused.
+  malformed_ = !peer_reset_ && !unprocessed_;
   notify();
 }
 
-void UpstreamStream::lost() {
+void UpstreamStream::lost(bool malformed) {
   closed_ = lost_ = true;
+  malformed_ = malformed_ || malformed;
   notify();
 }
 
@@ -142,7 +179,7 @@ std::optional<http::BodyForm> UpstreamStream::begin(const http::RequestHead& hea
   fields.clear();
   request_fields(head, options, session_->scheme(), path_, fields);
   id_ = session_->submit_request(*this, has_body);
-  if (id_ < 0) lost();
+  if (id_ < 0) lost(false);
   return http::BodyForm::payload;
 }
 
@@ -171,16 +208,14 @@ Piece UpstreamStream::next() {
     if (trailers_.error() != HeadError::none) return fail("upstream's trailers are malformed");
     return {Part::end};
   }
-  if (broken())
-    return fail(lost_ ? "upstream closed within the body" : "upstream reset the stream");
+  if (broken()) return fail_broken();
   return {Part::none};
 }
 
 Piece UpstreamStream::next_head() {
   const bool interim = std::exchange(interim_ready_, false);
   if (!interim && !head_ready_) {
-    if (!broken() || !anything_came_) return {Part::none};
-    return fail("upstream reset the stream within the head");
+    return broken() && anything_came_ ? fail_broken() : Piece{Part::none};
   }
   const HeadText& text = interim ? interim_ : text_;
   if (text.error() != HeadError::none) {
@@ -199,6 +234,16 @@ Piece UpstreamStream::next_head() {
   return fail("upstream's head is malformed");
 }
 
+Piece UpstreamStream::fail_broken() {
+  if (malformed_) {
+    return malformed(http::ParseError::malformed_http2,
+                     head_given_ ? "upstream's answer breaks HTTP/2: its length, or a frame"
+                                 : "upstream's answer breaks HTTP/2");
+  }
+  if (!lost_) return fail(reset_reason(error_));
+  return fail(head_given_ ? "upstream closed within the body" : "upstream closed within the head");
+}
+
 Piece UpstreamStream::malformed(http::ParseError error, std::string_view why) {
   parse_error_ = error;
   return fail(why);
@@ -214,8 +259,9 @@ void UpstreamStream::take_body(http::BodyForm /*form*/) {}
 ReadResult UpstreamStream::read(BorrowedPipe* /*past*/) {
   session_->give_window_back(*this, body_.drop(worker_.buffers()), closed_);
   if (std::exchange(news_, false)) {
-    if (broken() && !anything_came_) return ReadResult::failed;
-    return ReadResult::data;
+    if (!broken() || anything_came_) return ReadResult::data;
+    if (reset_ || malformed_) fail_broken();  // for failure()
+    return ReadResult::failed;
   }
   return body_.has_more() ? ReadResult::data : ReadResult::again;
 }

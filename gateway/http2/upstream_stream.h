@@ -33,7 +33,8 @@ class UpstreamStream final : public http::UpstreamStream {
   void head_ended(bool end_stream);
   void received(std::string_view data);
   void input_ended();
-  void closed(std::uint32_t error);
+  void reset_by_peer(std::uint32_t error);
+  void closed(std::uint32_t error);  // nghttp2 has forgotten the stream
   ssize_t read_output(std::size_t most, std::uint32_t* flags);
   void take_output(std::size_t bytes);
 
@@ -44,11 +45,13 @@ class UpstreamStream final : public http::UpstreamStream {
   void connect_failed(const ConnectFailure& failure) {
     events_->on_upstream_connect_failed(failure);
   }
-  void lost();  // the connection is gone
+  // The connection is gone; `malformed`: for what the peer sent, on this stream or another.
+  void lost(bool malformed);
 
   // --- for the exchange ---
   bool connected() const override;
-  bool reused() const override { return reused_; }
+  // A reset tells of this request, and that the connection was well.
+  bool reused() const override { return reused_ && !reset_; }
   std::chrono::nanoseconds connect_time() const override;
   std::optional<http::BodyForm> begin(const http::RequestHead& head,
                                       const http1::RequestForwarding& options, bool coded) override;
@@ -81,6 +84,7 @@ class UpstreamStream final : public http::UpstreamStream {
   http::Piece malformed(http::ParseError error, std::string_view why);
   void notify();
   bool broken() const { return reset_ || lost_; }
+  http::Piece fail_broken();
 
   Worker& worker_;
   RefPtr<UpstreamSession> session_;
@@ -106,10 +110,12 @@ class UpstreamStream final : public http::UpstreamStream {
   bool news_ = false;  // since read() last looked
   bool reset_ = false;
   bool lost_ = false;
+  bool malformed_ = false;  // by that: what came breaks the protocol
+  bool peer_reset_ = false;
   bool unprocessed_ = false;
   bool closed_ = false;
   bool waiting_ = false;
-  std::uint32_t error_ = 0;
+  std::uint32_t error_ = 0;  // of HTTP/2 (RFC 9113 section 7)
   std::string_view failure_;
   Output output_;
 };

@@ -12,7 +12,8 @@ import h2.settings
 import hyperframe.frame
 import pytest
 
-from harness import HANG, Nginx, Sluice, connect, free_port
+from harness import HANG, Nginx, Sluice, connect, eventually, free_port
+from scripted import Origin, Proxy
 
 
 PUT = "location /put/ { dav_methods PUT; create_full_put_path on; }"  # reads the whole body before it answers
@@ -242,6 +243,27 @@ def test_a_head_over_the_limit_is_431(front):
     client.read()
     stream = client.request(fields=[(f"x-{i}", "v" * 1000) for i in range(40)])
     assert client.answer(stream)[0] == 431
+
+
+@pytest.mark.parametrize("body, end", [(b"x" * 100, False), (b"x", True)])
+def test_a_body_of_another_length_ends_the_exchange_at_once(scratch, body, end):
+    """The origin does not wait for the rest, and the log says whose fault it was."""
+    gone = threading.Event()
+
+    def script(connection, _):
+        connection.head()
+        connection.until_closed()
+        gone.set()
+    proxy = Proxy(scratch, [Origin(scratch, script).port], workers=1)
+    client = Client(proxy.port)
+    client.read()
+    stream = client.request(method="POST", fields=[("content-length", "5")], end=False)
+    eventually(lambda: proxy.metrics().value("sluice_upstream_requests_active") == 1, "the origin has the head")
+    client.data(stream, body, end=end)
+    assert client.answer(stream)[0] is None
+    assert [e.error_code for e in client.of(stream, h2.events.StreamReset)] == [h2.errors.ErrorCodes.PROTOCOL_ERROR]
+    assert gone.wait(HANG)
+    assert proxy.logged(method="POST")["reason"] == "request breaks HTTP/2: its length, or a frame"
 
 
 # --- bodies, trailers, flow control

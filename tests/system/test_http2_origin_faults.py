@@ -1,0 +1,157 @@
+"""An origin that breaks off or lies in HTTP/2: what clients of either version get, what the log and the metrics say.
+
+As test_origin_faults.py has it for HTTP/1.1: a fault within the body is a cut answer, whose log line has a reason.
+"""
+import re
+import time
+
+import h2.errors
+import h2.events
+import hpack
+import hyperframe.frame as frames
+import pytest
+
+from harness import read_all
+from scripted import GET_CLOSE, Origin, Proxy
+from test_http2 import Client
+from test_origin_faults import FAILED, is_whole
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+class Stream:
+    """The origin's side of the first request on a connection; what it sends is not checked."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.encoder = hpack.Encoder()
+        self.id = self.read_request()
+        self.send(frames.SettingsFrame(0), frames.SettingsFrame(0, flags=["ACK"]))
+
+    def read_request(self):
+        self.connection.body(len(PREFACE))
+        while True:
+            frame, size = frames.Frame.parse_frame_header(memoryview(self.connection.body(9)))
+            self.connection.body(size)
+            if isinstance(frame, frames.HeadersFrame):
+                return frame.stream_id
+
+    def send(self, *what):
+        self.connection.send(b"".join(frame.serialize() for frame in what))
+
+    def head(self, *fields, end=False):
+        flags = ["END_HEADERS", "END_STREAM"] if end else ["END_HEADERS"]
+        return frames.HeadersFrame(self.id, data=self.encoder.encode(fields), flags=flags)
+
+    def answer(self, *fields):
+        self.send(self.head((":status", "200"), *fields))
+
+    def data(self, data, end=False):
+        return frames.DataFrame(self.id, data=data, flags=["END_STREAM"] if end else [])
+
+    def reset(self, error):
+        return frames.RstStreamFrame(self.id, error_code=error)
+
+
+def begun(*then, length=None):
+    """Some of the body is with the client before the fault comes."""
+    def script(stream):
+        stream.answer(*([("content-length", str(length))] if length else []))
+        stream.send(stream.data(b"some"))
+        time.sleep(0.1)
+        stream.send(*[make(stream) for make in then])
+    return script
+
+
+def at_once(*then):
+    return lambda stream: stream.send(*[make(stream) for make in then])
+
+
+def raw(data):
+    return lambda stream: stream.connection.send(data)
+
+
+BREAKS = "upstream's answer breaks HTTP/2"
+IN_BODY = BREAKS + ": its length, or a frame"
+RESET = "upstream reset the stream: INTERNAL_ERROR"
+GOAWAY = frames.GoAwayFrame(0, last_stream_id=1, error_code=2)
+
+# name: (script, closes behind it, status, reason, counter's reason); None for a status: the answer is cut.
+FAULTS = {
+    "length_too_large": (begun(lambda s: s.data(b"x", end=True), length=100), False, None, IN_BODY, "malformed"),
+    "length_too_small": (begun(lambda s: s.data(b"x" * 100), length=8), False, None, IN_BODY, "malformed"),
+    "resets_in_the_body": (begun(lambda s: s.reset(2)), False, None, RESET, "cut_short"),
+    "cancels_in_the_body": (begun(lambda s: s.reset(8)), False, None, "upstream reset the stream: CANCEL", "cut_short"),
+    "ends_it_without_an_error": (begun(lambda s: s.reset(0)), False, None, "upstream reset the stream: NO_ERROR", "cut_short"),
+    "closes_in_the_body": (begun(), True, None, "upstream closed within the body", "cut_short"),
+    "goes_away_and_closes": (begun(lambda s: GOAWAY), True, None, "upstream closed within the body", "cut_short"),
+    "data_on_stream_0": (lambda s: (begun()(s), s.connection.send(b"\0\0\1\0\0\0\0\0\0x")), False, None, IN_BODY, "malformed"),
+    "garbage_in_the_body": (lambda s: (begun()(s), s.connection.send(b"\xff" * 100)), False, None, IN_BODY, "malformed"),
+    "trailers_in_upper_case": (begun(lambda s: s.head(("X-Sum", "1"), end=True)), False, None, IN_BODY, "malformed"),
+    "says_http1": (raw(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"), False, 502, BREAKS, "malformed"),
+    "head_in_upper_case": (at_once(lambda s: s.head((":status", "200"), ("X-A", "1"))), False, 502, BREAKS, "malformed"),
+    "data_before_the_head": (at_once(lambda s: s.data(b"x")), False, 502, BREAKS, "malformed"),
+    "resets_before_the_head": (at_once(lambda s: s.reset(2)), False, 502, RESET, "reset"),
+    "closes_before_the_head": (at_once(), True, 502, "upstream closed the connection without an answer", "reset"),
+}
+
+
+def over_http1(proxy):
+    with proxy.connect() as client:
+        client.sendall(GET_CLOSE)
+        answer = read_all(client)
+    return int(re.match(rb"HTTP/1\.1 (\d{3}) ", answer)[1]), is_whole(answer)
+
+
+def over_http2(proxy):
+    client = Client(proxy.port)
+    stream = client.request()
+    status, _ = client.answer(stream)
+    resets = [event.error_code for event in client.of(stream, h2.events.StreamReset)]
+    assert resets in ([], [h2.errors.ErrorCodes.INTERNAL_ERROR])
+    return status, not resets
+
+
+@pytest.mark.parametrize("ask", [over_http1, over_http2])
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault(scratch, name, ask):
+    script, closes, status, reason, counted = FAULTS[name]
+
+    def play(connection, _):
+        script(Stream(connection))
+        if not closes:
+            connection.until_closed()
+    origin = Origin(scratch, play)
+    proxy = Proxy(scratch, [origin.port], upstream="protocol: http2, retry: { retry_on: [] }", workers=1)
+    assert ask(proxy) == (status or 200, status is not None)
+    line = proxy.logged(upstream="origins")
+    assert (line["status"], line["reason"]) == (status or 200, reason), line
+    page = proxy.settled()
+    assert page.value(FAILED, reason=counted) == 1, page.text
+    assert page.value(FAILED) == 1, "counted once, for one reason"
+    if counted == "malformed":
+        assert page.value("sluice_upstream_parse_errors_total", upstream="origins", reason="malformed_http2") == 1
+    assert page.value("sluice_upstream_requests_active") == 0
+    assert page.value("sluice_upstream_stale_connections_total") == 0
+
+
+def test_a_reset_on_a_kept_connection_is_no_stale_connection(scratch):
+    """It tells of the request: whether that is sent again is for `retry` to say."""
+    def play(connection, _):
+        stream = Stream(connection)
+        stream.send(stream.head((":status", "200"), ("content-length", "2")), stream.data(b"ok", end=True))
+        stream.id += 2
+        while True:
+            frame, size = frames.Frame.parse_frame_header(memoryview(connection.body(9)))
+            connection.body(size)
+            if isinstance(frame, frames.HeadersFrame):
+                break
+        stream.send(stream.reset(2))
+        connection.until_closed()
+    origin = Origin(scratch, play)
+    proxy = Proxy(scratch, [origin.port], upstream="protocol: http2, retry: { retry_on: [] }", workers=1)
+    assert over_http1(proxy) == (200, True)
+    assert over_http1(proxy) == (502, True)
+    assert origin.accepted == 1
+    page = proxy.settled()
+    assert page.value("sluice_upstream_stale_connections_total") == 0 and page.value(FAILED, reason="reset") == 1
