@@ -2,10 +2,13 @@
 import json
 import os
 import subprocess
+import time
 
 import pytest
 
 from harness import HANG, Nginx, Sluice, connect, curl, exchange, free_port, read_all
+from scripted import Origin, Proxy
+from test_http2_origin_faults import Stream
 
 VERSIONS = ["--http1.1", "--http2-prior-knowledge"]
 ECHO = """
@@ -189,6 +192,47 @@ def test_max_response_body(scratch, version):
     assert status == 200
     status, _, body = front.get("/files/big", version=version)
     assert status == 502 and "max_response_body" in body
+
+
+def unknown_length(kind, size):
+    """An origin whose answer does not say how long it is: the first 40,000 bytes are with the client before the rest comes."""
+    def script(connection, _):
+        if kind == "http2":
+            stream = Stream(connection)
+            stream.answer()
+            send = lambda data: stream.send(*[stream.data(data[i:i + 10_000]) for i in range(0, len(data), 10_000)])
+            end = lambda: stream.send(stream.data(b"", end=True))
+        else:
+            connection.head()
+            coded = kind == "chunked"
+            connection.send(b"HTTP/1.1 200 OK\r\n" + (b"Transfer-Encoding: chunked\r\n\r\n" if coded else b"Connection: close\r\n\r\n"))
+            send = lambda data: connection.send(b"%x\r\n%s\r\n" % (len(data), data) if coded else data)
+            end = lambda: connection.send(b"0\r\n\r\n") if coded else None
+        send(b"x" * 40_000)
+        time.sleep(0.2)
+        send(b"x" * (size - 40_000))
+        end()
+        if kind != "close":
+            connection.until_closed()
+    return script
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("kind", ["chunked", "close", "http2"])
+@pytest.mark.parametrize("size", [50_000, 50_001])
+def test_max_response_body_of_unknown_length(scratch, version, kind, size):
+    """Beyond the limit it is cut, so that nobody takes it for whole, and logged; up to it nothing happens."""
+    origin = Origin(scratch, unknown_length(kind, size))
+    proxy = Proxy(scratch, [origin.port], upstream="protocol: http2" if kind == "http2" else "", route="max_response_body: 50000B", workers=1)
+    code, body, head = curl(version, f"http://127.0.0.1:{proxy.port}/")
+    assert head.split()[1] == "200"
+    line = proxy.logged(status=200)
+    if size == 50_000:
+        assert code == 0 and len(body) == size and "reason" not in line
+    else:
+        # 18: partial file, 56: reset, 92: stream error
+        assert code in (18, 56, 92) and len(body) <= 50_000, (code, len(body))
+        assert line["reason"] == "answer larger than max_response_body"
 
 
 def test_canary_by_header(scratch):
