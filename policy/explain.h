@@ -24,8 +24,8 @@ struct Reason {
 };
 
 // One phase of the way, in the order of the way. Phases are named as in logs and metrics: protect,
-// bans, guard, syn_rate, intercept, steering, listener, head, access, route, authority, auth,
-// limits, upstream, balance.
+// bans, guard, syn_rate, intercept, steering, listener, head, access (of the listener), route,
+// authority, auth, access (of the route), limits, upstream, balance.
 struct Step {
   std::string phase;
   std::string verdict;  // short: "dropped by rule `no-telnet`", "no rule names it"

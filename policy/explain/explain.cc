@@ -156,13 +156,13 @@ Explanation by_route(Explanation so_far, const Snapshot& snapshot, std::uint32_t
                   snapshot.route(index).by_name && (http || names_itself(snapshot, so_far, view)),
                   view))
     return ended(std::move(so_far), Verdict::refuse);
+  if (http && !snapshot.route(index).auth.empty())
+    so_far.steps.push_back(explaining::auth(snapshot, index));
   if (refuses(so_far, "route `" + route.name + "`", snapshot.route(index).access, route.where, view,
               !http)) {
     so_far.status = http ? 403 : 0;
     return ended(std::move(so_far), Verdict::refuse);
   }
-  if (http && !snapshot.route(index).auth.empty())
-    so_far.steps.push_back(explaining::auth(snapshot, index));
   explaining::LimitsStep limits = explaining::limits(snapshot, *so_far.listener, index, view, live);
   so_far.steps.push_back(std::move(limits.step));
   if (limits.refused) {

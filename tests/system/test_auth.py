@@ -106,6 +106,19 @@ def test_api_keys(scratch, version):
     assert key not in front.sluice.output()
 
 
+def test_explain_takes_the_steps_in_the_gateways_order(scratch):
+    """Who is not known is told so (401), even where access rules would refuse anybody from there (403)."""
+    key = "k" + "6" * 40
+    front = Front(scratch, f"  keys: {{ api_keys: {{ keys: [{{ name: alice, sha256: {hashlib.sha256(key.encode()).hexdigest()} }}] }} }}",
+                  ", auth: [keys], access: { deny: [127.0.0.0/8] }, limits: [few]", more="limits: { few: { key: [client_ip], rate: 1/h, burst: 1 } }")
+    asked = [front.get()[0], front.get("-H", "X-Api-Key: " + key)[0], front.get("-H", "X-Api-Key: " + key)[0]]
+    assert asked == [401, 403, 403]
+    said = json.loads(front.sluice.ctl("explain", f"http://127.0.0.1:{front.port}/echo", "--from", "127.0.0.1", "--listener", "web",
+                                       "--output", "json").stdout)
+    assert [step["phase"] for step in said["steps"]] == ["listener", "route", "auth", "access"]
+    assert said["status"] == asked[1]
+
+
 # --- tokens
 
 JWT = "  partners: {{ jwt: {{ issuer: \"https://idp.example\", audience: [api], jwks: {{ file: {file} }}, leeway: 5s }} }}"
