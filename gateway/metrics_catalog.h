@@ -148,8 +148,9 @@ inline constexpr MetricInfo kMirrored{
     "sluice_mirrored_requests_total",
     counter,
     {"listener", "route", "result"},
-    "Copies of requests for a mirror (dropped: too large, too many, or it was not there); left out "
-    "while there were none."};
+    "Copies of requests for a mirror: sent, or not because of a body above 1 MiB (too_large), of "
+    "too many under way (too_many), or because no endpoint could be asked (unavailable). Results "
+    "that never came are left out."};
 
 // --- upstreams -----------------------------------------------------------------------------------
 

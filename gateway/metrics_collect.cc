@@ -16,6 +16,8 @@ namespace {
 constexpr std::array<std::string_view, kWays> kWayNames{"bind", "local", "forward", "output"};
 constexpr std::array<std::string_view, kStatusClasses> kStatusNames{"none", "1xx", "2xx",
                                                                     "3xx",  "4xx", "5xx"};
+constexpr std::array<std::string_view, kMirrorResults> kMirrorNames{"sent", "too_large", "too_many",
+                                                                    "unavailable"};
 constexpr std::array<std::string_view, kUpstreamFailures> kFailureNames{
     "reset", "timeout", "malformed", "cut_short", "stalled"};
 constexpr std::array<std::string_view, kLimitOutcomes> kOutcomeNames{"allowed", "rejected",
@@ -127,11 +129,9 @@ void MetricsState::collect_routes(MetricsPage& page) const {
         workers, RouteSlot{slot}, [](auto& w) -> auto& { return w.routes_; });
     for (std::size_t i = 0; i < kStatusClasses; ++i)
       page.counter(metric::kRequests, {key[0], key[1], kStatusNames[i]}, sum(&C::requests, i));
-    const std::uint64_t mirrored = sum(&C::mirrored);
-    const std::uint64_t dropped = sum(&C::mirror_dropped);
-    if (mirrored + dropped > 0) {
-      page.counter(metric::kMirrored, {key[0], key[1], "sent"}, mirrored);
-      page.counter(metric::kMirrored, {key[0], key[1], "dropped"}, dropped);
+    for (std::size_t i = 0; i < kMirrorResults; ++i) {
+      if (const std::uint64_t count = sum(&C::mirrored, i); count > 0)
+        page.counter(metric::kMirrored, {key[0], key[1], kMirrorNames[i]}, count);
     }
     page.histogram(metric::kRequestDuration, {key[0], key[1]}, sum(&C::duration));
   }

@@ -37,8 +37,8 @@ void ListenerCounters::reset() {
 
 void RouteCounters::reset() {
   reset_all(requests);
+  reset_all(mirrored);
   duration.reset();
-  reset_each(mirrored, mirror_dropped);
 }
 
 void UpstreamCounters::reset() {

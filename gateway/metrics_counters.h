@@ -86,6 +86,15 @@ enum class UpstreamFailure : std::uint8_t {
 };
 inline constexpr std::size_t kUpstreamFailures = 5;
 
+// What became of a copy for a mirror.
+enum class MirrorResult : std::uint8_t {
+  sent,
+  too_large,    // its body
+  too_many,     // of them are under way
+  unavailable,  // no endpoint could be asked
+};
+inline constexpr std::size_t kMirrorResults = 4;
+
 // What the kernel knows of a connection to an endpoint (TCP_INFO), at the end of an answer or of a
 // relay.
 struct NetworkSample {
@@ -118,8 +127,7 @@ struct ListenerCounters {
 struct RouteCounters {
   std::array<SingleWriterCounter, kStatusClasses> requests;
   DurationHistogram duration;
-  SingleWriterCounter mirrored;
-  SingleWriterCounter mirror_dropped;
+  std::array<SingleWriterCounter, kMirrorResults> mirrored;
   void reset();
 };
 
@@ -228,8 +236,8 @@ class WorkerMetrics {
     routes_.at(r).duration.observe(duration);
   }
 
-  void mirrored(RouteSlot r, bool sent) {
-    (sent ? routes_.at(r).mirrored : routes_.at(r).mirror_dropped).add();
+  void mirrored(RouteSlot r, MirrorResult result) {
+    routes_.at(r).mirrored[static_cast<std::size_t>(result)].add();
   }
 
   void retried(UpstreamSlot u) { upstreams_.at(u).retries.add(); }

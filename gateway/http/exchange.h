@@ -191,7 +191,7 @@ class Exchange final : public UpstreamEvents,
   void begin_mirror(const http1::RequestForwarding& options);
   void mirror_body(std::string_view data);
   void send_mirror();
-  void drop_mirror();
+  void drop_mirror(MirrorResult why);
   // where a mediator stands between both sides (mediation.cc)
   bool begin_mediation();  // false: the exchange is answered
   void collect();

@@ -28,8 +28,9 @@ void Exchange::begin_mirror(const http1::RequestForwarding& options) {
   const policy::Mirror& mirror = *config_->policy().routes[*route_].actions.mirror;
   if (tries_ > 0 || fresh_only_ || !request_.upgrade().empty()) return;
   if (worker_.random() % 100 >= mirror.percent) return;
+  if (request_.content_length() > Mirrors::kMaxBody) return drop_mirror(MirrorResult::too_large);
   mirror_ = worker_.mirrors().take();
-  if (!mirror_) return drop_mirror();
+  if (!mirror_) return drop_mirror(MirrorResult::too_many);
   std::string& head = mirror_->head();
   head.assign(request_.method_name()).append(" ");
   head.append(options.path.empty() ? request_.path() : options.path);
@@ -49,7 +50,8 @@ void Exchange::begin_mirror(const http1::RequestForwarding& options) {
 }
 
 void Exchange::mirror_body(std::string_view data) {
-  if (mirror_->body().size() + data.size() > Mirrors::kMaxBody) return drop_mirror();
+  if (mirror_->body().size() + data.size() > Mirrors::kMaxBody)
+    return drop_mirror(MirrorResult::too_large);
   mirror_->body().append(data);
 }
 
@@ -65,11 +67,12 @@ void Exchange::send_mirror() {
   const bool sent =
       worker_.mirrors().send(std::move(mirror_), config_, config_->snapshot().route(*route_).mirror,
                              client_->client().peer.address);
-  worker_.metrics().mirrored(config_->slots().routes[*route_], sent);
+  worker_.metrics().mirrored(config_->slots().routes[*route_],
+                             sent ? MirrorResult::sent : MirrorResult::unavailable);
 }
 
-void Exchange::drop_mirror() {
-  worker_.metrics().mirrored(config_->slots().routes[*route_], false);
+void Exchange::drop_mirror(MirrorResult why) {
+  worker_.metrics().mirrored(config_->slots().routes[*route_], why);
   if (mirror_) worker_.mirrors().give_back(std::move(mirror_));
 }
 

@@ -197,7 +197,8 @@ inline constexpr Field kRoute[] = {
      .children = kMirror,
      .excludes = "redirect direct_response",
      .doc = "Copies of requests for another upstream, sent after the request itself; answers to "
-            "them are thrown away. Never of bodies above 1MiB or upgrades."},
+            "them are thrown away. Never of upgrades, nor of bodies above 1MiB, which "
+            "sluice_mirrored_requests_total counts as too_large."},
     {.name = "compression",
      .example = "{ algorithms: [gzip] }",
      .children = kCompression,

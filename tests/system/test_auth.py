@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from harness import HANG, Nginx, Sluice, curl, eventually, free_port
 
 ECHO = """
-    location /echo { default_type application/json;
+    location /echo { default_type application/json; client_max_body_size 0;
       return 200 '{"user":"$http_x_user","who":"$http_x_who","authorization":"$http_authorization","key":"$http_x_api_key","uri":"$request_uri"}'; }
 """
 KEYS = {"RS256": rsa.generate_private_key(65537, 2048), "ES256": ec.generate_private_key(ec.SECP256R1()),
@@ -325,4 +325,11 @@ def test_a_mirror_gets_copies_and_changes_nothing(scratch):
         eventually(lambda: len(bodies) == 2, "both copies arrive")
         assert sorted(bodies) == [("GET", "/echo/new?q=1", "1", b""), ("POST", "/echo/new", "1", b"some=body")]
         assert front.metric("sluice_mirrored_requests_total", 'result="sent"') == 2
+        # A body beyond 1 MiB is not mirrored, whether that is said beforehand or not.
+        scratch.write("large", "x" * (1024 * 1024 + 1))
+        for more in ([], ["-H", "Transfer-Encoding: chunked"]):
+            assert front.get("-H", "Expect:", "--data-binary", f"@{scratch.path}/large", *more)[0] == 200
+        assert front.metric("sluice_mirrored_requests_total", 'result="too_large"') == 2
+        assert front.metric("sluice_mirrored_requests_total", 'result="sent"') == 2
+        assert len(bodies) == 2
     assert front.get()[0] == 200  # a mirror that is gone is not missed

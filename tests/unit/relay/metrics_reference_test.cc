@@ -91,7 +91,7 @@ TEST(MetricsReferenceTest, EveryFamilyOfAFullPageIsInTheCatalogue) {
   WorkerMetrics& worker = metrics.worker(0);
   worker.parse_error(slots->listeners[0], 0);
   worker.request_ended(slots->listeners[0], slots->routes[0], 200, {});
-  worker.mirrored(slots->routes[0], true);
+  worker.mirrored(slots->routes[0], MirrorResult::sent);
   worker.proxy_header_refused(slots->listeners[0]);
   worker.tls_handshake(slots->listeners[0], true, false);
   worker.tls_failed(slots->listeners[0], 0);
