@@ -26,18 +26,28 @@ bool is_away(std::uint32_t epoch) {
 // All under the locks of both buckets of the key.
 struct ClusterTable::Entry {
   std::uint64_t tag = 0;
-  std::uint64_t lease_ends = 0;
-  std::uint64_t ask_again = 0;  // not before
+  std::uint64_t lease_ends = 0;  // kLeaseTime after Redis' last answer
+  std::uint64_t ask_again = 0;   // not before
   std::uint64_t last_used = 0;
-  std::uint64_t tat = 0;        // of the share, while Redis is away
+  std::uint64_t tat = 0;  // of the share, while Redis is away; else as Redis decided last
   std::uint32_t leased = 0;     // requests left
   std::uint32_t used = 0;       // or wanted, since Redis was last asked
   std::uint32_t wanted = 0;     // in the lease under way
   std::uint32_t charged = 0;    // let in before anything was leased
   std::uint32_t asked_in = 0;   // epoch of the lease under way; 0: none
   std::uint32_t alone_in = 0;   // epoch in which `tat` was begun; 0: never
-  bool known = false;           // Redis has answered for this key
+  bool known = false;           // Redis has answered for this key …
+  bool in_full = false;         // … with all that was asked for
+  std::uint32_t granted = 0;    // … which was so many
 
+  // The share is over, and nothing says that the rate is used up.
+  bool begins_anew(std::uint64_t now_ns) const {
+    return !known || (now_ns >= lease_ends && in_full);
+  }
+  // Unused for so long that Redis' last answer says nothing any more.
+  bool comes_back(std::uint64_t now_ns) const {
+    return known && now_ns >= lease_ends && last_used + ClusterTable::kLeaseTime < now_ns;
+  }
   bool idle(std::uint64_t now_ns) const {
     return tag == 0 || (last_used + kLeaseTime < now_ns && tat < now_ns);
   }
@@ -100,7 +110,12 @@ ClusterVerdict ClusterTable::admit(const LimitKeys& keys, std::uint64_t now_ns, 
     Entry* entry = place_for(first, second, tag, now_ns);
     if (entry == nullptr) continue;
     if (tag != result.key) overflow_count_.fetch_add(1, std::memory_order_relaxed);
+    const bool stale = entry->comes_back(now_ns) && !entry->begins_anew(now_ns);
     entry->last_used = now_ns;
+    if (!away && stale) {
+      result.decide = true;
+      return result;
+    }
     if (away) {
       result.verdict = admit_alone(*entry, now_ns, cost);
       return result;
@@ -116,14 +131,14 @@ ClusterVerdict ClusterTable::admit(const LimitKeys& keys, std::uint64_t now_ns, 
 }
 
 ClusterVerdict ClusterTable::admit_leased(Entry& entry, std::uint64_t now_ns,
-                                          std::uint32_t cost) noexcept {
+                                          std::uint32_t cost) const noexcept {
   const std::uint32_t epoch = epoch_.load(std::memory_order_acquire);
   ClusterVerdict result;
   if (now_ns >= entry.lease_ends) entry.leased = 0;
   entry.used = std::min(entry.used + cost, std::max(chunk_, cost));
   if (entry.leased >= cost) {
     entry.leased -= cost;
-  } else if (!entry.known && entry.charged + cost <= chunk_) {
+  } else if (entry.begins_anew(now_ns) && entry.charged + cost <= chunk_) {
     entry.charged += cost;
   } else {
     result.verdict.allowed = false;
@@ -144,7 +159,7 @@ ClusterVerdict ClusterTable::admit_leased(Entry& entry, std::uint64_t now_ns,
 // What is leased already is ours. Then a bucket of a share of the rate: an empty one for a key that
 // was there before, since its burst may have been used up anywhere.
 LimitVerdict ClusterTable::admit_alone(Entry& entry, std::uint64_t now_ns,
-                                       std::uint32_t cost) noexcept {
+                                       std::uint32_t cost) const noexcept {
   if (now_ns < entry.lease_ends && entry.leased >= cost) {
     entry.leased -= cost;
     return {.allowed = true, .remaining = entry.leased};
@@ -199,7 +214,72 @@ void ClusterTable::granted(std::uint64_t key, std::uint32_t requests, std::uint6
     entry.ask_again = now_ns + (requests >= entry.wanted ? 0 : pause);
     entry.asked_in = 0;
     entry.known = true;
+    entry.granted = requests;
+    entry.in_full = requests >= entry.wanted;
   });
+}
+
+void ClusterTable::decided(const LimitKeys& keys, bool allowed, std::uint32_t cost,
+                           std::uint64_t ahead_ns, std::uint64_t now_ns) noexcept {
+  const std::uint64_t tag = keys.own == 0 ? 1 : keys.own;
+  Bucket& first = buckets_[tag & mask_];
+  Bucket& second = buckets_[(tag >> 32) & mask_];
+  const LockPair locked(first, second);
+  Entry* entry = place_for(first, second, tag, now_ns);
+  if (entry == nullptr) return;
+  entry->last_used = now_ns;
+  entry->lease_ends = now_ns + kLeaseTime;
+  entry->leased = 0;
+  entry->granted = allowed ? cost : 0;
+  entry->in_full = allowed;
+  entry->known = true;
+  if (chunk_ == 0) {
+    entry->tat = now_ns + ahead_ns;
+  } else if (allowed) {
+    entry->lease_ends = now_ns;  // nothing is leased, and there is more to ask for
+  }
+}
+
+ClusterTable::Entry ClusterTable::copy_of(const LimitKeys& keys) const noexcept {
+  for (const std::uint64_t tag : {keys.own == 0 ? 1 : keys.own, (keys.overflow ^ kOverflowMark) | 1}) {
+    Bucket& first = buckets_[tag & mask_];
+    Bucket& second = buckets_[(tag >> 32) & mask_];
+    const LockPair locked(first, second);
+    const Entry* entry = find(first, tag);
+    if (entry == nullptr) entry = find(second, tag);
+    if (entry != nullptr) return *entry;
+  }
+  return {};
+}
+
+ClusterLook ClusterTable::look(const LimitKeys& keys, std::uint64_t now_ns,
+                               std::uint32_t cost) const noexcept {
+  Entry entry = copy_of(keys);
+  ClusterLook look;
+  look.away = is_away(epoch_.load(std::memory_order_acquire));
+  look.gateways = gateways_.load(std::memory_order_relaxed);
+  look.answered = entry.known;
+  look.granted = entry.granted;
+  look.in_full = entry.in_full;
+  const std::uint64_t answered = entry.lease_ends - std::min(entry.lease_ends, kLeaseTime);
+  look.answer_age_ns = now_ns - std::min(now_ns, answered);
+  if (now_ns < entry.lease_ends) {
+    look.leased = entry.leased;
+    look.lease_left_ns = entry.lease_ends - now_ns;
+  }
+  const bool stale = entry.comes_back(now_ns) && !entry.begins_anew(now_ns);
+  look.decides = !look.away && (chunk_ == 0 || stale);
+  if (look.away && on_loss_ == OnLoss::deny) {
+    look.verdict = {.allowed = false, .retry_after_ns = kSecond, .reset_ns = kSecond};
+  } else if (look.away) {
+    look.verdict = admit_alone(entry, now_ns, cost);
+  } else if (chunk_ == 0) {
+    look.verdict =
+        gcra_verdict(parameters_, gcra_step(parameters_, entry.tat, now_ns, cost), now_ns, cost);
+  } else if (!stale) {
+    look.verdict = admit_leased(entry, now_ns, cost).verdict;
+  }
+  return look;
 }
 
 void ClusterTable::failed(const LeaseRequest& request) noexcept {

@@ -3,7 +3,8 @@
 //
 // A lease is at most `chunk` requests: what the rate allows in 100 ms. What a gateway has used since
 // it last asked decides how much it asks for. A key's first requests are let in before anything is
-// leased, at most a chunk of them, and charged with the first lease.
+// leased, at most a chunk of them, and charged with the first lease; so are those of a key that comes
+// back, if Redis last gave in full. Where it did not, Redis decides the first one.
 //
 // The error: with n gateways that reach Redis, all of them together let in at most
 // burst + rate * t + 2 * n * chunk in any time t (a chunk leased before, a chunk of first
@@ -11,7 +12,8 @@
 // is away, each begins with what it has leased and an empty bucket of a share of the rate, so that
 // the sum holds; keys that are new then start with their share of the burst.
 //
-// Rates below 10/s are too small to share: Redis decides each request, within a deadline.
+// Rates below 10/s are too small to share: Redis decides each request, within a deadline. What it
+// says of a key is remembered, so that while it is away the key begins with an empty bucket too.
 #pragma once
 
 #include <atomic>
@@ -39,6 +41,21 @@ struct ClusterVerdict {
   std::uint64_t key = 0;
 };
 
+// What is known of a key, for those who ask why.
+struct ClusterLook {
+  bool away = false;    // Redis cannot be asked: on_loss is in force
+  bool decides = false; // Redis itself would be asked; the verdict is by what it said last
+  LimitVerdict verdict;             // what admit() would say
+  std::uint32_t leased = 0;         // requests left of the share …
+  std::uint64_t lease_left_ns = 0;  // … for so long
+  std::uint32_t gateways = 1;       // that share the rate while Redis is away
+  // What Redis said last, if anything is remembered of it.
+  bool answered = false;
+  std::uint32_t granted = 0;
+  bool in_full = false;  // all that was asked for
+  std::uint64_t answer_age_ns = 0;
+};
+
 // The state of one limit on one gateway. Any thread; takes a short spin lock of two buckets. Memory
 // is fixed at construction, 64 bytes an entry.
 class ClusterTable {
@@ -58,10 +75,16 @@ class ClusterTable {
   ClusterVerdict admit(const LimitKeys& keys, std::uint64_t now_ns, std::uint32_t cost,
                        bool decided_here = false) noexcept;
 
+  // Changes nothing.
+  ClusterLook look(const LimitKeys& keys, std::uint64_t now_ns, std::uint32_t cost) const noexcept;
+
   // --- whoever speaks to Redis ---
   LeaseRequest begin_lease(std::uint64_t key, std::uint64_t now_ns) noexcept;
   // `next_ns`: how long until Redis has another one to give.
   void granted(std::uint64_t key, std::uint32_t requests, std::uint64_t next_ns,
+               std::uint64_t now_ns) noexcept;
+  // Redis has decided about `cost` requests. `ahead_ns`: how far the key has run ahead of its rate.
+  void decided(const LimitKeys& keys, bool allowed, std::uint32_t cost, std::uint64_t ahead_ns,
                std::uint64_t now_ns) noexcept;
   // No answer came: what was let in stays to be charged.
   void failed(const LeaseRequest& request) noexcept;
@@ -81,8 +104,9 @@ class ClusterTable {
 
   Entry* find(Bucket& in, std::uint64_t tag) const noexcept;
   Entry* place_for(Bucket& first, Bucket& second, std::uint64_t tag, std::uint64_t now_ns) noexcept;
-  ClusterVerdict admit_leased(Entry& entry, std::uint64_t now_ns, std::uint32_t cost) noexcept;
-  LimitVerdict admit_alone(Entry& entry, std::uint64_t now_ns, std::uint32_t cost) noexcept;
+  ClusterVerdict admit_leased(Entry& entry, std::uint64_t now_ns, std::uint32_t cost) const noexcept;
+  LimitVerdict admit_alone(Entry& entry, std::uint64_t now_ns, std::uint32_t cost) const noexcept;
+  Entry copy_of(const LimitKeys& keys) const noexcept;
   template <typename Use>
   void with(std::uint64_t key, Use use) noexcept;
 

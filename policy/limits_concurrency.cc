@@ -71,6 +71,22 @@ ConcurrencyTable::Count* ConcurrencyTable::find_or_claim(Bucket& first, Bucket& 
   return &free->count;
 }
 
+std::uint32_t ConcurrencyTable::held(const LimitKeys& keys) const noexcept {
+  const std::uint64_t tag = keys.own == 0 ? 1 : keys.own;
+  Bucket& first = buckets_[tag & mask_];
+  Bucket& second = buckets_[(tag >> 32) & mask_];
+  const LockPair locked(first, second);
+  bool room = false;
+  for (Bucket* in : {&first, &second}) {
+    for (const Entry& entry : in->entries) {
+      const std::uint32_t count = entry.count.load(std::memory_order_acquire);
+      if (entry.tag == tag) return count;
+      room = room || count == 0;
+    }
+  }
+  return room ? 0 : overflow_cells_[keys.overflow % kOverflowCells].load(std::memory_order_relaxed);
+}
+
 // Hashes are spread evenly: of a large table a part tells enough.
 LimitTableStats ConcurrencyTable::stats() const noexcept {
   LimitTableStats stats;

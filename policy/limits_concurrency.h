@@ -27,6 +27,8 @@ class ConcurrencyTable {
 
   // The count that one was added to; null: `max` were there. Subtract one from it in the end.
   Count* acquire(const LimitKeys& keys, std::uint32_t max) noexcept;
+  // How many there are of this key.
+  std::uint32_t held(const LimitKeys& keys) const noexcept;
   LimitTableStats stats() const noexcept;
 
  private:

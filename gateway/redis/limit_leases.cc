@@ -22,7 +22,8 @@ constexpr std::string_view kGatewayTime = "5000000";  // µs without a heartbeat
 // GCRA over Redis' own clock, so that gateways need not agree on the time. All times in
 // microseconds, with decimals. KEYS[1]: the theoretical arrival time. ARGV: interval, tolerance,
 // wanted, charged (let in already, whatever the bucket says), 1: all or nothing, 1: begin with an
-// empty bucket. Returns what was granted and when the next one is there.
+// empty bucket. Returns what was granted, when the next one is there, and how far the key has run
+// ahead.
 constexpr std::string_view kScript = R"lua(
 local interval, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2])
 local wanted, charged = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -40,7 +41,7 @@ local left = math.ceil((tat - now) / 1000) + 1
 redis.call('SET', KEYS[1], string.format('%.3f', tat), 'PX', left)
 local next = tat + interval - now - tolerance
 if next < 0 then next = 0 end
-return {granted, math.ceil(next)}
+return {granted, math.ceil(next), math.ceil(tat - now)}
 )lua";
 
 constexpr std::string_view kRegisterScript = R"lua(
@@ -70,16 +71,25 @@ std::string microseconds(std::uint64_t ns) {
   return text.data();
 }
 
-// The two numbers of the script's answer.
-std::optional<std::pair<std::uint32_t, std::uint64_t>> numbers_of(const redisReply* reply) {
-  if (reply == nullptr || reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) return {};
-  const redisReply* granted = reply->element[0];
-  const redisReply* next = reply->element[1];
-  if (granted->type != REDIS_REPLY_INTEGER || next->type != REDIS_REPLY_INTEGER ||
-      granted->integer < 0 || granted->integer > 0x7fffffff || next->integer < 0)
-    return {};
-  return std::pair(static_cast<std::uint32_t>(granted->integer),
-                   static_cast<std::uint64_t>(next->integer));
+// The script's answer.
+struct Answer {
+  std::uint32_t granted = 0;
+  std::uint64_t next_ns = 0;
+  std::uint64_t ahead_ns = 0;
+};
+
+std::optional<Answer> answer_in(const redisReply* reply) {
+  if (reply == nullptr || reply->type != REDIS_REPLY_ARRAY || reply->elements != 3) return {};
+  std::array<std::uint64_t, 3> numbers{};
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const redisReply* element = reply->element[i];
+    if (element->type != REDIS_REPLY_INTEGER || element->integer < 0) return {};
+    numbers[i] = static_cast<std::uint64_t>(element->integer);
+  }
+  if (numbers[0] > 0x7fffffff) return {};
+  return Answer{.granted = static_cast<std::uint32_t>(numbers[0]),
+                .next_ns = numbers[1] * 1000,
+                .ahead_ns = numbers[2] * 1000};
 }
 
 void answer(const std::shared_ptr<LimitDecision>& decision, std::optional<bool> allowed) {
@@ -184,12 +194,13 @@ void LimitLeases::down(const std::string& reason) {
 }
 
 void LimitLeases::ask(const std::shared_ptr<policy::ClusterTable>& table, std::uint64_t key) {
-  push({.table = table, .key = key, .cost = 0, .decision = nullptr});
+  push({.table = table, .keys = {.own = key}, .cost = 0, .decision = nullptr});
 }
 
-void LimitLeases::decide(const std::shared_ptr<policy::ClusterTable>& table, std::uint64_t key,
-                         std::uint32_t cost, std::shared_ptr<LimitDecision> decision) {
-  push({.table = table, .key = key, .cost = cost, .decision = std::move(decision)});
+void LimitLeases::decide(const std::shared_ptr<policy::ClusterTable>& table,
+                         const policy::LimitKeys& keys, std::uint32_t cost,
+                         std::shared_ptr<LimitDecision> decision) {
+  push({.table = table, .keys = keys, .cost = cost, .decision = std::move(decision)});
 }
 
 void LimitLeases::push(Item item) {
@@ -245,22 +256,25 @@ void LimitLeases::evaluate(const Item& item, const policy::LeaseRequest& request
 }
 
 void LimitLeases::lease(const Item& item) {
-  const policy::LeaseRequest request = item.table->begin_lease(item.key, steady_now());
+  const policy::LeaseRequest request = item.table->begin_lease(item.keys.own, steady_now());
   ++leases_;
   evaluate(item, request, false, [table = item.table, request](const redisReply* reply) {
-    const auto numbers = numbers_of(reply);
-    if (!numbers) return table->failed(request);
-    table->granted(request.key, numbers->first, numbers->second * 1000, steady_now());
+    const auto said = answer_in(reply);
+    if (!said) return table->failed(request);
+    table->granted(request.key, said->granted, said->next_ns, steady_now());
   });
 }
 
 void LimitLeases::decide(const Item& item) {
   ++decisions_;
-  const policy::LeaseRequest request{.key = item.key == 0 ? 1 : item.key, .wanted = item.cost};
-  evaluate(item, request, true,
-           [decision = item.decision, cost = item.cost](const redisReply* reply) {
-             const auto numbers = numbers_of(reply);
-             answer(decision, numbers ? std::optional(numbers->first >= cost) : std::nullopt);
+  const std::uint64_t key = item.keys.own == 0 ? 1 : item.keys.own;
+  evaluate(item, policy::LeaseRequest{.key = key, .wanted = item.cost}, true,
+           [item](const redisReply* reply) {
+             const auto said = answer_in(reply);
+             if (!said) return answer(item.decision, std::nullopt);
+             const bool allowed = said->granted >= item.cost;
+             item.table->decided(item.keys, allowed, item.cost, said->ahead_ns, steady_now());
+             answer(item.decision, allowed);
            });
 }
 

@@ -42,13 +42,13 @@ class LimitLeases {
 
   // --- any thread ---
   void ask(const std::shared_ptr<policy::ClusterTable>& table, std::uint64_t key);
-  void decide(const std::shared_ptr<policy::ClusterTable>& table, std::uint64_t key,
+  void decide(const std::shared_ptr<policy::ClusterTable>& table, const policy::LimitKeys& keys,
               std::uint32_t cost, std::shared_ptr<LimitDecision> decision);
 
  private:
   struct Item {
     std::shared_ptr<policy::ClusterTable> table;
-    std::uint64_t key = 0;
+    policy::LimitKeys keys;  // of a lease: `own` alone
     std::uint32_t cost = 0;
     std::shared_ptr<LimitDecision> decision;  // null: a lease
   };

@@ -43,6 +43,12 @@ struct Redis {
     const std::uint64_t next = tat + gcra.emission_interval;
     return {granted, next > now + gcra.tolerance ? next - now - gcra.tolerance : 0};
   }
+  bool decide(std::uint64_t cost, std::uint64_t now) {
+    tat = std::max(tat, now);
+    if (tat - now + cost * gcra.emission_interval > gcra.tolerance) return false;
+    tat += cost * gcra.emission_interval;
+    return true;
+  }
 };
 
 struct Message {
@@ -81,13 +87,31 @@ struct Cluster {
     }
   }
 
+  // What is on its way arrives.
+  void settle() {
+    for (int way = 0; way < 2; ++way) {
+      now += latency;
+      deliver();
+    }
+  }
+
   void request(std::size_t gateway) {
     deliver();
     const ClusterVerdict verdict = tables[gateway]->admit(kKeys, now, 1);
+    if (verdict.decide) return decide(gateway);
+    refused += !verdict.verdict.allowed;
     if (verdict.verdict.allowed) let_in.push_back(now);
     if (verdict.ask) {
       wire.push({now + random() % latency, gateway, tables[gateway]->begin_lease(verdict.key, now)});
     }
+  }
+
+  // Without the time that it takes.
+  void decide(std::size_t gateway) {
+    const bool allowed = redis.decide(1, now);
+    tables[gateway]->decided(kKeys, allowed, 1, redis.tat - now, now);
+    if (allowed) let_in.push_back(now);
+    refused += !allowed;
   }
 
   // `per_second` to each gateway.
@@ -137,6 +161,7 @@ struct Cluster {
   std::vector<std::unique_ptr<ClusterTable>> tables;
   std::priority_queue<Message> wire;
   std::vector<std::uint64_t> let_in;
+  int refused = 0;
   std::uint64_t now = kSecond;
   std::uint64_t latency = 2 * kMs;
   bool lost = false;
@@ -162,6 +187,76 @@ TEST(ClusterLimit, AQuietClusterLetsEverybodyIn) {
   cluster.run(10 * kSecond, 50);
   // All but those that came while a first lease was on its way.
   EXPECT_GE(static_cast<double>(cluster.let_in.size()), 0.97 * 10 * 150);
+}
+
+TEST(ClusterLimit, WhoComesNowAndThenIsNeverRefused) {
+  for (const std::uint64_t pause : {300, 700, 950, 1'001, 2'500, 60'000}) {
+    Cluster cluster(2, rate_of(100, 100), OnLoss::share, 1);
+    for (int i = 0; i < 40; ++i) {
+      cluster.now += pause * kMs;
+      cluster.request(0);
+      cluster.settle();
+    }
+    EXPECT_EQ(cluster.let_in.size(), 40u) << pause;
+  }
+}
+
+TEST(ClusterLimit, WhoComesNowAndThenToManyGatewaysGetsNoMoreThanTheRate) {
+  for (const std::uint64_t pause : {900, 1'100}) {
+    Cluster cluster(40, rate_of(10, 10), OnLoss::share, 1);
+    for (int round = 0; round < 60; ++round) {
+      for (std::size_t gateway = 0; gateway < 40; ++gateway) {
+        cluster.now += pause * kMs / 40;
+        cluster.request(gateway);
+      }
+    }
+    EXPECT_LE(cluster.excess(), bound(cluster)) << pause;
+    EXPECT_GE(cluster.let_in.size(), 200u) << pause;
+  }
+}
+
+TEST(ClusterLimit, WhoWasRefusedAndComesBackLaterIsDecidedByRedis) {
+  Cluster cluster(2, rate_of(100, 10), OnLoss::share, 1);
+  cluster.run(3 * kSecond, 400);
+  cluster.wire = {};
+  cluster.now += 10 * kSecond;
+  cluster.refused = 0;
+  for (int i = 0; i < 5; ++i) {
+    cluster.request(0);
+    cluster.now += 10 * kMs;
+  }
+  EXPECT_EQ(cluster.refused, 0);
+}
+
+TEST(ClusterLimit, WhatRedisDecidedIsRememberedWhileItIsAway) {
+  Cluster cluster(2, rate_of(5, 4), OnLoss::share, 1);
+  for (int i = 0; i < 20; ++i)
+    cluster.request(static_cast<std::size_t>(i) % 2);
+  EXPECT_EQ(cluster.let_in.size(), 4u);
+  cluster.lose();
+  for (int i = 0; i < 20; ++i)
+    cluster.request(static_cast<std::size_t>(i) % 2);
+  EXPECT_EQ(cluster.let_in.size(), 4u);  // no burst anew
+}
+
+TEST(ClusterLimit, ALookSaysWhatWouldBeAndChangesNothing) {
+  Cluster cluster(2, rate_of(100, 100), OnLoss::share, 1);
+  EXPECT_FALSE(cluster.tables[0]->look(kKeys, cluster.now, 1).answered);
+  EXPECT_TRUE(cluster.tables[0]->look(kKeys, cluster.now, 1).verdict.allowed);
+  cluster.request(0);
+  cluster.settle();
+  for (int i = 0; i < 3; ++i) {
+    const ClusterLook look = cluster.tables[0]->look(kKeys, cluster.now, 1);
+    EXPECT_TRUE(look.answered && look.verdict.allowed && !look.away && !look.decides);
+    EXPECT_TRUE(look.in_full);
+    EXPECT_EQ(look.leased, look.granted);
+    EXPECT_GT(look.lease_left_ns, 900 * kMs);
+    EXPECT_LE(look.answer_age_ns, 10 * kMs);
+  }
+  cluster.lose();
+  const ClusterLook away = cluster.tables[0]->look(kKeys, cluster.now + 2 * kSecond, 1);
+  EXPECT_TRUE(away.away && !away.verdict.allowed);
+  EXPECT_EQ(away.gateways, 2u);
 }
 
 TEST(ClusterLimit, ABurstIsThereAtOnce) {
