@@ -403,7 +403,7 @@ void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
 }
 
 void GatewayImpl::look(const Look& at) const {
-  if (generation_) at(*generation_->snapshot, LiveView(*generation_));
+  if (generation_) at(*generation_->snapshot, LiveView(*generation_, diverted_));
 }
 
 // The same policy, on other endpoints. Requests under way go on with those that they know.

@@ -24,8 +24,9 @@ struct Reason {
 };
 
 // One phase of the way, in the order of the way. Phases are named as in logs and metrics: protect,
-// bans, guard, syn_rate, intercept, steering, listener, head, access (of the listener), route,
-// authority, auth, access (of the route), limits, upstream, balance.
+// bans, guard, syn_rate, intercept, steering, listener, head, client, access, limits, route,
+// authority, auth, access, limits, upstream, balance. Bans, access and limits come twice: of the
+// kernel and of the gateway, of the listener and of the route.
 struct Step {
   std::string phase;
   std::string verdict;  // short: "dropped by rule `no-telnet`", "no rule names it"
@@ -79,7 +80,13 @@ struct PacketDescription {
 struct RequestDescription {
   std::string listener;  // "": the only one
   Way way = Way::bind;
-  IpAddress client;
+  IpAddress client;  // who connects; unspecified: not said
+  // Who a trusted proxy says it speaks for.
+  struct Claim {
+    IpAddress client;
+    std::string by;  // "X-Forwarded-For of the trusted proxy 10.0.0.1"
+  };
+  std::optional<Claim> claim;
   std::optional<SocketAddress> destination;  // original
   std::string method = "GET";
   std::string host;    // as a client would send it
@@ -100,13 +107,22 @@ class LiveGateway {
     bool available = true;
   };
   virtual std::vector<EndpointState> endpoints(std::uint32_t upstream) const = 0;
-  // What the limit would say now, without taking anything; nullopt: not known.
+  // What the limit would say now, without taking anything.
   struct LimitState {
     bool allowed = true;
     std::string text;  // "87 of 200 left"
   };
-  virtual std::optional<LimitState> limit(std::uint32_t limit, const RequestView& request,
-                                          std::uint64_t route_id, std::uint32_t cost) const = 0;
+  virtual LimitState limit(std::uint32_t limit, const RequestView& request, std::uint64_t route_id,
+                           std::uint32_t cost) const = 0;
+  // Who is banned here and not in the kernel.
+  struct OwnBan {
+    Prefix source;
+    std::string upstream;  // where it goes; "": it is refused where a proxy says who it is
+    std::optional<std::uint32_t> index;  // of the upstream; none: the policy has it no more
+    std::uint64_t seconds_left = 0;
+    std::string reason;
+  };
+  virtual std::optional<OwnBan> ban(const IpAddress& client) const = 0;
 
  protected:
   ~LiveGateway() = default;
@@ -144,7 +160,7 @@ Explanation explain(const Snapshot& snapshot, const PacketDescription& packet,
 Explanation explain(const Snapshot& snapshot, const RequestDescription& request,
                     const LiveState& live = {});
 // From the listener on, of what is no HTTP request: by `listener`, `way`, `client`, `destination`
-// and `host` (the name asked for in TLS) alone.
+// and `host` (the name asked for in TLS) alone. Where the listener speaks HTTP it ends at the head.
 Explanation explain_connection(const Snapshot& snapshot, const RequestDescription& connection,
                                const LiveState& live = {});
 // The whole way: the packet that opens a connection, and what its listener makes of it. Without
@@ -152,5 +168,9 @@ Explanation explain_connection(const Snapshot& snapshot, const RequestDescriptio
 // of `request` are taken from the packet.
 Explanation explain(const Snapshot& snapshot, const PacketDescription& packet,
                     const RequestDescription* request, const LiveState& live = {});
+// All that is known of an address as a source, by whoever knows it.
+enum class KnownBy : std::uint8_t { kernel, gateway, all };
+Explanation explain_source(const Snapshot& snapshot, const IpAddress& source, KnownBy known_by,
+                           const LiveState& live = {});
 
 }  // namespace sluice::policy

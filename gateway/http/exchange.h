@@ -41,6 +41,8 @@ class Worker;
 
 namespace sluice::gateway::http {
 
+struct NamedClient;
+
 class Exchange final : public UpstreamEvents,
                        private LimitGateUser,
                        private SubrequestUser,
@@ -101,7 +103,7 @@ class Exchange final : public UpstreamEvents,
 
   // head, target
   void find_client();
-  bool step_to(const std::optional<policy::IpAddress>& hop);
+  void believe(const NamedClient& named);
   void find_client_in_x_forwarded_for();
   void find_client_in_forwarded();
   void add_hop(http1::RequestForwarding& options, std::span<ExtraField, kHopFields> memory);

@@ -71,6 +71,43 @@ std::optional<policy::IpAddress> address_of_node(std::string_view node) {
   return address && address->is_v4() ? address : std::nullopt;
 }
 
+bool among(const std::vector<policy::Prefix>& prefixes, const policy::IpAddress& address) {
+  return std::ranges::any_of(prefixes,
+                             [&](const policy::Prefix& one) { return one.contains(address); });
+}
+
+NamedClient client_in_x_forwarded_for(std::string_view field,
+                                      const std::vector<policy::Prefix>& trusted) {
+  NamedClient found;
+  while (!field.empty()) {
+    const std::size_t comma = field.rfind(',');
+    const bool last = comma == std::string_view::npos;
+    const auto hop =
+        policy::IpAddress::parse(http1::trim_ows(last ? field : field.substr(comma + 1)));
+    if (!hop) break;
+    found.client = hop;
+    if (last || !among(trusted, *hop)) break;
+    field = field.substr(0, comma);
+  }
+  return found;
+}
+
+NamedClient client_in_forwarded(std::string_view field,
+                                const std::vector<policy::Prefix>& trusted) {
+  NamedClient found;
+  ForwardedElements memory;
+  const auto elements = parse_forwarded(field, memory);
+  if (!elements) return found;
+  for (std::size_t i = elements->size(); i > 0; --i) {
+    found.proto = (*elements)[i - 1].proto;
+    const auto hop = address_of_node((*elements)[i - 1].node);
+    if (!hop) break;
+    found.client = hop;
+    if (!among(trusted, *hop)) break;
+  }
+  return found;
+}
+
 void append_for(const policy::IpAddress& address, std::string& out) {
   const std::string text = address.to_string();
   if (address.is_v4()) {

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "policy/address.h"
 
@@ -29,6 +30,18 @@ std::optional<std::span<const ForwardedElement>> parse_forwarded(std::string_vie
 
 // The address of a node; nullopt: "unknown", an obfuscated one, or none at all.
 std::optional<policy::IpAddress> address_of_node(std::string_view node);
+
+// Who is behind trusted proxies, from the right, since each hop adds there: the first one that is no
+// trusted proxy is the client. What cannot be read ends the search: the hop that said it is the
+// client then.
+struct NamedClient {
+  std::optional<policy::IpAddress> client;  // none: the peer itself
+  std::string_view proto;                   // as the last hop that was read says; into `field`
+};
+NamedClient client_in_x_forwarded_for(std::string_view field,
+                                      const std::vector<policy::Prefix>& trusted);
+NamedClient client_in_forwarded(std::string_view field, const std::vector<policy::Prefix>& trusted);
+bool among(const std::vector<policy::Prefix>& prefixes, const policy::IpAddress& address);
 
 // Appends `for=192.0.2.1`, or `for="[2001:db8::1]"`.
 void append_for(const policy::IpAddress& address, std::string& out);

@@ -4,7 +4,7 @@
 #include "gateway/http/exchange.h"
 #include "gateway/http/forwarded.h"
 #include "gateway/http1/field_reader.h"
-#include "gateway/http1/octets.h"
+#include "gateway/http1/field.h"
 #include "gateway/http1/request_fields.h"
 #include "gateway/worker.h"
 
@@ -20,18 +20,6 @@ constexpr KnownFieldSet kXForwarded{KnownField::x_forwarded_for, KnownField::x_f
                                     KnownField::x_real_ip};
 constexpr KnownFieldSet kForwarded{KnownField::forwarded};
 
-bool among(const std::vector<policy::Prefix>& proxies, const policy::IpAddress& address) {
-  return std::ranges::any_of(proxies,
-                             [&](const policy::Prefix& proxy) { return proxy.contains(address); });
-}
-
-std::string_view last_element(std::string_view& list) {
-  const std::size_t comma = list.rfind(',');
-  const std::string_view element = comma == std::string_view::npos ? list : list.substr(comma + 1);
-  list = comma == std::string_view::npos ? std::string_view() : list.substr(0, comma);
-  return http1::trim_ows(element);
-}
-
 // A literal; "": neither.
 std::string_view scheme_of(std::string_view text) {
   if (http1::equals_ignoring_case(text, "https")) return "https";
@@ -40,8 +28,6 @@ std::string_view scheme_of(std::string_view text) {
 
 }  // namespace
 
-// From the right, since each hop adds there: the first one that is no trusted proxy is the client.
-// What cannot be read ends the search: the hop that said it is the client then.
 void Exchange::find_client() {
   address_ = client_->client().peer.address;
   address_claimed_ = client_->client().peer_claimed;
@@ -56,31 +42,25 @@ void Exchange::find_client() {
   }
 }
 
-// True: the one that is named is a proxy too, and what it says counts.
-bool Exchange::step_to(const std::optional<policy::IpAddress>& hop) {
-  if (!hop) return false;
-  address_ = *hop;
-  address_claimed_ = true;
-  return among(config_->policy().trusted_proxies, address_);
-}
-
 void Exchange::find_client_in_x_forwarded_for() {
   said_scheme_ = scheme_of(request_.fields().first(KnownField::x_forwarded_proto));
   const http1::RequestFields fields(request_, joined_field_);
-  std::string_view list = fields.field("x-forwarded-for").value_or("");
-  while (!list.empty() && step_to(policy::IpAddress::parse(last_element(list)))) {
-  }
+  believe(client_in_x_forwarded_for(fields.field("x-forwarded-for").value_or(""),
+                                    config_->policy().trusted_proxies));
 }
 
 void Exchange::find_client_in_forwarded() {
   const http1::RequestFields fields(request_, joined_field_);
-  ForwardedElements memory;
-  const auto elements = parse_forwarded(fields.field("forwarded").value_or(""), memory);
-  if (!elements) return;
-  for (std::size_t i = elements->size(); i > 0; --i) {
-    said_scheme_ = scheme_of((*elements)[i - 1].proto);
-    if (!step_to(address_of_node((*elements)[i - 1].node))) return;
-  }
+  const NamedClient named = client_in_forwarded(fields.field("forwarded").value_or(""),
+                                                config_->policy().trusted_proxies);
+  said_scheme_ = scheme_of(named.proto);
+  believe(named);
+}
+
+void Exchange::believe(const NamedClient& named) {
+  if (!named.client) return;
+  address_ = *named.client;
+  address_claimed_ = true;
 }
 
 std::string_view Exchange::client_text() const {

@@ -4,6 +4,8 @@
 #include <array>
 #include <charconv>
 
+#include "gateway/http/forwarded.h"
+#include "gateway/http1/field.h"
 #include "gateway/http1/parse_error.h"
 #include "gateway/http1/target.h"
 #include "gateway/main/json_text.h"
@@ -170,6 +172,36 @@ std::expected<policy::RequestDescription, std::string> request_of(const json::ob
   return request;
 }
 
+std::string field_of(const policy::RequestDescription& request, std::string_view lower_name) {
+  std::string joined;
+  for (const auto& [name, value] : request.headers) {
+    if (gateway::http1::equals_ignoring_case(name, lower_name))
+      joined += (joined.empty() ? "" : ", ") + value;
+  }
+  return joined;
+}
+
+std::optional<std::uint32_t> listener_of(const policy::Snapshot& snapshot,
+                                         const policy::RequestDescription& request) {
+  if (request.listener.empty() && snapshot.config().listeners.size() == 1) return 0;
+  return snapshot.find_listener(request.listener);
+}
+
+// Whom a trusted proxy names in the field that the listener believes.
+void find_claim(const policy::Snapshot& snapshot, std::uint32_t listener,
+                const policy::IpAddress& peer, policy::RequestDescription& request) {
+  const policy::Config& config = snapshot.config();
+  if (!gateway::http::among(config.trusted_proxies, peer)) return;
+  const bool forwarded = config.listeners[listener].client_from == policy::ClientFrom::forwarded;
+  const std::string field = field_of(request, forwarded ? "forwarded" : "x-forwarded-for");
+  const auto named = forwarded
+                         ? gateway::http::client_in_forwarded(field, config.trusted_proxies)
+                         : gateway::http::client_in_x_forwarded_for(field, config.trusted_proxies);
+  if (!named.client) return;
+  request.claim = {*named.client, std::string(forwarded ? "Forwarded" : "X-Forwarded-For") +
+                                      " of the trusted proxy " + peer.to_string()};
+}
+
 json::object with_place(json::object object, const policy::Location& where) {
   if (where.line != 0) object["where"] = where.to_string();
   return object;
@@ -179,6 +211,14 @@ json::object with_place(json::object object, const policy::Location& where) {
 
 std::expected<ExplainQuestion, std::string> parse_question(const json::object& question) {
   ExplainQuestion out;
+  if (question.contains("from") && !question.contains("to") && !question.contains("url") &&
+      !question.contains("method") && !question.contains("listener")) {
+    const auto source = address_of(question, "from");
+    if (!source) return Problem(source.error());
+    out.source = *source;
+    if (text_of(question, "known_by") == "gateway") out.known_by = policy::KnownBy::gateway;
+    return out;
+  }
   const bool http = question.contains("url") || question.contains("method");
   // Without a listener the packet finds it.
   if (question.contains("to") && !question.contains("listener")) {
@@ -202,15 +242,25 @@ std::expected<ExplainQuestion, std::string> parse_question(const json::object& q
     }
   }
   if (!out.packet && !out.request)
-    return Problem("nothing to explain: give --from and --to, or a method and a URL");
+    return Problem("nothing to explain: give --from, --from and --to, or a method and a URL");
   return out;
 }
 
 policy::Explanation explain(const policy::Snapshot& snapshot, const ExplainQuestion& question,
                             const policy::LiveState& live) {
-  const policy::RequestDescription* request = question.request ? &*question.request : nullptr;
-  if (question.packet) return policy::explain(snapshot, *question.packet, request, live);
+  if (question.source)
+    return policy::explain_source(snapshot, *question.source, question.known_by, live);
+  std::optional<policy::RequestDescription> request = question.request;
+  if (question.packet) {
+    if (request) {
+      const auto caught = policy::explain(snapshot, *question.packet, live);
+      if (caught.listener) find_claim(snapshot, *caught.listener, question.packet->from, *request);
+    }
+    return policy::explain(snapshot, *question.packet, request ? &*request : nullptr, live);
+  }
   if (request->method.empty()) return policy::explain_connection(snapshot, *request, live);
+  if (const auto listener = listener_of(snapshot, *request))
+    find_claim(snapshot, *listener, request->client, *request);
   return policy::explain(snapshot, *request, live);
 }
 
@@ -257,12 +307,6 @@ json::object to_json(const policy::Snapshot& snapshot, const policy::Explanation
   return out;
 }
 
-bool ends_at_listener(const policy::Snapshot& snapshot, const policy::Explanation& packet,
-                      const ExplainQuestion& question) {
-  return !question.request &&
-         snapshot.config().listeners[*packet.listener].protocol == policy::ListenerProtocol::http;
-}
-
 json::object rest_of(const json::object& question, const policy::Snapshot& snapshot,
                      const policy::Explanation& so_far) {
   json::object rest = question;
@@ -279,8 +323,19 @@ json::object rest_of(const json::object& question, const policy::Snapshot& snaps
   return rest;
 }
 
+json::object rest_of_source(const json::object& question) {
+  json::object rest = question;
+  rest["known_by"] = "gateway";
+  return rest;
+}
+
 json::object joined(json::object first, const json::object& rest) {
-  json::object out = rest;
+  // What is only caught is as the packet's steps have it.
+  const bool adds = rest.at("verdict") != "caught" && rest.at("verdict") != "pass";
+  json::object out = adds ? rest : first;
+  if (rest.at("verdict") == "pass")
+    out["outcome"] = std::string(first.at("outcome").as_string()) + "; " +
+                     std::string(rest.at("outcome").as_string());
   json::array steps = first["steps"].as_array();
   for (const auto& step : rest.at("steps").as_array())
     steps.push_back(step);

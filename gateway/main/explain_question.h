@@ -15,11 +15,13 @@ namespace sluice::control {
 struct ExplainQuestion {
   std::optional<policy::PacketDescription> packet;
   std::optional<policy::RequestDescription> request;  // its target is normalised
+  std::optional<policy::IpAddress> source = {};       // alone: all that is known of it
+  policy::KnownBy known_by = policy::KnownBy::all;    // … by the gateway, where the keeper asks
 };
 
 // Keys: from, from_port, to, to_port, protocol, direction, interface, way, cgroup, fragment;
 // method, url (absolute, or a path with `host`), host, headers and claims ([[name, value], …]),
-// certificate_names, listener, client. The error says which one and what would be right.
+// certificate_names, listener, client; or `from` alone, of a source. The error says which one and what would be right.
 std::expected<ExplainQuestion, std::string> parse_question(const boost::json::object& question);
 
 policy::Explanation explain(const policy::Snapshot& snapshot, const ExplainQuestion& question,
@@ -36,14 +38,13 @@ policy::Explanation malformed(const std::string& reason);
 boost::json::object to_json(const policy::Snapshot& snapshot,
                             const policy::Explanation& explanation);
 
-// True when nothing is left to ask the gateway: its listener speaks HTTP and no request is given.
-bool ends_at_listener(const policy::Snapshot& snapshot, const policy::Explanation& packet,
-                      const ExplainQuestion& question);
 // The way's rest, as the keeper asks its gateway for it: the question with what the packet's steps
 // found out.
 boost::json::object rest_of(const boost::json::object& question, const policy::Snapshot& snapshot,
                             const policy::Explanation& so_far);
-// Puts the gateway's answer behind the keeper's steps.
+// The gateway's part of what is known of a source.
+boost::json::object rest_of_source(const boost::json::object& question);
+// Puts the gateway's answer behind the keeper's steps; alone they stand where it has nothing to add.
 boost::json::object joined(boost::json::object first, const boost::json::object& rest);
 
 }  // namespace sluice::control

@@ -65,13 +65,15 @@ void GatewayQuestions::status(json::object head, const Respond& respond) {
 void GatewayQuestions::explain(const json::object& question, const Respond& respond) {
   const auto parsed = parse_question(question);
   if (!parsed) return respond(admin_error(parsed.error()));
-  if (!parsed->packet) return ask(question, respond);
+  if (!parsed->packet && !parsed->source) return ask(question, respond);
   const policy::Snapshot& snapshot = *reloader_.current().snapshot;
   const KernelView view = look_at_kernel(keeper_, snapshot.config());
-  const policy::Explanation first = policy::explain(snapshot, *parsed->packet, view.state());
-  if (!first.listener || ends_at_listener(snapshot, first, *parsed))
-    return respond(to_json(snapshot, control::explain(snapshot, *parsed, view.state())));
-  ask(rest_of(question, snapshot, first),
+  const policy::Explanation first =
+      parsed->source ? policy::explain_source(snapshot, *parsed->source, policy::KnownBy::kernel,
+                                              view.state())
+                     : policy::explain(snapshot, *parsed->packet, view.state());
+  if (!parsed->source && !first.listener) return respond(to_json(snapshot, first));
+  ask(parsed->source ? rest_of_source(question) : rest_of(question, snapshot, first),
       [respond, head = to_json(snapshot, first)](const json::object& rest) {
         if (!rest.contains("steps")) return respond(rest);
         respond(joined(head, rest));

@@ -82,6 +82,9 @@ Explanation no_listener(const std::string& name) {
   return ended(std::move(explanation), Verdict::refuse);
 }
 
+constexpr const char* kAskForRequest =
+    "what happens next depends on the request: give a method and a URL";
+
 constexpr std::array<std::string_view, 4> kSpeaks{"http", "tcp", "auto", "tls"};
 
 Step listener_step(const Listener& listener) {
@@ -148,6 +151,42 @@ bool refuses(Explanation& so_far, const std::string& owner, const Access& access
   return so_far.steps.back().final;
 }
 
+// What the listener looks at before a byte is read; true: it ends there, and `so_far` says how.
+bool ends_at_door(Explanation& so_far, const Snapshot& snapshot, const RequestView& view,
+                       const LiveState& live) {
+  const Listener& listener = snapshot.config().listeners[*so_far.listener];
+  if (refuses(so_far, "listener `" + listener.name + "`",
+              snapshot.listener(*so_far.listener).access, listener.where, view, true)) {
+    so_far = ended(std::move(so_far), Verdict::refuse);
+    return true;
+  }
+  if (auto limits = explaining::listener_limits(snapshot, *so_far.listener, view, live)) {
+    so_far.steps.push_back(std::move(limits->step));
+    if (limits->refused) {
+      so_far = ended(std::move(so_far), Verdict::refuse);
+      return true;
+    }
+  }
+  return false;
+}
+
+// A source that the gateway itself has banned; true: its way ends there, or elsewhere.
+bool ends_by_ban(Explanation& so_far, const Snapshot& snapshot, const RequestView& view,
+                 const LiveState& live) {
+  auto ban = explaining::own_ban(view.client, view.client_claimed, live);
+  if (!ban) return false;
+  so_far.steps.push_back(std::move(ban->step));
+  if (ban->refused) {
+    so_far.status = view.fields != nullptr ? 403 : 0;
+    so_far = ended(std::move(so_far), Verdict::refuse);
+    return true;
+  }
+  if (!ban->upstream) return false;
+  const std::uint32_t upstreams[] = {*ban->upstream};
+  so_far = forwarded(std::move(so_far), snapshot, upstreams, live);
+  return true;
+}
+
 Explanation by_route(Explanation so_far, const Snapshot& snapshot, std::uint32_t index,
                      const RequestView& view, const LiveState& live) {
   const Route& route = snapshot.config().routes[index];
@@ -163,10 +202,10 @@ Explanation by_route(Explanation so_far, const Snapshot& snapshot, std::uint32_t
     so_far.status = http ? 403 : 0;
     return ended(std::move(so_far), Verdict::refuse);
   }
-  explaining::LimitsStep limits = explaining::limits(snapshot, *so_far.listener, index, view, live);
+  explaining::LimitsStep limits = explaining::limits(snapshot, index, view, live);
   so_far.steps.push_back(std::move(limits.step));
   if (limits.refused) {
-    so_far.status = 429;
+    so_far.status = http ? 429 : 0;
     return ended(std::move(so_far), Verdict::refuse);
   }
   so_far.steps.push_back(explaining::upstream(snapshot, route));
@@ -231,10 +270,12 @@ Explanation explain_connection(const Snapshot& snapshot, const RequestDescriptio
   view.client = connection.client;
   view.destination = connection.destination;
   view.host = normalise_host(connection.host, host_memory).value_or("");
-  if (refuses(explanation, "listener `" + snapshot.config().listeners[*listener].name + "`",
-              snapshot.listener(*listener).access, snapshot.config().listeners[*listener].where,
-              view, true))
-    return ended(std::move(explanation), Verdict::refuse);
+  if (ends_at_door(explanation, snapshot, view, live)) return explanation;
+  if (ends_by_ban(explanation, snapshot, view, live)) return explanation;
+  if (snapshot.config().listeners[*listener].protocol == ListenerProtocol::http) {
+    explanation.steps.push_back({"head", kAskForRequest, {}, {}, true});
+    return ended(std::move(explanation), Verdict::caught);
+  }
   explaining::RouteStep found = explaining::connection_route(snapshot, *listener, view);
   explanation.steps.push_back(std::move(found.step));
   if (!found.route) return by_default(std::move(explanation), snapshot, connection.way, view, live);
@@ -276,10 +317,13 @@ Explanation explain(const Snapshot& snapshot, const RequestDescription& request,
   view.identity = &identity;
   view.attributes = &claims;
 
-  if (refuses(explanation, "listener `" + snapshot.config().listeners[*listener].name + "`",
-              snapshot.listener(*listener).access, snapshot.config().listeners[*listener].where,
-              view, true))
-    return ended(std::move(explanation), Verdict::refuse);
+  if (ends_at_door(explanation, snapshot, view, live)) return explanation;
+  if (request.claim) {
+    view.client = request.claim->client;
+    view.client_claimed = true;
+    explanation.steps.push_back(explaining::client(*request.claim));
+  }
+  if (ends_by_ban(explanation, snapshot, view, live)) return explanation;
   explaining::RouteStep found = explaining::route(snapshot, *listener, view);
   explanation.steps.push_back(std::move(found.step));
   if (!found.route) return by_default(std::move(explanation), snapshot, request.way, view, live);
@@ -296,23 +340,37 @@ Explanation explain(const Snapshot& snapshot, const PacketDescription& packet,
   described.way = explanation.way;
   described.client = packet.from;
   described.destination = SocketAddress{packet.to, packet.to_port};
-  if (listener.protocol == ListenerProtocol::http && request == nullptr) {
-    explanation.steps.push_back(listener_step(listener));
-    explanation.steps.push_back(
-        {"head",
-         "what happens next depends on the request: give a method and a URL",
-         {},
-         {},
-         true});
-    return explanation;
-  }
   const bool http = request != nullptr && listener.protocol != ListenerProtocol::tcp &&
                     listener.protocol != ListenerProtocol::tls;
   Explanation rest =
       http ? explain(snapshot, described, live) : explain_connection(snapshot, described, live);
+  if (rest.verdict == Verdict::caught) rest.outcome = explanation.outcome;
   rest.steps.insert(rest.steps.begin(), std::make_move_iterator(explanation.steps.begin()),
                     std::make_move_iterator(explanation.steps.end()));
   return rest;
+}
+
+Explanation explain_source(const Snapshot& snapshot, const IpAddress& source, KnownBy known_by,
+                           const LiveState& live) {
+  Explanation told;
+  if (known_by != KnownBy::gateway) {
+    PacketDescription packet;
+    packet.from = source;
+    told.steps.push_back(explaining::source_protect(snapshot, source, live));
+    told.steps.push_back(explaining::bans(packet, live));
+    told.steps.push_back(explaining::source_guard(snapshot, source));
+  }
+  if (known_by != KnownBy::kernel) {
+    if (auto ban = explaining::own_ban(source, false, live)) told.steps.push_back(std::move(ban->step));
+    told.steps.push_back(explaining::source_access(snapshot, source));
+    told.steps.push_back(explaining::source_limits(snapshot, source, live));
+  }
+  const bool dropped = std::ranges::any_of(told.steps, &Step::final);
+  told.verdict = dropped ? Verdict::drop : Verdict::pass;
+  told.passes = !dropped;
+  for (const Step& step : told.steps)
+    told.outcome += (told.outcome.empty() ? "" : "; ") + step.phase + ": " + step.verdict;
+  return told;
 }
 
 }  // namespace sluice::policy

@@ -1,4 +1,4 @@
-// The gateway's phases: route, limits, upstream.
+// The gateway's phases: route, access, upstream.
 #include <algorithm>
 
 #include "policy/authority.h"
@@ -95,41 +95,6 @@ std::string why_less(const Route& route, const Route& winner) {
   if (route.query.size() != winner.query.size()) return "it names fewer query parameters";
   if (more_specific(winner, route)) return "its original destination is less specific";
   return "it comes later in the file";
-}
-
-std::string shown(const LimitKeyPart& part) {
-  if (part.kind == LimitKey::header) return "header " + part.name;
-  if (part.kind == LimitKey::claim) return "claim " + part.name;
-  return std::string(kLimitKeyWords[static_cast<std::size_t>(part.kind)]);
-}
-
-std::string beyond(const Limit& limit) {
-  switch (limit.action) {
-    case LimitAction::reject:
-      return limit.unit == LimitUnit::connections ? "closed" : "429";
-    case LimitAction::delay:
-      return "delayed up to " + format_duration(limit.max_delay) + ", then 429";
-    case LimitAction::count:
-      return "only counted";
-  }
-  return "";
-}
-
-std::string describe(const Limit& limit, std::uint32_t cost) {
-  std::string keys;
-  for (const LimitKeyPart& part : limit.key)
-    keys += (keys.empty() ? "" : ", ") + shown(part);
-  std::string text = "limit `" + limit.name + "`: ";
-  if (limit.unit == LimitUnit::concurrency) {
-    text += std::to_string(limit.max) + " at a time";
-  } else {
-    text += std::to_string(limit.rate_count) + " in " + format_duration(limit.rate_period) +
-            ", burst " + std::to_string(limit.burst);
-  }
-  text += ", by " + keys;
-  if (limit.scope == LimitScope::cluster) text += ", over the cluster";
-  if (cost != 1) text += ", at a cost of " + std::to_string(cost);
-  return text + "; beyond: " + beyond(limit);
 }
 
 std::string upstream_names(const Route& route) {
@@ -279,41 +244,6 @@ Step auth(const Snapshot& snapshot, std::uint32_t route) {
     step.reasons.push_back({"auth `" + auth.name + "`: " + kind, auth.where});
   }
   return step;
-}
-
-LimitsStep limits(const Snapshot& snapshot, std::uint32_t listener, std::uint32_t route,
-                  const RequestView& request, const LiveState& live) {
-  const Config& config = snapshot.config();
-  const CompiledRoute& compiled = snapshot.route(route);
-  LimitsStep result;
-  Step& step = result.step;
-  step = {"limits", "no limit applies", {}, {}, false};
-  const auto look = [&](const UsedLimit& used, const Location& where, bool of_route) {
-    const Limit& limit = config.limits[used.index];
-    std::string text = describe(limit, used.cost);
-    if (!result.refused) step.where = where;
-    // What a listener's limits count is connections, not this request.
-    const auto state = live.gateway && of_route
-                           ? live.gateway->limit(used.index, request, compiled.id, used.cost)
-                           : std::nullopt;
-    if (state) text += "; now: " + state->text;
-    step.reasons.push_back({std::move(text), limit.where});
-    if (!state || state->allowed || result.refused) return;
-    result.refused = true;
-    step.verdict = "refused with 429 by limit `" + limit.name + "`";
-    step.where = limit.where;
-    step.name = limit.name;
-    step.final = true;
-  };
-  for (const UsedLimit& used : snapshot.listener(listener).limits)
-    look(used, config.listeners[listener].where, false);
-  for (const UsedLimit& used : compiled.limits)
-    look(used, config.routes[route].where, true);
-  if (!step.reasons.empty() && !result.refused) {
-    step.verdict = step.reasons.size() == 1 ? "one limit applies"
-                                            : std::to_string(step.reasons.size()) + " limits apply";
-  }
-  return result;
 }
 
 Step upstream(const Snapshot& snapshot, const Route& route) {

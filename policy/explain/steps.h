@@ -48,15 +48,39 @@ struct LimitsStep {
   Step step;
   bool refused = false;
 };
+// Who a trusted proxy says the client is.
+Step client(const RequestDescription::Claim& claim);
+struct OwnBanStep {
+  Step step;
+  bool refused = false;
+  std::optional<std::uint32_t> upstream = {};  // index in Config::upstreams: it goes there
+};
+// Bans that the gateway enforces; nullopt: none of the client. `claimed`: by a proxy.
+std::optional<OwnBanStep> own_ban(const IpAddress& client, bool claimed, const LiveState& live);
 // Whether the client's name has to belong to where it dialled; nullopt: nobody asks.
 std::optional<Step> authority(const Snapshot& snapshot, std::uint32_t listener, Way way,
                               bool by_name, const RequestView& request);
 // Who must have said who they are; what they prove is not known here.
 Step auth(const Snapshot& snapshot, std::uint32_t route);
-// Those of the listener, then the route's.
-LimitsStep limits(const Snapshot& snapshot, std::uint32_t listener, std::uint32_t route,
-                  const RequestView& request, const LiveState& live);
+LimitsStep limits(const Snapshot& snapshot, std::uint32_t route, const RequestView& request,
+                  const LiveState& live);
+// Of a new connection; nullopt: the listener has none.
+std::optional<LimitsStep> listener_limits(const Snapshot& snapshot, std::uint32_t listener,
+                                          const RequestView& connection, const LiveState& live);
+// "limit `few`: 10 in 1s, burst 10, by client_ip; beyond: 429; now: 3 of 10 left"
+struct ToldLimit {
+  std::string text;
+  bool allowed = true;
+};
+ToldLimit tell(const Limit& limit, const UsedLimit& used, const RequestView& request,
+               std::uint64_t route_id, const LiveState& live);
 Step upstream(const Snapshot& snapshot, const Route& route);
+
+// Of a source, whatever it sends: which entries of `protect` name it, and which rules.
+Step source_protect(const Snapshot& snapshot, const IpAddress& source, const LiveState& live);
+Step source_guard(const Snapshot& snapshot, const IpAddress& source);
+Step source_access(const Snapshot& snapshot, const IpAddress& source);
+Step source_limits(const Snapshot& snapshot, const IpAddress& source, const LiveState& live);
 // Of each upstream that may be chosen: how one of its endpoints is, and which are there to choose.
 Step balance(const Snapshot& snapshot, std::span<const std::uint32_t> upstreams,
              const LiveState& live);

@@ -23,7 +23,7 @@ namespace json = boost::json;
 
 constexpr std::array kOptions{
     OptionSpec{"policy", "PATH", "offline, by this file or directory; else the running sluice"},
-    OptionSpec{"from", "ADDRESS", "the source; for a request without --to: the client"},
+    OptionSpec{"from", "ADDRESS", "the source; for a request without --to: the client; alone: what is known of it"},
     OptionSpec{"to", "ADDRESS", "the destination"},
     OptionSpec{"port", "PORT", "the destination's port; of a URL its own, else 80 or 443"},
     OptionSpec{"from-port", "PORT", "the source's port"},
@@ -118,7 +118,7 @@ std::expected<json::object, std::string> question_from(const Arguments& argument
   for (const std::string& name : arguments.all("certificate-name"))
     names.emplace_back(name);
   if (!names.empty()) question["certificate_names"] = std::move(names);
-  if (question.contains("to") != question.contains("from") && !question.contains("url"))
+  if (question.contains("to") && !question.contains("from") && !question.contains("url"))
     return std::unexpected("a packet has --from and --to");
   return question;
 }
@@ -247,7 +247,8 @@ const Command kExplainCommand{
         "  sluice explain --from 198.51.100.8 --to 203.0.113.1 --port 23 --policy policy.yaml\n"
         "  sluice explain --from 10.1.2.3 --to 203.0.113.1 GET https://api.example/v1 "
         "--header 'x-canary: 1'\n"
-        "  sluice explain --request 17/3 --log /var/log/sluice/access.log\n\n"
+        "  sluice explain --request 17/3 --log /var/log/sluice/access.log\n"
+        "  sluice explain --from 198.51.100.8\n\n"
         "--questions takes what the admin socket takes: {\"from\": …, \"to\": …, \"to_port\": …, "
         "\"url\": …}.\n"
         "The matchers that decide are the ones that run. With --policy by the file alone; without, "

@@ -65,5 +65,23 @@ TEST(Forwarded, IsWrittenAsItIsRead) {
   }
 }
 
+TEST(Forwarded, TheClientIsTheFirstFromTheRightThatIsNoTrustedProxy) {
+  const std::vector<policy::Prefix> trusted{*policy::Prefix::parse("10.0.0.0/8")};
+  const auto named = [&](std::string_view field) {
+    const auto client = client_in_x_forwarded_for(field, trusted).client;
+    return client ? client->to_string() : "";
+  };
+  EXPECT_EQ(named("198.51.100.7"), "198.51.100.7");
+  EXPECT_EQ(named("192.0.2.1, 198.51.100.7, 10.0.0.2"), "198.51.100.7");
+  EXPECT_EQ(named("10.0.0.3, 10.0.0.2"), "10.0.0.3");
+  EXPECT_EQ(named("198.51.100.7, unknown, 10.0.0.2"), "10.0.0.2");
+  EXPECT_EQ(named("unknown"), "");
+  EXPECT_EQ(named(""), "");
+  const auto said = client_in_forwarded("for=192.0.2.1, for=198.51.100.7;proto=https, for=10.0.0.2", trusted);
+  EXPECT_EQ(said.client->to_string(), "198.51.100.7");
+  EXPECT_EQ(said.proto, "https");
+  EXPECT_FALSE(client_in_forwarded("for=\"", trusted).client);
+}
+
 }  // namespace
 }  // namespace sluice::gateway::http

@@ -127,5 +127,108 @@ TEST_F(Explaining, WhatNoRouteClaimsGetsTheDefault) {
   EXPECT_THAT(explain(*snapshot(), request).outcome, StartsWith("refused with 400"));
 }
 
+// A gateway whose limits say what the test wants, and that has banned one source.
+struct FakeGateway final : LiveGateway {
+  std::vector<EndpointState> endpoints(std::uint32_t) const override { return {}; }
+  LimitState limit(std::uint32_t, const RequestView&, std::uint64_t, std::uint32_t) const override {
+    return {allowed, "as it is"};
+  }
+  std::optional<OwnBan> ban(const IpAddress& client) const override {
+    return banned && banned->source.contains(client) ? banned : std::nullopt;
+  }
+
+  bool allowed = true;
+  std::optional<OwnBan> banned;
+};
+
+constexpr const char* kDoor = R"(version: 1
+listeners:
+  web: { bind: "127.0.0.1:80", limits: [open] }
+upstreams:
+  api: { endpoints: ["192.0.2.1:80"] }
+  trap: { endpoints: ["192.0.2.2:80"] }
+routes: [{ name: api, listener: web, upstream: api, access: { deny: [203.0.113.0/24] }, limits: [few] }]
+limits: { open: { unit: concurrency, max: 2 }, few: { rate: 1/s } }
+sets: { bad: { elements: [203.0.113.0/24] } }
+guard: { rules: [{ name: bad, from: { set: bad } }, { name: telnet, to_ports: [23], protocol: tcp }] }
+)";
+
+class ExplainingLive : public testing::Test {
+ protected:
+  Explanation ask(const char* client, bool claimed = false) const {
+    RequestDescription request;
+    request.client = *IpAddress::parse(claimed ? "10.0.0.1" : client);
+    if (claimed) request.claim = {*IpAddress::parse(client), "X-Forwarded-For of 10.0.0.1"};
+    request.host = "a";
+    request.target = "/";
+    return explain(*snapshot_, request, live());
+  }
+  LiveState live() const {
+    LiveState live;
+    live.gateway = &gateway_;
+    return live;
+  }
+  void ban(const char* source, const char* upstream) {
+    gateway_.banned = LiveGateway::OwnBan{.source = *Prefix::parse(source),
+                                          .upstream = upstream,
+                                          .index = snapshot_->find_upstream(upstream),
+                                          .seconds_left = 60,
+                                          .reason = "limit few"};
+  }
+
+  std::shared_ptr<const Snapshot> snapshot_ = Snapshot::compile(parse_good(kDoor));
+  FakeGateway gateway_;
+};
+
+TEST_F(ExplainingLive, AListenersLimitComesBeforeTheRequest) {
+  EXPECT_EQ(ask("198.51.100.1").outcome, "forwarded to upstream `api`");
+  gateway_.allowed = false;
+  const auto why = ask("198.51.100.1");
+  EXPECT_EQ(why.outcome, "a new connection is closed by limit `open`");
+  EXPECT_EQ(why.status, 0);
+  EXPECT_EQ(why.find("route"), nullptr);
+  EXPECT_THAT(why.find("limits")->reasons[0].text, HasSubstr("2 at a time, by client_ip"));
+}
+
+TEST_F(ExplainingLive, ALimitOfUnknownClientsDependsOnThem) {
+  gateway_.allowed = false;
+  const auto why = ask("::");
+  EXPECT_TRUE(why.passes);
+  EXPECT_THAT(why.find("limits")->reasons[0].text, HasSubstr("now: depends on the client"));
+}
+
+TEST_F(ExplainingLive, ADivertedSourceHasNoRoute) {
+  ban("198.51.100.1/32", "trap");
+  const auto why = ask("198.51.100.1");
+  EXPECT_EQ(why.verdict, Verdict::forward);
+  EXPECT_EQ(why.find("bans")->verdict, "198.51.100.1/32 is banned: it goes to upstream `trap`");
+  EXPECT_EQ(why.find("route"), nullptr);
+  EXPECT_THAT(why.find("balance")->verdict, HasSubstr("`trap`"));
+  EXPECT_EQ(ask("198.51.100.2").find("bans"), nullptr);
+}
+
+TEST_F(ExplainingLive, OnlyWhatAProxySaysIsRefused) {
+  ban("198.51.100.1/32", "");
+  const auto claimed = ask("198.51.100.1", true);
+  EXPECT_EQ(claimed.status, 403);
+  EXPECT_EQ(claimed.find("client")->verdict, "198.51.100.1, by X-Forwarded-For of 10.0.0.1");
+  EXPECT_EQ(ask("198.51.100.1").outcome, "forwarded to upstream `api`");
+}
+
+TEST_F(ExplainingLive, ASourceAlone) {
+  ban("203.0.113.0/24", "trap");
+  const auto why = explain_source(*snapshot_, *IpAddress::parse("203.0.113.7"), KnownBy::all, live());
+  EXPECT_EQ(why.verdict, Verdict::pass);
+  EXPECT_EQ(why.find("guard")->verdict, "named by 1 rule");
+  EXPECT_EQ(why.find("guard")->reasons[0].text, "rule `bad`: names it, by set `bad`, drops its packets");
+  EXPECT_EQ(why.find("access")->verdict, "refused by 1 listener or route");
+  EXPECT_EQ(why.find("limits")->reasons.size(), 2U);
+  EXPECT_THAT(why.find("bans")->verdict, HasSubstr("`trap`"));
+  const LiveState::Ban bans[] = {{*Prefix::parse("203.0.113.0/24"), "by hand"}};
+  EXPECT_EQ(explain_source(*snapshot_, *IpAddress::parse("203.0.113.7"), KnownBy::kernel,
+                           LiveState{.bans = bans}).verdict,
+            Verdict::drop);
+}
+
 }  // namespace
 }  // namespace sluice::policy
