@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <iostream>
 #include <mutex>
@@ -27,7 +28,7 @@ constexpr std::array kOptions{
     OptionSpec{"sort", "COLUMN", "packets (default), bytes, connections, resets or requests"},
     OptionSpec{"all", "", "of services: those too that the policy does not serve"},
     OptionSpec{"once", "", "one interval of a second, then end"},
-    OptionSpec{"lines", "N", "at most so many; default what fits, or 20"},
+    OptionSpec{"lines", "N", "at most so many; default what fits, or 20; JSON: all"},
     kSocketOption,
     kOutputOption,
 };
@@ -45,6 +46,29 @@ constexpr std::array kColumns{
     Column{"resets", "resets", "RESETS/s", 'r'},
     Column{"requests", "requests_estimate", "REQUESTS/s~", 'q'},
 };
+
+// By the column, the most first; at most `lines` of them.
+std::vector<const json::object*> sorted(const json::array& rows, const Column& column,
+                                        std::size_t lines) {
+  std::vector<const json::object*> out;
+  for (const auto& row : rows)
+    out.push_back(&row.as_object());
+  std::ranges::stable_sort(out, std::ranges::greater(), [&](const json::object* row) {
+    return number_at(*row, column.key);
+  });
+  if (out.size() > lines) out.resize(lines);
+  return out;
+}
+
+// What --output json prints of an interval.
+json::object line_of(const json::object& line, const Column& column, std::size_t lines) {
+  json::object out = line;
+  json::array rows;
+  for (const json::object* row : sorted(array_at(line, "rows"), column, lines))
+    rows.push_back(*row);
+  out["rows"] = std::move(rows);
+  return out;
+}
 
 std::string rate(const json::object& row, const Column& column) {
   const double value = number_at(row, column.key);
@@ -107,13 +131,7 @@ class Screen {
   }
 
   void draw() {
-    std::vector<const json::object*> rows;
-    for (const auto& row : rows_)
-      rows.push_back(&row.as_object());
-    const char* key = kColumns[column_].key;
-    std::ranges::stable_sort(rows, std::ranges::greater(),
-                             [&](const json::object* row) { return number_at(*row, key); });
-    if (rows.size() > lines()) rows.resize(lines());
+    const auto rows = sorted(rows_, kColumns[column_], lines());
     const bool services = by_ == "service";
     std::vector<std::string> heads{services ? "SERVICE" : "SOURCE"};
     if (services) heads.emplace_back("LISTENER");
@@ -174,12 +192,13 @@ int top(const Arguments& arguments) {
   const std::string lines = arguments.get("lines", "0");
   if (lines.empty() || lines.size() > 4 || lines.find_first_not_of("0123456789") != std::string::npos)
     return usage("--lines is a number, not '" + lines + "'");
+  const std::size_t wanted = std::stoul(lines);
   const bool as_json = arguments.get("output") == "json";
   const bool once = arguments.has("once");
   const bool live = !once && !as_json && ::isatty(STDOUT_FILENO) != 0;
 
   RawTerminal terminal;
-  Screen screen(by, static_cast<std::size_t>(column - kColumns.begin()), std::stoul(lines), live);
+  Screen screen(by, static_cast<std::size_t>(column - kColumns.begin()), wanted, live);
   std::jthread keys;
   if (live && terminal.on())
     keys = std::jthread([&](const std::stop_token& stop) { read_keys(stop, screen, terminal); });
@@ -194,7 +213,8 @@ int top(const Arguments& arguments) {
           return !refused;
         }
         if (as_json) {
-          std::cout << json::serialize(line) << std::endl;
+          const std::size_t most = wanted > 0 ? wanted : SIZE_MAX;
+          std::cout << json::serialize(line_of(line, *column, most)) << std::endl;
         } else {
           screen.show(array_at(line, "rows"));
         }
