@@ -9,16 +9,17 @@
 #include "gateway/log.h"
 
 namespace sluice::control {
+namespace {
 
 using gateway::log_warn;
+using namespace std::chrono_literals;
 
-namespace {
-constexpr std::chrono::seconds kPause{60};
-constexpr std::size_t kMaxKept = 16UL << 20;
+constexpr auto kPause = 1s;
+constexpr std::size_t kOfASecond = 1UL << 20;  // bytes
+constexpr auto kSavePause = 60s;
+constexpr std::size_t kMaxKept = 16UL << 20;  // on disk
+
 }  // namespace
-
-GatewayMemory::GatewayMemory(GatewaySupervisor& supervisor, std::function<std::string()> state_dir)
-    : supervisor_(supervisor), state_dir_(std::move(state_dir)) {}
 
 std::string GatewayMemory::path() const {
   return (std::filesystem::path(state_dir_()) / "gateway-memory").string();
@@ -34,25 +35,55 @@ void GatewayMemory::load() {
 }
 
 void GatewayMemory::save() {
-  saved_ = std::chrono::steady_clock::now();
-  supervisor_.collect_memory(false, [this](std::optional<std::string> bytes) {
-    if (bytes && bytes->size() <= kMaxKept) write(std::move(*bytes));
+  saved_ = Clock::now();
+  supervisor_.collect_memory(false, [this](const std::optional<std::string>& bytes) {
+    if (!bytes || bytes->size() > kMaxKept) return;
+    std::error_code ignored;
+    if (bytes->empty()) {
+      std::filesystem::remove(path(), ignored);
+    } else if (auto saved = gateway::write_state_file(path(), *bytes);
+               !saved && !std::exchange(warned_, true)) {
+      log_warn("keeper", "cannot keep who was banned how often", {{"reason", saved.error()}});
+    }
   });
 }
 
-void GatewayMemory::save_if_due() {
-  if (std::chrono::steady_clock::now() - saved_ >= kPause) save();
+void GatewayMemory::follow() {
+  ask_after(kPause);
 }
 
-void GatewayMemory::write(std::string bytes) {
-  if (bytes.empty()) {
-    std::error_code ignored;
-    std::filesystem::remove(path(), ignored);
-  } else if (auto written = gateway::write_state_file(path(), bytes);
-             !written && !std::exchange(warned_, true)) {
-    log_warn("keeper", "cannot keep who was banned how often", {{"reason", written.error()}});
-  }
-  supervisor_.set_memory(std::move(bytes));
+void GatewayMemory::stop() {
+  stopped_ = true;
+  timer_.cancel();
+}
+
+void GatewayMemory::ask_after(Clock::duration pause) {
+  if (stopped_) return;
+  timer_.expires_after(pause);
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    if (Clock::now() - saved_ >= kSavePause) save();
+    ask();
+  });
+}
+
+// One that died while it was asked leaves what it said before.
+void GatewayMemory::ask() {
+  supervisor_.collect_memory(true, [this](std::optional<std::string> bytes) {
+    if (bytes) {
+      heard_ = Clock::now();
+      bytes_ = bytes->size();
+      supervisor_.set_memory(std::move(*bytes));
+    }
+    ask_after(kPause * static_cast<int>(1 + bytes_ / kOfASecond));
+  });
+}
+
+boost::json::object GatewayMemory::status() const {
+  boost::json::object out{{"bytes", bytes_}};
+  if (heard_ != Clock::time_point{})
+    out["age_ms"] = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - heard_).count();
+  return out;
 }
 
 }  // namespace sluice::control

@@ -91,21 +91,22 @@ class KeeperProcess {
                  },
              .samples = [this] { return samples(); },
              .drain_deadline = [this] { return drain_deadline(reloader_.current().config()); }}),
+        memory_(io_, supervisor_, [this] { return reloader_.current().config().state_dir; }),
         upgrade_(io_, std::move(from),
                  {.busy = [this] { return busy(); }, .hand_over = [this] { return hand_over(); }}),
         tls_(io_,
              [this] {
                if (tls_.current()) supervisor_.refresh(reloader_.generation(), *tls_.current());
              }),
-        memory_(supervisor_, [this] { return reloader_.current().config().state_dir; }),
         watch_(
             io_, *keeper_, [this] { return supervisor_.alive(); },
-            [this] {
-              memory_.save_if_due();
-              questions_.follow_names();
-            }),
+            [this] { questions_.follow_names(); }),
         banned_connections_(io_, *keeper_),
-        questions_(*keeper_, reloader_, supervisor_, [this] { memory_.save(); }),
+        questions_(*keeper_, reloader_, supervisor_,
+                   [this] {
+                     memory_.save();
+                     memory_.ask();
+                   }),
         drop_streams_(io_, *keeper_),
         top_streams_(io_, *keeper_,
                      [this]() -> const policy::Config& { return reloader_.current().config(); }),
@@ -162,10 +163,10 @@ class KeeperProcess {
   PolicyReloader reloader_;
   PolicyApply policy_apply_;
   GatewaySupervisor supervisor_;
+  GatewayMemory memory_;
   Upgrade upgrade_;
   TlsSource tls_;
   BanBridge bans_;
-  GatewayMemory memory_;
   KernelWatch watch_;
   BannedConnections banned_connections_;
   GatewayQuestions questions_;
@@ -337,6 +338,7 @@ void KeeperProcess::gateway_ready() {
 
 void KeeperProcess::begin_to_serve() {
   watch_.start();
+  memory_.follow();
   // One change at a time: what is on disk now waits until the next gateway serves.
   if (!upgrade_.under_way()) reloader_.watch();
   if (reloader_.last().ok()) keep_as_last_good(reloader_.current());
@@ -473,6 +475,7 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
     warnings.push_back(json::string(warning));
   head["warnings"] = std::move(warnings);
   head["gateway"] = supervisor_.status();
+  head["gateway"].as_object()["memory"] = memory_.status();
   head["upgrade"] = upgrade_.status();
   questions_.status(std::move(head), respond);
 }
@@ -482,6 +485,7 @@ void KeeperProcess::stop() {
   if (stopping_) return;
   stopping_ = true;
   watch_.stop();
+  memory_.stop();
   memory_.save();
   const auto deadline = drain_deadline(reloader_.current().config());
   log_info("keeper", "stopping: interception ends, open connections may finish",

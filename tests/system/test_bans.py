@@ -237,6 +237,92 @@ def test_whom_a_proxy_names_is_refused_by_the_gateway_and_the_proxy_goes_on(scra
     node.stop()
 
 
+def killed(node):
+    """kill -9 to the gateway, once the keeper has heard what it knows."""
+    status = node.status()["gateway"]
+    def heard_since():
+        now = node.status()["gateway"]["memory"]
+        heard.append(now.get("age_ms", 0))
+        return len(heard) > 1 and heard[-1] < heard[-2]
+    for _ in range(2):  # an answer may have been under way: the one after it knows
+        heard = []
+        eventually(heard_since, "the gateway is asked what it knows")
+    os.kill(status["pid"], signal.SIGKILL)
+    eventually(lambda: (g := node.status()["gateway"])["pid"] != status["pid"] and g["ready"], "the next one serves")
+
+
+def test_limits_and_bans_are_carried_over_a_crash_of_the_gateway(scratch, star):
+    origin(scratch, star)
+    node = Node(scratch, star, "{}", more="trusted_proxies: [10.77.1.1]")
+    with open(node.policy) as file:
+        text = file.read()
+    node.write_policy(text.replace("few: { rate", "bait: { rate: 1/h, burst: 1 }, few: { rate")
+                      .replace("bans: {}", "bans: { rules: [{ when: { limit: bait, count: 1 }, for: 1h, action: route, upstream: honeypot }] }")
+                      .replace("  - { name: all,", "  - { name: honey, path: /honey, upstream: origin, limits: [bait] }\n  - { name: all,"))
+    node.ctl("reload")
+    eventually(lambda: ask(star, "/") == 200, "it serves")
+    assert [ask(star, "/limited") for _ in range(2)] == [200, 429]
+    assert [ask(star, "/honey", forwarded_for="198.51.100.9") for _ in range(2)] == [200, 429]
+    assert ask(star, "/", forwarded_for="198.51.100.9") == 418
+    killed(node)
+    assert ask(star, "/limited") == 429
+    assert ask(star, "/", forwarded_for="198.51.100.9") == 418
+    node.ctl("unban", "198.51.100.9")
+    assert ask(star, "/", forwarded_for="198.51.100.9") == 200
+    killed(node)
+    assert ask(star, "/", forwarded_for="198.51.100.9") == 200  # who was let go stays free
+    node.stop()
+
+
+SLOW = """
+import socket, sys
+held = socket.create_connection(("10.77.1.2", 8080), 20)
+held.sendall(b"GET /one HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+assert held.recv(100).startswith(b"HTTP/1.1 200")
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_places_are_counted_by_each_gateway_while_the_old_one_finishes(scratch, star):
+    """Both together may allow twice `max`, until the old one is gone: docs/guard.md says so."""
+    origin(scratch, star)
+    node = Node(scratch, star, "{}")
+    os.makedirs(f"{scratch.path}/files")
+    with open(f"{scratch.path}/files/one", "wb") as file:
+        file.write(b"x" * 10_000_000)
+    slow = scratch.write("slow.conf", f"""user root; daemon off; worker_processes 1; pid {scratch.path}/slow.pid;
+events {{ worker_connections 64; }} http {{ access_log off; server {{ listen 127.0.0.1:8002; limit_rate 4k; root {scratch.path}/files; }} }}""")
+    Process(scratch, "slow", inside(star.rim[0], "nginx", "-c", slow, "-e", f"{scratch.path}/slow.log"))
+    with open(node.policy) as file:
+        text = file.read()
+    node.write_policy(text.replace("few: { rate", "one: { unit: concurrency, max: 1, key: [route] }, few: { rate")
+                      .replace("upstreams: {", 'upstreams: { slow: { endpoints: ["127.0.0.1:8002"] },')
+                      .replace("  - { name: all,", "  - { name: one, path: /one, upstream: slow, limits: [one] }\n  - { name: all,"))
+    node.ctl("reload")
+    clients = []
+
+    def hold():
+        clients.append(subprocess.Popen(inside(star.hub, sys.executable, "-c", SLOW), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        return clients[-1].stdout.readline() == "held\n"
+
+    try:
+        eventually(hold, "one place is taken")
+        assert ask(star, "/one") == 429
+        upgraded(node)
+        assert hold()  # the next gateway begins with none
+        assert ask(star, "/one") == 429
+        assert node.status()["gateway"]["finishing"]  # and the old one has its own
+    finally:
+        for client in clients:
+            client.kill()
+            client.wait()
+            client.stdin.close()
+            client.stdout.close()
+    eventually(lambda: ask(star, "/one", patience=1) != 429, "places are given back")
+    node.stop()
+
+
 def test_limits_are_carried_over_an_upgrade(scratch, star):
     origin(scratch, star)
     node = Node(scratch, star, "{}")
