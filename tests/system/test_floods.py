@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -90,11 +91,11 @@ class World:
     def flood(self, to, port):
         return subprocess.Popen(self.attacker.command(FLOOD, "out", self.mac, SPOOFED, to, str(port), str(PACKETS)))
 
-    def requests_under_flood(self, host, port, count=25, flooded=None):
+    def requests_under_flood(self, host, port, count=25, flooded=None, flooded_port=None):
         client = subprocess.Popen(self.client.command("python3", "-c", CLIENT, host, str(port), str(count)),
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert client.stdout.readline() == "open\n"
-        flood = self.flood(flooded or host, port)
+        flood = self.flood(flooded or host, flooded_port or port)
         out, _ = client.communicate("\n", timeout=240)
         assert flood.wait(240) == 0
         return json.loads(out)
@@ -143,6 +144,33 @@ def test_a_dropped_prefix_costs_other_clients_nothing(world, attach):
         done = world.requests_under_flood("10.70.0.1", 80)
         assert (done["open"], done["new"]) == (25, 25), done
         assert drops(sluice)[f"flood-{attach}"]["dropped"] == PACKETS
+
+
+def dropped_for(reason):
+    """What the guard has dropped, as the keeper last told the gateway."""
+    page = subprocess.run(["curl", "-sS", "--max-time", "10", "http://127.0.0.1:9464/metrics"], capture_output=True, text=True, check=True).stdout
+    return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines()
+               if line.startswith("sluice_guard_packets_total{") and f'reason="{reason}"' in line)
+
+
+@pytest.mark.parametrize("attach", ["tc", "xdp"])
+def test_a_service_that_is_flooded_is_shed_and_its_neighbour_is_not(world, attach):
+    rate = 500
+    subprocess.run([SLUICE, "cleanup"], check=True, capture_output=True)  # counters begin anew
+    with Scratch() as scratch:
+        origin = Nginx(scratch)
+        policy = POLICY.format(state=scratch.path, origin=origin.port,
+                               guard=f'{{ interfaces: ["to-*"], attach: {attach}, per_service: {{ syn: {rate}/s }} }}')
+        policy = policy.replace("listeners: {", 'metrics: { bind: "127.0.0.1:9464" }\nlisteners: { other: { bind: "10.70.0.1:81" },')
+        Sluice(scratch, policy.replace("routes: [", "routes: [{ listener: other, upstream: api }, "))
+        begun = time.monotonic()
+        done = world.requests_under_flood("10.70.0.1", 81, flooded_port=80)
+        assert (done["open"], done["new"]) == (25, 25), done
+        # A burst is a second's worth. All else was dropped, and nothing but the flood.
+        let_in = rate * (time.monotonic() - begun + 1)
+        assert let_in < PACKETS, "too slow a flood to tell"
+        eventually(lambda: PACKETS - let_in <= dropped_for("service_syn"), "the flood was dropped")
+        assert dropped_for("service_syn") <= PACKETS
 
 
 def test_spoofed_syns_leave_open_connections_and_new_ones_alone(world):
