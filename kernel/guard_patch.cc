@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernel/guard_patch6.h"
+
 namespace sluice::kernel {
 namespace {
 
@@ -55,7 +57,7 @@ bool same_shape(const GuardPlan& a, const GuardPlan& b) {
          a.monitor_sources == b.monitor_sources;
 }
 
-// The /24s that sets of one field name otherwise than before.
+// The /24s, and the IPv6 prefixes, that sets of one field name otherwise than before.
 class Changes {
  public:
   // False: too many, or of a kind that is not mended.
@@ -71,7 +73,8 @@ class Changes {
     return true;
   }
   const std::set<std::uint64_t>& blocks() const { return blocks_; }
-  std::int64_t more() const { return more_; }
+  const std::vector<Prefix>& prefixes6() const { return prefixes6_; }
+  std::int64_t more4() const { return more4_; }
 
  private:
   // Both are in order: IPv4 first, by address.
@@ -85,10 +88,10 @@ class Changes {
       if (old_one != before.end() && new_one != after.end() && *old_one == *new_one) {
         ++old_one, ++new_one;
       } else if (new_one == after.end() || (old_one != before.end() && order(*old_one, *new_one))) {
-        --more_;
+        more4_ -= old_one->v4 ? 1 : 0;
         if (!note(*old_one++)) return false;
       } else {
-        ++more_;
+        more4_ += new_one->v4 ? 1 : 0;
         if (!note(*new_one++)) return false;
       }
     }
@@ -96,7 +99,9 @@ class Changes {
   }
 
   bool note(const Prefix& changed) {
-    if (!changed.v4 || changed.length <= kCoarse || ++changes_ > kMostChanges) return false;
+    if (++changes_ > kMostChanges) return false;
+    if (!changed.v4) return prefixes6_.push_back(changed), true;
+    if (changed.length <= kCoarse) return false;
     for (std::uint64_t block = first_block(changed); block < end_block(changed); ++block)
       blocks_.insert(block);
     return blocks_.size() <= kMostBlocks;
@@ -104,8 +109,9 @@ class Changes {
 
   std::set<std::pair<const void*, const void*>> compared_;
   std::set<std::uint64_t> blocks_;
+  std::vector<Prefix> prefixes6_;
   std::size_t changes_ = 0;
-  std::int64_t more_ = 0;
+  std::int64_t more4_ = 0;
 };
 
 // All that rules say of one block, as compile_prefixes4() takes it.
@@ -209,6 +215,24 @@ bool put_blocks(const std::vector<std::pair<std::uint64_t, Block4>>& blocks, Pre
   return true;
 }
 
+bool patch_blocks(const std::vector<GuardRule>& rules, const AddressField& field,
+                  const Changes& changes, GuardClasses& classes, CoveringSets& sets,
+                  PrefixTables& prefixes) {
+  // What mended blocks leave behind is cleared by a whole compilation now and then.
+  if (prefixes.starts.size() > 1024 && prefixes.starts.size() > prefixes.leaves.size())
+    return false;
+  const Keys keys(rules, field);
+  if (!keys.few()) return false;
+  std::vector<std::pair<std::uint64_t, Block4>> blocks;
+  blocks.reserve(changes.blocks().size());
+  for (const std::uint64_t block : changes.blocks())
+    blocks.emplace_back(block, compile_block4(keys.of(block), sets, block));
+  if (classes.size() > SLUICE_GUARD_MAX_CLASSES || !put_blocks(blocks, prefixes)) return false;
+  prefixes.prefixes4 = static_cast<std::size_t>(
+      std::max<std::int64_t>(static_cast<std::int64_t>(prefixes.prefixes4) + changes.more4(), 0));
+  return true;
+}
+
 bool patch_field(const GuardPlan& before, const GuardPlan& after, const AddressField& field,
                  GuardTables& tables, int which) {
   Changes changes;
@@ -217,21 +241,14 @@ bool patch_field(const GuardPlan& before, const GuardPlan& after, const AddressF
         !changes.add(before.rules[i].except, after.rules[i].except, field))
       return false;
   }
-  if (changes.blocks().empty()) return true;
   PrefixTables& prefixes = tables.prefixes[static_cast<std::size_t>(which)];
-  // What mended blocks leave behind is cleared by a whole compilation now and then.
-  if (prefixes.starts.size() > 1024 && prefixes.starts.size() > prefixes.leaves.size())
-    return false;
-  const Keys keys(after.rules, field);
-  if (!keys.few()) return false;
   CoveringSets sets(tables.index, without_field(after.rules, field));
-  std::vector<std::pair<std::uint64_t, Block4>> blocks;
-  blocks.reserve(changes.blocks().size());
-  for (const std::uint64_t block : changes.blocks())
-    blocks.emplace_back(block, compile_block4(keys.of(block), sets, block));
-  if (tables.index.size() > SLUICE_GUARD_MAX_CLASSES || !put_blocks(blocks, prefixes)) return false;
-  prefixes.prefixes4 = static_cast<std::size_t>(
-      std::max<std::int64_t>(static_cast<std::int64_t>(prefixes.prefixes4) + changes.more(), 0));
+  if (!changes.blocks().empty() &&
+      !patch_blocks(after.rules, field, changes, tables.index, sets, prefixes))
+    return false;
+  if (!changes.prefixes6().empty() &&
+      !patch_prefixes6(after.rules, field, changes.prefixes6(), sets, prefixes))
+    return false;
   tables.slot.prefixes[which] = prefixes.config;
   return true;
 }

@@ -6,12 +6,6 @@
 namespace sluice::kernel {
 namespace {
 
-std::uint64_t big_endian(const std::uint8_t* bytes) {
-  std::uint64_t out = 0;
-  std::memcpy(&out, bytes, sizeof(out));
-  return std::endian::native == std::endian::little ? __builtin_bswap64(out) : out;
-}
-
 struct Keys {
   std::vector<std::uint64_t> v4;
   std::vector<TaggedPrefix6> v6;
@@ -36,6 +30,12 @@ struct Keys {
 };
 
 }  // namespace
+
+std::uint64_t big_endian(const std::uint8_t* bytes) {
+  std::uint64_t out = 0;
+  std::memcpy(&out, bytes, sizeof(out));
+  return std::endian::native == std::endian::little ? __builtin_bswap64(out) : out;
+}
 
 std::uint32_t CoveringSets::with(std::uint32_t set, PrefixTag tag) {
   const std::uint64_t key = static_cast<std::uint64_t>(set) << 16 | tag;

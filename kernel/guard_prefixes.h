@@ -26,6 +26,7 @@ struct PrefixTables {
   std::vector<sluice_guard_line> buckets;
   std::size_t prefixes4 = 0;  // different ones
   std::size_t prefixes6 = 0;
+  std::size_t left_behind6 = 0;  // prefixes whose bits are still set
 };
 
 // Which rule's field, or its exception's, a prefix belongs to.
@@ -86,5 +87,12 @@ struct TaggedPrefix6 {
 };
 Result<void> compile_prefixes6(std::vector<TaggedPrefix6> keys, CoveringSets& sets,
                                PrefixTables& out);
+
+// One entry of compiled tables, not ::/0. False: there is no room.
+bool put_prefix6(const Prefix& prefix, std::uint32_t klass, PrefixTables& tables);
+void remove_prefix6(const Prefix& prefix, PrefixTables& tables);
+
+// The eight bytes as a number.
+std::uint64_t big_endian(const std::uint8_t* bytes);
 
 }  // namespace sluice::kernel

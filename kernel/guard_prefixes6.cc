@@ -106,32 +106,62 @@ std::vector<Entry> by_bucket(const std::vector<Entry>& entries, std::uint32_t ma
   return out;
 }
 
+// False: no bucket within the probes.
+bool place(const Entry& entry, std::vector<sluice_guard_line>& buckets) {
+  const std::uint64_t mask = buckets.size() - 1;
+  const std::uint64_t home = home_of(entry);
+  for (std::uint64_t probe = 0; probe < SLUICE_GUARD_MAX_PROBES; ++probe) {
+    auto& bucket = buckets[(home + probe) & mask].bucket;
+    const auto* free = std::ranges::find(bucket.tag, 0U);
+    if (free == std::end(bucket.tag)) {
+      bucket.more = 1;
+      continue;
+    }
+    const auto i = free - bucket.tag;
+    bucket.high[i] = entry.high;
+    bucket.low[i] = entry.low;
+    bucket.tag[i] = entry.length | entry.klass << 8;
+    return true;
+  }
+  return false;
+}
+
+// As guard_prefix.bpf.h finds it; null: it is not there.
+std::uint32_t* find_tag(const Entry& entry, std::vector<sluice_guard_line>& buckets) {
+  const std::uint64_t mask = buckets.size() - 1;
+  const std::uint64_t home = home_of(entry);
+  for (std::uint64_t probe = 0; probe < SLUICE_GUARD_MAX_PROBES; ++probe) {
+    auto& bucket = buckets[(home + probe) & mask].bucket;
+    for (std::size_t i = 0; i < std::size(bucket.tag); ++i) {
+      if ((bucket.tag[i] & 0xff) == entry.length && bucket.high[i] == entry.high &&
+          bucket.low[i] == entry.low)
+        return &bucket.tag[i];
+    }
+    if (bucket.more == 0) break;
+  }
+  return nullptr;
+}
+
 // False: some key found no bucket within the probes; a larger table will do.
 bool fill_buckets(const std::vector<Entry>& entries, std::vector<sluice_guard_line>& buckets) {
-  const std::uint64_t mask = buckets.size() - 1;
-  for (const Entry& entry : by_bucket(entries, static_cast<std::uint32_t>(mask))) {
-    const std::uint64_t home = home_of(entry);
-    bool placed = false;
-    for (std::uint64_t probe = 0; probe < SLUICE_GUARD_MAX_PROBES && !placed; ++probe) {
-      auto& bucket = buckets[(home + probe) & mask].bucket;
-      const auto* free = std::ranges::find(bucket.tag, 0U);
-      if (free == std::end(bucket.tag)) {
-        bucket.more = 1;
-        continue;
-      }
-      const auto i = free - bucket.tag;
-      bucket.high[i] = entry.high;
-      bucket.low[i] = entry.low;
-      bucket.tag[i] = entry.length | entry.klass << 8;
-      placed = true;
-    }
-    if (!placed) return false;
-  }
-  return true;
+  return std::ranges::all_of(by_bucket(entries, static_cast<std::uint32_t>(buckets.size() - 1)),
+                             [&](const Entry& entry) { return place(entry, buckets); });
+}
+
+Entry entry_of(const Prefix& prefix, std::uint32_t klass) {
+  return {big_endian(prefix.address.data()), big_endian(prefix.address.data() + 8), prefix.length,
+          klass};
 }
 
 void set_bit(std::vector<std::uint64_t>& words, std::uint64_t bit) {
   words[bit >> 6] |= 1ULL << (bit & 63);
+}
+
+void set_bits(const Entry& entry, PrefixTables& out) {
+  if (entry.length >= kGateLength)
+    set_bit(out.gate, sluice_guard_gate6_bit(kSeed, entry.high) & out.config.gate_mask);
+  const std::uint64_t hash = sluice_guard_hash6(kSeed, entry.high, entry.low, entry.length);
+  set_bit(out.bits, hash & out.config.bits_mask);
 }
 
 void fill_bits(const std::vector<Entry>& entries, PrefixTables& out) {
@@ -150,12 +180,18 @@ void fill_bits(const std::vector<Entry>& entries, PrefixTables& out) {
   out.bits.assign(bits / 64, 0);
   config.gate_mask = static_cast<std::uint32_t>(gate_bits - 1);
   config.bits_mask = static_cast<std::uint32_t>(bits - 1);
-  for (const Entry& entry : entries) {
-    if (entry.length >= kGateLength)
-      set_bit(out.gate, sluice_guard_gate6_bit(kSeed, entry.high) & config.gate_mask);
-    const std::uint64_t hash = sluice_guard_hash6(kSeed, entry.high, entry.low, entry.length);
-    set_bit(out.bits, hash & config.bits_mask);
-  }
+  for (const Entry& entry : entries)
+    set_bits(entry, out);
+}
+
+void note_length(std::uint32_t length, sluice_guard_prefixes& config) {
+  auto* const end = config.length + config.lengths;
+  auto* const at = std::find_if(config.length, end, [&](std::uint8_t one) { return one <= length; });
+  if (at != end && *at == length) return;
+  std::copy_backward(at, end, end + 1);
+  *at = static_cast<std::uint8_t>(length);
+  ++config.lengths;
+  if (length >= kGateLength) ++config.gated;
 }
 
 void note_lengths(const std::vector<Entry>& entries, sluice_guard_prefixes& config) {
@@ -163,9 +199,7 @@ void note_lengths(const std::vector<Entry>& entries, sluice_guard_prefixes& conf
   for (const Entry& entry : entries)
     used[entry.length] = true;
   for (unsigned length = 128; length > 0; --length) {
-    if (!used[length]) continue;
-    config.length[config.lengths++] = static_cast<std::uint8_t>(length);
-    if (length >= kGateLength) ++config.gated;
+    if (used[length]) note_length(length, config);
   }
 }
 
@@ -190,6 +224,30 @@ Result<void> compile_prefixes6(std::vector<TaggedPrefix6> keys, CoveringSets& se
   }
   out.config.bucket_mask = static_cast<std::uint32_t>(size - 1);
   return {};
+}
+
+bool put_prefix6(const Prefix& prefix, std::uint32_t klass, PrefixTables& tables) {
+  const Entry entry = entry_of(prefix, klass);
+  if (std::uint32_t* tag = find_tag(entry, tables.buckets)) {
+    *tag = entry.length | klass << 8;
+    return true;
+  }
+  const bool full = tables.prefixes6 >= tables.buckets.size() * 2;  // as compiled, at most
+  if (full || (entry.length >= kGateLength && tables.gate.empty())) return false;
+  if (!place(entry, tables.buckets)) return false;
+  set_bits(entry, tables);
+  note_length(entry.length, tables.config);
+  ++tables.prefixes6;
+  return true;
+}
+
+// Its bits may be others' as well.
+void remove_prefix6(const Prefix& prefix, PrefixTables& tables) {
+  std::uint32_t* tag = find_tag(entry_of(prefix, 0), tables.buckets);
+  if (tag == nullptr) return;
+  *tag = 0;
+  --tables.prefixes6;
+  ++tables.left_behind6;
 }
 
 }  // namespace sluice::kernel

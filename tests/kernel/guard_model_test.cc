@@ -98,7 +98,7 @@ class Walk {
   explicit Walk(unsigned seed) : random_(seed) {}
 
   void step() {
-    switch (below(15)) {
+    switch (below(18)) {
       case 0:
       case 1:
       case 2:
@@ -114,6 +114,10 @@ class Walk {
         return trial();
       case 14:
         return end_trial();
+      case 15:
+      case 16:
+      case 17:
+        return members();
       case 6:
         return expire();
       case 7:
@@ -171,6 +175,7 @@ class Walk {
         prefixes.push_back(source(number, true));
         prefixes.push_back(source(number, false));
       }
+      std::ranges::sort(prefixes);  // IPv4 first, as sets are
       GuardRule made = rule.drops ? drop(rule.name) : count(rule.name);
       if (rule.by_set) {
         made.match.from_sets = {std::make_shared<const std::vector<Prefix>>(prefixes)};
@@ -191,6 +196,23 @@ class Walk {
   void reload() {
     if (refused()) return;
     const auto rules = some_rules();
+    running_.apply(plan_of(rules));
+    model_.commit(rules);
+    committed_ = true;
+  }
+  // As `sluice set add` does: the same rules, and a set of theirs with a member more or less. The
+  // tables are mended.
+  void members() {
+    if (refused()) return;
+    auto rules = model_.rules();
+    std::vector<Model::Rule*> by_set;
+    for (Model::Rule& rule : rules) {
+      if (rule.by_set) by_set.push_back(&rule);
+    }
+    if (by_set.empty()) return reload();
+    Model::Rule* const changed = by_set[static_cast<std::size_t>(below(static_cast<int>(by_set.size())))];
+    const int number = below(kSources);
+    if (changed->sources.erase(number) == 0) changed->sources.insert(number);
     running_.apply(plan_of(rules));
     model_.commit(rules);
     committed_ = true;
