@@ -504,6 +504,7 @@ std::string GatewayImpl::status_json() const {
   input.now_ns =
       static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
   input.diverted = diverted_.list(input.now_ns);
+  if (leases_) input.redis = leases_->server();
   for (const auto& worker : workers_)
     input.worker_connections.push_back(worker->open_connections());
   input.connections_of = [this](const std::string& name) {

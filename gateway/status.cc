@@ -90,6 +90,12 @@ json::array upstreams(const StatusInput& input) {
   return all;
 }
 
+json::array redis_servers(const LimitLeases::Server& server) {
+  json::object entry{{"host", server.host}, {"connected", server.connected}};
+  if (server.address) entry["address"] = server.address->to_string();
+  return {std::move(entry)};
+}
+
 }  // namespace
 
 std::string status_json_of(const StatusInput& input) {
@@ -104,11 +110,13 @@ std::string status_json_of(const StatusInput& input) {
                                     {"seconds_left", (source.until_ns - input.now_ns) / kSecond},
                                     {"reason", source.reason}});
   }
-  return json::serialize(json::object{{"draining", input.draining},
-                                      {"listeners", listeners(input)},
-                                      {"upstreams", upstreams(input)},
-                                      {"workers", std::move(workers)},
-                                      {"diverted", std::move(diverted)}});
+  json::object status{{"draining", input.draining},
+                      {"listeners", listeners(input)},
+                      {"upstreams", upstreams(input)},
+                      {"workers", std::move(workers)},
+                      {"diverted", std::move(diverted)}};
+  if (input.redis) status["redis"] = redis_servers(*input.redis);
+  return json::serialize(status);
 }
 
 }  // namespace sluice::gateway

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gateway/gateway.h"
+#include "gateway/redis/limit_leases.h"
 #include "gateway/upstream/cluster.h"
 #include "policy/bans_diverted.h"
 #include "policy/snapshot.h"
@@ -22,6 +23,7 @@ struct StatusInput {
   std::vector<std::uint32_t> worker_connections;
   std::function<std::uint32_t(const std::string&)> connections_of;  // by listener
   std::vector<policy::DivertedSource> diverted;
+  std::optional<LimitLeases::Server> redis;
   std::uint64_t now_ns = 0;  // on the scale of DivertedSource::until_ns
   bool draining = false;
 };
@@ -29,7 +31,7 @@ struct StatusInput {
 // {"draining":…,"listeners":[{name,protocol,ways,connections,max_connections,address?}],
 //  "upstreams":[{name,active_requests,connections,endpoints:[{address,healthy,ejected,drained,
 //  active_requests,connections,requests,weight}]}],"workers":[{index,connections}],
-//  "diverted":[{source,seconds_left,reason}]}
+//  "diverted":[{source,seconds_left,reason}],"redis"?:[{host,address?,connected}]}
 std::string status_json_of(const StatusInput& input);
 
 }  // namespace sluice::gateway

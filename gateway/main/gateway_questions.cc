@@ -96,11 +96,11 @@ void GatewayQuestions::repeat_orders() {
 
 void GatewayQuestions::follow_names() {
   const policy::Config& config = reloader_.current().config();
-  if (!has_named_upstreams(config)) return kernel::protect_named_upstreams(keeper_, {});
+  if (!has_named_peers(config)) return kernel::protect_named_upstreams(keeper_, {});
   supervisor_.ask("status", [this](const Answer& answer) {
     if (!answer) return;
     kernel::protect_named_upstreams(
-        keeper_, hosts_of_named_upstreams(reloader_.current().config(), *answer));
+        keeper_, hosts_of_named_peers(reloader_.current().config(), *answer));
   });
 }
 

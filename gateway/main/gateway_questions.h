@@ -27,7 +27,8 @@ class GatewayQuestions {
            const std::function<void(boost::json::object)>& answered);
   // What operators ordered for endpoints, for a gateway that has just started.
   void repeat_orders();
-  // The kernel spares upstreams; those that are known by name are where the gateway found them.
+  // The kernel spares upstreams and Redis; those that are known by name are where the gateway found
+  // them.
   void follow_names();
   // `head` and the gateway's own status.
   void status(boost::json::object head, const Respond& respond);

@@ -16,6 +16,10 @@ bool is_named(const policy::Upstream& upstream) {
                              [](const policy::Endpoint& endpoint) { return endpoint.is_name(); });
 }
 
+bool is_named_redis(const policy::Config& config) {
+  return config.redis && !config.redis->name.empty();
+}
+
 const json::array* list_in(const json::value& value, std::string_view key) {
   const json::object* object = value.if_object();
   const json::value* found = object != nullptr ? object->if_contains(key) : nullptr;
@@ -29,31 +33,40 @@ std::string_view text_in(const json::value& value, std::string_view key) {
   return text != nullptr ? std::string_view(*text) : std::string_view();
 }
 
-}  // namespace
-
-bool has_named_upstreams(const policy::Config& config) {
-  return std::ranges::any_of(config.upstreams, is_named);
+// Of the objects in value[key], each with an `address`.
+void append_hosts(const json::value& value, std::string_view key,
+                  std::vector<kernel::Prefix>& out) {
+  const json::array* objects = list_in(value, key);
+  if (objects == nullptr) return;
+  for (const json::value& object : *objects) {
+    if (const auto at = policy::SocketAddress::parse(text_in(object, "address")))
+      out.push_back(to_kernel(
+          policy::Prefix{.address = at->address,
+                         .length = static_cast<std::uint8_t>(at->address.is_v4() ? 32 : 128)}));
+  }
 }
 
-std::vector<kernel::Prefix> hosts_of_named_upstreams(const policy::Config& config,
-                                                     std::string_view gateway_status) {
+}  // namespace
+
+bool has_named_peers(const policy::Config& config) {
+  return is_named_redis(config) || std::ranges::any_of(config.upstreams, is_named);
+}
+
+std::vector<kernel::Prefix> hosts_of_named_peers(const policy::Config& config,
+                                                 std::string_view gateway_status) {
   std::vector<kernel::Prefix> out;
   boost::system::error_code error;
   const json::value status = json::parse(gateway_status, error);
-  const json::array* upstreams = error ? nullptr : list_in(status, "upstreams");
+  if (error) return out;
+  // First, since only so many are taken.
+  if (is_named_redis(config)) append_hosts(status, "redis", out);
+  const json::array* upstreams = list_in(status, "upstreams");
   if (upstreams == nullptr) return out;
   for (const json::value& entry : *upstreams) {
     const auto upstream =
         std::ranges::find(config.upstreams, text_in(entry, "name"), &policy::Upstream::name);
-    const json::array* endpoints = list_in(entry, "endpoints");
-    if (upstream == config.upstreams.end() || !is_named(*upstream) || endpoints == nullptr)
-      continue;
-    for (const json::value& endpoint : *endpoints) {
-      if (const auto at = policy::SocketAddress::parse(text_in(endpoint, "address")))
-        out.push_back(to_kernel(
-            policy::Prefix{.address = at->address,
-                           .length = static_cast<std::uint8_t>(at->address.is_v4() ? 32 : 128)}));
-    }
+    if (upstream != config.upstreams.end() && is_named(*upstream))
+      append_hosts(entry, "endpoints", out);
   }
   return out;
 }

@@ -1,5 +1,5 @@
-// Where the upstreams are that the policy knows by name, as the gateway says: for the kernel, which
-// spares the policy's own upstreams.
+// Where those are that the policy knows by name, upstreams and Redis, as the gateway says: for the
+// kernel, which spares them.
 #pragma once
 
 #include <string_view>
@@ -10,11 +10,11 @@
 
 namespace sluice::control {
 
-bool has_named_upstreams(const policy::Config& config);
+bool has_named_peers(const policy::Config& config);
 
 // From the gateway's status. What is not an address is passed over: it comes from a process that
 // may have been taken over.
-std::vector<kernel::Prefix> hosts_of_named_upstreams(const policy::Config& config,
-                                                     std::string_view gateway_status);
+std::vector<kernel::Prefix> hosts_of_named_peers(const policy::Config& config,
+                                                 std::string_view gateway_status);
 
 }  // namespace sluice::control

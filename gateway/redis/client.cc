@@ -96,6 +96,7 @@ class Client::Connection : public std::enable_shared_from_this<Connection> {
     send(words, std::move(done));
   }
   bool ready() const { return ready_; }
+  std::optional<policy::SocketAddress> address() const { return address_; }
   const ClientStats& stats() const { return stats_; }
 
  private:
@@ -135,6 +136,7 @@ class Client::Connection : public std::enable_shared_from_this<Connection> {
   std::string writing_;  // is being written
   std::deque<Waiting> waiting_;
   ClientStats stats_;
+  std::optional<policy::SocketAddress> address_;
   std::uint64_t attempt_ = 0;  // handlers of an earlier one mean nothing
   bool flush_posted_ = false;
   bool ready_ = false;
@@ -179,6 +181,7 @@ void Client::Connection::resolve(DnsType type) {
 }
 
 void Client::Connection::connect_to(const policy::SocketAddress& address) {
+  address_ = address;
   boost::system::error_code error;
   const tcp::endpoint endpoint = endpoint_of(address);
   socket_.open(endpoint.protocol(), error);
@@ -345,6 +348,10 @@ void Client::command(std::span<const std::string_view> words, Done done) {
 
 bool Client::ready() const {
   return connection_->ready();
+}
+
+std::optional<policy::SocketAddress> Client::address() const {
+  return connection_->address();
 }
 
 const ClientStats& Client::stats() const {

@@ -62,6 +62,8 @@ class Client {
   // turn of the event loop.
   void command(std::span<const std::string_view> words, Done done);
   bool ready() const;
+  // Where the server was found last; nullopt: its name was not resolved yet.
+  std::optional<policy::SocketAddress> address() const;
   const ClientStats& stats() const;
 
  private:

@@ -147,6 +147,14 @@ void LimitLeases::configure(const std::optional<policy::RedisConfig>& config,
                             .down = [this](const std::string& reason) { down(reason); }});
 }
 
+std::optional<LimitLeases::Server> LimitLeases::server() const {
+  if (!client_) return std::nullopt;
+  return Server{
+      .host = config_->name.empty() ? config_->address.address.to_string() : config_->name,
+      .address = client_->address(),
+      .connected = client_->ready()};
+}
+
 void LimitLeases::up() {
   client_->command(std::array<std::string_view, 3>{"SCRIPT", "LOAD", kScript},
                    [this](const redisReply* reply) {

@@ -38,6 +38,12 @@ class LimitLeases {
   void configure(const std::optional<policy::RedisConfig>& config,
                  const std::vector<policy::LimitHandle>& limits, const tls::ClientContextPtr& tls);
   std::vector<MetricSample> samples() const;
+  struct Server {
+    std::string host;                              // as the policy calls it
+    std::optional<policy::SocketAddress> address;  // where it was found last
+    bool connected = false;
+  };
+  std::optional<Server> server() const;  // nullopt: none is needed
   void close();  // asks nothing more and answers nobody; call before workers go
 
   // --- any thread ---

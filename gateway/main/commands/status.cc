@@ -92,6 +92,7 @@ void show(const json::object& status) {
   show_objects("listeners", array_at(status, "listeners"), "");
   show_objects("upstreams", array_at(status, "upstreams"), "endpoints");
   show_objects("endpoints", endpoints_of(array_at(status, "upstreams")), "");
+  show_objects("redis", array_at(status, "redis"), "");
 }
 
 int status(const Arguments& arguments) {

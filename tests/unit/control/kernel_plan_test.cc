@@ -8,6 +8,7 @@
 #include "gateway/main/arguments.h"
 #include "gateway/main/ban_bridge.h"
 #include "gateway/main/machine_limits.h"
+#include "gateway/main/named_upstreams.h"
 #include "tests/unit/control/scratch_directory.h"
 
 namespace sluice::control {
@@ -33,6 +34,28 @@ TEST(KernelPlan, PrefixesBecomeSixteenBytesAndComeBack) {
   for (const char* text :
        {"10.0.0.0/8", "192.0.2.1/32", "0.0.0.0/0", "2001:db8::/32", "::/0", "::1/128"})
     EXPECT_EQ(from_kernel(to_kernel(prefix(text))), prefix(text)) << text;
+}
+
+TEST(NamedPeers, AreWhereTheGatewayFoundThem) {
+  policy::Config config;
+  config.redis.emplace().name = "redis.internal";
+  config.upstreams.emplace_back().name = "plain";
+  config.upstreams.back().endpoints.emplace_back().address =
+      *policy::SocketAddress::parse("192.0.2.1:80");
+  constexpr std::string_view kStatus = R"({
+    "upstreams": [{"name": "plain", "endpoints": [{"address": "192.0.2.1:80"}]},
+                  {"name": "made up", "endpoints": [{"address": "192.0.2.2:80"}]}],
+    "redis": [{"host": "redis.internal", "connected": true, "address": "192.0.2.6:6379"},
+              {"host": "redis.internal", "connected": false}]})";
+  EXPECT_TRUE(has_named_peers(config));
+  const auto hosts = hosts_of_named_peers(config, kStatus);
+  ASSERT_EQ(hosts.size(), 1U);
+  EXPECT_EQ(from_kernel(hosts[0]), prefix("192.0.2.6/32"));
+  EXPECT_TRUE(hosts_of_named_peers(config, R"({"redis": [{"address": 6}, 7, {}]})").empty());
+  EXPECT_TRUE(hosts_of_named_peers(config, "no JSON").empty());
+  config.redis->name.clear();  // its address is in the plan
+  EXPECT_FALSE(has_named_peers(config));
+  EXPECT_TRUE(hosts_of_named_peers(config, kStatus).empty());
 }
 
 policy::Config sample_config() {
