@@ -250,6 +250,7 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
   OverloadGuard overload_;
   asio::steady_timer memory_timer_{control_.io()};
   ListenerLoads loads_;
+  AcceptBalance balance_{options_.workers};
   tls::TicketKeys ticket_keys_;
   tls::ContextsPtr tls_;
   std::shared_ptr<const PolicyGeneration> generation_;
@@ -288,6 +289,7 @@ void GatewayImpl::start_workers() {
         .leases = leases_.get(),
         .overload = &overload_,
         .names = &names_,
+        .balance = &balance_,
         .request_ban = [this](BanRequest request) { request_ban(std::move(request)); },
         .load_of = [this](const std::string& name) { return loads_.of(name); },
     }));

@@ -110,6 +110,7 @@ void Listener::replace(int fd) {
 
 void Listener::connection_opened() {
   load_->open.fetch_add(1, std::memory_order_relaxed);
+  worker_.connection_opened();
   worker_.overload().connection_opened();
   load_->budget->open.fetch_add(1, std::memory_order_relaxed);
   worker_.metrics().connection_opened(slot_, way_);
@@ -117,6 +118,7 @@ void Listener::connection_opened() {
 
 void Listener::connection_closed() {
   load_->open.fetch_sub(1, std::memory_order_relaxed);
+  worker_.connection_closed();
   worker_.overload().connection_closed();
   load_->budget->open.fetch_sub(1, std::memory_order_relaxed);
   worker_.metrics().connection_closed(slot_, way_);
@@ -188,6 +190,10 @@ bool Listener::accept_one() {
     return false;
   }
   const auto peer = to_socket_address(address);
+  return worker_.hand_over(*this, fd, peer) || take(fd, peer);
+}
+
+bool Listener::take(int fd, const std::optional<policy::SocketAddress>& peer) {
   const policy::IpAddress source = peer.value_or(policy::SocketAddress{}).address;
   std::optional<std::vector<policy::ConcurrencyLease>> places(std::in_place);
   if (!expects_proxy_header(source)) places = admit(fd, source, false);

@@ -47,6 +47,8 @@ class Listener : public RefCounted<Listener> {
   void configure(std::optional<std::uint32_t> index);
   void start();
   void stop();  // accepts no more; open connections are not touched
+  // A connection that another worker has accepted for this one. False: no descriptors are left.
+  bool take(int fd, const std::optional<policy::SocketAddress>& peer);
   // Goes on with another socket, unless it is the same one in another descriptor.
   void replace(int fd);
 
@@ -68,6 +70,7 @@ class Listener : public RefCounted<Listener> {
 
   void connection_opened();
   void connection_closed();
+  const std::shared_ptr<ListenerLoad>& load() const { return load_; }
   std::uint32_t open_connections() const { return load_->open.load(std::memory_order_relaxed); }
 
  private:

@@ -56,10 +56,12 @@ Worker::Worker(WorkerSetup setup)
       authority_names_(io_, *setup_.names),
       random_state_(random_seed()) {
   if (setup_.index == 0) key_fetcher_ = std::make_unique<auth::KeyFetcher>(*this);
+  setup_.balance->join(setup_.index, *this);
   thread_ = std::thread([this] { run(); });
 }
 
 Worker::~Worker() {
+  setup_.balance->leave(setup_.index);
   boost::asio::post(io_, [this] { stop(); });
   thread_.join();
 }
@@ -172,6 +174,7 @@ void Worker::drain_sessions(bool of_gone_listeners_only) {
 void Worker::drain(std::function<void()> done) {
   boost::asio::post(io_, [this, done = std::move(done)]() mutable {
     draining_ = true;
+    setup_.balance->drains(setup_.index);
     drained_ = std::move(done);
     for (const RefPtr<Listener>& listener : listeners_)
       listener->stop();
@@ -188,13 +191,44 @@ void Worker::abort_all() {
 }
 
 void Worker::report_if_drained() {
-  if (drained_ && sessions_.empty()) std::exchange(drained_, nullptr)();
+  if (drained_ && sessions_.empty() && setup_.balance->all_settled(setup_.index))
+    std::exchange(drained_, nullptr)();
 }
 
 void Worker::accepted(Client client) {
   if (client.ticket.listener().expects_proxy_header(client.peer.address))
     return ProxyHeaderReader::start(*this, std::move(client));
   identified(std::move(client));
+}
+
+bool Worker::hand_over(const Listener& listener, int fd,
+                       const std::optional<policy::SocketAddress>& peer) {
+  const auto lighter = setup_.balance->lighter(setup_.index);
+  if (!lighter) return false;
+  HandedConnection connection(listener.load(), overload());
+  connection.fd = fd;
+  connection.listener = listener.name();
+  connection.way = listener.way();
+  connection.peer = peer;
+  connection.from = setup_.index;
+  if (setup_.balance->give(*lighter, connection)) return true;
+  connection.take();
+  return false;
+}
+
+// Where this worker drains, or does not know the listener yet, it goes back to where it came from.
+void Worker::take_handed(HandedConnection connection) {
+  const std::uint32_t from = connection.from;
+  const auto listener = std::ranges::find_if(listeners_, [&](const RefPtr<Listener>& known) {
+    return known->name() == connection.listener && known->way() == connection.way;
+  });
+  const bool own = from == setup_.index;
+  if (listener != listeners_.end() && !(*listener)->gone() && (own || !draining_)) {
+    (*listener)->take(connection.take(), connection.peer);
+  } else if (!own) {
+    setup_.balance->give(from, connection);
+  }
+  setup_.balance->settled(from);
 }
 
 void Worker::identified(Client client) {

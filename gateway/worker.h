@@ -14,6 +14,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 
+#include "gateway/accept_balance.h"
 #include "gateway/access_log.h"
 #include "gateway/authority_names.h"
 #include "gateway/buffer.h"
@@ -65,6 +66,7 @@ struct WorkerSetup {
   LimitLeases* leases = nullptr;
   OverloadGuard* overload = nullptr;
   NameResolver* names = nullptr;
+  AcceptBalance* balance = nullptr;
   std::function<void(BanRequest)> request_ban;                               // any thread
   std::function<std::shared_ptr<ListenerLoad>(const std::string&)> load_of;  // any thread
 };
@@ -119,8 +121,16 @@ class Worker {
   void accepted(Client client);
   void identified(Client client);  // the same, once it is known whose connection it is
   std::uint64_t next_connection_id();
+  // A connection that was just accepted goes to a worker that has fewer; false: it stays.
+  bool hand_over(const Listener& listener, int fd,
+                 const std::optional<policy::SocketAddress>& peer);
+  void take_handed(HandedConnection connection);  // from another worker, or back from it
+  void connection_opened() { setup_.balance->opened(setup_.index); }
+  void connection_closed() { setup_.balance->closed(setup_.index); }
   void session_opened(Session& session);
   void session_closed(Session& session);
+
+  void report_if_drained();
 
   // Limits of scope cluster; any thread.
   LimitLeases& leases() { return *setup_.leases; }
@@ -154,7 +164,6 @@ class Worker {
   void run();
   void adopt_sockets(std::vector<ListenerSocket> sockets);
   void drain_sessions(bool of_gone_listeners_only);
-  void report_if_drained();
   void stop();
 
   WorkerSetup setup_;
