@@ -137,7 +137,7 @@ def test_nothing_that_the_gateway_does_is_refused(net):
     # The names' addresses come to the keeper, which spares them.
     assert "10.72.0.2" in sluice.ctl("ban", "10.72.0.2", check=False).stderr + sluice.ctl("ban", "10.72.0.2", check=False).stdout
     assert "10.72.0.2" not in sluice.ctl("bans", "--output", "json").stdout
-    for command in (["status"], ["explain", "--url", "https://web.example/tokens"], ["upstream", "drain", "named", "10.72.0.2:8443"],
+    for command in (["status"], ["explain", "https://web.example/tokens", "--from", "10.71.0.2", "--to", "203.0.113.7"], ["upstream", "drain", "named", "10.72.0.2:8443"],
                     ["upstream", "ready", "named"], ["reload"], ["drops"], ["top", "--output", "json", "--once"]):
         sluice.ctl(*command, check=False)
     sluice.write_policy(policy(net.scratch, front, None, authority.cert).replace("workers: 2", "workers: 1"))
