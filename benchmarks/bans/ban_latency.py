@@ -74,8 +74,9 @@ def main():
     took = []
     with harness.Scratch() as scratch, Star("ban", 1) as star:
         for i in range(chosen.rounds):
-            # A gateway remembers whom it has banned for as long as the ban would have lasted: a new one each time.
-            gateway = Gateway(scratch, POLICY.format(state=scratch.path), name=f"round{i}")
+            # A gateway remembers whom it has banned for as long as the ban would have lasted, over restarts too: a new
+            # one each time, with a state of its own.
+            gateway = Gateway(scratch, POLICY.format(state=f"{scratch.path}/{i}"), name=f"round{i}")
             took.append(measure(gateway, star, inside))
             gateway.stop()
         subprocess.run(inside(star.rim[0], chosen.sluice, "cleanup"), capture_output=True, check=False)
