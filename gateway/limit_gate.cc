@@ -135,8 +135,7 @@ void LimitGate::ask(const Asked& asked) {
   decision_ = std::make_shared<LimitDecision>();
   decision_->worker = &worker_.io();
   decision_->done = [this](std::optional<bool> answer) { answered(answer); };
-  worker_.leases().decide(config_->limit(asked.limit).cluster(), asked.keys, asked.cost,
-                          decision_);
+  worker_.leases().decide(config_->limit(asked.limit).cluster(), asked.keys, asked.cost, decision_);
   worker_.wheel().arm(timer_, config_->policy().redis->deadline);
 }
 

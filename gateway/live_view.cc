@@ -29,10 +29,11 @@ LimitState rate_state(const policy::LimitHandle& handle, const policy::LimitKeys
                       std::uint32_t cost) {
   const policy::LimitVerdict verdict = handle.peek(keys, steady_now(), cost);
   if (!verdict.allowed)
-    return {goes_on(handle, false), "none left, the next in " + milliseconds(verdict.retry_after_ns)};
+    return {goes_on(handle, false),
+            "none left, the next in " + milliseconds(verdict.retry_after_ns)};
   if (verdict.delay_ns > 0) return {true, "none left: waits for " + milliseconds(verdict.delay_ns)};
-  return {true, std::to_string(verdict.remaining) + " of " +
-                    std::to_string(handle.limit().burst) + " left after this one"};
+  return {true, std::to_string(verdict.remaining) + " of " + std::to_string(handle.limit().burst) +
+                    " left after this one"};
 }
 
 LimitState concurrency_state(const policy::LimitHandle& handle, const policy::LimitKeys& keys,
@@ -71,17 +72,18 @@ LimitState cluster_state(const policy::LimitHandle& handle, const policy::LimitK
   if (look.decides)
     return {allowed, "Redis decides this one; " + last_answer(look) +
                          (table.chunk() == 0 && look.answered
-                              ? ", " + std::to_string(look.verdict.remaining +
-                                                      (look.verdict.allowed ? cost : 0)) +
+                              ? ", " +
+                                    std::to_string(look.verdict.remaining +
+                                                   (look.verdict.allowed ? cost : 0)) +
                                     " left by that"
                               : "")};
   if (look.leased > 0)
     return {allowed, std::to_string(look.leased) + " of the leased share left, for " +
                          milliseconds(look.lease_left_ns) + "; " + last_answer(look)};
   return {allowed, std::string("no share is leased") +
-                       (look.verdict.allowed ? ", the first ones go ahead of it; "
-                                             : ", the next in " +
-                                                   milliseconds(look.verdict.retry_after_ns) + "; ") +
+                       (look.verdict.allowed
+                            ? ", the first ones go ahead of it; "
+                            : ", the next in " + milliseconds(look.verdict.retry_after_ns) + "; ") +
                        last_answer(look)};
 }
 

@@ -8,8 +8,8 @@
 namespace sluice::kernel {
 
 // Makes of `tables`, compiled from `before`, those of `after`. False: the plans differ in more than
-// members of sets (of IPv4, those longer than /16), or in too many of them; `tables` is of no use then. The
-// counters, `protect` and host ports that it was compiled with must be the same.
+// members of sets (of IPv4, those longer than /16), or in too many of them; `tables` is of no use
+// then. The counters, `protect` and host ports that it was compiled with must be the same.
 bool patch_guard(const GuardPlan& before, const GuardPlan& after, GuardTables& tables);
 
 }  // namespace sluice::kernel

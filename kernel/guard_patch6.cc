@@ -46,7 +46,8 @@ class Named {
       if (covers(outer, prefix)) out.insert(prefix);
     }
     for (const auto& [set, tag] : sets_) {
-      for (auto at = first_from(*set, outer); at != set->end() && out.size() <= kMostTouched; ++at) {
+      for (auto at = first_from(*set, outer); at != set->end() && out.size() <= kMostTouched;
+           ++at) {
         if (covers(outer, *at)) {
           out.insert(*at);
         } else if (!covers(*at, outer)) {

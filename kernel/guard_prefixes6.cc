@@ -186,7 +186,8 @@ void fill_bits(const std::vector<Entry>& entries, PrefixTables& out) {
 
 void note_length(std::uint32_t length, sluice_guard_prefixes& config) {
   auto* const end = config.length + config.lengths;
-  auto* const at = std::find_if(config.length, end, [&](std::uint8_t one) { return one <= length; });
+  auto* const at =
+      std::find_if(config.length, end, [&](std::uint8_t one) { return one <= length; });
   if (at != end && *at == length) return;
   std::copy_backward(at, end, end + 1);
   *at = static_cast<std::uint8_t>(length);

@@ -57,7 +57,9 @@ class LimitHandle {
   const std::shared_ptr<ClusterTable>& cluster() const { return state_.cluster; }
   // Concurrency; none: `max` are under way.
   std::optional<ConcurrencyLease> acquire(const LimitKeys& keys) const noexcept;
-  std::uint32_t held(const LimitKeys& keys) const noexcept { return state_.concurrency->held(keys); }
+  std::uint32_t held(const LimitKeys& keys) const noexcept {
+    return state_.concurrency->held(keys);
+  }
 
   const LimitState& state() const { return state_; }
 

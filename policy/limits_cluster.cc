@@ -29,7 +29,7 @@ struct ClusterTable::Entry {
   std::uint64_t lease_ends = 0;  // kLeaseTime after Redis' last answer
   std::uint64_t ask_again = 0;   // not before
   std::uint64_t last_used = 0;
-  std::uint64_t tat = 0;  // of the share, while Redis is away; else as Redis decided last
+  std::uint64_t tat = 0;        // of the share, while Redis is away; else as Redis decided last
   std::uint32_t leased = 0;     // requests left
   std::uint32_t used = 0;       // or wanted, since Redis was last asked
   std::uint32_t wanted = 0;     // in the lease under way
@@ -241,7 +241,8 @@ void ClusterTable::decided(const LimitKeys& keys, bool allowed, std::uint32_t co
 }
 
 ClusterTable::Entry ClusterTable::copy_of(const LimitKeys& keys) const noexcept {
-  for (const std::uint64_t tag : {keys.own == 0 ? 1 : keys.own, (keys.overflow ^ kOverflowMark) | 1}) {
+  for (const std::uint64_t tag :
+       {keys.own == 0 ? 1 : keys.own, (keys.overflow ^ kOverflowMark) | 1}) {
     Bucket& first = buckets_[tag & mask_];
     Bucket& second = buckets_[(tag >> 32) & mask_];
     const LockPair locked(first, second);

@@ -1,10 +1,10 @@
 // Rates that several gateways share. The truth is one GCRA per key in Redis; each gateway leases
 // requests ahead and hands them out by itself, so that no request waits for Redis.
 //
-// A lease is at most `chunk` requests: what the rate allows in 100 ms. What a gateway has used since
-// it last asked decides how much it asks for. A key's first requests are let in before anything is
-// leased, at most a chunk of them, and charged with the first lease; so are those of a key that comes
-// back, if Redis last gave in full. Where it did not, Redis decides the first one.
+// A lease is at most `chunk` requests: what the rate allows in 100 ms. What a gateway has used
+// since it last asked decides how much it asks for. A key's first requests are let in before
+// anything is leased, at most a chunk of them, and charged with the first lease; so are those of a
+// key that comes back, if Redis last gave in full. Where it did not, Redis decides the first one.
 //
 // The error: with n gateways that reach Redis, all of them together let in at most
 // burst + rate * t + 2 * n * chunk in any time t (a chunk leased before, a chunk of first
@@ -43,10 +43,10 @@ struct ClusterVerdict {
 
 // What is known of a key, for those who ask why.
 struct ClusterLook {
-  bool away = false;    // Redis cannot be asked: on_loss is in force
-  bool decides = false; // Redis itself would be asked; the verdict is by what it said last
-  LimitVerdict verdict;             // what admit() would say
-  std::uint32_t leased = 0;         // requests left of the share …
+  bool away = false;         // Redis cannot be asked: on_loss is in force
+  bool decides = false;      // Redis itself would be asked; the verdict is by what it said last
+  LimitVerdict verdict;      // what admit() would say
+  std::uint32_t leased = 0;  // requests left of the share …
   std::uint64_t lease_left_ns = 0;  // … for so long
   std::uint32_t gateways = 1;       // that share the rate while Redis is away
   // What Redis said last, if anything is remembered of it.
@@ -104,7 +104,8 @@ class ClusterTable {
 
   Entry* find(Bucket& in, std::uint64_t tag) const noexcept;
   Entry* place_for(Bucket& first, Bucket& second, std::uint64_t tag, std::uint64_t now_ns) noexcept;
-  ClusterVerdict admit_leased(Entry& entry, std::uint64_t now_ns, std::uint32_t cost) const noexcept;
+  ClusterVerdict admit_leased(Entry& entry, std::uint64_t now_ns,
+                              std::uint32_t cost) const noexcept;
   LimitVerdict admit_alone(Entry& entry, std::uint64_t now_ns, std::uint32_t cost) const noexcept;
   Entry copy_of(const LimitKeys& keys) const noexcept;
   template <typename Use>

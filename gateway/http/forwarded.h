@@ -31,8 +31,8 @@ std::optional<std::span<const ForwardedElement>> parse_forwarded(std::string_vie
 // The address of a node; nullopt: "unknown", an obfuscated one, or none at all.
 std::optional<policy::IpAddress> address_of_node(std::string_view node);
 
-// Who is behind trusted proxies, from the right, since each hop adds there: the first one that is no
-// trusted proxy is the client. What cannot be read ends the search: the hop that said it is the
+// Who is behind trusted proxies, from the right, since each hop adds there: the first one that is
+// no trusted proxy is the client. What cannot be read ends the search: the hop that said it is the
 // client then.
 struct NamedClient {
   std::optional<policy::IpAddress> client;  // none: the peer itself

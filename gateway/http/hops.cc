@@ -3,8 +3,8 @@
 
 #include "gateway/http/exchange.h"
 #include "gateway/http/forwarded.h"
-#include "gateway/http1/field_reader.h"
 #include "gateway/http1/field.h"
+#include "gateway/http1/field_reader.h"
 #include "gateway/http1/request_fields.h"
 #include "gateway/worker.h"
 

@@ -21,7 +21,8 @@ struct ExplainQuestion {
 
 // Keys: from, from_port, to, to_port, protocol, direction, interface, way, cgroup, fragment;
 // method, url (absolute, or a path with `host`), host, headers and claims ([[name, value], …]),
-// certificate_names, listener, client; or `from` alone, of a source. The error says which one and what would be right.
+// certificate_names, listener, client; or `from` alone, of a source. The error says which one and
+// what would be right.
 std::expected<ExplainQuestion, std::string> parse_question(const boost::json::object& question);
 
 policy::Explanation explain(const policy::Snapshot& snapshot, const ExplainQuestion& question,
@@ -44,7 +45,8 @@ boost::json::object rest_of(const boost::json::object& question, const policy::S
                             const policy::Explanation& so_far);
 // The gateway's part of what is known of a source.
 boost::json::object rest_of_source(const boost::json::object& question);
-// Puts the gateway's answer behind the keeper's steps; alone they stand where it has nothing to add.
+// Puts the gateway's answer behind the keeper's steps; alone they stand where it has nothing to
+// add.
 boost::json::object joined(boost::json::object first, const boost::json::object& rest);
 
 }  // namespace sluice::control

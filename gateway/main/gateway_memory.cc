@@ -82,7 +82,8 @@ void GatewayMemory::ask() {
 boost::json::object GatewayMemory::status() const {
   boost::json::object out{{"bytes", bytes_}};
   if (heard_ != Clock::time_point{})
-    out["age_ms"] = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - heard_).count();
+    out["age_ms"] =
+        std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - heard_).count();
   return out;
 }
 

@@ -1,5 +1,5 @@
-// What the gateway remembers of its clients, kept by the keeper for the next one: limits and bans in
-// memory, in case it crashes; whom it banned how often, on disk, over restarts.
+// What the gateway remembers of its clients, kept by the keeper for the next one: limits and bans
+// in memory, in case it crashes; whom it banned how often, on disk, over restarts.
 #pragma once
 
 #include <chrono>
@@ -16,8 +16,8 @@
 
 namespace sluice::control {
 
-// Keeper's thread. The gateway is asked once a second, and where it has more than a MiB to say (some
-// 60,000 live keys), once in as many seconds.
+// Keeper's thread. The gateway is asked once a second, and where it has more than a MiB to say
+// (some 60,000 live keys), once in as many seconds.
 class GatewayMemory {
  public:
   GatewayMemory(boost::asio::io_context& io, GatewaySupervisor& supervisor,

@@ -166,7 +166,8 @@ class GatewaySupervisor {
   std::string memory_;
   std::map<std::uint64_t, Question> questions_;
   // Never again one of those that were asked before an exec: their answers may still come.
-  std::uint64_t next_question_ = static_cast<std::uint64_t>(Clock::now().time_since_epoch().count());
+  std::uint64_t next_question_ =
+      static_cast<std::uint64_t>(Clock::now().time_since_epoch().count());
   std::uint64_t next_id_ = 1;
   std::uint32_t restarts_ = 0;
   std::uint32_t replacements_ = 0;

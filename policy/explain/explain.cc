@@ -153,7 +153,7 @@ bool refuses(Explanation& so_far, const std::string& owner, const Access& access
 
 // What the listener looks at before a byte is read; true: it ends there, and `so_far` says how.
 bool ends_at_door(Explanation& so_far, const Snapshot& snapshot, const RequestView& view,
-                       const LiveState& live) {
+                  const LiveState& live) {
   const Listener& listener = snapshot.config().listeners[*so_far.listener];
   if (refuses(so_far, "listener `" + listener.name + "`",
               snapshot.listener(*so_far.listener).access, listener.where, view, true)) {
@@ -361,7 +361,8 @@ Explanation explain_source(const Snapshot& snapshot, const IpAddress& source, Kn
     told.steps.push_back(explaining::source_guard(snapshot, source));
   }
   if (known_by != KnownBy::kernel) {
-    if (auto ban = explaining::own_ban(source, false, live)) told.steps.push_back(std::move(ban->step));
+    if (auto ban = explaining::own_ban(source, false, live))
+      told.steps.push_back(std::move(ban->step));
     told.steps.push_back(explaining::source_access(snapshot, source));
     told.steps.push_back(explaining::source_limits(snapshot, source, live));
   }

@@ -21,12 +21,13 @@ void tell_of_protect(Step& step, const Config& config, const IpAddress& source) 
   for (const ProtectFrom& entry : config.protect.from) {
     if (!entry.cidr.contains(source)) continue;
     const bool all = entry.to_ports.empty() && entry.interfaces.empty();
-    step.reasons.push_back({"protect.from " + entry.cidr.to_string() +
-                                (all ? "" : ", for some ports or interfaces"),
-                            entry.where});
+    step.reasons.push_back(
+        {"protect.from " + entry.cidr.to_string() + (all ? "" : ", for some ports or interfaces"),
+         entry.where});
   }
   if (holds(config.trusted_proxies, source))
-    step.reasons.push_back({"a trusted proxy: never banned, and what it says of clients counts", {}});
+    step.reasons.push_back(
+        {"a trusted proxy: never banned, and what it says of clients counts", {}});
   for (const Upstream& upstream : config.upstreams) {
     for (const Endpoint& endpoint : upstream.endpoints) {
       if (!endpoint.is_name() && endpoint.address.address == source)
@@ -62,8 +63,8 @@ bool tell_of_access(Step& step, const std::string& owner, const Access& access,
   view.client = source;
   const AccessVerdict verdict = access.check(view);
   if (verdict.allowed && verdict.source == nullptr) return false;
-  const std::string by = verdict.source != nullptr ? " names " + to_string(*verdict.source)
-                                                   : " does not name it";
+  const std::string by =
+      verdict.source != nullptr ? " names " + to_string(*verdict.source) : " does not name it";
   step.reasons.push_back(
       {owner + (verdict.allowed ? " lets it in: allow" : " refuses it: ") +
            (verdict.allowed ? by : (verdict.source != nullptr ? "deny" : "allow") + by),
@@ -96,13 +97,16 @@ Step source_guard(const Snapshot& snapshot, const IpAddress& source) {
     const std::string why = named_by(rule, source);
     if (why.empty()) continue;
     if (step.reasons.empty()) step.where = rule.where;
-    const std::string and_then = why.starts_with("names") ? ", " + std::string(effect(*guard, rule)) : "";
+    const std::string and_then =
+        why.starts_with("names") ? ", " + std::string(effect(*guard, rule)) : "";
     step.reasons.push_back({"rule `" + rule.name + "`: " + why + and_then, rule.where});
   }
-  if (!step.reasons.empty()) step.verdict = "named by " + number_of(step.reasons.size(), "rule", "rules");
+  if (!step.reasons.empty())
+    step.verdict = "named by " + number_of(step.reasons.size(), "rule", "rules");
   if (open > 0)
-    step.reasons.push_back({number_of(open, "rule looks", "rules look") +
-                                " at any source: ask with --to and --port", {}});
+    step.reasons.push_back(
+        {number_of(open, "rule looks", "rules look") + " at any source: ask with --to and --port",
+         {}});
   return step;
 }
 
@@ -114,11 +118,13 @@ Step source_access(const Snapshot& snapshot, const IpAddress& source) {
     refused += tell_of_access(step, "listener `" + config.listeners[i].name + "`",
                               snapshot.listener(i).access, source);
   for (std::uint32_t i = 0; i < config.routes.size() && step.reasons.size() < kMostReasons; ++i)
-    refused += tell_of_access(step, "route `" + config.routes[i].name + "`", snapshot.route(i).access,
-                              source);
+    refused += tell_of_access(step, "route `" + config.routes[i].name + "`",
+                              snapshot.route(i).access, source);
   if (!step.reasons.empty()) step.where = step.reasons.front().where;
-  if (refused > 0) step.verdict = "refused by " + number_of(refused, "listener or route", "listeners and routes");
-  else if (!step.reasons.empty()) step.verdict = "let in where it is named";
+  if (refused > 0)
+    step.verdict = "refused by " + number_of(refused, "listener or route", "listeners and routes");
+  else if (!step.reasons.empty())
+    step.verdict = "let in where it is named";
   return step;
 }
 

@@ -210,7 +210,8 @@ class Walk {
       if (rule.by_set) by_set.push_back(&rule);
     }
     if (by_set.empty()) return reload();
-    Model::Rule* const changed = by_set[static_cast<std::size_t>(below(static_cast<int>(by_set.size())))];
+    Model::Rule* const changed =
+        by_set[static_cast<std::size_t>(below(static_cast<int>(by_set.size())))];
     const int number = below(kSources);
     if (changed->sources.erase(number) == 0) changed->sources.insert(number);
     running_.apply(plan_of(rules));

@@ -23,7 +23,8 @@ namespace json = boost::json;
 
 constexpr std::array kOptions{
     OptionSpec{"policy", "PATH", "offline, by this file or directory; else the running sluice"},
-    OptionSpec{"from", "ADDRESS", "the source; for a request without --to: the client; alone: what is known of it"},
+    OptionSpec{"from", "ADDRESS",
+               "the source; for a request without --to: the client; alone: what is known of it"},
     OptionSpec{"to", "ADDRESS", "the destination"},
     OptionSpec{"port", "PORT", "the destination's port; of a URL its own, else 80 or 443"},
     OptionSpec{"from-port", "PORT", "the source's port"},

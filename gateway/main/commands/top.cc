@@ -53,9 +53,8 @@ std::vector<const json::object*> sorted(const json::array& rows, const Column& c
   std::vector<const json::object*> out;
   for (const auto& row : rows)
     out.push_back(&row.as_object());
-  std::ranges::stable_sort(out, std::ranges::greater(), [&](const json::object* row) {
-    return number_at(*row, column.key);
-  });
+  std::ranges::stable_sort(out, std::ranges::greater(),
+                           [&](const json::object* row) { return number_at(*row, column.key); });
   if (out.size() > lines) out.resize(lines);
   return out;
 }

@@ -77,7 +77,8 @@ TEST(Forwarded, TheClientIsTheFirstFromTheRightThatIsNoTrustedProxy) {
   EXPECT_EQ(named("198.51.100.7, unknown, 10.0.0.2"), "10.0.0.2");
   EXPECT_EQ(named("unknown"), "");
   EXPECT_EQ(named(""), "");
-  const auto said = client_in_forwarded("for=192.0.2.1, for=198.51.100.7;proto=https, for=10.0.0.2", trusted);
+  const auto said =
+      client_in_forwarded("for=192.0.2.1, for=198.51.100.7;proto=https, for=10.0.0.2", trusted);
   EXPECT_EQ(said.client->to_string(), "198.51.100.7");
   EXPECT_EQ(said.proto, "https");
   EXPECT_FALSE(client_in_forwarded("for=\"", trusted).client);

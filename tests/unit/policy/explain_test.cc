@@ -217,16 +217,19 @@ TEST_F(ExplainingLive, OnlyWhatAProxySaysIsRefused) {
 
 TEST_F(ExplainingLive, ASourceAlone) {
   ban("203.0.113.0/24", "trap");
-  const auto why = explain_source(*snapshot_, *IpAddress::parse("203.0.113.7"), KnownBy::all, live());
+  const auto why =
+      explain_source(*snapshot_, *IpAddress::parse("203.0.113.7"), KnownBy::all, live());
   EXPECT_EQ(why.verdict, Verdict::pass);
   EXPECT_EQ(why.find("guard")->verdict, "named by 1 rule");
-  EXPECT_EQ(why.find("guard")->reasons[0].text, "rule `bad`: names it, by set `bad`, drops its packets");
+  EXPECT_EQ(why.find("guard")->reasons[0].text,
+            "rule `bad`: names it, by set `bad`, drops its packets");
   EXPECT_EQ(why.find("access")->verdict, "refused by 1 listener or route");
   EXPECT_EQ(why.find("limits")->reasons.size(), 2U);
   EXPECT_THAT(why.find("bans")->verdict, HasSubstr("`trap`"));
   const LiveState::Ban bans[] = {{*Prefix::parse("203.0.113.0/24"), "by hand"}};
   EXPECT_EQ(explain_source(*snapshot_, *IpAddress::parse("203.0.113.7"), KnownBy::kernel,
-                           LiveState{.bans = bans}).verdict,
+                           LiveState{.bans = bans})
+                .verdict,
             Verdict::drop);
 }
 
