@@ -58,6 +58,18 @@ bool has_object(std::string_view data, std::string_view key) {
   return at != std::string_view::npos && behind(data, at + key.size()).starts_with('{');
 }
 
+// "response.…" of the Responses API; "": it is another's. The type is there twice, and is read where
+// it costs least.
+std::string_view responses_type(const SseEvent& event) {
+  if (event.name.starts_with("response.")) return event.name;
+  constexpr std::string_view kType = "{\"type\":";
+  if (!event.name.empty() || !event.data.starts_with(kType)) return {};
+  const std::string_view value = behind(event.data, kType.size());
+  const std::uint64_t size = string_bytes(value);
+  const std::string_view type = value.substr(0, size + 1).substr(size > 0 ? 1 : 0);
+  return type.starts_with("response.") ? type : std::string_view();
+}
+
 json::value parsed(std::string_view data) {
   boost::system::error_code error;
   json::value value = json::parse(data, error);
@@ -85,7 +97,9 @@ Usage usage_of(Shape shape, const json::object& counts) {
     case Shape::openai:
       break;
   }
-  // The Responses API and a few others count under Anthropic's names.
+  if (counts.contains("input_tokens_details") || counts.contains("output_tokens_details"))
+    return usage_from_responses(counts);
+  // A few compatible services count under Anthropic's names.
   if (!counts.contains("prompt_tokens") && counts.contains("input_tokens"))
     return usage_from_anthropic(counts);
   return usage_from_openai(counts);
@@ -107,6 +121,8 @@ void meter_reply(Shape shape, const json::value& body, Metered& out) {
 }
 
 StreamMeter::Seen StreamMeter::see(const SseEvent& event) {
+  const std::string_view type = shape_ == Shape::openai ? responses_type(event) : "";
+  if (!type.empty()) return responses(type, event);
   metered_.text_bytes += text_in(event.data);
   if (first_ && event.data != "[DONE]") {
     first_ = false;
@@ -133,6 +149,31 @@ StreamMeter::Seen StreamMeter::see(const SseEvent& event) {
       break;
   }
   return openai(event);
+}
+
+// The Responses API: its last event repeats the answer as a whole, with what it took.
+StreamMeter::Seen StreamMeter::responses(std::string_view type, const SseEvent& event) {
+  constexpr std::string_view kDelta = "\"delta\":";
+  first_ = false;
+  if (type.ends_with(".delta")) {
+    const std::size_t at = event.data.find(kDelta);
+    if (at != std::string_view::npos)
+      metered_.text_bytes += string_bytes(behind(event.data, at + kDelta.size()));
+    return {.content = true};
+  }
+  const bool last = type == "response.completed" || type == "response.incomplete" ||
+                    type == "response.failed" || type == "response.cancelled";
+  if (!last && type != "response.created") return {.content = false};
+  const json::value value = parsed(event.data);
+  const json::object* body = value.if_object();
+  const json::object* response = body != nullptr ? object_in(*body, "response") : nullptr;
+  if (response == nullptr) {
+    failure_ = Problem::upstream("an event of the stream is not what it says");
+    return {};
+  }
+  meter_reply(shape_, *response, metered_);
+  whole_ = whole_ || last;
+  return {.content = last};
 }
 
 void StreamMeter::fail(const SseEvent& event) {

@@ -53,6 +53,7 @@ class StreamMeter {
   Seen openai(const SseEvent& event);
   Seen anthropic(const SseEvent& event);
   Seen gemini(const SseEvent& event);
+  Seen responses(std::string_view type, const SseEvent& event);
   void fail(const SseEvent& event);
 
   Shape shape_;

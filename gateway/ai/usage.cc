@@ -39,6 +39,14 @@ Usage usage_from_anthropic(const json::object& usage) {
           .output = count(usage, "output_tokens")};
 }
 
+Usage usage_from_responses(const json::object& usage) {
+  const std::int64_t cached = count(usage, "input_tokens_details", "cached_tokens");
+  return {.uncached = without(count(usage, "input_tokens"), cached),
+          .cache_read = cached,
+          .output = count(usage, "output_tokens"),
+          .reasoning = count(usage, "output_tokens_details", "reasoning_tokens")};
+}
+
 Usage usage_from_gemini(const json::object& usage) {
   const std::int64_t cached = count(usage, "cachedContentTokenCount");
   const std::int64_t thoughts = count(usage, "thoughtsTokenCount");

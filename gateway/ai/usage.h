@@ -15,6 +15,8 @@ namespace sluice::gateway::ai {
 // What is not there counts as 0; a negative difference too.
 Usage usage_from_openai(const json::object& usage);
 Usage usage_from_anthropic(const json::object& usage);
+// Of the Responses API: its names are Anthropic's, what they include is OpenAI's.
+Usage usage_from_responses(const json::object& usage);
 Usage usage_from_gemini(const json::object& usage);
 
 json::object openai_usage(const Usage& usage);
