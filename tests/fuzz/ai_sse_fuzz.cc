@@ -1,0 +1,88 @@
+// Server-sent events in pieces of any size: what is read does not depend on where they were cut, and
+// a stream that passes is the vendor's byte for byte.
+#include "gateway/ai/sse.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "gateway/ai/stream_filter.h"
+#include "tests/fuzz/fuzz_target.h"
+
+namespace {
+
+using namespace sluice::gateway::ai;
+using sluice::fuzz::require;
+
+struct Read {
+  bool good = true;
+  bool boundary = false;
+  std::vector<std::pair<std::string, std::string>> events;
+  bool operator==(const Read&) const = default;
+};
+
+// `step` 0: all at once.
+template <typename Feed>
+void in_pieces(std::string_view text, std::size_t step, Feed feed) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t size = step == 0 ? text.size() : std::min(step, text.size() - at);
+    feed(text.substr(at, size));
+    at += size;
+  }
+}
+
+Read read(std::string_view text, std::size_t step) {
+  Read out;
+  SseParser parser;
+  in_pieces(text, step, [&](std::string_view piece) {
+    out.good = out.good && parser.feed(piece, [&](const SseEvent& event) {
+      out.events.emplace_back(event.name, event.data);
+    });
+  });
+  out.boundary = parser.at_boundary();
+  return out;
+}
+
+struct Passed {
+  std::string out;
+  bool failed = false;
+};
+
+Passed pass(Shape shape, std::string_view text, std::size_t step, bool hide_usage) {
+  Passed passed;
+  const auto filter = passing_filter(shape, hide_usage);
+  in_pieces(text, step, [&](std::string_view piece) { filter->feed(piece, passed.out); });
+  filter->end(passed.out);
+  passed.failed = filter->failure().has_value();
+  return passed;
+}
+
+void passes(Shape shape, std::string_view text, std::size_t step) {
+  const Passed passed = pass(shape, text, step, false);
+  if (passed.failed) {
+    require(text.starts_with(passed.out), "of a broken stream goes what was there before");
+  } else {
+    require(passed.out == text, "a whole stream passes byte for byte");
+  }
+  const Passed hidden = pass(shape, text, step, true);
+  require(hidden.out.size() <= text.size(), "hiding adds nothing");
+  const Passed at_once = pass(shape, text, 0, true);
+  require(hidden.failed == at_once.failed, "pieces do not matter");
+  // A comment before what is hidden goes with it, or has gone on before.
+  if (!hidden.failed)
+    require(read(hidden.out, 0).events == read(at_once.out, 0).events, "pieces do not matter");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  const std::size_t step = 1 + data[0] % 61;
+  const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const Read whole = read(text, 0);
+  require(whole == read(text, 1), "byte by byte");
+  require(whole == read(text, step), "in pieces");
+  for (const Shape shape : {Shape::openai, Shape::anthropic, Shape::gemini})
+    passes(shape, text, step);
+  return 0;
+}

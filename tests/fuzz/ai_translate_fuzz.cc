@@ -1,0 +1,112 @@
+// What callers and vendors send, in any shape, to any other one: read within its bounds, and what is
+// written can be read by whoever it was written for.
+#include <algorithm>
+#include <string>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+#include "gateway/ai/embeddings.h"
+#include "gateway/ai/json_text.h"
+#include "gateway/ai/shape.h"
+#include "gateway/ai/stream_filter.h"
+#include "tests/fuzz/fuzz_target.h"
+
+namespace {
+
+using namespace sluice::gateway::ai;
+using sluice::fuzz::require;
+
+constexpr std::int64_t kCreated = 1'700'000'000;
+
+Shape shape_of(unsigned number) {
+  return static_cast<Shape>(number % 3);
+}
+
+void request(Shape from, Shape to, const json::value& body, unsigned how) {
+  const auto read = codec(from).read_request(body);
+  if (!read) {
+    require(!read.error().message.empty(), "a problem says what it is");
+    return;
+  }
+  WriteOptions options;
+  options.dialect = static_cast<Dialect>(how % 3);
+  options.drop_untranslatable = (how & 4U) != 0;
+  const auto written = codec(to).write_request(*read, options);
+  if (!written) {
+    require(!written.error().message.empty(), "a problem says what it is");
+    return;
+  }
+  for (const std::string& path : written->dropped)
+    require(!path.empty(), "what is dropped is named");
+  const auto again = codec(to).read_request(written->body);
+  if (!again) std::cerr << describe(again.error()) << "\n" << json::serialize(written->body) << "\n";
+  require(again.has_value(), "what is written can be read");
+}
+
+void reply(Shape from, Shape to, const json::value& body) {
+  const auto read = codec(from).read_reply(body);
+  if (!read) return;
+  const auto written = codec(to).write_reply(*read, kCreated);
+  if (!written) return;
+  const auto again = codec(to).read_reply(*written);
+  if (!again) std::cerr << describe(again.error()) << "\n" << json::serialize(*written) << "\n";
+  require(again.has_value(), "what is written can be read");
+}
+
+struct Streamed {
+  std::string out;
+  bool failed = false;
+  bool operator==(const Streamed&) const = default;
+};
+
+Streamed stream(Shape from, Shape to, std::string_view text, std::size_t step, bool as_array) {
+  TranslationOptions options;
+  options.writer.created = kCreated;
+  options.as_array = as_array && to == Shape::gemini;
+  const auto filter = translating_filter(from, to, options);
+  Streamed out;
+  for (std::size_t at = 0; at < text.size(); at += step)
+    filter->feed(text.substr(at, step), out.out);
+  filter->end(out.out);
+  out.failed = filter->failure().has_value();
+  return out;
+}
+
+void whole_stream(Shape to, const Streamed& translated) {
+  if (translated.failed) return;
+  std::string out;
+  const auto reader = passing_filter(to, false);
+  reader->feed(translated.out, out);
+  reader->end(out);
+  require(!reader->failure(), "a stream that is whole is whole in the other shape");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size < 3) return 0;
+  const Shape from = shape_of(data[0]);
+  const Shape to = shape_of(data[0] / 3U);
+  const std::string_view text(reinterpret_cast<const char*>(data) + 3, size - 3);
+  if (data[1] % 3 == 2) {
+    const bool as_array = (data[2] & 64U) != 0;
+    const Streamed pieces = stream(from, to, text, 1 + data[2] % 61U, as_array);
+    require(pieces == stream(from, to, text, std::max<std::size_t>(text.size(), 1), as_array),
+            "pieces do not matter");
+    if (!as_array) whole_stream(to, pieces);
+    return 0;
+  }
+  (void)JsonText::scan(text);
+  boost::system::error_code error;
+  const json::value body = json::parse(text, error);
+  if (error) return 0;
+  if (data[1] % 3 == 0) {
+    request(from, to, body, data[2]);
+  } else {
+    reply(from, to, body);
+  }
+  (void)read_embedding_request(from, body);
+  (void)codec(from).read_problem(500, body);
+  return 0;
+}
