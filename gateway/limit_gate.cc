@@ -4,14 +4,11 @@
 #include <chrono>
 
 #include "gateway/redis/limit_leases.h"
+#include "gateway/steady_time.h"
 #include "gateway/worker.h"
 
 namespace sluice::gateway {
 namespace {
-
-std::uint64_t steady_now() {
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-}
 
 bool is_rate(const policy::LimitHandle& limit) {
   return !limit.is_concurrency() && !limit.is_cluster();

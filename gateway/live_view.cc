@@ -4,6 +4,7 @@
 #include <chrono>
 #include <string>
 
+#include "gateway/steady_time.h"
 #include "policy/schema.h"
 
 namespace sluice::gateway {
@@ -11,10 +12,6 @@ namespace {
 
 using policy::LimitAction;
 using LimitState = policy::LiveGateway::LimitState;
-
-std::uint64_t steady_now() {
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-}
 
 std::string milliseconds(std::uint64_t ns) {
   return std::to_string((ns + 999'999) / 1'000'000) + " ms";

@@ -17,6 +17,7 @@
 #include "gateway/log.h"
 #include "gateway/proxy_header_reader.h"
 #include "gateway/random_seed.h"
+#include "gateway/steady_time.h"
 #include "gateway/tcp_session.h"
 #include "gateway/tls/handshake.h"
 #include "gateway/tls/passthrough.h"
@@ -28,10 +29,6 @@ namespace {
 constexpr std::size_t kKeepConnections = 1024;
 constexpr std::size_t kKeepExchanges = 256;
 constexpr std::chrono::seconds kStopPatience{2};  // for handlers of closed sockets; they need none
-
-std::uint64_t steady_ns() {
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-}
 
 }  // namespace
 
@@ -281,7 +278,7 @@ bool Worker::strike(const WorkerConfig& config, std::uint32_t limit,
                     const policy::IpAddress& source, bool claimed) {
   const policy::BanRules& rules = config.snapshot().ban_rules();
   if (rules.of_limit(limit).empty()) return false;
-  const auto decision = setup_.bans->strike(rules, limit, source, steady_ns());
+  const auto decision = setup_.bans->strike(rules, limit, source, steady_now());
   if (!decision) return false;
   if (decision->mode == policy::BanMode::enforce) {
     metrics().ban_requested(config.slots().limits[limit]);
@@ -294,7 +291,7 @@ bool Worker::strike(const WorkerConfig& config, const Listener& listener, policy
                     bool claimed) {
   const policy::BanRules& rules = config.snapshot().ban_rules();
   if (rules.of_event(event).empty()) return false;
-  const auto decision = setup_.bans->strike(rules, event, route, source, steady_ns());
+  const auto decision = setup_.bans->strike(rules, event, route, source, steady_now());
   if (!decision) return false;
   const auto index = static_cast<std::size_t>(event);
   if (decision->mode == policy::BanMode::enforce) {
@@ -318,7 +315,7 @@ bool Worker::punish(const WorkerConfig& config, const policy::BanDecision& decis
     setup_.request_ban({decision.source, duration, reason});
     return true;
   }
-  const std::uint64_t now = steady_ns();
+  const std::uint64_t now = steady_now();
   const auto until = now + static_cast<std::uint64_t>(decision.duration.count());
   const std::uint64_t upstream = drops ? policy::kRefuseSource : decision.upstream;
   if (setup_.diverted->add(decision.source, upstream, until, now, reason)) {
@@ -332,13 +329,13 @@ bool Worker::punish(const WorkerConfig& config, const policy::BanDecision& decis
 
 bool Worker::refuses(const policy::IpAddress& source) const {
   return !setup_.diverted->empty() &&
-         setup_.diverted->find(source, steady_ns()) == policy::kRefuseSource;
+         setup_.diverted->find(source, steady_now()) == policy::kRefuseSource;
 }
 
 std::optional<std::uint32_t> Worker::diverted(const WorkerConfig& config,
                                               const policy::IpAddress& source) const {
   if (setup_.diverted->empty()) return std::nullopt;
-  const auto upstream = setup_.diverted->find(source, steady_ns());
+  const auto upstream = setup_.diverted->find(source, steady_now());
   return upstream ? config.snapshot().ban_rules().find_upstream(*upstream) : std::nullopt;
 }
 

@@ -9,6 +9,7 @@
 #include <boost/asio/post.hpp>
 
 #include "gateway/log.h"
+#include "gateway/steady_time.h"
 
 namespace sluice::gateway {
 namespace {
@@ -52,10 +53,6 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ARGV
 redis.call('EXPIRE', KEYS[1], 3600)
 return redis.call('ZCARD', KEYS[1])
 )lua";
-
-std::uint64_t steady_now() {
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-}
 
 std::string random_id() {
   std::random_device device;

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+namespace sluice::gateway {
+
+// Nanoseconds of the steady clock: what limits count in.
+inline std::uint64_t steady_now() {
+  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+}
+
+}  // namespace sluice::gateway
