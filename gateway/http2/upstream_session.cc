@@ -105,19 +105,25 @@ void UpstreamSession::add(UpstreamStream& stream) {
 void UpstreamSession::on_upstream_readable() {
   const RefPtr<UpstreamSession> guard(this);
   // While answers are waited for it is read until nothing is there: of a reset that came together
-  // with the last bytes no event tells (Transport::want_read).
+  // with the last bytes no event tells (Transport::want_read). And before the wait begins: what is
+  // read under a wait is what the wait was for.
   constexpr int kRounds = 4;
   for (int i = 0; i < kRounds && is_open(); ++i) {
     const Codec::Receipt receipt = codec_.receive();
     proceed(receipt);
     if (receipt.exhausted || open_streams_ == 0) break;
   }
+  wait_for_more();
+}
+
+void UpstreamSession::wait_for_more() {
+  if (!ended_ && is_open() && !codec_.blocked()) connection_->want_read();
 }
 
 void UpstreamSession::on_upstream_writable() {
   const RefPtr<UpstreamSession> guard(this);
   send();
-  if (!ended_ && !codec_.blocked()) connection_->want_read();
+  wait_for_more();
 }
 
 void UpstreamSession::proceed(const Codec::Receipt& receipt) {
@@ -126,7 +132,6 @@ void UpstreamSession::proceed(const Codec::Receipt& receipt) {
   if (receipt.error != 0) return lose(Loss::protocol);
   if (receipt.state != Codec::State::open) return lose(Loss::connection);
   send();
-  if (!ended_ && !codec_.blocked()) connection_->want_read();
 }
 
 void UpstreamSession::handle_events() {

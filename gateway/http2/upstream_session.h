@@ -70,6 +70,7 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   void on_timer();
   void established();
   void not_http2(UpstreamConnection& connection);
+  void wait_for_more();
   void proceed(const Codec::Receipt& receipt);
   void handle_events();
   void wake_waiting();

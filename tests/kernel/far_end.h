@@ -41,6 +41,12 @@ class FarEnd {
     return there("ping -n -c 1 -W 1 -I " + from + " " + to +
                  " >/dev/null 2>&1 && echo yes || echo no") == "yes\n";
   }
+  // Of a link that has just come up: its neighbours may have to be found first.
+  bool answers_soon(const std::string& from) const {
+    for (int tries = 0; tries < 10; ++tries)
+      if (answers(from)) return true;
+    return false;
+  }
 
  private:
   bool same_namespace() const {

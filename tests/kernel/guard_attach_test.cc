@@ -170,7 +170,7 @@ TEST(GuardAttach, FollowsInterfacesThatGoComeAndAreRenamed) {
     tick(running);
     EXPECT_TRUE(running.guard->attached().empty());
     far.plug();
-    EXPECT_TRUE(far.answers("10.7.0.2"));
+    EXPECT_TRUE(far.answers_soon("10.7.0.2"));
     tick(running);
     EXPECT_EQ(running.guard->attached(), std::vector<std::string>{"near0"});
     EXPECT_FALSE(far.answers("10.7.0.2"));
