@@ -32,7 +32,7 @@ constexpr std::size_t kLongestChain = 64;
 struct Program {
   std::uint32_t id = 0;
   std::string name;  // "": may not be asked (CAP_SYS_ADMIN)
-  bool ours() const { return name.starts_with("guard_") || name == "sluice_steer"; }
+  bool ours() const { return name.starts_with("guard_") || name.starts_with("sluice_"); }
 };
 
 Program program_of(std::uint32_t id) {

@@ -12,6 +12,7 @@
 #include "kernel/change_monitor.h"
 #include "kernel/guard.h"
 #include "kernel/interception.h"
+#include "kernel/interfaces.h"
 #include "kernel/lock_out.h"
 #include "kernel/message.h"
 #include "kernel/named_upstreams.h"
@@ -21,6 +22,7 @@
 #include "kernel/prefix_text.h"
 #include "kernel/sock_diag.h"
 #include "kernel/sockets.h"
+#include "kernel/spared_sockets.h"
 #include "kernel/steer_choice.h"
 #include "kernel/steering.h"
 #include "kernel/trial.h"
@@ -86,7 +88,12 @@ class KeeperImpl final : public Keeper {
                    const std::string& reason) override;
   Result<std::size_t> end_banned_connections() override {
     const auto sources = std::exchange(condemned_, {});
-    return destroy_tcp_sockets_of(sources);
+    if (sources.empty()) return 0;
+    const auto node = read_node_network();
+    if (!node) return std::unexpected(node.error());
+    return destroy_tcp_sockets_of(sources, [&](const TcpSocket& socket) {
+      return spared(socket, plan_, node->addresses);
+    });
   }
   Result<bool> unban(const Prefix& source) override {
     std::erase(condemned_, source);

@@ -162,7 +162,8 @@ Result<std::size_t> destroy_tcp_sockets(const std::function<bool(const TcpSocket
   return destroy_all(socket, condemned);
 }
 
-Result<std::size_t> destroy_tcp_sockets_of(std::span<const Prefix> peers) {
+Result<std::size_t> destroy_tcp_sockets_of(std::span<const Prefix> peers,
+                                           const std::function<bool(const TcpSocket&)>& spared) {
   if (peers.empty()) return 0;
   NetlinkSocket socket(NETLINK_SOCK_DIAG);
   if (!socket.valid()) return std::unexpected(diag_error(errno));
@@ -171,7 +172,11 @@ Result<std::size_t> destroy_tcp_sockets_of(std::span<const Prefix> peers) {
     const auto some = peers.first(std::min(peers.size(), kMostTests));
     peers = peers.subspan(some.size());
     const int error = each(
-        socket, kConnected, [&](const inet_diag_msg& found) { condemned.push_back(found); }, some);
+        socket, kConnected,
+        [&](const inet_diag_msg& found) {
+          if (!spared(parse(found))) condemned.push_back(found);
+        },
+        some);
     if (error != 0) return std::unexpected(diag_error(error));
   }
   return destroy_all(socket, condemned);

@@ -32,7 +32,8 @@ Result<std::size_t> destroy_tcp_sockets(const std::function<bool(const TcpSocket
 
 // The same for those whose peer is in one of `peers`: the kernel itself leaves out the others, so
 // that a node with many connections costs a walk of its table and no copy of it. One walk for 64
-// prefixes.
-Result<std::size_t> destroy_tcp_sockets_of(std::span<const Prefix> peers);
+// prefixes. Those that are `spared` stay.
+Result<std::size_t> destroy_tcp_sockets_of(std::span<const Prefix> peers,
+                                           const std::function<bool(const TcpSocket&)>& spared);
 
 }  // namespace sluice::kernel

@@ -53,7 +53,8 @@ bool names_one_of(const json::value* audience, const std::vector<std::string>& w
 JwtError check_claims(const policy::JwtAuth& config, const json::object& claims, std::int64_t now) {
   const double leeway = std::chrono::duration<double>(config.leeway).count();
   const auto expires = seconds(claims, "exp");
-  if (!expires || !(static_cast<double>(now) < *expires + leeway)) return JwtError::expired;
+  if (!expires) return JwtError::no_expiry;
+  if (!(static_cast<double>(now) < *expires + leeway)) return JwtError::expired;
   if (claims.contains("nbf")) {
     const auto begins = seconds(claims, "nbf");
     if (!begins || static_cast<double>(now) < *begins - leeway) return JwtError::not_yet_valid;
@@ -106,6 +107,8 @@ std::string_view to_string(JwtError error) {
       return "token's key is unknown";
     case JwtError::bad_signature:
       return "token's signature is wrong";
+    case JwtError::no_expiry:
+      return "token has no expiry (exp)";
     case JwtError::expired:
       return "token has expired";
     case JwtError::not_yet_valid:

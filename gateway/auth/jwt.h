@@ -22,6 +22,7 @@ enum class JwtError : std::uint8_t {
   no_keys,  // none has been fetched yet: not the caller's fault
   unknown_key,
   bad_signature,
+  no_expiry,
   expired,
   not_yet_valid,
   wrong_issuer,

@@ -112,6 +112,18 @@ std::expected<Url, std::string> split(const std::string& text) {
   return url;
 }
 
+// 0: the URL is a path, or what stands after its colon is no port.
+std::uint16_t port_of_url(const std::string& text) {
+  const auto url = split(text);
+  if (!url || url->host.empty()) return 0;
+  const std::size_t colon = url->host.rfind(':');
+  if (colon == std::string::npos || url->host.ends_with(']'))
+    return text.starts_with("https://") ? 443 : 80;
+  std::uint16_t port = 0;
+  std::from_chars(url->host.data() + colon + 1, url->host.data() + url->host.size(), port);
+  return port;
+}
+
 // Pairs of name and value.
 std::expected<std::vector<std::pair<std::string, std::string>>, std::string> pairs_of(
     const json::object& question, std::string_view key) {
@@ -181,6 +193,19 @@ std::string field_of(const policy::RequestDescription& request, std::string_view
   return joined;
 }
 
+// A URL alone begins at the listener that is bound to its port, where there is one such.
+void find_listener(const policy::Snapshot& snapshot, std::uint16_t port,
+                   policy::RequestDescription& request) {
+  if (!request.listener.empty() || port == 0) return;
+  const policy::Listener* found = nullptr;
+  for (const policy::Listener& listener : snapshot.config().listeners) {
+    if (!listener.bind || listener.bind->port != port) continue;
+    if (found != nullptr) return;
+    found = &listener;
+  }
+  if (found != nullptr) request.listener = found->name;
+}
+
 std::optional<std::uint32_t> listener_of(const policy::Snapshot& snapshot,
                                          const policy::RequestDescription& request) {
   if (request.listener.empty() && snapshot.config().listeners.size() == 1) return 0;
@@ -234,6 +259,7 @@ std::expected<ExplainQuestion, std::string> parse_question(const json::object& q
     }());
     if (!request) return Problem(request.error());
     if (http) {
+      out.port = port_of_url(text_of(question, "url"));
       out.request = std::move(*request);
     } else {
       // A connection, from its listener on.
@@ -258,6 +284,7 @@ policy::Explanation explain(const policy::Snapshot& snapshot, const ExplainQuest
     }
     return policy::explain(snapshot, *question.packet, request ? &*request : nullptr, live);
   }
+  find_listener(snapshot, question.port, *request);
   if (request->method.empty()) return policy::explain_connection(snapshot, *request, live);
   if (const auto listener = listener_of(snapshot, *request))
     find_claim(snapshot, *listener, request->client, *request);

@@ -15,6 +15,7 @@ namespace sluice::control {
 struct ExplainQuestion {
   std::optional<policy::PacketDescription> packet;
   std::optional<policy::RequestDescription> request;  // its target is normalised
+  std::uint16_t port = 0;                             // the URL's; 0: it has none
   std::optional<policy::IpAddress> source = {};       // alone: all that is known of it
   policy::KnownBy known_by = policy::KnownBy::all;    // … by the gateway, where the keeper asks
 };

@@ -79,7 +79,10 @@ void PolicyApply::apply(const json::object& request, std::vector<policy::PolicyF
     return respond(admin_error("--confirm is 1 second to 1 hour"));
   auto placed = gateway::placed_at(reloader_.path(), std::move(files));
   if (!placed) return respond(admin_error(placed.error()));
-  const auto next = compile_policy(*placed, gateway::read_set_file);
+  auto complete = *placed;
+  for (auto& file : reloader_.members().files())
+    complete.push_back(std::move(file));
+  const auto next = compile_policy(std::move(complete), gateway::read_set_file);
   if (!next) return respond(admin_error(to_text(next.error())));
   PlanContext context = hooks_.context ? hooks_.context() : PlanContext{};
   if (const json::value* ssh = request.if_contains("ssh"); ssh != nullptr && ssh->is_string()) {

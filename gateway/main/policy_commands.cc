@@ -1,5 +1,8 @@
 #include "gateway/main/policy_commands.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "gateway/control/policy_source.h"
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/policy_reloader.h"
@@ -30,10 +33,11 @@ json::array files_to_json(const std::vector<policy::PolicyFile>& files) {
   return out;
 }
 
-json::object handle_plan(const CompiledPolicy& running, const json::object& request,
-                         PlanContext context) {
+json::object handle_plan(const CompiledPolicy& running, std::vector<policy::PolicyFile> members,
+                         const json::object& request, PlanContext context) {
   auto files = files_of(request);
   if (!files) return admin_error(files.error());
+  std::ranges::move(members, std::back_inserter(*files));
   const auto next = compile_policy(std::move(*files), gateway::read_set_file);
   if (!next) {
     json::object refused = admin_error(to_text(next.error()));

@@ -17,8 +17,9 @@ std::expected<std::vector<policy::PolicyFile>, std::string> files_of(
     const boost::json::object& request);
 boost::json::array files_to_json(const std::vector<policy::PolicyFile>& files);
 
-// `context` without the operator's connection, which is the request's.
-boost::json::object handle_plan(const CompiledPolicy& running, const boost::json::object& request,
-                                PlanContext context);
+// `members`: of sets, added at run time. `context` without the operator's connection, which is the request's.
+boost::json::object handle_plan(const CompiledPolicy& running,
+                                std::vector<policy::PolicyFile> members,
+                                const boost::json::object& request, PlanContext context);
 
 }  // namespace sluice::control

@@ -222,7 +222,10 @@ void PolicyReloader::refuse_held() {
 
 void PolicyReloader::begin_from_disk() {
   auto files = gateway::read_policy(path_);
-  if (!files) return refuse(files.error());
+  if (!files) {
+    tried_.clear();  // what comes back is a change, be it the same as before
+    return refuse(files.error());
+  }
   begin_with_sets(std::move(*files));
 }
 

@@ -81,6 +81,10 @@ std::expected<std::size_t, std::string> change(SetMembers& members, const std::s
   if (text_of(request, "action") == "delete") {
     for (const auto& prefix : addresses)
       changed += members.remove(set, prefix) ? 1 : 0;
+    if (changed == 0)
+      return std::unexpected(
+          "none of these was added at run time; what the policy or a file of it lists is deleted "
+          "there");
     return changed;
   }
   std::optional<SetMembers::Clock::time_point> expires;

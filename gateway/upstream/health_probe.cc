@@ -72,9 +72,10 @@ void HealthProbe::cancel() {
 }
 
 // Closing the socket ends whatever waits for it.
-void HealthProbe::start_clock(std::shared_ptr<const void> owner) {
+void HealthProbe::start_clock(std::shared_ptr<const void> owner, std::chrono::nanoseconds patience) {
+  owner_ = owner;
   timed_out_ = false;
-  clock_.expires_after(timeout_);
+  clock_.expires_after(patience);
   clock_.async_wait([this, owner = std::move(owner)](const error_code& error) {
     if (error) return;
     timed_out_ = true;
@@ -84,7 +85,7 @@ void HealthProbe::start_clock(std::shared_ptr<const void> owner) {
 }
 
 ProbeAwaitable<ProbeResult> HealthProbe::run(std::shared_ptr<const void> owner) {
-  start_clock(std::move(owner));
+  start_clock(std::move(owner), timeout_);
   ProbeResult result = co_await connect();
   if (result.verdict == Verdict::good && !introduction_.empty()) result = co_await introduce();
   if (result.verdict == Verdict::good && tls_) result = co_await handshake();
@@ -157,8 +158,11 @@ ProbeAwaitable<ProbeResult> HealthProbe::exchange_http2() {
                         check.result()->reason};
 }
 
+// The verdict is there; what an origin that keeps its connections open has yet to say is not waited for.
 ProbeAwaitable<void> HealthProbe::drain() {
   constexpr std::size_t kMost = 64 * 1024;
+  constexpr std::chrono::nanoseconds kPatience = std::chrono::milliseconds(50);
+  start_clock(owner_.lock(), std::min(timeout_, kPatience));
   error_code error;
   for (std::size_t read = 0; !request_.empty() && socket_.is_open() && !error && read < kMost;) {
     const auto [failed, bytes] = co_await read_some(boost::asio::buffer(buffer_));

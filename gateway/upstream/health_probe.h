@@ -76,7 +76,7 @@ class HealthProbe {
   ProbeAwaitable<ProbeResult> exchange();
   ProbeAwaitable<ProbeResult> exchange_http2();
   ProbeResult failure(std::string_view step, const boost::system::error_code& error) const;
-  void start_clock(std::shared_ptr<const void> owner);
+  void start_clock(std::shared_ptr<const void> owner, std::chrono::nanoseconds patience);
 
   const policy::SocketAddress address_;
   const std::chrono::nanoseconds timeout_;
@@ -90,6 +90,7 @@ class HealthProbe {
   tls::SslPtr ssl_;
   Socket socket_;
   ProbeTimer clock_;
+  std::weak_ptr<const void> owner_;  // of run()
   bool timed_out_ = false;
   std::array<char, 4096> buffer_{};
 };

@@ -78,7 +78,14 @@ std::optional<std::uint32_t> listener_of(const Snapshot& snapshot, const std::st
 
 Explanation no_listener(const std::string& name) {
   Explanation explanation;
-  explanation.steps.push_back({"listener", "there is no listener `" + name + "`", {}, {}, true});
+  explanation.steps.push_back(
+      {"listener",
+       name.empty() ? "there are several listeners, and none at the URL's port: name one "
+                      "(--listener), or say where it comes from and goes to (--from, --to)"
+                    : "there is no listener `" + name + "`",
+       {},
+       {},
+       true});
   return ended(std::move(explanation), Verdict::refuse);
 }
 

@@ -244,6 +244,27 @@ TEST(Bans, OpenConnectionsOfABannedSourceEnd) {
   });
 }
 
+// The packets of both pass, so what is open must stay: the operator's SSH above all.
+TEST(Bans, ConnectionsThatProtectSparesStay) {
+  for (const bool spared_port : {true, false}) {
+    in_sandbox([spared_port] {
+      Topology net;
+      auto keeper = open_keeper();
+      Plan plan = forward_plan(1);
+      plan.guard.enabled = true;
+      if (spared_port) plan.host_ports = {2222};
+      put_in_force(*keeper, plan);
+      const Fd listening = listen_on("10.1.0.1", 2222);
+      const Fd client = net.connect_from_client("10.1.0.1", 2222);
+      const Fd accepted(::accept(listening.get(), nullptr, nullptr));
+      ASSERT_TRUE(exchange(client.get(), accepted.get()));
+      ASSERT_TRUE(keeper->ban(prefix("10.1.0.2"), std::chrono::seconds(60), "test"));
+      ASSERT_TRUE(keeper->end_banned_connections());
+      EXPECT_EQ(exchange(client.get(), accepted.get()), spared_port);
+    });
+  }
+}
+
 std::string udp_refusal(const Topology& net, std::uint16_t port, bool from_client) {
   std::string out;
   const auto ask = [&] {

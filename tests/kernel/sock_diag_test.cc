@@ -57,6 +57,10 @@ class Connections {
   std::map<std::string, bool> alive_;
 };
 
+bool none_spared(const TcpSocket& /*socket*/) {
+  return false;
+}
+
 TEST(SockDiag, EndsThoseWhosePeersAreNamed) {
   in_sandbox([] {
     Connections all;
@@ -69,11 +73,11 @@ TEST(SockDiag, EndsThoseWhosePeersAreNamed) {
     EXPECT_TRUE(all.ended().empty());
     // The peers that do not belong to the server: their own sockets have it as their peer.
     const auto named = prefixes({"127.0.1.2", "127.0.2.0/24", "2001:db8:1::/64"});
-    const auto ended = destroy_tcp_sockets_of(named);
+    const auto ended = destroy_tcp_sockets_of(named, none_spared);
     ASSERT_TRUE(ended.has_value());
     EXPECT_EQ(*ended, 3U);
     EXPECT_EQ(all.ended(), (std::vector<std::string>{"127.0.1.2", "127.0.2.1", "2001:db8:1::1"}));
-    EXPECT_EQ(destroy_tcp_sockets_of(named).value(), 0U);
+    EXPECT_EQ(destroy_tcp_sockets_of(named, none_spared).value(), 0U);
   });
 }
 
@@ -91,10 +95,10 @@ TEST(SockDiag, ManyPrefixesAtOnce) {
       expected.push_back(client);
     }
     all.open("127.7.1.1", "127.0.0.1");
-    EXPECT_EQ(destroy_tcp_sockets_of(named).value(), 3U);
+    EXPECT_EQ(destroy_tcp_sockets_of(named, none_spared).value(), 3U);
     std::ranges::sort(expected);
     EXPECT_EQ(all.ended(), expected);
-    EXPECT_EQ(destroy_tcp_sockets_of({}).value(), 0U);
+    EXPECT_EQ(destroy_tcp_sockets_of({}, none_spared).value(), 0U);
   });
 }
 

@@ -164,6 +164,17 @@ def test_explain_a_request_by_method_url_and_headers(policy):
     assert sluice("explain", "--policy", policy, "--listener", "web", "/../x").returncode == 2
 
 
+def test_explain_a_url_alone_begins_at_the_listener_of_its_port(scratch):
+    two = scratch.write("two.yaml", """version: 1
+listeners: { web: { bind: "127.0.0.1:8080" }, other: { bind: "127.0.0.1:8081" } }
+upstreams: { api: { endpoints: ["127.0.0.1:9000"] } }
+routes: [{ listener: web, name: w, upstream: api }, { listener: other, name: o, upstream: api }]
+""")
+    assert steps(explained("--policy", two, "GET", "http://127.0.0.1:8081/x"))["route"]["name"] == "o"
+    assert steps(explained("--policy", two, "GET", "http://[::1]:8080/x"))["route"]["name"] == "w"
+    assert "several listeners" in explained("--policy", two, "GET", "/x")["outcome"]
+
+
 def test_explain_prints_a_table_that_fits_people(policy):
     text = sluice("explain", "--policy", policy, "--from", "198.51.100.8", "--to", "203.0.113.1",
                   "--port", "23", check=0).stdout

@@ -127,6 +127,15 @@ def test_a_policy_that_changes_on_disk_behind_our_back_is_told(served):
     assert "DIFFERS" in served.sluice.ctl("status").stdout
 
 
+def test_a_file_that_goes_and_comes_back_as_it_was_is_in_force_again(served):
+    moved = served.sluice.policy + ".away"
+    os.rename(served.sluice.policy, moved)
+    eventually(lambda: served.state()["last_reload"]["result"] == "refused", "that it is gone was seen")
+    os.rename(moved, served.sluice.policy)
+    eventually(lambda: served.state()["last_reload"]["result"] != "refused", "that it is back was seen")
+    assert served.serves() == "old"
+
+
 def test_a_read_only_policy_path_is_said_before_anything_changes(scratch):
     """Root writes anywhere but to a read-only mount: in a mount namespace of its own."""
     directory = os.path.join(scratch.path, "conf.d")

@@ -145,6 +145,24 @@ def test_a_reload_that_would_cut_the_operator_off_is_refused_unless_forced(scrat
     assert 0 not in wire.delivered([packet("192.168.77.2")], packet("172.18.0.1"))
 
 
+def test_members_of_a_set_that_were_added_at_run_time_count_for_plan_and_apply(scratch):
+    """The rule names a set of which the operator is a member, added since."""
+    wire = Wire(scratch)
+    operator = Operator(scratch, wire)
+    named = json.loads(locking_out(scratch, "172.16.0.0/16"))
+    named["sets"] = {"who": {"elements": ["203.0.113.0/24"]}}
+    running = SluiceInside(scratch, json.dumps(named), wire.far)
+    running.ctl("set", "add", "who", "192.168.77.0/24", "--for", "1h", "--force")
+    same = running.ctl("plan", scratch.write("same.yaml", json.dumps(named)))
+    assert "other settings" not in same.stdout
+    named["guard"]["rules"][0]["from"] = {"set": "who"}
+    wrong = scratch.write("wrong.yaml", json.dumps(named))
+    assert running.ctl("plan", wrong, check=False).returncode == 3
+    applied = running.ctl("apply", wrong, check=False)
+    assert applied.returncode == 1 and "would cut the connection" in applied.stderr
+    assert operator.works()
+
+
 def test_an_operator_on_another_port_is_known_by_his_commands(scratch):
     wire = Wire(scratch)
     operator = Operator(scratch, wire, 2222)

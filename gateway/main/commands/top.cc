@@ -24,8 +24,9 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::array kOptions{
-    OptionSpec{"by", "WHAT", "service (default) or source"},
-    OptionSpec{"sort", "COLUMN", "packets (default), bytes, connections, resets or requests"},
+    OptionSpec{"by", "WHAT", "service (default) or source", 0, "service source"},
+    OptionSpec{"sort", "COLUMN", "packets (default), bytes, connections, resets or requests", 0,
+               "packets bytes connections resets requests"},
     OptionSpec{"all", "", "of services: those too that the policy does not serve"},
     OptionSpec{"once", "", "one interval of a second, then end"},
     OptionSpec{"lines", "N", "at most so many; default what fits, or 20; JSON: all"},

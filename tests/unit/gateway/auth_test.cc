@@ -113,7 +113,7 @@ TEST_F(Tokens, TimesAreHeldWithLeeway) {
   EXPECT_EQ(verify_claims(claims(",\"nbf\":" + std::to_string(kNow + 31))),
             JwtError::not_yet_valid);
   EXPECT_EQ(verify_claims(claims(R"(,"nbf":"soon")")), JwtError::not_yet_valid);
-  EXPECT_EQ(verify_claims(R"({"iss":"https://idp.example","aud":"api"})"), JwtError::expired)
+  EXPECT_EQ(verify_claims(R"({"iss":"https://idp.example","aud":"api"})"), JwtError::no_expiry)
       << "one without an end is none";
 }
 
