@@ -18,6 +18,7 @@ class Passing final : public StreamFilter {
   Passing(Shape shape, bool hide_usage) : meter_(shape), hide_usage_(hide_usage) {}
 
   void feed(std::string_view bytes, std::string& out) override {
+    if (failure_) return;  // what is held stays held
     std::size_t taken = finish_line_end(bytes, out);
     const bool good = parser_.feed(bytes, [&](const SseEvent& event, std::size_t end) {
       if (failure_) return;

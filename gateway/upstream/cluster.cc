@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "gateway/log.h"
 #include "policy/snapshot.h"
 
 namespace sluice::gateway {
@@ -104,7 +105,12 @@ bool Attempt::finish(Outcome outcome, std::chrono::steady_clock::time_point now)
   endpoint.active_requests_.fetch_sub(1, std::memory_order_relaxed);
   endpoint.outcomes_[static_cast<std::size_t>(outcome)].fetch_add(1, std::memory_order_relaxed);
   cluster_->state().retries().request_ended();
-  return cluster_->outliers().report(endpoint, cluster_->endpoints(), outcome, now);
+  const bool ejected = cluster_->outliers().report(endpoint, cluster_->endpoints(), outcome, now);
+  if (ejected) {
+    log_info("health", "endpoint is ejected for failures in a row",
+             {{"upstream", cluster_->name()}, {"endpoint", endpoint.address().to_string()}});
+  }
+  return ejected;
 }
 
 }  // namespace sluice::gateway

@@ -164,6 +164,10 @@ bool Discovery::Lookup::learn(const DnsReply& reply) {
   failures_in_row = 0;
   const bool empty = reply.verdict == DnsReply::Verdict::empty;
   empty_in_row = empty ? empty_in_row + 1 : 0;
+  if (empty && known.empty() && empty_in_row == 1) {  // of A and AAAA often one; of a typo both
+    log_info("dns", "name has no such records",
+             {{"name", question.name}, {"type", std::string(name_of(question.type))}});
+  }
   if (empty && !known.empty() && empty_in_row < kEmptyTimes) return false;
   answered = true;
   const bool same = known.same_records(reply.answer);
