@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "gateway/clocks.h"
 #include "gateway/redis/limit_leases.h"
-#include "gateway/steady_time.h"
 #include "gateway/worker.h"
 
 namespace sluice::gateway {

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <string>
 
-#include "gateway/steady_time.h"
+#include "gateway/clocks.h"
 #include "policy/schema.h"
 
 namespace sluice::gateway {

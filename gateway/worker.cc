@@ -7,6 +7,7 @@
 
 #include "gateway/auth/jwt.h"
 #include "gateway/auth/key_fetcher.h"
+#include "gateway/clocks.h"
 #include "gateway/detection.h"
 #include "gateway/http1/client_stream.h"
 #include "gateway/http1/connection.h"
@@ -17,7 +18,6 @@
 #include "gateway/log.h"
 #include "gateway/proxy_header_reader.h"
 #include "gateway/random_seed.h"
-#include "gateway/steady_time.h"
 #include "gateway/tcp_session.h"
 #include "gateway/tls/handshake.h"
 #include "gateway/tls/passthrough.h"

@@ -4,22 +4,14 @@
 #include <set>
 #include <utility>
 
+#include "kernel/prefix_text.h"
+
 namespace sluice::kernel {
 namespace {
 
 constexpr std::size_t kMostTouched = 65536;
 constexpr std::size_t kMostInline = 4096;  // prefixes that rules name themselves
 constexpr std::size_t kMostLeftBehind = 4096;
-
-bool covers(const Prefix& outer, const Prefix& inner) {
-  if (outer.v4 || inner.v4 || outer.length > inner.length) return false;
-  const std::size_t whole = outer.length / 8;
-  if (!std::equal(outer.address.begin(), outer.address.begin() + static_cast<std::ptrdiff_t>(whole),
-                  inner.address.begin()))
-    return false;
-  const unsigned rest = outer.length % 8;
-  return rest == 0 || (outer.address[whole] ^ inner.address[whole]) >> (8 - rest) == 0;
-}
 
 using Members = std::vector<Prefix>;
 

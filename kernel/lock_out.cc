@@ -10,17 +10,6 @@
 namespace sluice::kernel {
 namespace {
 
-bool covered(const std::vector<Prefix>& prefixes, const Prefix& host) {
-  return std::any_of(prefixes.begin(), prefixes.end(),
-                     [&](const Prefix& prefix) { return covers(prefix, host); });
-}
-
-bool covered(const std::vector<PortRange>& ranges, std::uint16_t port) {
-  return ranges.empty() || std::any_of(ranges.begin(), ranges.end(), [&](PortRange range) {
-           return range.first <= port && port <= range.last;
-         });
-}
-
 bool takes(const Intercept& entry, const Prefix& address, std::uint16_t port) {
   return entry.way == WayIn::local && !entry.take_over && covered(entry.ports, port) &&
          covered(entry.to, address) && !covered(entry.except_to, address);

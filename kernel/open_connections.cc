@@ -10,17 +10,6 @@
 namespace sluice::kernel {
 namespace {
 
-bool covered(const std::vector<Prefix>& prefixes, const Prefix& host) {
-  return std::any_of(prefixes.begin(), prefixes.end(),
-                     [&](const Prefix& prefix) { return covers(prefix, host); });
-}
-
-bool covered(const std::vector<PortRange>& ranges, std::uint16_t port) {
-  return ranges.empty() || std::any_of(ranges.begin(), ranges.end(), [&](PortRange range) {
-           return range.first <= port && port <= range.last;
-         });
-}
-
 bool is_own(const NodeView& node, const Prefix& address) {
   return std::binary_search(node.addresses.begin(), node.addresses.end(), address);
 }

@@ -30,6 +30,17 @@ bool covers(const Prefix& wide, const Prefix& narrow) {
   return (wide.address[whole] & mask) == (narrow.address[whole] & mask);
 }
 
+bool covered(const std::vector<Prefix>& prefixes, const Prefix& host) {
+  return std::any_of(prefixes.begin(), prefixes.end(),
+                     [&](const Prefix& prefix) { return covers(prefix, host); });
+}
+
+bool covered(const std::vector<PortRange>& ranges, std::uint16_t port) {
+  return ranges.empty() || std::any_of(ranges.begin(), ranges.end(), [&](PortRange range) {
+           return range.first <= port && port <= range.last;
+         });
+}
+
 Prefix host_prefix(const std::array<std::uint8_t, 16>& address) {
   return {address, 128, std::equal(kMapped.begin(), kMapped.end(), address.begin())};
 }

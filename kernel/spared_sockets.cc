@@ -5,15 +5,6 @@
 #include "kernel/prefix_text.h"
 
 namespace sluice::kernel {
-namespace {
-
-bool names(const std::vector<PortRange>& ranges, std::uint16_t port) {
-  return ranges.empty() || std::ranges::any_of(ranges, [port](const PortRange& range) {
-           return range.first <= port && port <= range.last;
-         });
-}
-
-}  // namespace
 
 bool spared(const TcpSocket& socket, const Plan& plan, std::span<const Prefix> node_addresses) {
   if (std::ranges::find(plan.host_ports, socket.local_port) != plan.host_ports.end() &&
@@ -21,7 +12,7 @@ bool spared(const TcpSocket& socket, const Plan& plan, std::span<const Prefix> n
     return true;
   return std::ranges::any_of(plan.protect, [&](const Protect& entry) {
     return !entry.server_only && covers(entry.peer, socket.peer) &&
-           names(entry.to_ports, socket.local_port);
+           covered(entry.to_ports, socket.local_port);
   });
 }
 

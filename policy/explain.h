@@ -153,6 +153,9 @@ struct LiveState {
   const LiveGateway* gateway = nullptr;
 };
 
+// Index in Config::listeners. "": the only one.
+std::optional<std::uint32_t> listener_of(const Snapshot& snapshot, const std::string& name);
+
 // Guard and interception: what becomes of a packet, up to the listener that would get it.
 Explanation explain(const Snapshot& snapshot, const PacketDescription& packet,
                     const LiveState& live = {});

@@ -22,14 +22,19 @@ std::int64_t without(std::int64_t total, std::int64_t part) {
   return std::max<std::int64_t>(0, total - part);
 }
 
+// Of each word "WORD_details" says more.
+Usage of_openai(const json::object& usage, const std::string& in, const std::string& out) {
+  const std::int64_t cached = count(usage, in + "_details", "cached_tokens");
+  return {.uncached = without(count(usage, in), cached),
+          .cache_read = cached,
+          .output = count(usage, out),
+          .reasoning = count(usage, out + "_details", "reasoning_tokens")};
+}
+
 }  // namespace
 
 Usage usage_from_openai(const json::object& usage) {
-  const std::int64_t cached = count(usage, "prompt_tokens_details", "cached_tokens");
-  return {.uncached = without(count(usage, "prompt_tokens"), cached),
-          .cache_read = cached,
-          .output = count(usage, "completion_tokens"),
-          .reasoning = count(usage, "completion_tokens_details", "reasoning_tokens")};
+  return of_openai(usage, "prompt_tokens", "completion_tokens");
 }
 
 Usage usage_from_anthropic(const json::object& usage) {
@@ -40,11 +45,7 @@ Usage usage_from_anthropic(const json::object& usage) {
 }
 
 Usage usage_from_responses(const json::object& usage) {
-  const std::int64_t cached = count(usage, "input_tokens_details", "cached_tokens");
-  return {.uncached = without(count(usage, "input_tokens"), cached),
-          .cache_read = cached,
-          .output = count(usage, "output_tokens"),
-          .reasoning = count(usage, "output_tokens_details", "reasoning_tokens")};
+  return of_openai(usage, "input_tokens", "output_tokens");
 }
 
 Usage usage_from_gemini(const json::object& usage) {

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "gateway/auth/auth_set.h"
+#include "gateway/clocks.h"
 #include "gateway/http/exchange.h"
 #include "gateway/http1/field_reader.h"
 #include "gateway/http1/octets.h"
@@ -50,12 +51,6 @@ std::string_view credential(const http1::FieldTable& fields, const std::string& 
 
 const std::string& header_of(const policy::Auth& config) {
   return config.jwt ? config.jwt->header : config.api_keys->header;
-}
-
-std::int64_t unix_now() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
 }
 
 bool wanted(const std::vector<std::string>& names, std::string_view name) {

@@ -206,12 +206,6 @@ void find_listener(const policy::Snapshot& snapshot, std::uint16_t port,
   if (found != nullptr) request.listener = found->name;
 }
 
-std::optional<std::uint32_t> listener_of(const policy::Snapshot& snapshot,
-                                         const policy::RequestDescription& request) {
-  if (request.listener.empty() && snapshot.config().listeners.size() == 1) return 0;
-  return snapshot.find_listener(request.listener);
-}
-
 // Whom a trusted proxy names in the field that the listener believes.
 void find_claim(const policy::Snapshot& snapshot, std::uint32_t listener,
                 const policy::IpAddress& peer, policy::RequestDescription& request) {
@@ -286,7 +280,7 @@ policy::Explanation explain(const policy::Snapshot& snapshot, const ExplainQuest
   }
   find_listener(snapshot, question.port, *request);
   if (request->method.empty()) return policy::explain_connection(snapshot, *request, live);
-  if (const auto listener = listener_of(snapshot, *request))
+  if (const auto listener = policy::listener_of(snapshot, request->listener))
     find_claim(snapshot, *listener, request->client, *request);
   return policy::explain(snapshot, *request, live);
 }

@@ -8,8 +8,8 @@
 
 #include <boost/asio/post.hpp>
 
+#include "gateway/clocks.h"
 #include "gateway/log.h"
-#include "gateway/steady_time.h"
 
 namespace sluice::gateway {
 namespace {

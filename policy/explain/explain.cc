@@ -71,11 +71,6 @@ Explanation ended(Explanation so_far, Verdict verdict) {
   return so_far;
 }
 
-std::optional<std::uint32_t> listener_of(const Snapshot& snapshot, const std::string& name) {
-  if (name.empty() && snapshot.config().listeners.size() == 1) return 0;
-  return snapshot.find_listener(name);
-}
-
 Explanation no_listener(const std::string& name) {
   Explanation explanation;
   explanation.steps.push_back(
@@ -233,6 +228,11 @@ Explanation by_route(Explanation so_far, const Snapshot& snapshot, std::uint32_t
 }
 
 }  // namespace
+
+std::optional<std::uint32_t> listener_of(const Snapshot& snapshot, const std::string& name) {
+  if (name.empty() && snapshot.config().listeners.size() == 1) return 0;
+  return snapshot.find_listener(name);
+}
 
 const Step* Explanation::find(std::string_view phase) const {
   // From the end: a request that no route claims has two steps of phase route.

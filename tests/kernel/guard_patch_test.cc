@@ -72,6 +72,19 @@ PrefixSet set_of(const Ranges& ranges) {
   return out;
 }
 
+// Up to six members of three sets go or come.
+template <typename Set, typename Below, typename Add>
+void change_some(std::vector<Set>& sets, Below below, Add add) {
+  for (int n = 1 + below(6); n > 0; --n) {
+    Set& set = sets[static_cast<std::size_t>(below(3))];
+    if (below(2) == 0 && !set.empty()) {
+      set.erase(std::next(set.begin(), below(static_cast<int>(set.size()))));
+    } else {
+      add(set);
+    }
+  }
+}
+
 class Walk {
  public:
   explicit Walk(unsigned seed) : random_(seed), sets_(3) {
@@ -84,14 +97,7 @@ class Walk {
   }
 
   void step(int at) {
-    for (int n = 1 + below(6); n > 0; --n) {
-      Ranges& set = sets_[static_cast<std::size_t>(below(3))];
-      if (below(2) == 0 && !set.empty()) {
-        set.erase(std::next(set.begin(), below(static_cast<int>(set.size()))));
-      } else {
-        add(set);
-      }
-    }
+    change_some(sets_, [this](int limit) { return below(limit); }, [this](auto& set) { add(set); });
     const GuardPlan after = plan();
     ASSERT_TRUE(patch_guard(before_, after, tables_)) << at;
     const GuardTables whole = compiled(after);
@@ -194,14 +200,7 @@ class Walk6 {
 
   // Now and then there is no room, or too much is left behind: then it is compiled whole.
   void step(int at, int& mended) {
-    for (int n = 1 + below(6); n > 0; --n) {
-      auto& set = sets_[static_cast<std::size_t>(below(3))];
-      if (below(2) == 0 && !set.empty()) {
-        set.erase(std::next(set.begin(), below(static_cast<int>(set.size()))));
-      } else {
-        add(set);
-      }
-    }
+    change_some(sets_, [this](int limit) { return below(limit); }, [this](auto& set) { add(set); });
     const GuardPlan after = plan();
     const GuardTables whole = compiled(after);
     if (patch_guard(before_, after, tables_)) {

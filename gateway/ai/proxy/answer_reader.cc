@@ -6,6 +6,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "gateway/ai/proxy/vendor_request.h"
+#include "gateway/clocks.h"
 #include "gateway/http/own_answer.h"
 
 namespace sluice::gateway::ai {
@@ -16,12 +17,6 @@ using http1::KnownField;
 constexpr std::size_t kMaxWhole = 64UL << 20;  // bytes of an answer that is written anew
 constexpr std::size_t kMaxKept = 16UL << 20;   // … of one that is only read for its usage
 constexpr int kAnthropicOverloaded = 529;
-
-std::int64_t unix_now() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 bool is_type(const http1::ResponseHead& response, std::string_view type) {
   const std::string_view value = response.fields().first(KnownField::content_type);

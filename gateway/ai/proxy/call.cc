@@ -13,6 +13,7 @@
 #include "gateway/ai/proxy/model_list.h"
 #include "gateway/ai/proxy/vendor_body.h"
 #include "gateway/ai/proxy/vendor_request.h"
+#include "gateway/clocks.h"
 #include "gateway/http1/field_reader.h"
 #include "gateway/log.h"
 #include "gateway/worker.h"
@@ -57,21 +58,11 @@ double cost_of(const Usage& usage, const policy::Price& price) {
          1e6;
 }
 
-std::uint64_t steady_ns() {
-  return static_cast<std::uint64_t>(Clock::now().time_since_epoch().count());
-}
-
 // Names in a request are the caller's words: what could end a header field does not get into one.
 std::string in_a_field(std::string text) {
   for (char& c : text)
     if (static_cast<unsigned char>(c) <= ' ' || static_cast<unsigned char>(c) >= 0x7f) c = '?';
   return text;
-}
-
-std::int64_t unix_now() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
 }
 
 CallerHints hints_of(const http1::RequestHead& caller) {
@@ -237,7 +228,7 @@ std::optional<Mediator::Answer> Call::take_limits() {
   if (key_of_caller_ == nullptr) return std::nullopt;
   const KnownKey& known = *key_of_caller_;
   const Cost estimate{.tokens = body_->estimated_tokens()};
-  const auto refused = known.state->admit(known.key, estimate, steady_ns(), unix_now());
+  const auto refused = known.state->admit(known.key, estimate, steady_now(), unix_now());
   if (!refused) {
     estimate_ = estimate;
     return std::nullopt;
@@ -254,8 +245,8 @@ std::optional<Mediator::Answer> Call::take_limits() {
 std::string Call::limit_lines() const {
   if (key_of_caller_ == nullptr) return {};
   const KnownKey& known = *key_of_caller_;
-  return rate_lines(endpoint_.shape, known.state->requests(known.key, steady_ns()),
-                    known.state->tokens(known.key, steady_ns()), unix_now());
+  return rate_lines(endpoint_.shape, known.state->requests(known.key, steady_now()),
+                    known.state->tokens(known.key, steady_now()), unix_now());
 }
 
 std::optional<Mediator::Answer> Call::read(std::string body) {
