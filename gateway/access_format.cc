@@ -195,6 +195,7 @@ void format_access_json(const AccessRecord& record, std::string& out) {
   }
   line.duration("duration_ms", record.total);
   line.duration("head_ms", record.head);
+  line.duration("wait_ms", record.wait);
   line.duration("connect_ms", record.connect);
   line.duration("first_byte_ms", record.first_byte);
   line.bounded("request_id", record.request_id);

@@ -46,6 +46,8 @@ void Exchange::reset() {
   head_read_ = grpc_ = request_done_ = fresh_only_ = send_broken_ = answer_begun_ = false;
   head_forwarded_ = answer_done_ = false;
   picked_ = first_byte_ = {};
+  connected_in_ = {};
+  unprocessed_ = 0;
   reason_.clear();
   endpoint_ = {};
 }

@@ -315,6 +315,7 @@ class Exchange final : public UpstreamEvents,
   std::array<const Endpoint*, kMaxTries> tried_{};
   std::uint32_t tries_ = 0;    // after the first
   std::uint32_t protocol_changes_ = 0;
+  std::uint32_t unprocessed_ = 0;  // tries that came back as looked at by nobody
   bool fresh_only_ = false;    // the pooled connection was stale: not another of them
   bool retrying_ = false;      // holds a share of the retry budget
   Waiter waiter_{*this};       // for a connection, or DNS
@@ -331,6 +332,7 @@ class Exchange final : public UpstreamEvents,
   // What is logged and counted.
   Clock::time_point begun_;
   Clock::time_point picked_;
+  std::chrono::nanoseconds connected_in_{};  // TLS with it; 0: the connection was there
   Clock::time_point first_byte_;
   std::string reason_;
   policy::SocketAddress endpoint_;

@@ -100,6 +100,7 @@ void Exchange::on_queue_timeout() {
   const UpstreamSlot slot = config_->slots().upstreams[upstream_index_];
   resolved ? worker_.metrics().breaker_open(slot) : worker_.metrics().no_endpoint(slot);
   end_attempt(Outcome::neutral);
+  endpoint_ = {};  // it was chosen, and never asked
   refuse(503, resolved ? "no upstream connection within queue_timeout"
                        : "the upstream's name is not resolved");
 }
@@ -131,8 +132,10 @@ void Exchange::on_upstream_connected() {
 
 void Exchange::count_connection() {
   if (upstream_->reused()) {
+    connected_in_ = {};
     worker_.metrics().upstream_reused(endpoint_slot_);
   } else {
+    connected_in_ = upstream_->connect_time();
     worker_.metrics().upstream_connected(endpoint_slot_, upstream_->connect_time());
   }
 }
@@ -192,8 +195,12 @@ bool Exchange::replayable() const {
 // upon (TCP's acknowledgements say nothing: they are delayed), so it is not sent again.
 void Exchange::upstream_failed() {
   const bool idempotent = repeatable();
-  if (upstream_->unprocessed() && !fresh_only_ && interim_ == 0 && client_->can_rewind()) {
+  // Connections that the peer lets go while requests are on their way to it follow on each other.
+  constexpr std::uint32_t kMaxUnprocessed = 4;
+  if (upstream_->unprocessed() && unprocessed_ < kMaxUnprocessed && interim_ == 0 &&
+      client_->can_rewind()) {
     // Said to have been looked at by nobody: safe whatever the method.
+    ++unprocessed_;
     fresh_only_ = true;
     drop_upstream();
     end_attempt(Outcome::neutral);

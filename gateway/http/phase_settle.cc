@@ -81,7 +81,10 @@ void Exchange::log() {
   record->bytes_in = client_->bytes_in();
   record->bytes_out = client_->bytes_out();
   record->total = now - begun_;
-  if (picked_ != Clock::time_point{}) record->connect = picked_ - begun_;
+  if (picked_ != Clock::time_point{}) {
+    record->connect = connected_in_;
+    record->wait = picked_ - begun_ - connected_in_;
+  }
   if (first_byte_ != Clock::time_point{}) record->first_byte = first_byte_ - picked_;
   record->client = client_->client().peer;
   record->client.address = address_;

@@ -58,6 +58,13 @@ struct UpstreamSession::Callbacks {
     return 0;
   }
 
+  // Of a request: a GOAWAY came before it went. nghttp2 closes its stream right after.
+  static int not_sent(nghttp2_session* session, const nghttp2_frame* frame, int, void*) {
+    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+    if (UpstreamStream* known = stream(session, frame->hd.stream_id)) known->not_sent();
+    return 0;
+  }
+
   static int stream_closed(nghttp2_session* session, std::int32_t id, std::uint32_t error, void*) {
     UpstreamStream* known = stream(session, id);
     if (known == nullptr) return 0;
@@ -86,6 +93,7 @@ struct UpstreamSession::Callbacks {
     nghttp2_session_callbacks_set_on_invalid_header_callback(made, invalid_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(made, frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, data);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(made, not_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(made, stream_closed);
     nghttp2_session_callbacks_set_send_data_callback(made, send_data);
     return made;

@@ -56,7 +56,7 @@ void UpstreamStream::open(RefPtr<UpstreamSession> session, bool reused,
   bytes_in_ = bytes_out_ = 0;
   interim_ready_ = head_ready_ = head_has_body_ = head_given_ = input_ended_ = false;
   anything_came_ = news_ = reset_ = lost_ = unprocessed_ = closed_ = waiting_ = false;
-  malformed_ = peer_reset_ = false;
+  malformed_ = peer_reset_ = not_sent_ = false;
   error_ = 0;
   failure_ = {};
 }
@@ -114,7 +114,7 @@ void UpstreamStream::closed(std::uint32_t error) {
   closed_ = true;
   if (error == NGHTTP2_NO_ERROR && input_ended_) return;
   reset_ = true;
-  unprocessed_ = error == NGHTTP2_REFUSED_STREAM;
+  unprocessed_ = not_sent_ || error == NGHTTP2_REFUSED_STREAM;
   // Else it was nghttp2 that ended it, for what it got; what it forgets behind a GOAWAY is refused.
   malformed_ = !peer_reset_ && !unprocessed_;
   notify();

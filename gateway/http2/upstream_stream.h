@@ -34,6 +34,7 @@ class UpstreamStream final : public http::UpstreamStream {
   void received(std::string_view data);
   void input_ended();
   void reset_by_peer(std::uint32_t error);
+  void not_sent() { not_sent_ = true; }  // the request; closed() follows
   void closed(std::uint32_t error);  // nghttp2 has forgotten the stream
   ssize_t read_output(std::size_t most, std::uint32_t* flags);
   void take_output(std::size_t bytes);
@@ -113,6 +114,7 @@ class UpstreamStream final : public http::UpstreamStream {
   bool malformed_ = false;  // by that: what came breaks the protocol
   bool peer_reset_ = false;
   bool unprocessed_ = false;
+  bool not_sent_ = false;
   bool closed_ = false;
   bool waiting_ = false;
   std::uint32_t error_ = 0;  // of HTTP/2 (RFC 9113 section 7)

@@ -8,8 +8,9 @@ namespace sluice::gateway::tls {
 
 std::string_view name(Failure failure) {
   static constexpr std::array<std::string_view, kFailures> kNames{
-      "timeout",      "closed",         "not_tls",         "version", "cipher",    "alpn",
-      "unknown_name", "no_certificate", "bad_certificate", "refused", "malformed", "unready"};
+      "timeout", "closed",       "plain_http",     "not_tls",         "version", "cipher",
+      "alpn",    "unknown_name", "no_certificate", "bad_certificate", "refused", "malformed",
+      "unready"};
   return kNames[static_cast<std::size_t>(failure)];
 }
 
@@ -24,6 +25,7 @@ Failure take_failure() {
       return Failure::closed;
     case SSL_R_HTTP_REQUEST:
     case SSL_R_HTTPS_PROXY_REQUEST:
+      return Failure::plain_http;
     case SSL_R_WRONG_VERSION_NUMBER:
       return Failure::not_tls;
     case SSL_R_UNSUPPORTED_PROTOCOL:

@@ -9,7 +9,8 @@ namespace sluice::gateway::tls {
 enum class Failure : std::uint8_t {
   timeout,
   closed,           // by the peer, in the middle
-  not_tls,          // it speaks something else: HTTP without TLS, mostly
+  plain_http,       // a request without TLS
+  not_tls,          // it speaks something else
   version,          // none in common
   cipher,           // none in common, or none for the certificate
   alpn,             // no protocol in common
@@ -20,7 +21,7 @@ enum class Failure : std::uint8_t {
   malformed,
   unready,  // ours: the listener has no usable certificate, or memory is short
 };
-inline constexpr std::size_t kFailures = 12;
+inline constexpr std::size_t kFailures = 13;
 
 std::string_view name(Failure failure);  // as in metrics: "not_tls"
 

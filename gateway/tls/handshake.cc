@@ -1,5 +1,8 @@
 #include "gateway/tls/handshake.h"
 
+#include <string_view>
+#include <sys/socket.h>
+
 #include "gateway/http1/connection.h"
 #include "gateway/http2/connection.h"
 #include "gateway/tcp_session.h"
@@ -78,7 +81,21 @@ void Handshake::on_timer() {
 
 void Handshake::fail(Failure failure) {
   worker_.tls_failed(*listener_, failure, client_);
+  if (failure == Failure::plain_http) say_that_this_is_https();
   close();
+}
+
+// Who typed http:// by mistake reads what is wrong rather than of a reset connection.
+void Handshake::say_that_this_is_https() {
+  static constexpr std::string_view kAnswer =
+      "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 46\r\n"
+      "connection: close\r\n\r\nThis port speaks HTTPS; the request was HTTP.\n";
+  const int fd = client_.transport->fd();
+  constexpr int kFlags = MSG_NOSIGNAL | MSG_DONTWAIT;
+  // The rest of the request first: closing over unread bytes resets the connection, answer and all.
+  constexpr std::size_t kMostOfAHead = 64 * 1024;
+  (void)::recv(fd, nullptr, kMostOfAHead, MSG_TRUNC | kFlags);
+  (void)::send(fd, kAnswer.data(), kAnswer.size(), kFlags);
 }
 
 void Handshake::abort() {

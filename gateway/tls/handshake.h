@@ -32,6 +32,7 @@ class Handshake final : public Session, public RefCounted<Handshake>, private Tr
   void on_writable() override;
   void on_timer();
   void fail(Failure failure);
+  void say_that_this_is_https();
   void close();
 
   Worker& worker_;

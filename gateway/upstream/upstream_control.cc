@@ -102,8 +102,11 @@ void UpstreamControl::rediscovered() {
 std::expected<void, std::string> UpstreamControl::order(const EndpointOrder& order) {
   const auto done = registry_.order(order);
   if (!done) return done;
+  std::string what;
+  if (order.drained) what = *order.drained ? "drain" : "ready";
+  if (order.weight) what = "weight " + std::to_string(*order.weight);
   log_info("upstream", "an operator has set endpoints",
-           {{"upstream", order.upstream},
+           {{"order", what}, {"upstream", order.upstream},
             {"endpoint", order.endpoint.empty() ? "all" : order.endpoint}});
   rediscovered();
   return {};

@@ -235,13 +235,20 @@ std::optional<Step> authority(const Snapshot& snapshot, std::uint32_t listener, 
 }
 
 Step auth(const Snapshot& snapshot, std::uint32_t route) {
-  Step step{"auth", "asked for: 401 without", snapshot.config().routes[route].where, {}, false};
+  Step step{"auth", "", snapshot.config().routes[route].where, {}, false};
+  bool credentials = false, service = false;
   for (const std::uint32_t index : snapshot.route(route).auth) {
     const Auth& auth = snapshot.config().auth[index];
+    (auth.jwt || auth.api_keys ? credentials : service) = true;
     const char* kind = auth.jwt        ? "a token"
                        : auth.api_keys ? "an API key"
                                        : "the word of a service";
     step.reasons.push_back({"auth `" + auth.name + "`: " + kind, auth.where});
+  }
+  step.verdict = credentials ? "asked for: 401 without" : "";
+  if (service) {
+    step.verdict += credentials ? "; then a service is asked, and what it refuses with is the answer"
+                                : "a service is asked: what it refuses with is the answer";
   }
   return step;
 }

@@ -60,7 +60,7 @@ class Front:
 state_dir: {self.scratch.path}/state
 workers: 1
 metrics: {{ bind: "127.0.0.1:{self.metrics_port}" }}
-logs: {{ access: {{ format: none }} }}
+logs: {{ access: {{ format: json, path: {self.scratch.path}/access.log }} }}
 listeners: {{ web: {{ bind: "127.0.0.1:{self.port}" }} }}
 upstreams: {{ {self.upstreams} api: {{ endpoints: ["127.0.0.1:{self.origin.port}"] }} }}
 auth:
@@ -304,6 +304,7 @@ def test_external_authorization_that_may_fail_open(scratch):
     front = Front(scratch, f'  portal: {{ external: {{ url: "http://127.0.0.1:{free_port()}/", on_error: allow, upstream_headers: [x-user] }} }}', ", auth: [portal]")
     status, _, body = front.get("-H", "X-User: forged")
     assert status == 200 and json.loads(body)["user"] == ""
+    eventually(lambda: "let through by on_error: the authorization service cannot connect" in (front.scratch.path / "access.log").read_text(), "the log says why")
 
 
 # --- mirrors

@@ -155,3 +155,21 @@ def test_a_reset_on_a_kept_connection_is_no_stale_connection(scratch):
     assert origin.accepted == 1
     page = proxy.settled()
     assert page.value("sluice_upstream_stale_connections_total") == 0 and page.value(FAILED, reason="reset") == 1
+
+
+@pytest.mark.parametrize("refusals", [3, 99])
+def test_what_nobody_looked_at_is_sent_again_but_not_without_end(scratch, refusals):
+    """A POST whose connections are let go before it is looked at, as by an origin with a small keepalive_requests."""
+    def play(connection, number):
+        stream = Stream(connection)
+        if number < refusals:
+            stream.send(frames.GoAwayFrame(0, last_stream_id=0, error_code=0))
+        else:
+            stream.send(stream.head((":status", "200"), ("content-length", "2")), stream.data(b"ok", end=True))
+        connection.until_closed()
+    origin = Origin(scratch, play)
+    proxy = Proxy(scratch, [origin.port], upstream="protocol: http2, retry: { retry_on: [] }", workers=1)
+    with proxy.connect() as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        status = read_all(client).split(b" ")[1]
+    assert (status, origin.accepted) == ((b"200", 4) if refusals == 3 else (b"502", 5))

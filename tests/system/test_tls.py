@@ -207,9 +207,16 @@ def test_who_a_client_is_by_its_certificate(scratch, ca):
 def test_what_is_not_tls(scratch, ca):
     front = plain_front(scratch, ca)
     with connect(front.port) as client:
-        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        read_all(client)
+        client.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+        assert read_all(client)[:1] in (b"", b"\x15")  # an alert at most
     eventually(lambda: front.metric("sluice_tls_handshake_failures_total", 'reason="not_tls"') == 1, "counted")
+
+
+def test_http_to_an_https_port_is_told_so(scratch, ca):
+    front = plain_front(scratch, ca)
+    shown = run("curl", "-sS", "-i", "-H", "X-Filler: " + "x" * 6000, f"http://127.0.0.1:{front.port}/")
+    assert shown.stdout.startswith("HTTP/1.1 400 Bad Request") and "speaks HTTPS" in shown.stdout
+    eventually(lambda: front.metric("sluice_tls_handshake_failures_total", 'reason="plain_http"') == 1, "counted")
 
 
 def test_slow_handshakes_end_and_hold_up_nobody(scratch, ca):
