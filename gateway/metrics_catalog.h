@@ -108,6 +108,11 @@ inline constexpr MetricInfo kEventBans{
     counter,
     {"listener", "event"},
     "Bans that the gateway asked for because of an event, by event."};
+inline constexpr MetricInfo kEventBansAudited{
+    "sluice_event_bans_audited_total",
+    counter,
+    {"listener", "event"},
+    "Bans because of an event that rules with mode: audit only logged, by event."};
 inline constexpr MetricInfo kOverloadRefused{
     "sluice_overload_refused_total",
     counter,
@@ -290,6 +295,11 @@ inline constexpr MetricInfo kBansRequested{
     counter,
     {"limit"},
     "Sources that the gateway asked to be banned, by the limit that they broke."};
+inline constexpr MetricInfo kBansAudited{
+    "sluice_bans_audited_total",
+    counter,
+    {"limit"},
+    "Bans that rules with mode: audit only logged, by the limit that was broken."};
 
 inline constexpr MetricInfo kAuthVerdicts{
     "sluice_auth_verdicts_total",
@@ -319,6 +329,7 @@ inline constexpr const MetricInfo* kCatalogue[] = {
     &kAccessDenied,
     &kAuthorityChecks,
     &kEventBans,
+    &kEventBansAudited,
     &kOverloadRefused,
     &kProxyProtocolRefused,
     &kTlsHandshakes,
@@ -352,6 +363,7 @@ inline constexpr const MetricInfo* kCatalogue[] = {
     &kRetransmits,
     &kLimitVerdicts,
     &kBansRequested,
+    &kBansAudited,
     &kAuthVerdicts,
 };
 

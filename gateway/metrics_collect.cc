@@ -85,8 +85,11 @@ void MetricsState::collect_listeners(MetricsPage& page) const {
         page.counter(metric::kAuthorityChecks,
                      {name, policy::to_string(policy::AuthorityVerdict(i))}, count);
     }
-    for (std::size_t i = 0; i < kBanEvents; ++i)
+    for (std::size_t i = 0; i < kBanEvents; ++i) {
       page.counter(metric::kEventBans, {name, policy::kBanEventWords[i]}, sum(&C::bans, i));
+      page.counter(metric::kEventBansAudited, {name, policy::kBanEventWords[i]},
+                   sum(&C::audited_bans, i));
+    }
     page.counter(metric::kOverloadRefused, {name, "connections"}, sum(&C::shed_connections));
     page.counter(metric::kOverloadRefused, {name, "memory"}, sum(&C::shed_memory));
     page.counter(metric::kClientReceived, {name}, sum(&C::bytes_in));
@@ -216,6 +219,7 @@ void MetricsState::collect_limits(MetricsPage& page) const {
     for (std::size_t i = 0; i < kLimitOutcomes; ++i)
       page.counter(metric::kLimitVerdicts, {key[0], kOutcomeNames[i]}, sum(&C::verdicts, i));
     page.counter(metric::kBansRequested, {key[0]}, sum(&C::bans));
+    page.counter(metric::kBansAudited, {key[0]}, sum(&C::audited_bans));
   }
 }
 

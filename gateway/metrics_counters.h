@@ -111,6 +111,7 @@ struct ListenerCounters {
   SingleWriterCounter access_denied;  // connections and requests
   std::array<SingleWriterCounter, kAuthorityResults> authority;
   std::array<SingleWriterCounter, kBanEvents> bans;  // asked for because of an event
+  std::array<SingleWriterCounter, kBanEvents> audited_bans;  // only logged
   SingleWriterCounter shed_connections;              // requests refused by overload
   SingleWriterCounter shed_memory;
   SingleWriterCounter bytes_in;   // from clients
@@ -163,6 +164,7 @@ struct EndpointCounters {
 struct LimitCounters {
   std::array<SingleWriterCounter, kLimitOutcomes> verdicts;
   SingleWriterCounter bans;  // asked for because of this limit
+  SingleWriterCounter audited_bans;  // only logged
   void reset();
 };
 
@@ -294,11 +296,15 @@ class WorkerMetrics {
     limits_.at(l).verdicts[static_cast<std::size_t>(outcome)].add();
   }
   // `event`: policy::BanEvent.
-  void ban_requested(ListenerSlot l, std::size_t event) { listeners_.at(l).bans[event].add(); }
+  void ban_requested(ListenerSlot l, std::size_t event, bool audit) {
+    (audit ? listeners_.at(l).audited_bans : listeners_.at(l).bans)[event].add();
+  }
   void auth_result(AuthSlot a, AuthResult result) {
     auths_.at(a).results[static_cast<std::size_t>(result)].add();
   }
-  void ban_requested(LimitSlot l) { limits_.at(l).bans.add(); }
+  void ban_requested(LimitSlot l, bool audit) {
+    (audit ? limits_.at(l).audited_bans : limits_.at(l).bans).add();
+  }
 
   static constexpr std::size_t status_class(int status) {
     return status >= 100 && status <= 599 ? static_cast<std::size_t>(status / 100) : 0;

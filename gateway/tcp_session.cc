@@ -52,6 +52,7 @@ void TcpSession::route() {
   if (client_.peer_claimed && worker_.refuses(client)) return end("banned");
   if (const auto diverted = worker_.diverted(*config_, client)) {
     use_upstream(*diverted);
+    remark_ = "diverted: a ban sends its source to another upstream";
     return pick();
   }
   route_ = snapshot.routes(listener_->index()).match_connection(name_, dialled);
@@ -85,7 +86,7 @@ bool TcpSession::authority_judged(policy::AuthorityVerdict verdict) {
   if (verdict == policy::AuthorityVerdict::verified) return true;
   const std::string found = "authority " + std::string(policy::to_string(verdict));
   if (listener_->policy().verify_authority == policy::VerifyAuthority::audit) {
-    audited_ = "audit: " + found;
+    remark_ = "audit: " + found;
     return true;
   }
   end(found);
@@ -266,7 +267,7 @@ void TcpSession::connect_failed(const ConnectFailure& failure) {
 
 void TcpSession::relay(std::string from_client, std::string from_upstream) {
   if (!tunnel_) worker_.metrics().upstream_connected(endpoint_slot_, upstream_->connect_time());
-  log(AccessRecord::Kind::open, audited_, {});
+  log(AccessRecord::Kind::open, remark_, {});
   RelayOptions options;
   options.idle = listener_->policy().timeouts.idle;
   options.from_client = std::move(from_client);

@@ -94,7 +94,7 @@ class TcpSession final : public Session,
   bool retrying_ = false;
   Waiter waiter_{*this};
   AuthorityWaiter authority_waiter_{*this};
-  std::string audited_;  // what `verify_authority: audit` has found
+  std::string remark_;  // of the log line that opens: what an audit has found, or a ban has done
   bool tunnel_ = false;  // its request was counted by http1
   std::optional<policy::SocketAddress> destination_;
   std::string route_name_;

@@ -280,9 +280,7 @@ bool Worker::strike(const WorkerConfig& config, std::uint32_t limit,
   if (rules.of_limit(limit).empty()) return false;
   const auto decision = setup_.bans->strike(rules, limit, source, steady_now());
   if (!decision) return false;
-  if (decision->mode == policy::BanMode::enforce) {
-    metrics().ban_requested(config.slots().limits[limit]);
-  }
+  metrics().ban_requested(config.slots().limits[limit], decision->mode == policy::BanMode::audit);
   return punish(config, *decision, claimed, "limit " + config.limit(limit).name());
 }
 
@@ -294,9 +292,7 @@ bool Worker::strike(const WorkerConfig& config, const Listener& listener, policy
   const auto decision = setup_.bans->strike(rules, event, route, source, steady_now());
   if (!decision) return false;
   const auto index = static_cast<std::size_t>(event);
-  if (decision->mode == policy::BanMode::enforce) {
-    metrics().ban_requested(listener.slot(), index);
-  }
+  metrics().ban_requested(listener.slot(), index, decision->mode == policy::BanMode::audit);
   return punish(config, *decision, claimed, std::string(policy::kBanEventWords[index]));
 }
 

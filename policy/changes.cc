@@ -11,7 +11,7 @@ namespace sluice::policy {
 
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kLayers{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 19> kLayers{{
     {"protect.from", "guard, interception"},
     {"intercept.local", "steering"},
     {"intercept.forward", "interception, steering"},
@@ -25,6 +25,11 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kLayers{
     {"guard.rules", "guard"},
     {"guard", "guard"},
     {"default_route", "gateway"},
+    {"sets", "guard, gateway"},
+    {"protect.host_ports", "guard, interception"},
+    {"bans", "gateway, guard"},
+    {"workers", "keeper, gateway"},
+    {"state_dir", "keeper, gateway"},
     {"settings", "keeper, gateway"},
 }};
 

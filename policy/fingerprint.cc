@@ -26,6 +26,18 @@ class FingerprintWriter {
   void all(const T&... values) {
     (add(values), ...);
   }
+  // Order has no meaning: sorted by what each element writes.
+  template <typename T>
+  void unordered(const std::vector<T>& values) {
+    std::vector<std::string> parts;
+    for (const T& value : values) {
+      FingerprintWriter part;
+      part.add(value);
+      parts.push_back(part.bytes_);
+    }
+    std::ranges::sort(parts);
+    add(parts);
+  }
 
  private:
   template <typename T>
@@ -59,18 +71,6 @@ class FingerprintWriter {
     add(values.size());
     for (const T& value : values)
       add(value);
-  }
-  // Order has no meaning: sorted by what each element writes.
-  template <typename T>
-  void unordered(const std::vector<T>& values) {
-    std::vector<std::string> parts;
-    for (const T& value : values) {
-      FingerprintWriter part;
-      part.add(value);
-      parts.push_back(part.bytes_);
-    }
-    std::ranges::sort(parts);
-    add(parts);
   }
 
   void add(const ProtectFrom& value) {
@@ -345,6 +345,34 @@ void add_items(std::vector<Item>& items, const char* section, std::vector<T>& li
   list.clear();
 }
 
+// Settings that people know by a name of their own.
+void add_settings(std::vector<Item>& items, Config& rest) {
+  const Config none;
+  const auto add = [&]<typename T>(const char* section, T Config::* member) {
+    items.push_back({section, "settings", fingerprint_of(rest.*member), {}});
+    rest.*member = none.*member;
+  };
+  add("state_dir", &Config::state_dir);
+  add("workers", &Config::workers);
+  add("metrics", &Config::metrics);
+  add("overload", &Config::overload);
+  add("cluster.redis", &Config::redis);
+  const auto add_list = [&]<typename T>(const char* section, std::vector<T>& list) {
+    FingerprintWriter writer;
+    writer.unordered(list);
+    items.push_back({section, "settings", siphash(kFingerprintKey, writer.bytes()), {}});
+    list.clear();
+  };
+  add_list("trusted_proxies", rest.trusted_proxies);
+  add_list("protect.host_ports", rest.protect.host_ports);
+  items.push_back({"logs.access", "settings",
+                   fingerprint_of(rest.access_log.format, rest.access_log.path), {}});
+  rest.access_log = {};
+  items.push_back({"bans", "settings",
+                   fingerprint_of(rest.bans.max, rest.bans.rate_count, rest.bans.rate_period), {}});
+  rest.bans = {};
+}
+
 }  // namespace
 
 // Lists are taken out one by one; what is left, whatever a section of it is called, is settings.
@@ -364,6 +392,8 @@ std::vector<Item> items_of(const Config& config) {
     items.push_back({"ai", "settings", fingerprint_of(*rest.ai), rest.ai->where});
     rest.ai.reset();
   }
+  add_items(items, "sets", rest.sets);
+  add_items(items, "auth", rest.auth);
   add_items(items, "limits", rest.limits);
   add_items(items, "bans.rules", rest.bans.rules);
   if (rest.guard) {
@@ -379,6 +409,7 @@ std::vector<Item> items_of(const Config& config) {
                                   rest.intercept.marks.table, rest.intercept.marks.priority),
                    rest.intercept.marks.where});
   rest.intercept.marks = {};
+  add_settings(items, rest);
   items.push_back({"settings", "other settings", fingerprint(rest), {}});
   return items;
 }

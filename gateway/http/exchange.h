@@ -98,6 +98,7 @@ class Exchange final : public UpstreamEvents,
   void connect();
   void send();
   void relay();
+  void answer_begins();
   void settle();
   void log();
 

@@ -127,6 +127,7 @@ Exchange::Staged Exchange::stage_mediated() {
         if (!give_mediated()) return Staged::ended;
         return progress ? Staged::some : Staged::need_more;
       case Part::head:
+        answer_begins();
         if (!mediated_head()) return Staged::ended;
         break;
       case Part::data:

@@ -5,6 +5,7 @@
 
 namespace sluice::gateway::http {
 
+// RFC 9110 section 15; "": a status that it does not know.
 std::string_view reason_phrase(int status);
 
 // Content-Length may be said (RFC 9110 section 8.6; of 304 it would be that of another answer).

@@ -1,5 +1,7 @@
 // Phase relay: the origin's answer goes to the client as it comes, one read at a time. The next
 // read waits until the last one is with the client: that is the back-pressure.
+#include <utility>
+
 #include "gateway/http/exchange.h"
 #include "gateway/worker.h"
 
@@ -26,8 +28,7 @@ void Exchange::relay() {
     if (staged == Staged::some) continue;
     switch (upstream_->read(takes_splice() ? client_->pipe() : nullptr)) {
       case ReadResult::data:
-        if (!answer_begun_) first_byte_ = Clock::now();
-        answer_begun_ = true;
+        answer_begins();
         continue;
       case ReadResult::again:
         upstream_->want_read();
@@ -38,6 +39,11 @@ void Exchange::relay() {
         return upstream_failed();
     }
   }
+}
+
+void Exchange::answer_begins() {
+  if (std::exchange(answer_begun_, true)) return;
+  first_byte_ = Clock::now();
 }
 
 // All that is here, so that what follows a head goes out with it, in one call.
@@ -51,6 +57,7 @@ Exchange::Staged Exchange::stage_answer() {
         if (compressor_ && progress && !take_compressed(false)) return Staged::ended;
         return progress ? Staged::some : Staged::need_more;
       case Part::head:
+        answer_begins();  // of HTTP/2 it is here before anything was read
         if (const Staged head = stage_head(); head == Staged::ended) return head;
         // An interim head goes out before the next one is read.
         if (!head_forwarded_ || answer_done_ || upstream_->response().switching()) {

@@ -19,6 +19,7 @@ void Exchange::route() {
   if (address_claimed_ && worker_.refuses(client_address())) return refuse(403, "banned");
   if (const auto diverted = worker_.diverted(*config_, client_address())) {
     use_upstream(*diverted);
+    reason_.assign("diverted: a ban sends its source to another upstream");
     return pick();
   }
   // By name: the listener's own index is the newest policy's, ours may be older.

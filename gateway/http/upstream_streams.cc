@@ -14,7 +14,7 @@ std::expected<UpstreamStreamPtr, ConnectFailure> UpstreamStreams::open(
   const bool by_alpn = cluster.config().protocol == policy::UpstreamProtocol::automatic &&
                        cluster.tls() && !alone && !attempt.endpoint().speaks_http1_only();
   if (cluster.config().protocol == policy::UpstreamProtocol::http2 || by_alpn) {
-    return worker_.http2_pool().open(attempt, client, events);
+    return worker_.http2_pool().open(attempt, client, upgrade, events);
   }
   return http1::UpstreamStream::open(worker_, attempt, client, fresh, alone, events);
 }

@@ -19,7 +19,7 @@ class UpstreamStreams {
 
   // A stream to the attempt's endpoint. If it is not connected() yet, `events` hears of it; they
   // must outlive the stream. `fresh`: not on a connection that was used before. `upgrade`: the
-  // request is one that HTTP/2 cannot carry.
+  // request asks for another protocol, which a connection of its own carries, or HTTP/2 by RFC 8441.
   std::expected<UpstreamStreamPtr, ConnectFailure> open(const Attempt& attempt,
                                                         const policy::IpAddress& client, bool fresh,
                                                         bool upgrade, UpstreamEvents& events);

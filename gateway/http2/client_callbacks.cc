@@ -35,6 +35,8 @@ struct UpstreamSession::Callbacks {
   static int frame(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
     const bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (frame->hd.type == NGHTTP2_GOAWAY) self(user).draining_ = true;
+    if (frame->hd.type == NGHTTP2_SETTINGS && (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)
+      self(user).settle();
     if (frame->hd.type > NGHTTP2_RST_STREAM || frame->hd.type == NGHTTP2_PRIORITY) return 0;
     UpstreamStream* known = stream(session, frame->hd.stream_id);
     if (known == nullptr) return 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "gateway/http/own_answer.h"
 #include "gateway/http1/chunked.h"
 #include "gateway/http1/octets.h"
 
@@ -216,7 +217,7 @@ HeadError HeadText::finish_response(bool has_body, bool to_head) {
   if (error_ == HeadError::none && status_ == 101) error_ = HeadError::bad_pseudo;
   if (error_ != HeadError::none) return error_;
   if (!upgrade_.empty() && status_ >= 200 && status_ < 300) {
-    text_.assign("HTTP/1.1 101 \r\nconnection: upgrade\r\nupgrade: ").append(upgrade_);
+    text_.assign("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ").append(upgrade_);
     text_.append("\r\n").append(fields_).append("\r\n");
     return HeadError::none;
   }
@@ -224,7 +225,8 @@ HeadError HeadText::finish_response(bool has_body, bool to_head) {
   text_.push_back(static_cast<char>('0' + status_ / 100));
   text_.push_back(static_cast<char>('0' + status_ / 10 % 10));
   text_.push_back(static_cast<char>('0' + status_ % 10));
-  text_.append(" \r\n").append(fields_);
+  // HTTP/2 has none; people and old clients look for one.
+  text_.append(" ").append(http::reason_phrase(status_)).append("\r\n").append(fields_);
   const bool may_have_body = status_ >= 200 && status_ != 204 && status_ != 304;
   if (may_have_body && !to_head && !has_length_) {
     text_.append(has_body ? "transfer-encoding: chunked\r\n" : "content-length: 0\r\n");

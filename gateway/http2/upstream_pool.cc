@@ -7,12 +7,14 @@
 namespace sluice::gateway::http2 {
 
 std::expected<http::UpstreamStreamPtr, ConnectFailure> UpstreamPool::open(
-    const Attempt& attempt, const policy::IpAddress& client, http::UpstreamEvents& events) {
+    const Attempt& attempt, const policy::IpAddress& client, bool upgrade,
+    http::UpstreamEvents& events) {
   auto found = session(attempt, client);
   if (!found) return std::unexpected(found.error());
   UpstreamSession& session = **found;
   auto stream = worker_.http2_upstreams().take(worker_);
-  stream->open(std::move(*found), session.used(), events);
+  stream->open(std::move(*found), session.used(), upgrade, events);
+  if (upgrade) session.settle_within(attempt.cluster().config().timeouts.connect);
   session.add(*stream);
   return http::UpstreamStreamPtr(stream.release());
 }

@@ -19,6 +19,7 @@ class UpstreamPool {
   // On a connection that has room, else on a new one. As http::UpstreamStreams::open.
   std::expected<http::UpstreamStreamPtr, ConnectFailure> open(const Attempt& attempt,
                                                               const policy::IpAddress& client,
+                                                              bool upgrade,
                                                               http::UpstreamEvents& events);
   void close();
 

@@ -100,6 +100,36 @@ void UpstreamSession::add(UpstreamStream& stream) {
   timer_.cancel();
 }
 
+// --- what the peer takes
+
+void UpstreamSession::settle_within(std::chrono::nanoseconds most) {
+  if (settled_ || settle_timer_.armed()) return;
+  settle_within_ = most;
+  worker_.wheel().arm(settle_timer_, most);
+}
+
+// From within nghttp2's callbacks, too.
+void UpstreamSession::settle() {
+  if (std::exchange(settled_, true)) return;
+  settle_timer_.cancel();
+  for (UpstreamStream& stream : open_)
+    stream.settings_came();
+}
+
+void UpstreamSession::on_settle_timer() {
+  const RefPtr<UpstreamSession> guard(this);
+  if (ended_) return;
+  if (!is_open()) return settle_within(settle_within_);  // connecting has a limit of its own
+  settle();
+  handle_events();
+  send();
+}
+
+bool UpstreamSession::takes_extended_connect() const {
+  return is_open() && nghttp2_session_get_remote_settings(
+                          codec_.session(), NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
+}
+
 // --- what comes
 
 void UpstreamSession::on_upstream_readable() {
@@ -252,6 +282,7 @@ void UpstreamSession::lose(Loss why) {
 void UpstreamSession::close() {
   ended_ = true;
   timer_.cancel();
+  settle_timer_.cancel();
   if (connection_) {
     connection_->set_user(nullptr);
     connection_->close();

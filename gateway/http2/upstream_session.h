@@ -41,6 +41,11 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   void add(UpstreamStream& stream);
 
   // --- for its streams ---
+  // Whether the peer's SETTINGS have come, or were waited for in vain; only then is it known …
+  bool settled() const { return settled_; }
+  void settle_within(std::chrono::nanoseconds most);
+  // … that an extended CONNECT may be sent (RFC 8441 section 3).
+  bool takes_extended_connect() const;
   Codec& codec() { return codec_; }
   FieldList& fields() { return fields_; }
   std::string_view scheme() const { return connection_->transport().plain() ? "http" : "https"; }
@@ -68,6 +73,8 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   void on_upstream_readable() override;
   void on_upstream_writable() override;
   void on_timer();
+  void on_settle_timer();
+  void settle();
   void established();
   void not_http2(UpstreamConnection& connection);
   void wait_for_more();
@@ -92,10 +99,13 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   std::uint32_t open_streams_ = 0;
   std::uint64_t streams_begun_ = 0;
   bool draining_ = false;  // GOAWAY came: no new streams
+  bool settled_ = false;
   bool ended_ = false;
   bool send_posted_ = false;
   bool handling_ = false;
   WheelTimer timer_ = WheelTimer::calling<&UpstreamSession::on_timer>(this);
+  std::chrono::nanoseconds settle_within_{};
+  WheelTimer settle_timer_ = WheelTimer::calling<&UpstreamSession::on_settle_timer>(this);
   HandlerMemory send_memory_;
 };
 

@@ -39,7 +39,7 @@ std::string_view reset_reason(std::uint32_t error) {
 UpstreamStream::UpstreamStream(Worker& worker) : worker_(worker) {}
 UpstreamStream::~UpstreamStream() = default;
 
-void UpstreamStream::open(RefPtr<UpstreamSession> session, bool reused,
+void UpstreamStream::open(RefPtr<UpstreamSession> session, bool reused, bool upgrade,
                           http::UpstreamEvents& events) {
   session_ = std::move(session);
   events_ = &events;
@@ -57,6 +57,8 @@ void UpstreamStream::open(RefPtr<UpstreamSession> session, bool reused,
   interim_ready_ = head_ready_ = head_has_body_ = head_given_ = input_ended_ = false;
   anything_came_ = news_ = reset_ = lost_ = unprocessed_ = closed_ = waiting_ = false;
   malformed_ = peer_reset_ = not_sent_ = false;
+  settled_now_ = takes_no_upgrade_ = false;
+  waits_for_settings_ = upgrade && !session_->settled();
   error_ = 0;
   failure_ = {};
 }
@@ -120,6 +122,12 @@ void UpstreamStream::closed(std::uint32_t error) {
   notify();
 }
 
+void UpstreamStream::settings_came() {
+  if (!std::exchange(waits_for_settings_, false)) return;
+  settled_now_ = true;
+  if (!event_hook.is_linked()) session_->add_event(*this);
+}
+
 void UpstreamStream::lost(bool malformed) {
   closed_ = lost_ = true;
   malformed_ = malformed_ || malformed;
@@ -144,6 +152,8 @@ void UpstreamStream::take_output(std::size_t bytes) {
 // --- events
 
 void UpstreamStream::handle_events() {
+  if (std::exchange(settled_now_, false)) return events_->on_upstream_connected();
+  if (waits_for_settings_) return connect_failed({.reason = ConnectError::other});
   events_->on_upstream_readable();
 }
 
@@ -155,7 +165,7 @@ void UpstreamStream::wake() {
 // --- the request
 
 bool UpstreamStream::connected() const {
-  return session_->is_open();
+  return session_->is_open() && !waits_for_settings_;
 }
 
 std::chrono::nanoseconds UpstreamStream::connect_time() const {
@@ -174,6 +184,11 @@ std::optional<http::BodyForm> UpstreamStream::begin(const http::RequestHead& hea
   interim_.set_upgrade(head.upgrade());  // they change places
   context_ = {head.method(), !head.upgrade().empty()};
   const bool has_body = head.body() != http::BodyKind::none || !head.upgrade().empty();
+  if (!head.upgrade().empty() && !session_->takes_extended_connect()) {
+    closed_ = reset_ = takes_no_upgrade_ = true;
+    notify();
+    return http::BodyForm::payload;
+  }
   if (!has_body) output_.finish_with_head();
   FieldList& fields = session_->fields();
   fields.clear();
@@ -235,6 +250,7 @@ Piece UpstreamStream::next_head() {
 }
 
 Piece UpstreamStream::fail_broken() {
+  if (takes_no_upgrade_) return fail("upstream's HTTP/2 takes no WebSocket (RFC 8441)");
   if (malformed_) {
     return malformed(http::ParseError::malformed_http2,
                      head_given_ ? "upstream's answer breaks HTTP/2: its length, or a frame"

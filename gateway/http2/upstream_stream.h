@@ -26,7 +26,9 @@ class UpstreamStream final : public http::UpstreamStream {
   ~UpstreamStream() override;
 
   // --- for the session, from within nghttp2's callbacks: these only take notes ---
-  void open(RefPtr<UpstreamSession> session, bool reused, http::UpstreamEvents& events);
+  // `upgrade`: an extended CONNECT, which waits for the peer's SETTINGS.
+  void open(RefPtr<UpstreamSession> session, bool reused, bool upgrade,
+            http::UpstreamEvents& events);
   std::int32_t id() const { return id_; }
   void head_begins();
   void field(std::string_view name, std::string_view value) { incoming_->add(name, value); }
@@ -34,6 +36,7 @@ class UpstreamStream final : public http::UpstreamStream {
   void received(std::string_view data);
   void input_ended();
   void reset_by_peer(std::uint32_t error);
+  void settings_came();
   void not_sent() { not_sent_ = true; }  // the request; closed() follows
   void closed(std::uint32_t error);  // nghttp2 has forgotten the stream
   ssize_t read_output(std::size_t most, std::uint32_t* flags);
@@ -42,7 +45,9 @@ class UpstreamStream final : public http::UpstreamStream {
   // --- for the session, outside of callbacks ---
   void handle_events();
   void wake();
-  void connected_now() { events_->on_upstream_connected(); }
+  void connected_now() {
+    if (!waits_for_settings_) events_->on_upstream_connected();
+  }
   void connect_failed(const ConnectFailure& failure) {
     events_->on_upstream_connect_failed(failure);
   }
@@ -115,6 +120,9 @@ class UpstreamStream final : public http::UpstreamStream {
   bool peer_reset_ = false;
   bool unprocessed_ = false;
   bool not_sent_ = false;
+  bool waits_for_settings_ = false;
+  bool settled_now_ = false;
+  bool takes_no_upgrade_ = false;
   bool closed_ = false;
   bool waiting_ = false;
   std::uint32_t error_ = 0;  // of HTTP/2 (RFC 9113 section 7)

@@ -187,8 +187,12 @@ void PolicyApply::go_back(const std::function<void(const ReloadOutcome&)>& done)
 json::object PolicyApply::history() const {
   json::array list;
   const gateway::PolicyHistory history(reloader_.current().config().state_dir);
+  bool found = false;  // what went in force again later is so since then
   for (const auto& entry : history.entries()) {
     const auto files = history.load(entry.number);
+    const bool in_force =
+        !found && files && policy_files(reloader_.current().files) == *files;
+    found = found || in_force;
     std::size_t bytes = 0;
     for (const auto& file : files.value_or(std::vector<policy::PolicyFile>{}))
       bytes += file.text.size();
@@ -197,7 +201,7 @@ json::object PolicyApply::history() const {
                      {"at", time_text(entry.at)},
                      {"files", files ? files->size() : 0},
                      {"bytes", bytes},
-                     {"in_force", files && policy_files(reloader_.current().files) == *files}});
+                     {"in_force", in_force}});
   }
   return {{"ok", true}, {"history", std::move(list)}};
 }

@@ -340,7 +340,11 @@ void PolicyReloader::refuse(std::string error, policy::Diagnostics diagnostics) 
     log_warn("policy", "members of sets are not in force yet; trying again", {{"reason", error}});
     return finish(ReloadOutcome::Result::refused, std::move(error), std::move(diagnostics));
   }
-  log_lines(error);
+  if (diagnostics.empty()) log_lines(error);
+  for (const policy::Diagnostic& found : diagnostics) {
+    const bool warning = found.severity == policy::Diagnostic::Severity::warning;
+    warning ? log_warn("policy", found.to_string()) : log_error("policy", found.to_string());
+  }
   log_error("policy", "refused; the old policy stays in force", {{"generation", generation_}});
   finish(ReloadOutcome::Result::refused, std::move(error), std::move(diagnostics));
 }

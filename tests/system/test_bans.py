@@ -128,11 +128,24 @@ def test_one_request_for_the_bait_and_the_source_is_dropped_everywhere(scratch, 
 def test_an_audited_rule_bans_nobody(scratch, star):
     origin(scratch, star)
     node = Node(scratch, star, "{ rules: [{ when: { limit: few, count: 2 }, mode: audit },"
-                               " { when: { event: access_denied, count: 100 } }] }")
+                               " { when: { event: access_denied, count: 100 } }] }", more='metrics: { bind: "127.0.0.1:9179" }')
     eventually(lambda: ask(star, "/") == 200, "it serves")
     assert [ask(star, "/limited") for _ in range(4)] == [200, 429, 429, 429]
     eventually(lambda: "would ban (audit)" in node.output(), "it says whom it would ban")
     assert node.bans() == [] and ask(star, "/") == 200
+    page = subprocess.run(inside(star.rim[0], "curl", "-sS", "http://127.0.0.1:9179/metrics"), capture_output=True, text=True,
+                          timeout=HANG, check=True).stdout
+    assert 'sluice_bans_audited_total{limit="few"} 1\n' in page and 'sluice_bans_requested_total{limit="few"} 0\n' in page
+
+
+def test_who_bans_the_own_address_is_asked(scratch, star, monkeypatch):
+    node = Node(scratch, star, "{}")
+    monkeypatch.setenv("SSH_CONNECTION", "198.51.100.8 51000 203.0.113.1 22")
+    refused = node.ctl("ban", "198.51.100.0/24", check=False)
+    assert refused.returncode == 1 and "your own SSH connection comes from 198.51.100.8" in refused.stderr
+    node.ctl("ban", "198.51.101.0/24")
+    node.ctl("ban", "198.51.100.0/24", "--force")
+    assert sorted(ban["address"] for ban in node.bans()) == ["198.51.100.0/24", "198.51.101.0/24"]
 
 
 BAIT = "{ rules: [{ when: { event: access_denied, route: bait, count: 1 }, %s }] }"

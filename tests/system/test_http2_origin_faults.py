@@ -173,3 +173,39 @@ def test_what_nobody_looked_at_is_sent_again_but_not_without_end(scratch, refusa
         client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         status = read_all(client).split(b" ")[1]
     assert (status, origin.accepted) == ((b"200", 4) if refusals == 3 else (b"502", 5))
+
+
+def test_the_time_of_the_first_byte_is_of_the_try_that_answered(scratch):
+    def play(connection, number):
+        stream = Stream(connection)
+        stream.send(stream.head((":status", "200" if number else "503"), ("content-length", "2")), stream.data(b"ok", end=True))
+        if number:
+            connection.until_closed()
+    origin = Origin(scratch, play)
+    proxy = Proxy(scratch, [origin.port], upstream="protocol: http2, retry: { retry_on: [503], back_off: 50ms }", workers=1)
+    assert over_http1(proxy) == (200, True)
+    line = proxy.logged(attempts=2)
+    assert line["first_byte_ms"] >= 0 and line["wait_ms"] >= 0 and line["connect_ms"] >= 0, line
+
+
+@pytest.mark.parametrize("settings", [True, False], ids=["without-connect", "never"])
+def test_a_websocket_is_not_tried_where_http2_takes_none(scratch, settings):
+    """RFC 8441 section 3: not before SETTINGS_ENABLE_CONNECT_PROTOCOL has come."""
+    def play(connection, _):
+        connection.body(len(PREFACE))
+        if settings:
+            connection.send(frames.SettingsFrame(0).serialize())
+        while True:
+            frame, size = frames.Frame.parse_frame_header(memoryview(connection.body(9)))
+            connection.body(size)
+            seen.append(type(frame))
+    seen = []
+    origin = Origin(scratch, play)
+    proxy = Proxy(scratch, [origin.port], upstream="protocol: http2, timeouts: { connect: 300ms }, retry: { retry_on: [] }", workers=1)
+    with proxy.connect() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                       b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        client.settimeout(20)
+        assert client.recv(4096).split(b" ")[1] == b"502"
+    assert proxy.logged(status=502)["reason"] == "upstream's HTTP/2 takes no WebSocket (RFC 8441)"
+    assert frames.HeadersFrame not in seen

@@ -42,14 +42,20 @@ bool has_pins(const std::string& root) {
 
 }  // namespace
 
+int failed(const Arguments& arguments, const std::string& message) {
+  std::cerr << "sluice: " << message << '\n';
+  if (arguments.get("output") == "json")
+    std::cout << json::serialize(json::object{{"ok", false}, {"error", message}}) << '\n';
+  return kExitFailed;
+}
+
 int ask_and_show(const Arguments& arguments, const json::object& request,
                  const std::function<void(const json::object&)>& show,
                  std::chrono::milliseconds timeout) {
   const auto answer =
       gateway::ask_admin(gateway::admin_socket_path(arguments.get("socket")), request, timeout);
   if (answer) return show_answer(arguments, *answer, show);
-  std::cerr << "sluice: " << answer.error().message << '\n';
-  return kExitFailed;
+  return failed(arguments, answer.error().message);
 }
 
 int ask_or_open_pins(const Arguments& arguments, const json::object& request,
@@ -70,8 +76,7 @@ int ask_or_open_pins(const Arguments& arguments, const json::object& request,
     }
     std::cerr << "sluice: " << keeper.error().message << '\n';
   }
-  std::cerr << "sluice: " << answer.error().message << '\n';
-  return kExitFailed;
+  return failed(arguments, answer.error().message);
 }
 
 std::string text_at(const json::object& object, std::string_view key) {

@@ -20,6 +20,10 @@ inline constexpr OptionSpec kOutputOption{"output", "FORMAT", "table (default) o
 inline constexpr OptionSpec kPinRootOption{"pin-root", "PATH",
                                            "where pins are, default /sys/fs/bpf/sluice"};
 
+// What went wrong, for people; on standard output too, as {"ok": false, "error"}, where a program
+// asked for JSON. The exit code.
+int failed(const Arguments& arguments, const std::string& message);
+
 // Asks, then prints: the answer as it came for --output json, else by `show`. An answer that is not
 // ok goes to standard error. The exit code.
 int ask_and_show(const Arguments& arguments, const boost::json::object& request,

@@ -1,9 +1,12 @@
 #include <array>
+#include <cstdlib>
 #include <iostream>
+#include <optional>
 
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/command.h"
 #include "gateway/main/commands/ask.h"
+#include "gateway/main/policy_plan.h"
 #include "gateway/main/table.h"
 #include "policy/address.h"
 
@@ -15,6 +18,7 @@ namespace json = boost::json;
 constexpr std::array kBanOptions{
     OptionSpec{"for", "DURATION", "10s, 10m, 2h, 1d; default 10m"},
     OptionSpec{"reason", "TEXT", "for people; shown by `sluice bans`"},
+    OptionSpec{"force", "", "even where your own SSH connection comes from"},
     kSocketOption,
     kOutputOption,
     kPinRootOption,
@@ -28,9 +32,21 @@ bool is_prefix(const std::string& text) {
   return false;
 }
 
+// Open connections to protected ports go on all the same; the next one may not come.
+bool bans_operator(const std::string& prefix) {
+  const char* ssh = std::getenv("SSH_CONNECTION");
+  const auto connection = ssh != nullptr ? parse_ssh_connection(ssh) : std::nullopt;
+  if (!connection || !policy::Prefix::parse(prefix)->contains(connection->client.address))
+    return false;
+  std::cerr << "sluice: your own SSH connection comes from " << connection->client.address.to_string()
+            << "; --force bans it all the same\n";
+  return true;
+}
+
 int ban(const Arguments& arguments) {
   const std::string& address = arguments.words()[0];
   if (!is_prefix(address)) return kExitUsage;
+  if (!arguments.has("force") && bans_operator(address)) return kExitFailed;
   const auto seconds = parse_seconds(arguments.get("for", "10m"));
   if (!seconds) {
     std::cerr << "sluice: --for is a duration of whole seconds: 30s, 10m, 2h or 1d\n";

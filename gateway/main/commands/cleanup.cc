@@ -30,16 +30,12 @@ bool keeper_lives(const std::string& socket) {
 int run_cleanup(const Arguments& arguments) {
   const std::string socket = gateway::admin_socket_path(arguments.get("socket"));
   if (!arguments.has("force") && keeper_lives(socket)) {
-    std::cerr << "sluice: a keeper answers on " << socket
-              << "; stop it first (sluice drain), or use --force\n";
-    return kExitFailed;
+    return failed(arguments, "a keeper answers on " + socket +
+                                 "; stop it first (sluice drain), or use --force");
   }
   auto removed =
       kernel::cleanup({.pin_root = arguments.get("pin-root", kernel::KeeperOptions{}.pin_root)});
-  if (!removed) {
-    std::cerr << "sluice: " << removed.error().message << '\n';
-    return kExitFailed;
-  }
+  if (!removed) return failed(arguments, removed.error().message);
   if (arguments.get("output") == "json") {
     json::array lines;
     for (const auto& line : *removed)

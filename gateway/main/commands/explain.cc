@@ -224,9 +224,11 @@ int offline(const Arguments& arguments, const json::object& question) {
 
 int explain_command(const Arguments& arguments) {
   if (arguments.has("questions")) return answer_lines(arguments);
-  auto question = arguments.has("request")
+  const bool logged_one = arguments.has("request");
+  auto question = logged_one
                       ? question_from_log(arguments.get("log"), arguments.get("request"))
                       : question_from(arguments);
+  if (!question && logged_one) return failed(arguments, question.error());
   if (!question) return usage(question.error());
   const json::object asked = settled(std::move(*question));
   if (arguments.has("policy")) return offline(arguments, asked);

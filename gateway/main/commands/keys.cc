@@ -50,11 +50,6 @@ int usage(const std::string& message) {
   return kExitUsage;
 }
 
-int failed(const std::string& message) {
-  std::cerr << "sluice: " << message << '\n';
-  return kExitFailed;
-}
-
 std::int64_t now() {
   return static_cast<std::int64_t>(std::time(nullptr));
 }
@@ -167,12 +162,12 @@ int create(const Arguments& arguments, const std::string& path) {
   key->id = "k" + random_text(8, "0123456789abcdefghjkmnpqrstvwxyz");
   const Lock lock(path);
   auto keys = load(path);
-  if (!keys) return failed(keys.error());
+  if (!keys) return failed(arguments, keys.error());
   if (std::ranges::find(*keys, key->name, &VirtualKey::name) != keys->end())
-    return failed("there is a key named " + key->name + " already");
+    return failed(arguments, "there is a key named " + key->name + " already");
   keys->push_back(*key);
   if (const auto saved = gateway::write_state_file(path, gateway::ai::write_keys(*keys)); !saved)
-    return failed(saved.error());
+    return failed(arguments, saved.error());
   if (arguments.get("output") == "json") {
     std::cout << json::serialize(json::object{{"id", key->id}, {"name", key->name}, {"key", shown}})
               << '\n';
@@ -223,7 +218,7 @@ json::object to_json(const VirtualKey& key) {
 
 int list(const Arguments& arguments, const std::string& path) {
   const auto keys = load(path);
-  if (!keys) return failed(keys.error());
+  if (!keys) return failed(arguments, keys.error());
   if (arguments.get("output") == "json") {
     json::array all;
     for (const VirtualKey& key : *keys)
@@ -246,15 +241,15 @@ int list(const Arguments& arguments, const std::string& path) {
 int revoke(const Arguments& arguments, const std::string& path) {
   const Lock lock(path);
   auto keys = load(path);
-  if (!keys) return failed(keys.error());
+  if (!keys) return failed(arguments, keys.error());
   for (std::size_t i = 1; i < arguments.words().size(); ++i) {
     const std::string& word = arguments.words()[i];
     const auto gone = std::erase_if(
         *keys, [&](const VirtualKey& key) { return key.id == word || key.name == word; });
-    if (gone == 0) return failed("there is no key with the id or name " + word);
+    if (gone == 0) return failed(arguments, "there is no key with the id or name " + word);
   }
   if (const auto saved = gateway::write_state_file(path, gateway::ai::write_keys(*keys)); !saved)
-    return failed(saved.error());
+    return failed(arguments, saved.error());
   if (arguments.get("output") == "json") {
     std::cout << json::serialize(json::object{{"ok", true}}) << '\n';
   } else {
@@ -272,7 +267,7 @@ int keys(const Arguments& arguments) {
     return usage(action == "revoke" ? "keys revoke needs an id or a name"
                                     : "keys " + action + " takes no further word");
   const auto path = key_file(arguments);
-  if (!path) return failed(path.error());
+  if (!path) return failed(arguments, path.error());
   if (action == "create") return create(arguments, *path);
   return action == "list" ? list(arguments, *path) : revoke(arguments, *path);
 }

@@ -1,6 +1,7 @@
 #include "gateway/main/commands/plan_view.h"
 
 #include <iostream>
+#include <string_view>
 
 #include "gateway/main/commands/ask.h"
 #include "gateway/main/table.h"
@@ -38,11 +39,11 @@ void show_touched(const json::object& plan) {
     const json::object& bans = object_at(plan, "bans");
     std::cout << "bans: " << count_at(bans, "running") << " running";
     for (const auto& source : array_at(bans, "spared"))
-      std::cout << ", " << source.as_string() << " spared by protect";
+      std::cout << ", " << std::string_view(source.as_string()) << " spared by protect";
     std::cout << '\n';
   }
   for (const auto& name : array_at(plan, "limits"))
-    std::cout << "limit " << name.as_string() << ": every key begins anew\n";
+    std::cout << "limit " << std::string_view(name.as_string()) << ": every key begins anew\n";
   if (plan.contains("restart"))
     std::cout << text_at(plan, "restart") << ": takes a restart of sluice\n";
 }
@@ -64,7 +65,7 @@ void show_plan(const json::object& plan) {
   }
   for (const auto& text : array_at(plan, "lock_out"))
     std::cout << (bright ? "\x1b[31m" : "") << "LOCK-OUT: " << (bright ? "\x1b[0m" : "")
-              << text.as_string() << '\n';
+              << std::string_view(text.as_string()) << '\n';
 }
 
 }  // namespace sluice::control

@@ -123,7 +123,7 @@ TEST(HeadText, WritesAnAnswer) {
   ASSERT_EQ(text.finish_response(true, false), HeadError::none);
   EXPECT_EQ(
       text.text(),
-      "HTTP/1.1 200 \r\nset-cookie: a\r\nset-cookie: b\r\ntransfer-encoding: chunked\r\n\r\n");
+      "HTTP/1.1 200 OK\r\nset-cookie: a\r\nset-cookie: b\r\ntransfer-encoding: chunked\r\n\r\n");
   EXPECT_EQ(head_of({{":status", "101"}}).finish_response(true, false), HeadError::bad_pseudo);
   EXPECT_EQ(head_of({{"x", "y"}}).finish_response(true, false), HeadError::bad_pseudo);
   HeadText empty = head_of({{":status", "200"}});
@@ -131,7 +131,7 @@ TEST(HeadText, WritesAnAnswer) {
   EXPECT_TRUE(empty.text().ends_with("content-length: 0\r\n\r\n"));
   HeadText of_head = head_of({{":status", "200"}});
   ASSERT_EQ(of_head.finish_response(false, true), HeadError::none);
-  EXPECT_EQ(of_head.text(), "HTTP/1.1 200 \r\n\r\n");
+  EXPECT_EQ(of_head.text(), "HTTP/1.1 200 OK\r\n\r\n");
 }
 
 TEST(HeadText, TrailersLeaveOutWhatMustNotComeLate) {

@@ -59,10 +59,15 @@ TEST(Changes, EntriesByNameWithBothPlaces) {
               ElementsAre("+protect.from 10.0.0.0/8 (guard, interception) 0>8"));
 }
 
-// Whatever a setting is called: it is told, though not by name.
-TEST(Changes, SettingsAreNeverForgotten) {
+TEST(Changes, SettingsAreToldByTheirSection) {
   EXPECT_THAT(told(std::string(kBefore) + "workers: 3\n"),
-              ElementsAre(HasSubstr("~settings other settings")));
+              ElementsAre("~workers settings (keeper, gateway) 0>0"));
+  EXPECT_THAT(told(std::string(kBefore) + "protect: { host_ports: [2222] }\n"),
+              ElementsAre("~protect.host_ports settings (guard, interception) 0>0"));
+  EXPECT_THAT(told(std::string(kBefore) + "sets: { s: { elements: [192.0.2.0/24] } }\n"),
+              ElementsAre("+sets s (guard, gateway) 0>8"));
+  EXPECT_THAT(told(std::string(kBefore) + "trusted_proxies: [192.0.2.1]\n"),
+              ElementsAre("~trusted_proxies settings (gateway) 0>0"));
   EXPECT_THAT(told(std::string(kBefore) + "default_route: { local: 403 }\n"),
               ElementsAre(HasSubstr("~default_route settings (gateway)")));
 }
