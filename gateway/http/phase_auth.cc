@@ -212,7 +212,7 @@ void Exchange::no_answer(std::string_view why) {
     reason_.assign("authorization service: ").append(why);
     return refuse_after(503, std::string(reason_), 1);
   }
-  reason_.assign("let through by on_error: the authorization service ").append(why);
+  reason_.assign("let through (on_error): authorization ").append(why);
   ++next_auth_;
   ask_next();
 }

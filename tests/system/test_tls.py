@@ -215,7 +215,7 @@ def test_what_is_not_tls(scratch, ca):
 def test_http_to_an_https_port_is_told_so(scratch, ca):
     front = plain_front(scratch, ca)
     shown = run("curl", "-sS", "-i", "-H", "X-Filler: " + "x" * 6000, f"http://127.0.0.1:{front.port}/")
-    assert shown.stdout.startswith("HTTP/1.1 400 Bad Request") and "speaks HTTPS" in shown.stdout
+    assert shown.stdout.startswith(b"HTTP/1.1 400 Bad Request") and b"speaks HTTPS" in shown.stdout
     eventually(lambda: front.metric("sluice_tls_handshake_failures_total", 'reason="plain_http"') == 1, "counted")
 
 
