@@ -64,8 +64,9 @@ def chart(results, path):
             parts.append(f'<text x="{label:.1f}" y="{y + bar - 3}" class="v">{ratio:.2f}</text>')
             y += bar
         y += gap
-    legend = "".join(f'<rect x="{left + 110 * i}" y="14" width="11" height="11" fill="{colour}"/>'
-                     f'<text x="{left + 110 * i + 16}" y="24">{name}</text>' for i, (name, colour) in enumerate(COLOURS.items()))
+    shown = [name for name in COLOURS if any(name in result["rows"][0] for result in results)]
+    legend = "".join(f'<rect x="{left + 110 * i}" y="6" width="11" height="11" fill="{COLOURS[name]}"/>'
+                     f'<text x="{left + 110 * i + 16}" y="16">{name}</text>' for i, name in enumerate(shown))
     one = left + scale
     with open(path, "w") as file:
         file.write(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y + 10}" font-family="sans-serif" font-size="12">'
