@@ -11,7 +11,7 @@ build=(ca-certificates clang-14 cmake g++ make ninja-build pkg-config bpftool
   libboost1.81-dev libbpf-dev libbrotli-dev libc-ares-dev libelf-dev libhiredis-dev libmnl-dev libnftnl-dev libnghttp2-dev libre2-dev libssl-dev libyaml-dev
   libcap-dev libseccomp-dev prometheus-cpp-dev zlib1g-dev)
 demo=(curl iproute2 iputils-ping nftables nginx-light procps util-linux prometheus)
-tests=(clang-19 libclang-rt-19-dev faketime haproxy libgtest-dev libgmock-dev mold python3 python3-pytest python3-yaml python3-cryptography python3-h2 python3-jwt
+tests=(clang-19 libclang-rt-19-dev faketime haproxy iptables libgtest-dev libgmock-dev mold python3 python3-pytest python3-yaml python3-cryptography python3-h2 python3-jwt
   python3-grpcio nghttp2-client dnsmasq-base git zsh fish groff-base redis-server)
 nightly=(busybox-static chromium cpio kmod python3-venv qemu-system-x86)
 bench=(libbenchmark-dev libnginx-mod-stream haproxy nghttp2-client nghttp2-server wrk python3 python3-venv)

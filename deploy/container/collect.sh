@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Puts a binary and all that it needs at run time into an empty root.   collect.sh BINARY ROOT
+# Puts a binary and all that it needs at run time into an empty root, with its build's bill of materials where there is one.
+#   collect.sh BINARY ROOT
 set -euo pipefail
 binary=$1 root=$2
 mkdir -p "$root"/usr/bin "$root"/etc/{sluice,ssl/certs} "$root"/run/sluice "$root"/var/lib/sluice "$root"/tmp "$root"/sys/fs/bpf
@@ -15,6 +16,8 @@ ldd "$binary" | grep -o '/[^ ]*' | sort -u | while read -r library; do
   install -m 644 "$real" "$target"
   case $library in */ld-linux*) chmod 755 "$target" ;; esac
 done
+bill=$(dirname "$binary")/sluice.spdx.json
+if [ -e "$bill" ]; then install -D -m 644 "$bill" "$root"/usr/share/doc/sluice/sluice.spdx.json; fi
 install -m 644 /etc/ssl/certs/ca-certificates.crt "$root"/etc/ssl/certs/
 printf 'root:x:0:0::/:/nonexistent\nsluice:x:65532:65532::/:/nonexistent\n' >"$root"/etc/passwd
 printf 'root:x:0:\nsluice:x:65532:\n' >"$root"/etc/group

@@ -31,6 +31,29 @@ def test_commands_are_commands(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_policies_are_policies(page, tmp_path):
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.S):
+        if not re.search(r"^version: 1$", block, re.M):
+            continue  # a part of one
+        path = tmp_path / "policy.yaml"
+        path.write_text(block)
+        done = subprocess.run([SLUICE, "check", str(path)], capture_output=True, text=True, check=False,
+                              env={**os.environ, "GEMINI_API_KEY": "x", "OPENAI_API_KEY": "x", "ANTHROPIC_API_KEY": "x"})
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_reasons_of_the_troubleshooting_page_are_said():
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    source = "".join(path.read_text() for path in (ROOT / "gateway").glob("**/*.cc"))
+    rows = re.findall(r"^\| (?:\d{3}(?:, )?)+ \| (.*?) \|", page[page.index("## A request is refused"):page.index("## It is slow")], re.M)
+    assert len(rows) > 10
+    for row in rows:
+        for reason in row.split(", "):
+            for part in re.split("NAME|…", reason):
+                assert part.strip() in source, f"nothing says `{part.strip()}`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_metrics_are_exported(page):
     exported = set(re.findall(r'"(sluice_[a-z0-9_]+)"', "".join(
         path.read_text() for part in ("gateway", "kernel") for path in (ROOT / part).glob("**/*.[ch]*"))))

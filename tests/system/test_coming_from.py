@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from harness import HANG, SLUICE, Nginx, Process, Sluice, curl, eventually, free_port
+from netns import Net, NodeSluice
 
 PAGE = os.path.join(os.path.dirname(__file__), "../../docs/coming-from.md")
 SAY = """
@@ -85,3 +86,49 @@ def test_the_interception_is_a_policy(scratch):
     path = scratch.write("intercept.yaml", block("intercept.yaml"))
     done = subprocess.run([SLUICE, "check", path], capture_output=True, text=True, timeout=HANG, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def net(scratch):
+    net = Net(scratch)
+    net.nginx()
+    return net
+
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root: network namespaces of its own")
+
+
+@needs_root
+@pytest.mark.skipif(shutil.which("iptables") is None, reason="iptables is not installed")
+def test_tproxy_by_iptables_answers(scratch, net):
+    """The page's commands, and HAProxy as the proxy that listens with IP_TRANSPARENT."""
+    for line in block("tproxy.sh").splitlines():
+        if not line.startswith("#"):
+            net.in_node(*line.split())
+    config = scratch.write("transparent.cfg", """
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend web
+  bind 0.0.0.0:8080 transparent
+  default_backend site
+backend site
+  server s 10.72.0.2:8080
+""")
+    Process(scratch, "haproxy", net.command(net.node, "haproxy", "-db", "-f", config))
+    answers_for_addresses_of_no_host(net)
+
+
+@needs_root
+def test_the_same_by_a_policy_answers_alike(scratch, net):
+    text = block("intercept.yaml").replace("127.0.0.1:9003", "10.72.0.2:8080")
+    NodeSluice(net, f"state_dir: {scratch.path}/state\n{text}")
+    answers_for_addresses_of_no_host(net)
+
+
+def answers_for_addresses_of_no_host(net):
+    eventually(lambda: net.curl("http://203.0.113.7/"), "it is caught")
+    assert {net.curl(f"http://203.0.113.{host}/").strip() for host in (1, 77, 254)} == {"origin, called from 10.72.0.1"}
+    assert net.curl("http://203.0.113.7:81/", "--max-time", "1") is None and net.curl("http://203.0.114.7/", "--max-time", "1") is None

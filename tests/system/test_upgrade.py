@@ -1,4 +1,6 @@
 """`sluice upgrade` and other changes of gateway processes: nobody's connection is lost."""
+import base64
+import hashlib
 import os
 import shutil
 import socket
@@ -26,7 +28,8 @@ listeners:
 upstreams:
   origin: { endpoints: ["10.72.0.2:8080"] }
   echo: { endpoints: ["10.72.0.2:7"] }
-routes: [{ listener: web, upstream: origin }, { listener: echo, upstream: echo }]
+  chat: { endpoints: ["10.72.0.2:9"] }
+routes: [{ listener: web, upstream: origin }, { listener: web, path: /chat, upstream: chat }, { listener: echo, upstream: echo }]
 bans: { max: 1000, rules: [{ when: { limit: hard, count: 50, within: 10s }, for: 60s }] }
 limits: { hard: { key: [client_ip], rate: 100000/s } }
 """
@@ -40,6 +43,7 @@ def node():
         # Waited for nowhere: a thread of this process, gone with it.
         net.echo = threading.Thread(target=serve_echo, args=(net,), daemon=True)
         net.echo.start()
+        serve_chat(net)
         yield net
 
 
@@ -62,6 +66,54 @@ def serve_echo(net):
         connection.close()
 
     netns.Thread(net.origin, serve)
+
+
+def accept_of(key):
+    return base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+
+
+def ws_frame(opcode, payload, mask=b""):
+    """RFC 6455 section 5.2, up to 125 bytes, whole."""
+    if mask:
+        payload = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+    return bytes([0x80 | opcode, (0x80 if mask else 0) | len(payload)]) + mask + payload
+
+
+def ws_read(stream):
+    """(opcode, payload); nothing at the stream's end."""
+    head = stream.read(2)
+    if len(head) < 2:
+        return None
+    assert head[0] & 0x70 == 0 and head[0] & 0x80, head
+    mask = stream.read(4) if head[1] & 0x80 else bytes(4)
+    payload = stream.read(head[1] & 0x7f)
+    return head[0] & 15, bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+
+
+def serve_chat(net):
+    """A WebSocket origin that says back what it hears, close frames too."""
+    import netns
+
+    def serve():
+        listener = socket.create_server(("10.72.0.2", 9))
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=chat, args=(connection,), daemon=True).start()
+
+    def chat(connection):
+        with connection, connection.makefile("rb") as stream:
+            key = b""
+            while (line := stream.readline()) not in (b"\r\n", b""):
+                name, _, value = line.partition(b":")
+                key = value.strip() if name.lower() == b"sec-websocket-key" else key
+            connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                               b"Sec-WebSocket-Accept: " + accept_of(key) + b"\r\n\r\n")
+            while (frame := ws_read(stream)) is not None:
+                connection.sendall(ws_frame(*frame))
+                if frame[0] == 8:
+                    return
+
+    threading.Thread(target=lambda: netns.Thread(net.origin, serve), daemon=True).start()
 
 
 class Load:
@@ -188,6 +240,30 @@ def layer4(stopped):
             yield
 
 
+def websocket(stopped):
+    """Messages that come back, in order, on a connection that is held over upgrades and closed as RFC 6455 section 7 has it."""
+    with socket.create_connection(("203.0.113.7", 80), HANG) as connection, connection.makefile("rb") as stream:
+        connection.settimeout(HANG)
+        key = base64.b64encode(os.urandom(16))
+        connection.sendall(b"GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                           b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + b"\r\n\r\n")
+        assert stream.readline().startswith(b"HTTP/1.1 101"), "no upgrade"
+        accepted = b""
+        while (line := stream.readline()) not in (b"\r\n", b""):
+            name, _, value = line.partition(b":")
+            accepted = value.strip() if name.lower() == b"sec-websocket-accept" else accepted
+        assert accepted == accept_of(key)
+        opened, number = time.monotonic(), 0
+        while not stopped.is_set() and time.monotonic() - opened < 3:
+            message = struct.pack("<QQ", number, id(stream))
+            connection.sendall(ws_frame(2, message, os.urandom(4)))
+            assert ws_read(stream) == (2, message), "cut, or another's"
+            number += 1
+            yield
+        connection.sendall(ws_frame(8, struct.pack(">H", 1000), os.urandom(4)))
+        assert ws_read(stream) == (8, struct.pack(">H", 1000)), "closed without a word"
+
+
 UPGRADES = 20 if os.environ.get("NIGHTLY") else 4
 
 
@@ -196,7 +272,7 @@ def test_upgrades_under_load_lose_nothing(node):
     sluice.ctl("ban", "198.51.100.7", "--for", "1h")
     keeper = sluice.pid
     gateways = {sluice.gateway()}
-    load = Load(node, http1, http1, new_connections, new_connections, http2, layer4)
+    load = Load(node, http1, http1, new_connections, new_connections, http2, layer4, websocket, websocket)
     eventually(lambda: all(load.done.values()), "every kind of client is served")
     for number in range(1, UPGRADES + 1):
         before = dict(load.done)
@@ -231,7 +307,7 @@ def test_a_program_that_cannot_take_over_changes_nothing(node):
 def test_a_gateway_that_cannot_start_leaves_the_old_one_serving(node):
     sluice = NodeSluice(node, policy(node))
     gateway = sluice.gateway()
-    load = Load(node, http1, new_connections, layer4)
+    load = Load(node, http1, new_connections, layer4, websocket)
     # No thread can have a stack as large as that: the keeper has one thread, a gateway cannot start its workers.
     before = subprocess.run(["prlimit", "--pid", str(sluice.pid), "--stack", "--output", "SOFT,HARD", "--noheadings"],
                             capture_output=True, text=True).stdout.split()
@@ -276,7 +352,7 @@ def test_reloads_follow_an_upgrade(node):
 def test_a_reload_changes_the_number_of_workers(node):
     sluice = NodeSluice(node, policy(node))
     gateway = sluice.gateway()
-    load = Load(node, http1, new_connections, layer4)
+    load = Load(node, http1, new_connections, layer4, websocket)
     for workers in (3, 1, 2):
         before = dict(load.done)
         sluice.write_policy(policy(node, POLICY.replace("workers: 2", f"workers: {workers}")))
