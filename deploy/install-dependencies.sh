@@ -8,7 +8,7 @@
 set -euo pipefail
 
 build=(ca-certificates clang-14 cmake g++ make ninja-build pkg-config bpftool
-  libboost1.81-dev libbpf-dev libbrotli-dev libc-ares-dev libelf-dev libhiredis-dev libmnl-dev libnftnl-dev libnghttp2-dev libre2-dev libssl-dev libyaml-dev
+  libboost1.81-dev libbpf-dev libbrotli-dev libc-ares-dev libelf-dev libhiredis-dev libmnl-dev libnftnl-dev libnghttp2-dev libre2-dev libsqlite3-dev libssl-dev libyaml-dev
   libcap-dev libseccomp-dev prometheus-cpp-dev zlib1g-dev)
 demo=(curl iproute2 iputils-ping nftables nginx-light procps util-linux prometheus)
 tests=(clang-19 libclang-rt-19-dev faketime haproxy iptables libgtest-dev libgmock-dev mold python3 python3-pytest python3-yaml python3-cryptography python3-h2 python3-jwt

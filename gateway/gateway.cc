@@ -175,7 +175,7 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
     metrics_.add_collector([this](MetricsPage& page) {
       if (upstreams_) collect_clusters(*upstreams_->current(), page);
       if (access_log_) collect_access_log(*access_log_, page);
-      ai_.meters().collect(page);
+      ai_.collect(page);
     });
   }
 
@@ -478,6 +478,11 @@ std::vector<MetricSample> GatewayImpl::certificate_samples() const {
 
 void GatewayImpl::drain(std::chrono::milliseconds deadline, std::function<void()> done) {
   draining_ = true;
+  // Whoever told us to go may end the process as soon as it hears that we are done.
+  done = [this, told = std::move(done)] {
+    ai_.flush();
+    if (told) told();
+  };
   if (workers_.empty()) {
     asio::post(control_.io(), std::move(done));
     return;

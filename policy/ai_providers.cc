@@ -90,6 +90,7 @@ void add_upstream(Config& config, AiProvider& provider) {
 void complete_ai(Config& config) {
   if (!config.ai) return;
   if (config.ai->key_file.empty()) config.ai->key_file = config.state_dir + "/keys.json";
+  if (config.ai->usage.file.empty()) config.ai->usage.file = config.state_dir + "/usage.db";
   for (AiProvider& provider : config.ai->providers) {
     std::string upstream = std::move(provider.url.upstream);
     const std::string_view text =

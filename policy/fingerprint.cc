@@ -178,10 +178,36 @@ class FingerprintWriter {
     all(value.name, value.fallback);
     unordered(value.targets);
   }
+  void add(const AiScope& value) {
+    unordered(value.keys);
+    unordered(value.teams);
+    unordered(value.models);
+    unordered(value.routes);
+  }
+  void add(const AiBudget& value) {
+    all(value.name, value.micros, value.period, value.each, value.scope);
+  }
+  void add(const AiUsage& value) { all(value.file, value.keep); }
+  void add(const AiCache& value) { all(value.ttl, value.max_memory, value.scope); }
+  void add(const AiFilter& value) {
+    all(value.name, value.find.size(), value.pattern, value.action, value.direction, value.scope);
+    for (const std::uint8_t word : value.find)
+      bytes_.push_back(static_cast<char>(word));
+  }
+  void add(const AiAudit& value) {
+    all(value.path, value.max_body, value.max_memory, value.scope);
+  }
+  void add(const AiIdentity& value) {
+    unordered(value.from);
+    all(value.key);
+  }
   void add(const AiConfig& value) {
     unordered(value.providers);
     unordered(value.models);
-    all(value.untranslatable, value.keys, value.key_file, value.prices);
+    unordered(value.budgets);
+    unordered(value.identities);
+    all(value.untranslatable, value.keys, value.key_file, value.prices, value.unpriced,
+        value.usage, value.cache, value.filters, value.audit);
   }
   void add(const AuthUrl& value) { all(value.text, value.upstream); }
   void add(const JwtAuth& value) {
@@ -389,6 +415,8 @@ std::vector<Item> items_of(const Config& config) {
   if (rest.ai) {
     add_items(items, "ai.providers", rest.ai->providers);
     add_items(items, "ai.models", rest.ai->models);
+    add_items(items, "ai.budgets", rest.ai->budgets);
+    add_items(items, "ai.filters", rest.ai->filters);
     items.push_back({"ai", "settings", fingerprint_of(*rest.ai), rest.ai->where});
     rest.ai.reset();
   }

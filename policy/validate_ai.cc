@@ -14,13 +14,22 @@ namespace {
 
 class AiCheck {
  public:
-  AiCheck(const AiConfig& ai, Reporter& reporter) : ai_(ai), reporter_(reporter) {}
+  AiCheck(const AiConfig& ai, const std::vector<Route>& routes, Reporter& reporter)
+      : ai_(ai), routes_(routes), reporter_(reporter) {}
 
   void run() {
     for (const AiProvider& provider : ai_.providers)
       check(provider);
     for (const AiModel& model : ai_.models)
       check(model);
+    for (const AiBudget& budget : ai_.budgets)
+      check(budget);
+    for (const AiFilter& filter : ai_.filters)
+      check(filter);
+    if (ai_.cache) check(ai_.cache->scope, ai_.where, "ai.cache");
+    if (ai_.audit) check(ai_.audit->scope, ai_.where, "ai.audit");
+    for (const AiIdentity& identity : ai_.identities)
+      check(identity);
   }
 
  private:
@@ -60,6 +69,56 @@ class AiCheck {
       reporter_.error(model.where, "every target of " + who + " has weight 0");
   }
 
+  void check(const AiBudget& budget) {
+    const std::string who = "budget `" + budget.name + "`";
+    if (ai_.prices.empty())
+      reporter_.error(budget.where, who + " needs `prices`", "what models cost, such as prices.yaml");
+    const bool by_caller = budget.each == AiEach::key || budget.each == AiEach::team ||
+                           budget.each == AiEach::owner || !budget.scope.keys.empty() ||
+                           !budget.scope.teams.empty();
+    if (ai_.keys == AiKeys::none && by_caller)
+      reporter_.error(budget.where, who + " is by key, which `keys: none` does not ask for",
+                      "`keys: required`, or a budget by model or route");
+    check(budget.scope, budget.where, who);
+  }
+
+  void check(const AiFilter& filter) {
+    const std::string who = "filter `" + filter.name + "`";
+    if (filter.find.empty() && filter.pattern.empty())
+      reporter_.error(filter.where, who + " finds nothing",
+                      "such as `find: [secrets]`, or a `pattern`");
+    check(filter.scope, filter.where, who);
+  }
+
+  void check(const AiIdentity& identity) {
+    if (ai_.keys == AiKeys::none)
+      reporter_.error(identity.where, "with `keys: none` nobody needs a key", "`keys: required`");
+    for (const AiIdentity& other : ai_.identities) {
+      if (&other == &identity) break;
+      for (const Prefix& prefix : identity.from) {
+        if (std::ranges::find(other.from, prefix) == other.from.end()) continue;
+        reporter_.error(identity.where, prefix.to_string() + " is `" + other.key + "` already",
+                        "one identity for each prefix");
+      }
+    }
+  }
+
+  // Keys and teams are the key file's to know, which changes without the policy.
+  void check(const AiScope& scope, const Location& where, const std::string& who) {
+    for (const std::string& name : scope.routes) {
+      const bool known = name.ends_with('*') ||
+                         std::ranges::any_of(routes_, [&](const Route& route) {
+                           return route.ai && route.name == name;
+                         });
+      if (known) continue;
+      std::vector<std::string_view> names;
+      for (const Route& route : routes_)
+        if (route.ai) names.push_back(route.name);
+      reporter_.error(where, who + ": there is no route `" + name + "` with `ai: true`",
+                      suggestion(name, names));
+    }
+  }
+
   void check_provider(const AiTarget& target, const AiModel& model, const std::string& who) {
     if (std::ranges::find(ai_.providers, target.provider, &AiProvider::name) !=
         ai_.providers.end()) {
@@ -73,13 +132,14 @@ class AiCheck {
   }
 
   const AiConfig& ai_;
+  const std::vector<Route>& routes_;
   Reporter& reporter_;
 };
 
 }  // namespace
 
 void check_ai(const Config& config, Reporter& reporter) {
-  if (config.ai) AiCheck(*config.ai, reporter).run();
+  if (config.ai) AiCheck(*config.ai, config.routes, reporter).run();
   for (const Route& route : config.routes) {
     if (!route.ai) continue;
     if (!config.ai || config.ai->providers.empty()) {

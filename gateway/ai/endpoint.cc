@@ -57,7 +57,10 @@ Shape hinted(const Endpoint& endpoint, const CallerHints& hints) {
 void classify(Endpoint& out, const CallerHints& hints) {
   std::string_view rest = out.path;
   out.shape = hinted(out, hints);
-  if (rest == "/chat/completions") {
+  if (rest == "/responses") {
+    out.operation = Operation::responses;
+    out.shape = Shape::openai;
+  } else if (rest == "/chat/completions") {
     out.operation = Operation::chat;
     out.shape = Shape::openai;
   } else if (rest == "/embeddings") {
@@ -83,6 +86,7 @@ void classify(Endpoint& out, const CallerHints& hints) {
 std::string_view to_string(Operation operation) {
   switch (operation) {
     case Operation::chat:
+    case Operation::responses:
       return "chat";
     case Operation::embeddings:
       return "embeddings";
@@ -113,7 +117,7 @@ std::optional<Endpoint> parse_endpoint(std::string_view path, const CallerHints&
     return out;
   }
   // A base URL without a version.
-  for (const std::string_view known : {"/chat/completions", "/embeddings", "/messages"}) {
+  for (const std::string_view known : {"/chat/completions", "/responses", "/embeddings", "/messages"}) {
     if (!path.ends_with(known)) continue;
     out.path = known;
     classify(out, hints);

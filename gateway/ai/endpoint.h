@@ -12,11 +12,16 @@ namespace sluice::gateway::ai {
 enum class Operation : std::uint8_t {
   chat,
   embeddings,
+  responses,  // OpenAI's: a chat too, but of one vendor's shape alone
   models,  // the list of them, or one
   other,   // of one vendor alone: passed on as it is
 };
 // As OpenTelemetry's gen_ai.operation.name has it.
 std::string_view to_string(Operation operation);
+
+constexpr bool is_chat(Operation operation) {
+  return operation == Operation::chat || operation == Operation::responses;
+}
 
 struct Endpoint {
   Operation operation = Operation::other;

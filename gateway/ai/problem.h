@@ -14,6 +14,7 @@ enum class ProblemKind : std::uint8_t {
   not_found,        // 404
   too_large,        // 413
   rate_limit,       // 429
+  budget,           // 429; Anthropic's 402: no money is left for it
   internal,         // 500
   upstream,         // 502: the vendor answered with nonsense, or broke off; worth another try
   overloaded,       // 503; Anthropic's 529

@@ -45,6 +45,7 @@ extern const Command kUpgradeCommand;
 extern const Command kDrainCommand;
 extern const Command kCleanupCommand;
 extern const Command kKeysCommand;
+extern const Command kUsageCommand;
 extern const Command kTranslateCommand;
 extern const Command kVersionCommand;
 extern const Command kExplainCommand;

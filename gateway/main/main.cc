@@ -22,7 +22,7 @@ constexpr std::array kCommands{
     &kConfirmCommand, &kHistoryCommand, &kRollbackCommand, &kExplainCommand,   &kDoctorCommand,
     &kStatusCommand,  &kTopCommand,     &kConsoleCommand, &kDropsCommand,    &kBanCommand,       &kUnbanCommand,
     &kBansCommand,    &kSetCommand,     &kUpstreamCommand, &kReloadCommand,    &kUpgradeCommand,
-    &kDrainCommand,   &kCleanupCommand, &kKeysCommand,     &kTranslateCommand, &kSchemaCommand,
+    &kDrainCommand,   &kCleanupCommand, &kKeysCommand,     &kUsageCommand,    &kTranslateCommand, &kSchemaCommand,
     &kCompletionCommand, &kVersionCommand,
 };
 

@@ -51,12 +51,12 @@ constexpr Names kEvents{"epoll_create", "epoll_create1",   "epoll_ctl",       "e
 constexpr Names kFiles{
     "access",     "chmod",     "close",      "close_range", "copy_file_range", "dup",
     "dup2",       "dup3",      "faccessat",  "faccessat2",  "fadvise64",       "fallocate",
-    "fchmod",     "fchmodat",  "fcntl",      "fdatasync",   "flock",           "fstat",
-    "fstatfs",    "fsync",     "ftruncate",  "getcwd",      "getdents64",      "link",
-    "linkat",     "lseek",     "lstat",      "memfd_create", "mkdir",          "mkdirat",
-    "newfstatat", "open",      "openat",     "readlink",    "readlinkat",      "rename",
-    "renameat",   "renameat2", "rmdir",      "stat",        "statfs",          "statx",
-    "umask",      "unlink",    "unlinkat",   "utimensat"};
+    "fchmod",     "fchmodat",  "fchown",     "fcntl",       "fdatasync",       "flock",
+    "fstat",      "fstatfs",   "fsync",      "ftruncate",   "getcwd",          "getdents64",
+    "link",       "linkat",    "lseek",      "lstat",       "memfd_create",    "mkdir",
+    "mkdirat",    "newfstatat", "open",      "openat",      "readlink",        "readlinkat",
+    "rename",     "renameat",  "renameat2",  "rmdir",       "stat",            "statfs",
+    "statx",      "umask",     "unlink",     "unlinkat",    "utimensat"};
 
 constexpr Names kMemory{"brk",   "madvise", "membarrier", "mincore", "mlock", "mlock2",
                         "mremap", "msync",  "munlock",    "munmap"};

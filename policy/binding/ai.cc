@@ -2,6 +2,7 @@
 #include "policy/schema/ai.h"
 
 #include "policy/auth_url.h"
+#include "policy/binding/ai_sections.h"
 #include "policy/binding/paths.h"
 #include "policy/binding/read.h"
 #include "policy/binding/sections.h"
@@ -68,6 +69,7 @@ void ai(const Node& node, const Reporter& reporter, AiConfig& out) {
   path(node, "key_file", reporter, out.key_file);
   path(node, "prices", reporter, out.prices);
   optional_word(node, "untranslatable", kAiUntranslatableWords, out.untranslatable);
+  ai_controls(node, reporter, out);
 }
 
 }  // namespace sluice::policy::binding

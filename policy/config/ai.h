@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "policy/address.h"
 #include "policy/config/auth.h"
 #include "policy/config/common.h"
 #include "policy/diagnostic.h"
@@ -48,6 +50,70 @@ struct AiModel {
 enum class AiUntranslatable : std::uint8_t { refuse, drop };
 enum class AiKeys : std::uint8_t { required, none };  // virtual keys
 
+// Which calls something is for: those that every list names. An empty one names them all; a `*` at
+// the end stands for anything.
+struct AiScope {
+  std::vector<std::string> keys;  // by their names
+  std::vector<std::string> teams;
+  std::vector<std::string> models;  // as callers call them
+  std::vector<std::string> routes;
+};
+
+// Of the calendar, UTC; a week begins on Monday.
+enum class AiPeriod : std::uint8_t { hour, day, week, month };
+enum class AiEach : std::uint8_t { all, key, team, owner, model, route };
+enum class AiUnpriced : std::uint8_t { refuse, pass };  // where a budget is for the call
+
+struct AiBudget {
+  std::string name;
+  std::int64_t micros = 0;  // millionths of a US dollar, for each period
+  AiPeriod period = AiPeriod::month;
+  AiEach each = AiEach::all;  // who or what has one of its own
+  AiScope scope;
+  Location where;
+};
+
+// What is kept of calls, for `sluice usage` and for budgets.
+struct AiUsage {
+  std::string file;  // "" in the file: usage.db in the state directory
+  Duration keep = 400 * 24h;
+};
+
+struct AiCache {
+  Duration ttl = 10min;
+  std::uint64_t max_memory = 64UL << 20;
+  AiScope scope;
+};
+
+enum class AiFilterAction : std::uint8_t { redact, refuse };
+enum class AiDirection : std::uint8_t { both, request, answer };
+
+// What must not go through.
+struct AiFilter {
+  std::string name;
+  std::vector<std::uint8_t> find;  // indices of the schema's words
+  std::string pattern;             // RE2's; "": none
+  AiFilterAction action = AiFilterAction::redact;
+  AiDirection direction = AiDirection::both;
+  AiScope scope;
+  Location where;
+};
+
+// Requests and answers as they were, for those who must.
+struct AiAudit {
+  std::string path;
+  std::uint64_t max_body = 64UL << 10;    // bytes of each that a line has
+  std::uint64_t max_memory = 16UL << 20;  // of lines that wait to be written
+  AiScope scope;
+};
+
+// Who calls from there needs no key: it is this one's holder.
+struct AiIdentity {
+  std::vector<Prefix> from;
+  std::string key;  // its name
+  Location where;
+};
+
 struct AiConfig {
   std::vector<AiProvider> providers;
   std::vector<AiModel> models;  // none: `PROVIDER/MODEL`, or any model of the only provider
@@ -55,6 +121,13 @@ struct AiConfig {
   AiKeys keys = AiKeys::required;
   std::string key_file;                    // "" in the file: keys.json in the state directory
   std::string prices;    // a file; "": costs are not counted
+  std::vector<AiBudget> budgets;
+  AiUnpriced unpriced = AiUnpriced::refuse;
+  AiUsage usage;
+  std::optional<AiCache> cache;
+  std::vector<AiFilter> filters;
+  std::optional<AiAudit> audit;
+  std::vector<AiIdentity> identities;
   Location where;
 };
 

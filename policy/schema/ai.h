@@ -1,6 +1,7 @@
 // The fields of `ai`.
 #pragma once
 
+#include "policy/schema/ai_controls.h"
 #include "policy/schema/common.h"
 
 namespace sluice::policy {
@@ -142,6 +143,43 @@ inline constexpr Field kAi[] = {
      .doc = "A file of what models cost in US dollars for a million tokens, read again when it "
             "changes: `gpt-5: { input: 1.25, output: 10, cached_input: 0.125 }`; PROVIDER/MODEL "
             "where providers differ, `*` at the end for the rest. Left out: costs are not counted."},
+    {.name = "budgets",
+     .shape = map,
+     .example = "{ search: { dollars: 500, teams: [search] } }",
+     .children = kAiBudget,
+     .doc = "Money, by any of key, team, model and route; a call needs room in each that is for it. "
+            "Needs `prices`. Keys may have one of their own (`sluice keys create --budget`)."},
+    {.name = "unpriced",
+     .type = word,
+     .fallback = "refuse",
+     .example = "pass",
+     .words = kAiUnpricedWords,
+     .doc = "Where a budget is for the call: a model without a price is not asked, or costs "
+            "nothing."},
+    {.name = "usage",
+     .example = "{ keep: 2160h }",
+     .children = kAiUsage,
+     .doc = "What is kept of calls for `sluice usage`, and of budgets over a restart."},
+    {.name = "cache",
+     .example = "{ ttl: 1h }",
+     .children = kAiCache,
+     .doc = "Whole answers to the same request by the same key, kept in memory. Left out: none "
+            "are."},
+    {.name = "filters",
+     .shape = map,
+     .example = "{ private: { find: [secrets, personal] } }",
+     .children = kAiFilter,
+     .doc = "What of requests and answers is taken out, or refuses them; by name."},
+    {.name = "audit",
+     .example = "{ path: /var/log/sluice/ai.jsonl }",
+     .children = kAiAudit,
+     .doc = "A line of JSON for each call, with its request and answer, without secrets and "
+            "personal data. Left out: none."},
+    {.name = "identities",
+     .shape = list,
+     .example = "[{ from: [10.1.2.0/24], key: billing }]",
+     .children = kAiIdentity,
+     .doc = "Who needs no key: callers by their address."},
     {.name = "untranslatable",
      .type = word,
      .fallback = "refuse",

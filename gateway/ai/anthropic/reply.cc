@@ -20,13 +20,14 @@ constexpr std::array<std::pair<std::string_view, Stop>, 6> kStops{{
     {"model_context_window_exceeded", Stop::length},
 }};
 
-constexpr std::array<std::pair<ProblemKind, std::string_view>, 8> kTypes{{
+constexpr std::array<std::pair<ProblemKind, std::string_view>, 9> kTypes{{
     {ProblemKind::invalid_request, "invalid_request_error"},
     {ProblemKind::authentication, "authentication_error"},
     {ProblemKind::permission, "permission_error"},
     {ProblemKind::not_found, "not_found_error"},
     {ProblemKind::too_large, "request_too_large"},
     {ProblemKind::rate_limit, "rate_limit_error"},
+    {ProblemKind::budget, "billing_error"},
     {ProblemKind::overloaded, "overloaded_error"},
     {ProblemKind::timeout, "timeout_error"},
 }};

@@ -14,12 +14,13 @@ namespace {
 constexpr std::array<std::string_view, 6> kFiltered{
     "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY"};
 
-constexpr std::array<std::pair<ProblemKind, std::string_view>, 9> kStatuses{{
+constexpr std::array<std::pair<ProblemKind, std::string_view>, 10> kStatuses{{
     {ProblemKind::invalid_request, "INVALID_ARGUMENT"},
     {ProblemKind::too_large, "INVALID_ARGUMENT"},
     {ProblemKind::authentication, "UNAUTHENTICATED"},
     {ProblemKind::permission, "PERMISSION_DENIED"},
     {ProblemKind::not_found, "NOT_FOUND"},
+    {ProblemKind::budget, "RESOURCE_EXHAUSTED"},
     {ProblemKind::rate_limit, "RESOURCE_EXHAUSTED"},
     {ProblemKind::overloaded, "UNAVAILABLE"},
     {ProblemKind::timeout, "DEADLINE_EXCEEDED"},

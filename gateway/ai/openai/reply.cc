@@ -20,13 +20,14 @@ constexpr std::array<std::pair<std::string_view, Stop>, 6> kStops{{
     {"model_length", Stop::length},  // Mistral
 }};
 
-constexpr std::array<std::pair<ProblemKind, std::string_view>, 6> kTypes{{
+constexpr std::array<std::pair<ProblemKind, std::string_view>, 7> kTypes{{
     {ProblemKind::invalid_request, "invalid_request_error"},
     {ProblemKind::authentication, "authentication_error"},
     {ProblemKind::permission, "permission_error"},
     {ProblemKind::not_found, "not_found_error"},
     {ProblemKind::too_large, "invalid_request_error"},
     {ProblemKind::rate_limit, "rate_limit_error"},
+    {ProblemKind::budget, "insufficient_quota"},
 }};
 
 }  // namespace
@@ -157,7 +158,8 @@ json::object write_problem(const Problem& problem) {
            {{"message", describe(problem)},
             {"type", type},
             {"param", problem.field.empty() ? json::value(nullptr) : json::value(problem.field)},
-            {"code", nullptr}}}};
+            {"code", problem.kind == ProblemKind::budget ? json::value(type)
+                                                         : json::value(nullptr)}}}};
 }
 
 }  // namespace sluice::gateway::ai::openai

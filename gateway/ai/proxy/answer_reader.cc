@@ -16,7 +16,9 @@ using http1::KnownField;
 
 constexpr std::size_t kMaxWhole = 64UL << 20;  // bytes of an answer that is written anew
 constexpr std::size_t kMaxKept = 16UL << 20;   // … of one that is only read for its usage
+constexpr std::string_view kJson = "application/json";
 constexpr int kAnthropicOverloaded = 529;
+constexpr int kAnthropicBilling = 402;
 
 bool is_type(const http1::ResponseHead& response, std::string_view type) {
   const std::string_view value = response.fields().first(KnownField::content_type);
@@ -41,6 +43,8 @@ http::Mediator::Answer problem_answer(Shape shape, const Problem& problem) {
   answer.status = http_status(problem.kind);
   if (shape == Shape::anthropic && problem.kind == ProblemKind::overloaded)
     answer.status = kAnthropicOverloaded;
+  if (shape == Shape::anthropic && problem.kind == ProblemKind::budget)
+    answer.status = kAnthropicBilling;
   answer.lines = "content-type: application/json\r\n";
   answer.body = json::serialize(codec(shape).write_problem(problem));
   answer.reason = describe(problem);
@@ -58,9 +62,9 @@ void AnswerReader::head(const http1::ResponseHead& response) {
     mode_ = Mode::error;
   } else if (is_type(response, "text/event-stream") && !coded) {
     begin_stream(response);
-  } else if (same()) {
+  } else if (same() && !(asked_.collect && !coded && is_type(response, kJson))) {
     mode_ = Mode::pass;
-    overflowed_ = coded || !is_type(response, "application/json");
+    overflowed_ = coded || !is_type(response, kJson);
     make_head(response, true);
     started_ = true;
   } else {
@@ -159,12 +163,20 @@ bool AnswerReader::finish_whole() {
   const Shape from = asked_.provider->shape;
   const json::value body = parsed(collected_);
   meter_reply(from, body, metered_);
-  const auto written = translated(body);
-  if (!written) return broken(written.error());
+  std::string lines = fields_;
+  std::string text;
+  if (same()) {
+    text = std::move(collected_);
+  } else {
+    const auto written = translated(body);
+    if (!written) return broken(written.error());
+    lines = "content-type: application/json\r\n";
+    text = json::serialize(*written);
+  }
   answer_.emplace();
-  answer_->status = 200;
-  answer_->lines = "content-type: application/json\r\n" + asked_.lines;
-  answer_->body = json::serialize(*written);
+  answer_->status = status_;
+  answer_->lines = lines + asked_.lines;
+  answer_->body = std::move(text);
   return true;
 }
 

@@ -27,6 +27,7 @@ struct Asked {
   bool wants_usage = true;
   bool as_array = false;                        // Gemini's stream without SSE
   bool own_key = false;                         // the vendor was shown a key of the gateway's
+  bool collect = false;                         // what is no stream goes on as a whole
   const EmbeddingRequest* embedding = nullptr;  // of another shape than the provider's
   std::string_view model = {};                  // as the provider calls it
   std::string lines = {};                       // of the gateway's own, for the answer's head

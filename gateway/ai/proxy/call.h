@@ -7,6 +7,7 @@
 #include "gateway/http/mediator.h"
 #include "gateway/refcounted.h"
 #include "gateway/worker_config.h"
+#include "policy/address.h"
 
 namespace sluice::gateway {
 class Worker;
@@ -14,8 +15,16 @@ class Worker;
 
 namespace sluice::gateway::ai {
 
-// For a route that says `ai: true`. `caller` and `worker` outlive it; `path`: normalised.
+// The request as it came. All of it outlives the call.
+struct Asker {
+  const http1::RequestHead* head = nullptr;
+  std::string_view path;   // normalised
+  std::string_view route;  // its name
+  policy::IpAddress client;
+};
+
+// For a route that says `ai: true`. `worker` outlives it.
 std::unique_ptr<http::Mediator> make_call(Worker& worker, const RefPtr<WorkerConfig>& config,
-                                          const http1::RequestHead& caller, std::string_view path);
+                                          const Asker& asker);
 
 }  // namespace sluice::gateway::ai

@@ -1,6 +1,7 @@
 #include "gateway/ai/proxy/caller_key.h"
 
-#include <chrono>
+#include <algorithm>
+#include <cstdio>
 #include <ctime>
 
 #include "gateway/http1/field.h"
@@ -34,20 +35,25 @@ std::string_view in_query(std::string_view query) {
   return {};
 }
 
-void openai_lines(std::string_view what, const KeyRate& rate, std::string& out) {
-  if (rate.limit == 0) return;
+// A limit as the headers have it.
+struct Shown {
+  std::string limit;
+  std::string remaining;
+  std::uint64_t reset_ns = 0;
+};
+
+void openai_lines(std::string_view what, const Shown& rate, std::string& out) {
   const auto line = [&](std::string_view name, const std::string& value) {
     out.append("x-ratelimit-").append(name).append("-").append(what).append(": ");
     out.append(value).append("\r\n");
   };
-  line("limit", std::to_string(rate.limit));
-  line("remaining", std::to_string(rate.remaining));
+  line("limit", rate.limit);
+  line("remaining", rate.remaining);
   line("reset", std::to_string(rate.reset_ns / 1'000'000) + "ms");
 }
 
-void anthropic_lines(std::string_view what, const KeyRate& rate, std::int64_t unix_seconds,
+void anthropic_lines(std::string_view what, const Shown& rate, std::int64_t unix_seconds,
                      std::string& out) {
-  if (rate.limit == 0) return;
   const std::time_t reset =
       unix_seconds + static_cast<std::int64_t>((rate.reset_ns + kSecond - 1) / kSecond);
   std::tm parts{};
@@ -58,9 +64,15 @@ void anthropic_lines(std::string_view what, const KeyRate& rate, std::int64_t un
     out.append("anthropic-ratelimit-").append(what).append("-").append(name).append(": ");
     out.append(value).append("\r\n");
   };
-  line("limit", std::to_string(rate.limit));
-  line("remaining", std::to_string(rate.remaining));
+  line("limit", rate.limit);
+  line("remaining", rate.remaining);
   line("reset", {text, size});
+}
+
+void lines_of(Shape shape, std::string_view what, const Shown& rate, std::int64_t unix_seconds,
+              std::string& out) {
+  if (shape == Shape::anthropic) return anthropic_lines(what, rate, unix_seconds, out);
+  openai_lines(what, rate, out);
 }
 
 }  // namespace
@@ -79,14 +91,27 @@ std::string_view shown_key(const http1::RequestHead& caller) {
 std::string rate_lines(Shape shape, const KeyRate& requests, const KeyRate& tokens,
                        std::int64_t unix_seconds) {
   std::string out;
-  if (shape == Shape::anthropic) {
-    anthropic_lines("requests", requests, unix_seconds, out);
-    anthropic_lines("tokens", tokens, unix_seconds, out);
-  } else {
-    openai_lines("requests", requests, out);
-    openai_lines("tokens", tokens, out);
-  }
+  const auto lines = [&](std::string_view what, const KeyRate& rate) {
+    if (rate.limit == 0) return;
+    lines_of(shape, what,
+             {std::to_string(rate.limit), std::to_string(rate.remaining), rate.reset_ns},
+             unix_seconds, out);
+  };
+  lines("requests", requests);
+  lines("tokens", tokens);
   return out;
+}
+
+void append_budget_lines(Shape shape, std::int64_t limit, std::int64_t left, std::int64_t ends,
+                         std::int64_t unix_seconds, std::string& out) {
+  const auto dollars = [](std::int64_t micros) {
+    char text[40];
+    std::snprintf(text, sizeof text, "%.6f",
+                  static_cast<double>(std::max<std::int64_t>(micros, 0)) / 1e6);
+    return std::string(text);
+  };
+  const auto until = static_cast<std::uint64_t>(std::max<std::int64_t>(ends - unix_seconds, 0));
+  lines_of(shape, "dollars", {dollars(limit), dollars(left), until * kSecond}, unix_seconds, out);
 }
 
 }  // namespace sluice::gateway::ai

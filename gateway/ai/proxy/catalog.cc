@@ -20,43 +20,68 @@ Target asked(const Target& target, std::string_view model) {
 
 }  // namespace
 
-Catalog::Catalog(std::vector<Provider> providers, std::vector<Model> models,
-                 std::shared_ptr<const KeyStore> keys, std::shared_ptr<Meters> meters,
-                 policy::Prices prices, bool drop_untranslatable)
-    : providers_(std::move(providers)),
-      models_(std::move(models)),
-      keys_(std::move(keys)),
-      meters_(std::move(meters)),
-      prices_(std::move(prices)),
-      drop_untranslatable_(drop_untranslatable) {
-  std::ranges::stable_sort(models_, [](const Model& a, const Model& b) {
+Catalog::Catalog(Parts parts) : parts_(std::move(parts)) {
+  std::ranges::stable_sort(parts_.models, [](const Model& a, const Model& b) {
     if (is_pattern(a) != is_pattern(b)) return is_pattern(b);
     return a.name.size() > b.name.size();
   });
+  for (const policy::AiFilter& filter : parts_.filters) {
+    filters_text_.append(filter.name).append("\n").append(filter.pattern).append("\n");
+    for (const std::uint8_t word : filter.find)
+      filters_text_.append(std::to_string(word)).append(",");
+    filters_text_.append(filter.action == policy::AiFilterAction::refuse ? "!" : "");
+    filters_text_.append(std::to_string(static_cast<int>(filter.direction))).append("\n");
+  }
+}
+
+std::optional<TextFilter> Catalog::filter_for(const CallFacts& facts,
+                                              policy::AiDirection direction) const {
+  std::vector<std::size_t> rules;
+  for (std::size_t i = 0; i < parts_.filters.size(); ++i) {
+    const policy::AiFilter& filter = parts_.filters[i];
+    const bool there =
+        filter.direction == policy::AiDirection::both || filter.direction == direction;
+    if (there && covers(filter.scope, facts)) rules.push_back(i);
+  }
+  if (rules.empty()) return std::nullopt;
+  return parts_.filter.only(rules);
+}
+
+std::string_view Catalog::identity_of(const policy::IpAddress& client) const {
+  std::string_view key;
+  int longest = -1;
+  for (const policy::AiIdentity& identity : parts_.identities) {
+    for (const policy::Prefix& prefix : identity.from) {
+      if (prefix.length <= longest || !prefix.contains(client)) continue;
+      longest = prefix.length;
+      key = identity.key;
+    }
+  }
+  return key;
 }
 
 const Catalog::Model* Catalog::find(std::string_view model) const {
   const auto found =
-      std::ranges::find_if(models_, [&](const Model& known) { return matches(known, model); });
-  return found == models_.end() ? nullptr : &*found;
+      std::ranges::find_if(parts_.models, [&](const Model& known) { return matches(known, model); });
+  return found == parts_.models.end() ? nullptr : &*found;
 }
 
 // Without a table: PROVIDER/MODEL, or the only provider there is.
 std::vector<Target> Catalog::implied(std::string_view model) const {
   const std::size_t slash = model.find('/');
   if (slash != std::string_view::npos) {
-    const auto named = std::ranges::find(providers_, model.substr(0, slash), &Provider::name);
-    if (named != providers_.end()) {
-      return {{static_cast<std::uint32_t>(named - providers_.begin()),
+    const auto named = std::ranges::find(parts_.providers, model.substr(0, slash), &Provider::name);
+    if (named != parts_.providers.end()) {
+      return {{static_cast<std::uint32_t>(named - parts_.providers.begin()),
                std::string(model.substr(slash + 1))}};
     }
   }
-  if (providers_.size() == 1) return {{0, std::string(model)}};
+  if (parts_.providers.size() == 1) return {{0, std::string(model)}};
   return {};
 }
 
 std::vector<Target> Catalog::plan(std::string_view model, std::uint64_t random) const {
-  if (models_.empty()) return implied(model);
+  if (parts_.models.empty()) return implied(model);
   const Model* known = find(model);
   if (known == nullptr) return {};
   std::uint64_t total = 0;
@@ -76,14 +101,14 @@ std::vector<Target> Catalog::plan(std::string_view model, std::uint64_t random) 
 }
 
 std::optional<std::uint32_t> Catalog::first_of(Shape shape) const {
-  const auto found = std::ranges::find(providers_, shape, &Provider::shape);
-  if (found == providers_.end()) return std::nullopt;
-  return static_cast<std::uint32_t>(found - providers_.begin());
+  const auto found = std::ranges::find(parts_.providers, shape, &Provider::shape);
+  if (found == parts_.providers.end()) return std::nullopt;
+  return static_cast<std::uint32_t>(found - parts_.providers.begin());
 }
 
 std::vector<std::string_view> Catalog::names() const {
   std::vector<std::string_view> names;
-  for (const Model& model : models_)
+  for (const Model& model : parts_.models)
     if (!is_pattern(model)) names.push_back(model.name);
   std::ranges::sort(names);
   return names;

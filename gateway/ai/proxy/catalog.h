@@ -8,9 +8,15 @@
 #include <string_view>
 #include <vector>
 
+#include "gateway/ai/filter/text_filter.h"
+#include "gateway/ai/proxy/audit_log.h"
+#include "gateway/ai/proxy/budgets.h"
 #include "gateway/ai/proxy/key_ring.h"
 #include "gateway/ai/proxy/key_store.h"
+#include "gateway/ai/proxy/ledger.h"
 #include "gateway/ai/proxy/meters.h"
+#include "gateway/ai/proxy/response_cache.h"
+#include "gateway/ai/proxy/scope.h"
 #include "gateway/ai/shape.h"
 #include "policy/config/ai.h"
 #include "policy/prices.h"
@@ -25,6 +31,7 @@ struct Provider {
   std::uint32_t upstream = 0;  // in Config::upstreams
   std::string authority;
   std::string path;         // before the API's own paths
+  std::string address;      // where it is, in one word
   std::string api_version;  // Azure
   policy::AiTimeouts timeouts;
   std::shared_ptr<KeyRing> keys;
@@ -49,16 +56,52 @@ class Catalog {
     std::vector<Target> fallback;
   };
 
-  Catalog(std::vector<Provider> providers, std::vector<Model> models,
-          std::shared_ptr<const KeyStore> keys, std::shared_ptr<Meters> meters,
-          policy::Prices prices, bool drop_untranslatable);
+  // What outlives policies is shared.
+  struct Parts {
+    std::vector<Provider> providers;
+    std::vector<Model> models;
+    std::shared_ptr<const KeyStore> keys;
+    std::shared_ptr<Meters> meters;
+    policy::Prices prices;
+    std::vector<policy::AiBudget> budgets;
+    std::shared_ptr<BudgetBook> book;
+    std::shared_ptr<Ledger> ledger;
+    std::optional<policy::AiCache> caching;  // whose answers are kept
+    std::shared_ptr<ResponseCache> cache;
+    std::vector<policy::AiFilter> filters;
+    TextFilter filter;  // all of them, by the same numbers
+    std::optional<policy::AiAudit> auditing;
+    std::shared_ptr<AuditLog> audit;
+    std::vector<policy::AiIdentity> identities;
+    bool drop_untranslatable = false;
+    bool refuse_unpriced = true;
+  };
+  explicit Catalog(Parts parts);
 
-  const Provider& provider(std::uint32_t index) const { return providers_[index]; }
+  const Provider& provider(std::uint32_t index) const { return parts_.providers[index]; }
   // Null: anybody may call.
-  const KeyStore* keys() const { return keys_.get(); }
-  const policy::Prices& prices() const { return prices_; }
-  Meters& meters() const { return *meters_; }
-  bool drops_untranslatable() const { return drop_untranslatable_; }
+  const KeyStore* keys() const { return parts_.keys.get(); }
+  const policy::Prices& prices() const { return parts_.prices; }
+  Meters& meters() const { return *parts_.meters; }
+  const std::vector<policy::AiBudget>& budgets() const { return parts_.budgets; }
+  BudgetBook& book() const { return *parts_.book; }
+  Ledger& ledger() const { return *parts_.ledger; }
+  // Null: none is kept for such calls.
+  ResponseCache* cache_for(const CallFacts& facts) const {
+    return parts_.caching && covers(parts_.caching->scope, facts) ? parts_.cache.get() : nullptr;
+  }
+  // Null: such calls are not logged.
+  const policy::AiAudit* audit_for(const CallFacts& facts) const {
+    return parts_.auditing && covers(parts_.auditing->scope, facts) ? &*parts_.auditing : nullptr;
+  }
+  AuditLog& audit() const { return *parts_.audit; }
+  // What is looked for in such calls' requests, or answers; nullopt: nothing.
+  std::optional<TextFilter> filter_for(const CallFacts& facts, policy::AiDirection direction) const;
+  std::string_view filters_text() const { return filters_text_; }
+  // The name of the key that stands for callers from there; "": none does.
+  std::string_view identity_of(const policy::IpAddress& client) const;
+  bool drops_untranslatable() const { return parts_.drop_untranslatable; }
+  bool refuses_unpriced() const { return parts_.refuse_unpriced; }
 
   // All who can be asked for `model`, in the order in which they are: one by weight as `random`
   // draws it, the other targets, the fallbacks. Empty: nobody knows it.
@@ -67,18 +110,14 @@ class Catalog {
   std::optional<std::uint32_t> first_of(Shape shape) const;
   // The names that callers can ask for, without patterns.
   std::vector<std::string_view> names() const;
-  bool has_models() const { return !models_.empty(); }
+  bool has_models() const { return !parts_.models.empty(); }
 
  private:
   const Model* find(std::string_view model) const;
   std::vector<Target> implied(std::string_view model) const;
 
-  std::vector<Provider> providers_;
-  std::vector<Model> models_;  // exact names first, then patterns, the longest first
-  std::shared_ptr<const KeyStore> keys_;
-  std::shared_ptr<Meters> meters_;
-  policy::Prices prices_;
-  bool drop_untranslatable_;
+  std::string filters_text_;  // another one: other answers
+  Parts parts_;  // of its models exact names first, then patterns, the longest first
 };
 
 }  // namespace sluice::gateway::ai

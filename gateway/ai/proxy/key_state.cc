@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 
 #include "policy/limits_rate.h"
 
@@ -61,30 +60,10 @@ KeyRate rate_of(const std::atomic<std::uint64_t>& tat, std::uint64_t count, std:
   return {.limit = count, .remaining = verdict.remaining, .reset_ns = verdict.reset_ns};
 }
 
-// Of the calendar, as a number that grows.
-std::int64_t period_of(BudgetPeriod period, std::int64_t unix_seconds) {
-  using namespace std::chrono;
-  const sys_days day = floor<days>(sys_seconds(seconds(unix_seconds)));
-  if (period == BudgetPeriod::day) return day.time_since_epoch().count() + 1;
-  const year_month_day date(day);
-  return static_cast<int>(date.year()) * 12L + static_cast<unsigned>(date.month());
-}
-
-std::uint64_t until_next(BudgetPeriod period, std::int64_t unix_seconds) {
-  using namespace std::chrono;
-  const sys_seconds now{seconds(unix_seconds)};
-  const sys_days day = floor<days>(now);
-  const year_month_day date(day);
-  const sys_days next = period == BudgetPeriod::day
-                            ? day + days(1)
-                            : sys_days((date.year() / date.month() + months(1)) / 1);
-  return static_cast<std::uint64_t>(nanoseconds(sys_seconds(next) - now).count());
-}
-
 }  // namespace
 
-std::optional<KeyRefusal> KeyState::admit(const VirtualKey& key, const Cost& estimate,
-                                          std::uint64_t now_ns, std::int64_t unix_seconds) {
+std::optional<KeyRefusal> KeyState::admit(const VirtualKey& key, std::uint64_t tokens,
+                                          std::uint64_t now_ns) {
   struct Rate {
     std::string_view name;
     std::atomic<std::uint64_t>* tat;
@@ -92,8 +71,8 @@ std::optional<KeyRefusal> KeyState::admit(const VirtualKey& key, const Cost& est
   };
   const std::array<Rate, 3> rates{
       {{"requests per minute", &requests_, key.requests_per_minute, kMinute, 1},
-       {"tokens per minute", &minute_, key.tokens_per_minute, kMinute, estimate.tokens},
-       {"tokens per day", &day_, key.tokens_per_day, kDay, estimate.tokens}}};
+       {"tokens per minute", &minute_, key.tokens_per_minute, kMinute, tokens},
+       {"tokens per day", &day_, key.tokens_per_day, kDay, tokens}}};
   std::optional<KeyRefusal> refused;
   std::size_t asked = 0;
   for (; asked < rates.size() && !refused; ++asked) {
@@ -102,13 +81,6 @@ std::optional<KeyRefusal> KeyState::admit(const VirtualKey& key, const Cost& est
     const auto verdict = take(*one.tat, one.count, one.period, one.cost, now_ns);
     if (!verdict.allowed) refused = KeyRefusal{one.name, verdict.retry_after_ns};
   }
-  if (!refused && key.budget > 0) {
-    const std::int64_t period = period_of(key.period, unix_seconds);
-    if (spend(period, estimate.micros) <= key.budget) return std::nullopt;
-    spend(period, -estimate.micros);
-    refused = KeyRefusal{"budget", until_next(key.period, unix_seconds)};
-    ++asked;
-  }
   if (!refused) return std::nullopt;
   for (std::size_t i = 0; i + 1 < asked; ++i)
     if (rates[i].count > 0)
@@ -116,12 +88,9 @@ std::optional<KeyRefusal> KeyState::admit(const VirtualKey& key, const Cost& est
   return refused;
 }
 
-void KeyState::settle(const VirtualKey& key, const Cost& estimate, const Cost& used,
-                      std::int64_t unix_seconds) {
-  if (key.tokens_per_minute > 0)
-    correct(minute_, key.tokens_per_minute, kMinute, estimate.tokens, used.tokens);
-  if (key.tokens_per_day > 0) correct(day_, key.tokens_per_day, kDay, estimate.tokens, used.tokens);
-  if (key.budget > 0) spend(period_of(key.period, unix_seconds), used.micros - estimate.micros);
+void KeyState::settle(const VirtualKey& key, std::uint64_t estimate, std::uint64_t used) {
+  if (key.tokens_per_minute > 0) correct(minute_, key.tokens_per_minute, kMinute, estimate, used);
+  if (key.tokens_per_day > 0) correct(day_, key.tokens_per_day, kDay, estimate, used);
 }
 
 KeyRate KeyState::requests(const VirtualKey& key, std::uint64_t now_ns) const {
@@ -130,29 +99,6 @@ KeyRate KeyState::requests(const VirtualKey& key, std::uint64_t now_ns) const {
 
 KeyRate KeyState::tokens(const VirtualKey& key, std::uint64_t now_ns) const {
   return rate_of(minute_, key.tokens_per_minute, now_ns);
-}
-
-std::int64_t KeyState::spent(const VirtualKey& key, std::int64_t unix_seconds) const {
-  return spent_in(period_of(key.period, unix_seconds));
-}
-
-void KeyState::restore(const VirtualKey& key, std::int64_t spent, std::int64_t unix_seconds) {
-  period_.store(period_of(key.period, unix_seconds), std::memory_order_relaxed);
-  spent_.store(spent, std::memory_order_relaxed);
-}
-
-std::int64_t KeyState::spent_in(std::int64_t period) const {
-  return period_.load(std::memory_order_acquire) == period ? spent_.load(std::memory_order_relaxed)
-                                                           : 0;
-}
-
-// The first to spend in a new period begins it; what another thread spends in that moment may be
-// lost with the old one, which is at most what is in flight.
-std::int64_t KeyState::spend(std::int64_t period, std::int64_t micros) {
-  std::int64_t seen = period_.load(std::memory_order_acquire);
-  if (seen != period && period_.compare_exchange_strong(seen, period, std::memory_order_acq_rel))
-    spent_.store(0, std::memory_order_relaxed);
-  return spent_.fetch_add(micros, std::memory_order_relaxed) + micros;
 }
 
 }  // namespace sluice::gateway::ai

@@ -22,9 +22,15 @@ KeyStore::KeyStore(std::vector<VirtualKey> keys, KeyStates& states) {
     const auto known = states.find(key.id);
     if (!state) state = known != states.end() ? known->second : std::make_shared<KeyState>();
     places_.emplace(place(key.sha256), keys_.size());
+    names_.emplace(key.name, keys_.size());
     keys_.push_back({std::move(key), state});
   }
   states = std::move(kept);
+}
+
+const KnownKey* KeyStore::named(std::string_view name) const {
+  const auto found = names_.find(name);
+  return found != names_.end() ? &keys_[found->second] : nullptr;
 }
 
 const KnownKey* KeyStore::find(std::string_view shown) const {

@@ -30,11 +30,13 @@ class KeyStore {
 
   // Null: unknown. Whether it has expired is for the caller to see.
   const KnownKey* find(std::string_view shown) const;
+  const KnownKey* named(std::string_view name) const;  // null: there is none
   const std::vector<KnownKey>& keys() const { return keys_; }
 
  private:
   std::vector<KnownKey> keys_;
   std::unordered_multimap<std::uint64_t, std::size_t> places_;  // by the hash's first bytes
+  std::map<std::string, std::size_t, std::less<>> names_;
 };
 
 }  // namespace sluice::gateway::ai

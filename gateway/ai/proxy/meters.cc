@@ -56,10 +56,10 @@ void Meters::add(const CallRecord& record) {
       std::string(record.operation), std::string(record.kind), std::string(record.provider),
       good ? std::string(record.model) : std::string("(failed)"), std::string(record.team)};
   const std::scoped_lock lock(mutex_);
-  if (series_.size() >= kMostSeries && !series_.contains(labels)) labels[3] = labels[4] = "(other)";
-  Series& series = series_[labels];
+  Series& series = series_of(std::move(labels));
   series.durations[std::string(record.error)].add(kDurationBounds, record.seconds);
   series.fallbacks += record.fallbacks;
+  series.cache_misses += record.cache_missed ? 1 : 0;
   if (record.usage.input() + record.usage.output > 0) {
     series.input.add(kTokenBounds, static_cast<double>(record.usage.input()));
     series.output.add(kTokenBounds, static_cast<double>(record.usage.output));
@@ -74,6 +74,23 @@ void Meters::add(const CallRecord& record) {
   }
 }
 
+void Meters::add(const HitRecord& record) {
+  Labels labels{std::string(record.operation), std::string(record.kind),
+                std::string(record.provider), std::string(record.model), std::string(record.team)};
+  const std::scoped_lock lock(mutex_);
+  ++series_of(std::move(labels)).cache_hits;
+}
+
+void Meters::filtered(std::string_view filter, std::string_view direction, std::uint64_t count) {
+  const std::scoped_lock lock(mutex_);
+  filtered_[{std::string(filter), std::string(direction)}] += count;
+}
+
+Meters::Series& Meters::series_of(Labels labels) {
+  if (series_.size() >= kMostSeries && !series_.contains(labels)) labels[3] = labels[4] = "(other)";
+  return series_[std::move(labels)];
+}
+
 void Meters::keep(const std::vector<std::string>& providers) {
   const std::scoped_lock lock(mutex_);
   std::erase_if(series_, [&](const auto& entry) {
@@ -83,6 +100,13 @@ void Meters::keep(const std::vector<std::string>& providers) {
 
 void Meters::collect(MetricsPage& page) const {
   const std::scoped_lock lock(mutex_);
+  for (const auto& [of, count] : filtered_) {
+    page.sample({"sluice_ai_filter_matches_total",
+                 "What a filter has found in requests and answers.",
+                 SampleType::counter,
+                 {{"filter", of.first}, {"direction", of.second}},
+                 static_cast<double>(count)});
+  }
   for (const auto& [labels, series] : series_) {
     const Pairs pairs = pairs_of(labels);
     const auto histogram = [&](std::string_view name, std::string_view help, const Pairs& of,
@@ -119,6 +143,15 @@ void Meters::collect(MetricsPage& page) const {
       page.sample({"sluice_ai_cost_dollars_total", "What answers have cost, by the file of prices.",
                    SampleType::counter, pairs, series.dollars});
     }
+    const auto looked_up = [&](std::string_view result, std::uint64_t value) {
+      if (series.cache_hits + series.cache_misses == 0) return;
+      page.sample({"sluice_ai_cache_lookups_total",
+                   "Requests that an answer was looked up for in the cache, by `result`.",
+                   SampleType::counter, with(pairs, "result", result),
+                   static_cast<double>(value)});
+    };
+    looked_up("hit", series.cache_hits);
+    looked_up("miss", series.cache_misses);
     page.sample({"sluice_ai_fallbacks_total",
                  "Targets that were asked in vain before this one answered, or failed as the last.",
                  SampleType::counter, pairs, static_cast<double>(series.fallbacks)});

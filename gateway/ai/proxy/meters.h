@@ -31,6 +31,16 @@ struct CallRecord {
   double seconds = 0;
   double first_token = -1;      // of streams; negative: there was none
   std::uint64_t fallbacks = 0;  // targets that were asked before
+  bool cache_missed = false;    // it was looked up in vain
+};
+
+// One that an answer of the cache was there for.
+struct HitRecord {
+  std::string_view operation = {};
+  std::string_view kind = {};
+  std::string_view provider = {};
+  std::string_view model = {};
+  std::string_view team = {};
 };
 
 // Any thread; one short lock a call. Series are bounded: models that nobody has answered for are
@@ -40,6 +50,9 @@ class Meters {
   static constexpr std::size_t kMostSeries = 2000;
 
   void add(const CallRecord& record);
+  void add(const HitRecord& record);
+  // A filter of the policy has found something, so often. `direction`: "request", "answer".
+  void filtered(std::string_view filter, std::string_view direction, std::uint64_t count);
   // Series of other providers go.
   void keep(const std::vector<std::string>& providers);
   void collect(MetricsPage& page) const;
@@ -59,10 +72,14 @@ class Meters {
     Usage total;
     double dollars = 0;
     std::uint64_t fallbacks = 0;
+    std::uint64_t cache_hits = 0;
+    std::uint64_t cache_misses = 0;
   };
+  Series& series_of(Labels labels);  // with the lock
 
   mutable std::mutex mutex_;
   std::map<Labels, Series> series_;
+  std::map<std::pair<std::string, std::string>, std::uint64_t> filtered_;  // by filter, direction
 };
 
 }  // namespace sluice::gateway::ai

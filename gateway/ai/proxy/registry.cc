@@ -1,9 +1,13 @@
 #include "gateway/ai/proxy/registry.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
+#include "gateway/clocks.h"
 #include "gateway/log.h"
+#include "gateway/metrics_page.h"
+#include "policy/schema/ai_controls.h"
 
 namespace sluice::gateway::ai {
 namespace {
@@ -54,16 +58,44 @@ Catalog::Model model_of(const policy::AiConfig& config, const policy::AiModel& f
   return model;
 }
 
+// The policy's patterns were compiled when it was checked.
+TextFilter filter_of(const policy::AiConfig& config) {
+  std::vector<FilterRule> rules;
+  for (const policy::AiFilter& filter : config.filters) {
+    FilterRule rule{.name = filter.name,
+                    .find = {},
+                    .pattern = filter.pattern,
+                    .refuse = filter.action == policy::AiFilterAction::refuse};
+    for (const std::uint8_t word : filter.find)
+      rule.find.push_back(policy::kAiFindWords[word]);
+    rules.push_back(std::move(rule));
+  }
+  auto compiled = TextFilter::compile(std::move(rules));
+  if (compiled) return std::move(*compiled);
+  log_error("ai", "filters are not in force", {{"error", compiled.error()}});
+  return {};
+}
+
 }  // namespace
+
+Registry::Registry()
+    : book_(std::make_shared<BudgetBook>(
+          [ledger = ledger_](const std::string& account, std::int64_t period,
+                             std::int64_t micros) { ledger->spend(account, period, micros); },
+          [ledger = ledger_](const std::string& account, std::int64_t period) {
+            return ledger->elsewhere(account, period);
+          })) {}
 
 std::shared_ptr<const Catalog> Registry::apply(const policy::Snapshot& snapshot,
                                                const tls::Material* material) {
   if (!snapshot.config().ai) {
     rings_.clear();
     meters_->keep({});
+    configured_.store(false, std::memory_order_relaxed);
     return nullptr;
   }
   const policy::AiConfig& config = *snapshot.config().ai;
+  configured_.store(true, std::memory_order_relaxed);
   std::vector<Provider> providers;
   for (const policy::AiProvider& from : config.providers) {
     providers.push_back({.name = from.name,
@@ -73,6 +105,7 @@ std::shared_ptr<const Catalog> Registry::apply(const policy::Snapshot& snapshot,
                          .upstream = snapshot.find_upstream(from.url.upstream).value_or(0),
                          .authority = from.url.authority,
                          .path = from.url.target,
+                         .address = from.url.upstream + " " + from.url.authority + from.url.target,
                          .api_version = from.api_version,
                          .timeouts = from.timeouts,
                          .keys = ring_of(from, material)});
@@ -87,9 +120,92 @@ std::shared_ptr<const Catalog> Registry::apply(const policy::Snapshot& snapshot,
   std::vector<Catalog::Model> models;
   for (const policy::AiModel& from : config.models)
     models.push_back(model_of(config, from));
-  return std::make_shared<const Catalog>(
-      std::move(providers), std::move(models), store_of(config, material), meters_,
-      prices_of(config, material), config.untranslatable == policy::AiUntranslatable::drop);
+  book_->sweep(unix_now());
+  ledger_->configure(config.usage.file,
+                     std::chrono::duration_cast<std::chrono::seconds>(config.usage.keep).count(),
+                     [book = std::weak_ptr(book_)] {
+                       if (const auto known = book.lock()) known->refresh();
+                     });
+  cache_->configure(config.cache ? config.cache->max_memory : 0,
+                    config.cache ? config.cache->ttl : ResponseCache::Clock::duration{});
+  if (config.audit) {
+    if (auto opened = audit_->configure(*config.audit); !opened)
+      log_error("ai", "the audit log stays as it was", {{"error", opened.error()}});
+  }
+  return std::make_shared<const Catalog>(Catalog::Parts{
+      .providers = std::move(providers),
+      .models = std::move(models),
+      .keys = store_of(config, material),
+      .meters = meters_,
+      .prices = prices_of(config, material),
+      .budgets = config.budgets,
+      .book = book_,
+      .ledger = ledger_,
+      .caching = config.cache,
+      .cache = cache_,
+      .filters = config.filters,
+      .filter = filter_of(config),
+      .auditing = config.audit,
+      .audit = audit_,
+      .identities = config.identities,
+      .drop_untranslatable = config.untranslatable == policy::AiUntranslatable::drop,
+      .refuse_unpriced = config.unpriced == policy::AiUnpriced::refuse});
+}
+
+void Registry::collect_cache(MetricsPage& page) const {
+  const ResponseCache::Stats cache = cache_->stats();
+  page.sample({"sluice_ai_cache_entries", "Answers that are kept.", SampleType::gauge, {},
+               static_cast<double>(cache.entries)});
+  page.sample({"sluice_ai_cache_bytes", "Memory that they take.", SampleType::gauge, {},
+               static_cast<double>(cache.bytes)});
+  page.sample({"sluice_ai_cache_evictions_total", "Answers that went for want of memory.",
+               SampleType::counter, {}, static_cast<double>(cache.evictions)});
+}
+
+void Registry::collect_audit(MetricsPage& page) const {
+  const AuditLog::Stats audit = audit_->stats();
+  const auto lines = [&](std::string_view result, std::uint64_t count) {
+    page.sample({"sluice_ai_audit_lines_total",
+                 "Lines of the audit log, by `result`: written, or dropped for want of memory or of "
+                 "a file that takes them.",
+                 SampleType::counter,
+                 {{"result", std::string(result)}},
+                 static_cast<double>(count)});
+  };
+  lines("written", audit.written);
+  lines("dropped", audit.dropped);
+}
+
+void Registry::collect(MetricsPage& page) const {
+  constexpr std::size_t kMostBudgets = 500;
+  meters_->collect(page);
+  const auto dollars = [](std::int64_t micros) { return static_cast<double>(micros) / 1e6; };
+  for (const auto& [account, state] : book_->states(kMostBudgets)) {
+    page.sample({"sluice_ai_budget_spent_dollars",
+                 "What was spent of a budget in its current period.",
+                 SampleType::gauge,
+                 {{"budget", account}},
+                 dollars(state.spent)});
+    page.sample({"sluice_ai_budget_held_dollars",
+                 "What calls under way may cost at most, by their estimates.",
+                 SampleType::gauge,
+                 {{"budget", account}},
+                 dollars(state.held)});
+  }
+  if (!configured_.load(std::memory_order_relaxed)) return;
+  collect_cache(page);
+  collect_audit(page);
+  const Ledger::Stats stats = ledger_->stats();
+  page.sample({"sluice_ai_usage_writable",
+               "1: usage and budgets are being kept on disk; 0: in memory alone.",
+               SampleType::gauge,
+               {},
+               stats.writable ? 1.0 : 0.0});
+  page.sample({"sluice_ai_usage_write_failures_total",
+               "Times that the file of usage could not be written.",
+               SampleType::counter,
+               {},
+               static_cast<double>(stats.failures)});
 }
 
 // A file that is broken changes nothing: who could call still can.

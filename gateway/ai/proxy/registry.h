@@ -1,6 +1,7 @@
 // Makes the catalog of each policy, and keeps what outlives policies.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
@@ -11,19 +12,26 @@
 
 namespace sluice::gateway::ai {
 
-// Control thread.
+// Control thread, but where it says otherwise.
 class Registry {
  public:
+  Registry();
+
   // Null where the policy has no `ai`. `material`: holds the keys that it points to.
   std::shared_ptr<const Catalog> apply(const policy::Snapshot& snapshot,
                                        const tls::Material* material);
 
-  const Meters& meters() const { return *meters_; }
+  // Any thread.
+  void collect(MetricsPage& page) const;
+  // Returns when what has been used is written, or cannot be.
+  void flush() { ledger_->flush(); }
 
  private:
   std::shared_ptr<KeyRing> ring_of(const policy::AiProvider& provider,
                                    const tls::Material* material);
 
+  void collect_cache(MetricsPage& page) const;
+  void collect_audit(MetricsPage& page) const;
   std::shared_ptr<const KeyStore> store_of(const policy::AiConfig& config,
                                            const tls::Material* material);
 
@@ -31,6 +39,11 @@ class Registry {
 
   std::map<std::string, std::shared_ptr<KeyRing>> rings_;  // by provider
   std::shared_ptr<Meters> meters_ = std::make_shared<Meters>();
+  std::shared_ptr<Ledger> ledger_ = std::make_shared<Ledger>();
+  std::shared_ptr<BudgetBook> book_;
+  std::shared_ptr<AuditLog> audit_ = std::make_shared<AuditLog>();
+  std::shared_ptr<ResponseCache> cache_ = std::make_shared<ResponseCache>();
+  std::atomic<bool> configured_{false};
   KeyStates states_;
   std::shared_ptr<const KeyStore> store_;  // the last good one
   policy::Prices prices_;                  // the last good ones

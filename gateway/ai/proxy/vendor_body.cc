@@ -1,5 +1,7 @@
 #include "gateway/ai/proxy/vendor_body.h"
 
+#include <algorithm>
+
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
@@ -33,6 +35,36 @@ void ask_for_usage(JsonText& body) {
   json::object object = options ? parsed_object(*options).value_or(json::object{}) : json::object{};
   object["include_usage"] = true;
   body.set(kStreamOptions, json::serialize(object));
+}
+
+// What the caller allows the answer, in any of the shapes.
+struct AnswerLimits {
+  std::optional<std::uint64_t> tokens;
+  std::uint64_t answers = 1;
+};
+
+constexpr std::int64_t kMostSaid = 1'000'000'000;
+
+std::optional<std::uint64_t> count_of(std::int64_t said) {
+  if (said <= 0) return std::nullopt;
+  return static_cast<std::uint64_t>(std::min(said, kMostSaid));
+}
+
+AnswerLimits answer_limits(const JsonText& body) {
+  AnswerLimits out;
+  for (const std::string_view key : {"max_tokens", "max_completion_tokens", "max_output_tokens"})
+    if (const auto said = body.integer(key))
+      if (const auto count = count_of(*said)) out.tokens = count;
+  if (const auto said = body.integer("n")) out.answers = count_of(*said).value_or(1);
+  const auto config = body.find("generationConfig");
+  const auto object = config ? parsed_object(*config) : std::nullopt;
+  const auto in_config = [&](std::string_view key) -> std::optional<std::uint64_t> {
+    const json::value* said = object ? object->if_contains(key) : nullptr;
+    return said != nullptr && said->is_int64() ? count_of(said->get_int64()) : std::nullopt;
+  };
+  if (const auto count = in_config("maxOutputTokens")) out.tokens = count;
+  if (const auto count = in_config("candidateCount")) out.answers = *count;
+  return out;
 }
 
 void fit_id(json::object& holder, std::string_view key, openai::MistralIds& ids) {
@@ -96,13 +128,11 @@ bool CallerBody::wants_usage() const {
   return endpoint_.shape != Shape::openai || (json_ && asks_for_usage(*json_));
 }
 
-std::uint64_t CallerBody::estimated_tokens() const {
-  std::uint64_t answer = endpoint_.operation == Operation::chat ? kUsualAnswer : 0;
-  for (const std::string_view key : {"max_tokens", "max_completion_tokens"}) {
-    const auto said = json_ ? json_->integer(key) : std::nullopt;
-    if (said && *said > 0) answer = static_cast<std::uint64_t>(*said);
-  }
-  return static_cast<std::uint64_t>(ai::estimated_tokens(text_.size())) + answer;
+TokenEstimate CallerBody::estimate() const {
+  const AnswerLimits limits = json_ ? answer_limits(*json_) : AnswerLimits{};
+  const std::uint64_t usual = is_chat(endpoint_.operation) ? kUsualAnswer : 0;
+  return {.request = static_cast<std::uint64_t>(estimated_tokens(text_.size())),
+          .answer = limits.tokens.value_or(usual) * limits.answers};
 }
 
 std::expected<VendorBody, Problem> CallerBody::for_target(const Provider& provider,

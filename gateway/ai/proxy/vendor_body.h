@@ -22,6 +22,12 @@ struct VendorBody {
   std::vector<std::string> dropped;  // paths that the target has no words for
 };
 
+// By the body's bytes, and what the caller allows each of the answers that it wants, or kUsualAnswer.
+struct TokenEstimate {
+  std::uint64_t request = 0;
+  std::uint64_t answer = 0;
+};
+
 // Of one call; what is parsed once serves all its tries.
 class CallerBody {
  public:
@@ -31,13 +37,13 @@ class CallerBody {
   CallerBody& operator=(const CallerBody&) = delete;
 
   bool is_object() const { return json_.has_value(); }
+  const std::string& text() const { return text_; }
   std::string model() const;  // "": it names none
   bool stream() const;        // of Gemini the path says so
   // OpenAI's callers get usage in a stream only where they ask for it.
   bool wants_usage() const;
-  // Of the request and of the answer that it may get, as a limit has to reckon beforehand: the
-  // body's bytes, and what the caller allows the answer, or kUsualAnswer.
-  std::uint64_t estimated_tokens() const;
+  // As a limit has to reckon beforehand.
+  TokenEstimate estimate() const;
   static constexpr std::uint64_t kUsualAnswer = 512;
 
   // Of a call for embeddings that another shape answers.

@@ -33,6 +33,8 @@ constexpr KnownFieldSet kNeverSent{KnownField::host,
                                    KnownField::tracestate};
 constexpr std::array<std::string_view, 3> kKeyFields{"x-api-key", "api-key", "x-goog-api-key"};
 
+constexpr std::array<std::string_view, 2> kVendorPrefixes{"anthropic-", "openai-"};
+
 constexpr std::array<std::string_view, 7> kAnswerFields{
     "content-type", "cache-control",  "request-id",          "x-request-id",
     "retry-after",  "openai-version", "openai-processing-ms"};
@@ -191,6 +193,22 @@ void write_vendor_head(const VendorRequest& request, const http1::RequestHead& c
   if (request.body_size > 0)
     out.append("content-length: ").append(std::to_string(request.body_size)).append("\r\n");
   out.append("\r\n");
+}
+
+std::string api_fields(const http1::RequestHead& caller) {
+  std::string out;
+  const http1::FieldTable& fields = caller.fields();
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    const Field field = fields[i];
+    const bool vendors = std::ranges::any_of(kVendorPrefixes, [&](std::string_view prefix) {
+      return http1::equals_ignoring_case(field.name.substr(0, prefix.size()), prefix);
+    });
+    if (!vendors) continue;
+    for (const char c : field.name)
+      out.push_back(c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c);
+    out.append(": ").append(field.value).append("\n");
+  }
+  return out;
 }
 
 void write_answer_fields(const http1::ResponseHead& answer, bool all, std::string& out) {

@@ -30,6 +30,10 @@ void write_vendor_head(const VendorRequest& request, const http1::RequestHead& c
 // are.
 void write_answer_fields(const http1::ResponseHead& answer, bool all, std::string& out);
 
+// What of the caller's head has a say in an answer's content, as field lines: versions and betas of
+// the vendors' APIs.
+std::string api_fields(const http1::RequestHead& caller);
+
 // The query without the key that Gemini's callers put there.
 std::string without_key(std::string_view query);
 

@@ -10,6 +10,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "policy/hexadecimal.h"
+#include "policy/schema/ai_controls.h"
 
 namespace sluice::gateway::ai {
 namespace {
@@ -52,7 +53,9 @@ std::optional<VirtualKey> read_key(const json::value& value) {
   key.tokens_per_minute = count("tokens_per_minute");
   key.tokens_per_day = count("tokens_per_day");
   key.budget = number_in(*object, "budget_micro_usd");
-  if (text_in(*object, "budget_period") == "day") key.period = BudgetPeriod::day;
+  const auto period = std::ranges::find(policy::kAiPeriodWords, text_in(*object, "budget_period"));
+  if (period != policy::kAiPeriodWords.end())
+    key.period = static_cast<policy::AiPeriod>(period - policy::kAiPeriodWords.begin());
   return key;
 }
 
@@ -71,7 +74,7 @@ json::object written(const VirtualKey& key) {
   count("tokens_per_day", key.tokens_per_day);
   if (key.budget > 0) {
     out["budget_micro_usd"] = key.budget;
-    out["budget_period"] = key.period == BudgetPeriod::day ? "day" : "month";
+    out["budget_period"] = policy::kAiPeriodWords[static_cast<std::size_t>(key.period)];
   }
   return out;
 }

@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
-namespace sluice::gateway::ai {
+#include "policy/config/ai.h"
 
-enum class BudgetPeriod : std::uint8_t { day, month };  // of the calendar, UTC
+namespace sluice::gateway::ai {
 
 struct VirtualKey {
   std::string id;     // public: "k7f3a9c01"
@@ -26,7 +26,7 @@ struct VirtualKey {
   std::uint64_t tokens_per_minute = 0;
   std::uint64_t tokens_per_day = 0;
   std::int64_t budget = 0;  // millionths of a US dollar per period
-  BudgetPeriod period = BudgetPeriod::month;
+  policy::AiPeriod period = policy::AiPeriod::month;
 
   bool may_use(std::string_view model) const;
   // Something is counted that only an answer's usage tells.

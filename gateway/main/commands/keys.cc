@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <ctime>
 #include <fcntl.h>
 #include <iostream>
@@ -12,6 +13,7 @@
 
 #include <boost/json.hpp>
 
+#include "gateway/ai/proxy/budgets.h"
 #include "gateway/ai/proxy/virtual_keys.h"
 #include "gateway/control/policy_source.h"
 #include "gateway/control/state_file.h"
@@ -20,6 +22,8 @@
 #include "gateway/main/compiled_policy.h"
 #include "gateway/main/table.h"
 #include "kernel/keeper_protocol.h"
+#include "policy/schema/ai_controls.h"
+#include "policy/units.h"
 
 namespace sluice::control {
 namespace {
@@ -42,6 +46,9 @@ constexpr std::array kOptions{
     OptionSpec{"requests-per-minute", "N", "of create: default no limit"},
     OptionSpec{"tokens-per-minute", "N", "of create: of questions and answers; default no limit"},
     OptionSpec{"tokens-per-day", "N", "of create: the same over a day"},
+    OptionSpec{"budget", "DOLLARS", "of create: what its calls may cost; default no budget"},
+    OptionSpec{"budget-period", "PERIOD", "of create: in what time, default month", 0,
+               "hour day week month"},
     kOutputOption,
 };
 
@@ -115,6 +122,26 @@ bool take_number(const Arguments& arguments, std::string_view option, std::uint6
          out <= 1'000'000'000'000;
 }
 
+// US dollars for each period.
+bool take_budget(const Arguments& arguments, VirtualKey& key) {
+  if (arguments.has("budget")) {
+    const auto dollars = policy::parse_number(arguments.get("budget"));
+    if (!dollars || *dollars <= 0 || *dollars > 1e9) return false;
+    key.budget = std::llround(*dollars * 1e6);
+    if (key.budget == 0) return false;
+  }
+  if (!arguments.has("budget-period")) return true;
+  const auto period =
+      std::ranges::find(policy::kAiPeriodWords, arguments.get("budget-period"));
+  if (period == policy::kAiPeriodWords.end() || key.budget == 0) return false;
+  key.period = static_cast<policy::AiPeriod>(period - policy::kAiPeriodWords.begin());
+  return true;
+}
+
+std::string_view period_word(const VirtualKey& key) {
+  return policy::kAiPeriodWords[static_cast<std::size_t>(key.period)];
+}
+
 std::vector<std::string> split(const std::string& list) {
   std::vector<std::string> parts;
   for (std::size_t at = 0; at < list.size();) {
@@ -149,6 +176,9 @@ std::expected<VirtualKey, std::string> wanted(const Arguments& arguments) {
     if (!take_number(arguments, option, *place))
       return std::unexpected("--" + std::string(option) + " is a number from 1 on");
   }
+  if (!take_budget(arguments, key))
+    return std::unexpected(
+        "--budget is US dollars, such as 25 or 0.5, and --budget-period hour, day, week or month");
   return key;
 }
 
@@ -188,6 +218,10 @@ std::string limits_of(const VirtualKey& key) {
   add(key.requests_per_minute, "requests/m");
   add(key.tokens_per_minute, "tokens/m");
   add(key.tokens_per_day, "tokens/d");
+  if (key.budget > 0) {
+    text += (text.empty() ? "" : ", ") + gateway::ai::dollars_text(key.budget) + "/" +
+            std::string(period_word(key));
+  }
   return text.empty() ? "-" : text;
 }
 
@@ -213,6 +247,10 @@ json::object to_json(const VirtualKey& key) {
   count("requests_per_minute", key.requests_per_minute);
   count("tokens_per_minute", key.tokens_per_minute);
   count("tokens_per_day", key.tokens_per_day);
+  const bool budget = key.budget > 0;
+  out["budget_dollars"] =
+      budget ? json::value(static_cast<double>(key.budget) / 1e6) : json::value(nullptr);
+  out["budget_period"] = budget ? json::value(period_word(key)) : json::value(nullptr);
   return out;
 }
 

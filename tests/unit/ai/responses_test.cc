@@ -4,6 +4,7 @@
 
 #include <boost/json/parse.hpp>
 
+#include "gateway/ai/endpoint.h"
 #include "gateway/ai/meter.h"
 #include "gateway/ai/stream_filter.h"
 
@@ -27,6 +28,14 @@ constexpr std::string_view kCompleted =
 
 std::string text_of_all() {
   return std::string(kCreated) + std::string(kText) + std::string(kDone) + std::string(kCompleted);
+}
+
+TEST(Responses, HasAnEndpointOfItsOwn) {
+  const auto endpoint = parse_endpoint("/v1/responses", {});
+  ASSERT_TRUE(endpoint);
+  EXPECT_EQ(endpoint->operation, Operation::responses);
+  EXPECT_EQ(parse_endpoint("/v1/responses/resp_1", {})->operation, Operation::other);
+  EXPECT_EQ(parse_endpoint("/team/responses", {})->operation, Operation::responses);
 }
 
 TEST(Responses, AStreamPassesByteForByteWhereverItIsCut) {

@@ -1,0 +1,51 @@
+// Takes out of a streamed answer, in any of the callers' shapes, what a policy does not let through,
+// also where it comes in pieces: of each text that goes on over events, its end is held back until
+// it is clear what it is. Events in which nothing is found, and nothing held, pass as they are.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <boost/json/object.hpp>
+
+#include "gateway/ai/filter/text_filter.h"
+#include "gateway/ai/shape.h"
+#include "gateway/ai/sse.h"
+
+namespace sluice::gateway::ai {
+
+class StreamRedactor {
+ public:
+  // `filter` outlives it.
+  StreamRedactor(Shape shape, const TextFilter& filter) : shape_(shape), filter_(filter) {}
+
+  // Whole events, and what stands between them, are appended to `out`.
+  void feed(std::string_view bytes, std::string& out);
+  // What is left of a stream that broke off is not given out: nobody knows what it was to be.
+  const Findings& findings() const { return findings_; }
+
+ private:
+  // A text that goes on over events: "0/content", "2/partial_json".
+  using Held = std::map<std::string, std::string, std::less<>>;
+
+  void event(const SseEvent& event, std::string_view raw, std::string& out);
+  bool openai(json::object& event);
+  bool anthropic(json::object& event, std::string& before);
+  bool gemini(json::object& event);
+  bool responses(json::object& event, std::string_view name, std::string& before);
+  // True: it is not as it was.
+  bool go_on(const std::string& channel, json::value& text);
+  std::string rest_of(std::string_view channel);
+  bool others(json::value& value, std::string_view member);
+
+  Shape shape_;
+  const TextFilter& filter_;
+  Findings findings_;
+  SseParser parser_;
+  std::string raw_;  // of the event that is being read
+  Held held_;
+};
+
+}  // namespace sluice::gateway::ai

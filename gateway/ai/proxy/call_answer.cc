@@ -1,0 +1,205 @@
+#include <algorithm>
+#include <charconv>
+
+#include "gateway/ai/proxy/mediated_call.h"
+#include "gateway/log.h"
+
+namespace sluice::gateway::ai {
+namespace {
+
+using http::Mediator;
+using Clock = KeyRing::Clock;
+
+// How long a vendor's key rests that was told to, without being told for how long.
+constexpr std::chrono::seconds kRateRest{10};
+constexpr std::chrono::seconds kLongestRest{600};
+constexpr std::chrono::minutes kRefusedRest{5};
+
+std::chrono::seconds rest_of(const http1::ResponseHead& response) {
+  const std::string_view text = response.fields().first(http1::KnownField::retry_after);
+  std::int64_t seconds = 0;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (read.ec != std::errc{} || seconds <= 0) return kRateRest;
+  return std::min(std::chrono::seconds(seconds), kLongestRest);
+}
+
+}  // namespace
+
+bool Call::data(std::string_view bytes, std::string& out) {
+  const std::size_t before = out.size();
+  unfiltered_.clear();
+  const bool filtered = filter_ && answer_->streams();
+  bool good = answer_->data(bytes, filtered ? unfiltered_ : out);
+  if (filtered && !filter_->feed(unfiltered_, out)) return refused_by_filter();
+  heard_.add(std::string_view(out).substr(before));
+  if (first_token_ == Clock::time_point{} && answer_->streams() &&
+      answer_->answer_head() != nullptr)
+    first_token_ = Clock::now();
+  return good || failed();
+}
+
+bool Call::end(std::string& out) {
+  const std::size_t before = out.size();
+  unfiltered_.clear();
+  const bool filtered = filter_ && answer_->streams();
+  if (!answer_->end(filtered ? unfiltered_ : out)) return failed();
+  if (filtered && (!filter_->feed(unfiltered_, out) || !filter_->end(out)))
+    return refused_by_filter();
+  heard_.add(std::string_view(out).substr(before));
+  return true;
+}
+
+std::optional<Mediator::Answer> Call::answer() {
+  std::optional<Answer> answer = std::exchange(answer_->answer(), {});
+  if (!answer) return answer;
+  if (filter_ && !filter_->whole(answer->body)) {
+    refused_by_filter();
+    answer = problem_answer(endpoint_.shape, *filter_problem_);
+  }
+  heard_.add(answer->body);
+  return answer;
+}
+
+bool Call::refused_by_filter() {
+  filter_problem_ = Problem{ProblemKind::permission,
+                            "the answer has what filter " + filter_->refused()->name + " refuses"};
+  failure_ = filter_problem_->message;
+  return false;
+}
+
+Mediator::OnHead Call::head(const http1::ResponseHead& response) {
+  answer_->head(response);
+  const int status = response.status();
+  const bool key_refused = !provider().keys->empty() && (status == 401 || status == 403);
+  if (!key_refused && status != 408 && status != 429 && status < 500) return OnHead::take;
+  note_failure(response);
+  return OnHead::fail;
+}
+
+void Call::note_failure(const http1::ResponseHead& response) {
+  KeyRing& keys = *provider().keys;
+  if (keys.empty()) return;
+  if (response.status() == 429) {
+    keys.rest(key_, Clock::now() + rest_of(response));
+    key_failed_ = true;
+  } else if (response.status() < 500 && response.status() != 408) {
+    keys.rest(key_, Clock::now() + kRefusedRest);
+    key_failed_ = true;
+    log_warn("ai", "a provider refuses a key",
+             {{"provider", provider().name},
+              {"key", std::to_string(key_ + 1)},
+              {"status", std::to_string(response.status())}});
+  }
+}
+
+bool Call::failed() {
+  failure_ = ai::describe(*answer_->problem());
+  return false;
+}
+
+Mediator::Answer Call::refusal(int status, std::string_view reason) {
+  if (filter_problem_) return problem_answer(endpoint_.shape, *filter_problem_);
+  if (answer_ && answer_->problem()) return problem_answer(endpoint_.shape, *answer_->problem());
+  Problem problem{problem_kind(status), std::string(reason)};
+  if (status == 502) problem.kind = ProblemKind::upstream;
+  Answer answer = problem_answer(endpoint_.shape, problem);
+  if (status < 500 && answer.status != status) answer.status = status;
+  return answer;
+}
+
+void Call::break_off(std::string_view reason, std::string& out) {
+  if (!answer_) return;
+  const auto& known = filter_problem_ ? filter_problem_ : answer_->problem();
+  out.append(answer_->last_word(known ? *known : Problem::upstream(std::string(reason))));
+}
+
+// What was estimated becomes what it was. An answer that broke off is counted by what has gone by,
+// a token for so many bytes, and the request as it was estimated.
+Usage Call::used(http::Ending ending) const {
+  const Metered metered = answer_ ? answer_->metered() : Metered{};
+  Usage usage = metered.usage.value_or(Usage{});
+  const bool answered = answer_ && answer_->answered() && !is_free(endpoint_);
+  if (!metered.usage && answered) {
+    usage.uncached = static_cast<std::int64_t>(body_->estimate().request);
+    usage.output = estimated_tokens(metered.text_bytes);
+  } else if (ending != http::Ending::complete && metered.text_bytes > 0) {
+    usage.output = std::max(usage.output, estimated_tokens(metered.text_bytes));
+  }
+  return usage;
+}
+
+void Call::ended(http::Ending ending, int status) {
+  const Usage usage = used(ending);
+  // Where nobody could be asked there is no target.
+  const policy::Price* price = asked_ ? price_of(target()) : nullptr;
+  const Money cost{.micros = price != nullptr ? cost_of(usage, *price) : 0,
+                   .known = price != nullptr};
+  admission_.settle({.tokens = static_cast<std::uint64_t>(usage.input() + usage.output),
+                     .micros = cost.micros});
+  if (filter_) record_findings(catalog_, *filters_, filter_->findings(), "answer");
+  count(ending, status, usage, cost);
+  audit(ending, status, usage, cost);
+  const bool good = ending == http::Ending::complete && status == 200 && !filter_problem_ &&
+                    answer_ && answer_->answered();
+  if (good) keeper_.keep(visit(), answer_->answer_head(), heard_);
+}
+
+// Calls that nobody was asked for are the route's alone.
+void Call::count(http::Ending ending, int status, const Usage& usage, const Money& cost) const {
+  if (!asked_) return;
+  const auto seconds = [](Clock::duration time) {
+    return std::chrono::duration<double>(time).count();
+  };
+  const CallFacts facts = admission_.facts();
+  const std::string error = error_word(ending, status);
+  CallRecord record{.operation = to_string(endpoint_.operation),
+                    .kind = provider_word(provider().kind),
+                    .provider = provider().name,
+                    .model = target().model,
+                    .team = facts.team,
+                    .error = error,
+                    .usage = usage,
+                    .dollars = static_cast<double>(cost.micros) / 1e6,
+                    .seconds = seconds(Clock::now() - begun_),
+                    .fallbacks = at_,
+                    .cache_missed = keeper_.missed()};
+  if (first_token_ != Clock::time_point{}) record.first_token = seconds(first_token_ - begun_);
+  record_call(catalog_, record, facts, cost);
+}
+
+void Call::audit(http::Ending ending, int status, const Usage& usage, const Money& cost) {
+  const CallFacts facts = admission_.facts();
+  const policy::AiAudit* audit = body_ ? catalog_.audit_for(facts) : nullptr;
+  if (audit == nullptr) return;
+  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begun_);
+  const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::system_clock::now().time_since_epoch());
+  AuditEntry entry{.time_ms = (now - took).count(),
+                   .duration_ms = took.count(),
+                   .key = std::string(facts.key),
+                   .team = std::string(facts.team),
+                   .owner = std::string(facts.owner),
+                   .route = std::string(facts.route),
+                   .client = client_.to_string(),
+                   .operation = std::string(to_string(endpoint_.operation)),
+                   .path = path_,
+                   .provider = {},
+                   .model = {},
+                   .asked_model = model_,
+                   .status = status,
+                   .error = error_word(ending, status),
+                   .usage = usage,
+                   .micros = cost.micros,
+                   .cached = recalled_,
+                   .request = body_->text().substr(0, audit->max_body),
+                   .answer = heard_.text().substr(0, audit->max_body),
+                   .request_size = body_->text().size(),
+                   .answer_size = heard_.size()};
+  if (asked_ || recalled_) {
+    entry.provider = provider().name;
+    entry.model = target().model;
+  }
+  catalog_.audit().add(std::move(entry));
+}
+
+}  // namespace sluice::gateway::ai

@@ -1,0 +1,126 @@
+"""Filters, the audit log, and callers who are known by their address."""
+import json
+import os
+import re
+import urllib.request
+
+from ai_client import CALLERS, Gateway
+from harness import eventually, free_port
+from test_ai_keys import Keys
+
+KEY = "sk-" + "proj-" + "a1" * 20
+MAIL = "jane.doe@example.com"
+
+
+def says(vendor, *words):
+    vendor.words = lambda: list(words)
+
+
+def test_secrets_and_personal_data_are_taken_out_in_both_directions(scratch):
+    port = free_port()
+    gateway = Gateway(scratch, ("openai", "anthropic", "gemini"), more="  filters: { private: { find: [secrets, personal] } }",
+                      top=f'metrics: {{ bind: "127.0.0.1:{port}" }}')
+    for kind in ("openai", "anthropic", "gemini"):
+        says(gateway[kind], "Call jane.d", "oe@exam", "ple.com or use " + KEY[:9], KEY[9:], " now", ".")
+        for shape, Caller in CALLERS.items():
+            caller = Caller(gateway)
+            status, answer = caller.call(f"{kind}/x", text=f"I am {MAIL} with {KEY}")
+            assert status == 200
+            sent = json.dumps(gateway[kind].calls[-1]["body"])
+            assert MAIL not in sent and KEY not in sent and "I am [email] with [api_key]" in sent
+            assert caller.text(answer) == "Call [email] or use [api_key] now.", (kind, shape)
+            events, whole = caller.streamed(f"{kind}/x")
+            assert whole and caller.streamed_text(events) == "Call [email] or use [api_key] now.", (kind, shape, events)
+    page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+    assert 'sluice_ai_filter_matches_total{filter="private",direction="request"} 18' in page
+    assert 'sluice_ai_filter_matches_total{filter="private",direction="answer"} 36' in page
+
+
+def test_geminis_list_is_filtered_too(scratch):
+    gateway = Gateway(scratch, ("openai",), more="  filters: { private: { find: [email] } }")
+    says(gateway["openai"], "Call jane.d", "oe@exam", "ple.com", ".")
+    status, _, content = gateway.request("POST", "/v1beta/models/openai/x:streamGenerateContent", CALLERS["gemini"](gateway).body("x"))
+    assert status == 200
+    text = "".join(p.get("text", "") for e in json.loads(content) for c in e.get("candidates", []) for p in c.get("content", {}).get("parts", []))
+    assert text == "Call [email]."
+
+
+def test_a_filter_refuses_and_says_which_it_was(scratch):
+    gateway = Gateway(scratch, ("openai", "anthropic"), more="""  filters:
+    nightfall: { pattern: "(?i)project nightfall", action: refuse }
+    only-in: { find: [iban], action: refuse, in: request }
+""")
+    caller = CALLERS["openai"](gateway)
+    status, answer = caller.call("openai/x", text="tell me of Project Nightfall")
+    assert status == 400 and "filter nightfall" in caller.message(answer) and not gateway["openai"].calls
+    status, answer = CALLERS["anthropic"](gateway).call("openai/x", text="\\u0050roject nightfall".encode().decode("unicode_escape"))
+    assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+    says(gateway["openai"], "Hello there, ", "this is about pro", "ject night", "fall, and it goes on for quite a while, so that it would have been shown ")
+    status, answer = caller.call("openai/x")
+    assert status == 403 and "filter nightfall" in caller.message(answer)
+    status, _, content = gateway.request("POST", "/v1/chat/completions", caller.body("openai/x", stream=True))
+    assert b"ject night" not in content and (status == 403 or content.endswith(b"<cut>")), content
+    assert gateway["anthropic"].calls == []  # nobody else is asked for it
+    says(gateway["openai"], "DE89 3704 0044 0532 0130 00")
+    assert caller.text(caller.call("openai/x")[1]) == "DE89 3704 0044 0532 0130 00"
+
+
+def test_what_has_nothing_to_find_passes_byte_for_byte(scratch):
+    gateway = Gateway(scratch, ("openai",), more="  filters: { private: { find: [secrets, personal] } }")
+    caller = CALLERS["openai"](gateway)
+    raw = json.dumps(caller.body("x"), indent=3)
+    status, _, content = gateway.request("POST", "/v1/chat/completions", raw)
+    assert status == 200 and gateway["openai"].calls[-1]["raw"].decode() == raw
+    assert json.loads(content)["x_unknown"] == {"kept": True}
+
+
+def test_the_audit_log_has_each_call_without_secrets(scratch):
+    path = os.path.join(scratch.path, "ai.jsonl")
+    prices = scratch.write("prices.yaml", "x: { input: 1000, output: 1000 }\n")
+    gateway = Gateway(scratch, ("openai",), keys="required", more=f"  prices: {prices}\n  audit: {{ path: {path}, max_body: 1KiB }}")
+    keys, caller = Keys(gateway), CALLERS["openai"](gateway)
+    shown = keys.create("alice", "--team", "red")
+    headers = {"authorization": f"Bearer {shown}"}
+    body = caller.body("x", text=f"I am {MAIL}, card 4111 1111 1111 1111")
+    eventually(lambda: gateway.post("/v1/chat/completions", body, headers)[0] == 200, "the key is known")
+    says(gateway["openai"], "use ", KEY, " ok")
+    gateway.request("POST", "/v1/chat/completions", caller.body("x", stream=True), headers)
+    gateway.request("POST", "/v1/chat/completions", caller.body("x", text="é" * 2000), headers)
+    gateway["openai"].script.append({"status": 400, "message": "no"})
+    gateway.request("POST", "/v1/chat/completions", caller.body("x"), headers)
+    lines = eventually(lambda: (lambda l: l if len(l) >= 4 else None)([json.loads(t) for t in open(path)]), "all is written")
+    whole, stream, long, error = lines[-4:]
+    assert (whole["key"], whole["team"], whole["provider"], whole["model"], whole["status"]) == ("alice", "red", "openai", "x", 200)
+    assert whole["request"]["messages"][1]["content"] == "I am [email], card [credit_card]"
+    assert whole["answer"]["choices"][0]["message"]["content"].startswith("Hello") and whole["dollars"] == 0.03
+    assert whole["usage"] == {"input": 16, "cache_read": 4, "cache_write": 0, "output": 10, "reasoning": 3}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", whole["time"]) and whole["client"] == "127.0.0.1"
+    assert "[api_key]" in stream["answer"] and KEY not in stream["answer"]
+    assert long["request_bytes"] > 4000 and len(long["request"].encode()) <= 1024
+    assert (error["status"], error["error"]) == (400, "400")
+    text = open(path).read()
+    assert shown not in text and "secret-of" not in text and MAIL not in text
+    assert os.stat(path).st_mode & 0o007 == 0
+    # It is rotated by moving it away.
+    os.rename(path, path + ".1")
+    eventually(lambda: gateway.post("/v1/chat/completions", body, headers)[0] == 200 and os.path.exists(path) and open(path).read(), "a new one is begun")
+
+
+def test_an_address_stands_for_a_key(scratch):
+    gateway = Gateway(scratch, ("openai",), keys="required", more="""  identities:
+    - { from: [127.0.0.0/8], key: app }
+    - { from: [10.0.0.0/8], key: other }
+""")
+    keys, caller = Keys(gateway), CALLERS["openai"](gateway)
+    status, answer = caller.call("gpt-a")
+    assert status == 401 and "the key that stands for this address is not known here" in caller.message(answer)
+    keys.create("app", "--models", "gpt-*")
+    eventually(lambda: caller.call("gpt-a")[0] == 200, "the key is known")
+    status, answer = caller.call("other")
+    assert status == 403 and "key app may not use model other" in caller.message(answer)
+    # SDKs want to show something; a key that is known comes first.
+    assert gateway.post("/v1/chat/completions", caller.body("gpt-a"), {"authorization": "Bearer none"})[0] == 200
+    own = {"authorization": "Bearer " + keys.create("own")}
+    eventually(lambda: gateway.post("/v1/chat/completions", caller.body("other"), own)[0] == 200, "the shown key is taken")
+    keys.run("revoke", "app")
+    eventually(lambda: caller.call("gpt-a")[0] == 401, "it is revoked")

@@ -1,0 +1,295 @@
+#include "gateway/ai/filter/text_filter.h"
+
+#include <gmock/gmock.h>
+
+#include "gateway/ai/filter/detectors.h"
+#include "gateway/ai/filter/json_filter.h"
+#include "gateway/ai/filter/stream_redactor.h"
+
+namespace sluice::gateway::ai {
+namespace {
+
+TextFilter all() {
+  return TextFilter::compile({{.name = "all", .find = {"secrets", "personal"}, .pattern = {}}})
+      .value();
+}
+
+std::string redacted(std::string text, const TextFilter& filter = all()) {
+  Findings findings;
+  filter.redact(text, findings);
+  return text;
+}
+
+// Put together here, so that nobody takes them for real ones.
+const std::string kKey = "sk-" + std::string("proj-") + std::string(40, 'a');
+const std::string kCard = "4111 1111 1111 1111";
+const std::string kIban = "DE89 3704 0044 0532 0130 00";
+const std::string kPem = "-----BEGIN RSA " + std::string("PRIVATE KEY-----\nMIIEow") +
+                         std::string(200, 'A') + "\n";
+
+TEST(TextFilter, FindsWhatItKnows) {
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {"my key is " + kKey + ", take it", "my key is [api_key], take it"},
+      {"AI" + std::string("zaSy") + std::string(33, 'b'), "[api_key]"},
+      {"token gh" + std::string("p_") + std::string(36, 'c') + ".", "token [api_key]."},
+      {"AK" + std::string("IA") + "ABCDEFGHIJKLMNOP", "[aws_key]"},
+      {"Bearer ey" + std::string("JhbGciOiJIUzI1NiJ9") + ".eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
+       "Bearer [jwt]"},
+      {"mail jane.doe+x@example.co.uk!", "mail [email]!"},
+      {"card " + kCard + " until 12/29", "card [credit_card] until 12/29"},
+      {"card 4111-1111-1111-1111.", "card [credit_card]."},
+      {"12 4111111111111111", "12 [credit_card]"},
+      {"to " + kIban + " please", "to [iban] please"},
+      {"to DE89370400440532013000 AND MORE", "to [iban] AND MORE"},
+      {"ssn 123-45-6789", "ssn [us_ssn]"},
+      {"before " + kPem + "-----END RSA PRIVATE KEY-----", "before [private_key]"},
+  };
+  for (const auto& [text, want] : cases)
+    EXPECT_EQ(redacted(text).substr(0, want.size()), want) << text;
+}
+
+TEST(TextFilter, LeavesAloneWhatOnlyLooksLikeIt) {
+  for (const char* text :
+       {"4111 1111 1111 1112", "order 1234567890123", "sk-short", "DE89 3704 0044 0532 0130 02",
+        "a@b", "risk-averse-people-are-everywhere-in-this-world", "version 1.2.3-4567",
+        "x = y@z[1]", "-----BEGIN CERTIFICATE-----"})
+    EXPECT_EQ(redacted(text), text);
+}
+
+TEST(TextFilter, ChecksDigits) {
+  EXPECT_EQ(credit_card(kCard), kCard.size());
+  EXPECT_EQ(credit_card("378282246310005"), 15U);
+  EXPECT_EQ(credit_card("4111111111111112"), 0U);
+  EXPECT_EQ(iban("GB82 WEST 1234 5698 7654 32"), 27U);
+  EXPECT_EQ(iban("GB82 WEST 1234 5698 7654 33"), 0U);
+}
+
+TEST(TextFilter, APolicysOwnPatternHasItsName) {
+  const auto filter =
+      TextFilter::compile({{.name = "nightfall", .find = {}, .pattern = "(?i)project nightfall"}});
+  ASSERT_TRUE(filter);
+  EXPECT_EQ(redacted("about Project Nightfall.", *filter), "about [nightfall].");
+  EXPECT_FALSE(TextFilter::compile({{.name = "bad", .find = {}, .pattern = "("}}));
+}
+
+TEST(TextFilter, SaysWhichRuleRefuses) {
+  const auto filter = TextFilter::compile({{.name = "a", .find = {"email"}, .pattern = {}},
+                                           {.name = "b", .find = {}, .pattern = "xyz", .refuse = true}});
+  ASSERT_TRUE(filter);
+  Findings findings;
+  std::string text = "me@example.com";
+  EXPECT_TRUE(filter->redact(text, findings));
+  EXPECT_EQ(filter->refuses(findings), nullptr);
+  text = "xyz";
+  EXPECT_TRUE(filter->redact(text, findings));
+  ASSERT_NE(filter->refuses(findings), nullptr);
+  EXPECT_EQ(filter->refuses(findings)->name, "b");
+  EXPECT_FALSE(filter->only({0}).redact(text, findings));
+}
+
+const std::string kAll = "Hello jane@example.com, " + kKey + " and " + kCard + " or " + kIban +
+                         " so. Then\n" + kPem + "and the end: 123-45-6789 ok AND MORE";
+
+// Wherever a text is cut, what comes out is what comes out of it as a whole.
+TEST(TextFilter, ATextThatIsCutAtEveryByteIsTheSame) {
+  const TextFilter filter = all();
+  const std::string want = redacted(kAll);
+  EXPECT_THAT(want, ::testing::Not(::testing::HasSubstr("example.com")));
+  EXPECT_THAT(want, ::testing::Not(::testing::HasSubstr("4111")));
+  EXPECT_THAT(want, ::testing::Not(::testing::HasSubstr("MIIE")));
+  for (std::size_t at = 0; at <= kAll.size(); ++at) {
+    Findings findings;
+    std::string held;
+    std::string out;
+    held.append(kAll, 0, at);
+    filter.feed(held, false, out, findings);
+    held.append(kAll, at);
+    filter.feed(held, false, out, findings);
+    filter.feed(held, true, out, findings);
+    ASSERT_EQ(out, want) << at;
+  }
+  for (const std::size_t step : {1U, 2U, 3U, 7U, 50U}) {
+    Findings findings;
+    std::string held;
+    std::string out;
+    for (std::size_t at = 0; at < kAll.size(); at += step) {
+      held.append(kAll, at, step);
+      filter.feed(held, false, out, findings);
+    }
+    filter.feed(held, true, out, findings);
+    ASSERT_EQ(out, want) << step;
+  }
+}
+
+TEST(TextFilter, WhatIsHeldBackIsBounded) {
+  const TextFilter filter = all();
+  Findings findings;
+  std::string held;
+  std::string out;
+  std::size_t most = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    held.append(i % 2 == 0 ? "x" : "y");
+    filter.feed(held, false, out, findings);
+    most = std::max(most, held.size());
+  }
+  EXPECT_LE(most, TextFilter::kMostOfWord + 1);
+  held = "-----BEGIN " + std::string("PRIVATE KEY-----");
+  for (int i = 0; i < 1000; ++i) {
+    held.append(64, 'A');
+    filter.feed(held, false, out, findings);
+    most = std::max(most, held.size());
+  }
+  EXPECT_LE(most, TextFilter::kMostOfMatch + 64);
+}
+
+TEST(TextFilter, WordsGoOnAsTheyCome) {
+  const TextFilter filter = all();
+  Findings findings;
+  std::string held = "Hello there ";
+  std::string out;
+  filter.feed(held, false, out, findings);
+  EXPECT_EQ(out, "Hello there ");
+}
+
+// --- JSON
+
+TEST(JsonFilter, ChangesNothingButWhatItFinds) {
+  const TextFilter filter = all();
+  Findings findings;
+  std::string text = R"({ "a" : [1.50, "x\u0040y.example", {"me@example.com": "b\n"}],"data":"me@example.com" })";
+  EXPECT_TRUE(filter_json(filter, text, findings));
+  EXPECT_EQ(text, R"({ "a" : [1.50, "[email]", {"me@example.com": "b\n"}],"data":"me@example.com" })");
+  std::string broken = R"({"a": "me@exa)";
+  EXPECT_FALSE(filter_json(filter, broken, findings));
+}
+
+// --- streams
+
+std::string sse(std::string_view name, const std::string& data) {
+  return (name.empty() ? "" : "event: " + std::string(name) + "\n") + "data: " + data + "\n\n";
+}
+
+struct Stream {
+  Shape shape;
+  std::string text;
+  std::string before;  // of the text, in an event's data
+  std::string said(const std::string& out) const {
+    std::string all;
+    for (std::size_t at = out.find(before); at != std::string::npos; at = out.find(before, at)) {
+      at += before.size();
+      all += out.substr(at, out.find('"', at) - at);
+    }
+    return all;
+  }
+};
+
+// The secret comes in two pieces.
+std::vector<Stream> streams(const std::string& one, const std::string& two) {
+  const auto openai = [](const std::string& delta, const std::string& finish) {
+    return sse("", R"({"id":"c","choices":[{"index":0,"delta":)" + delta + R"(,"finish_reason":)" +
+                       finish + "}]}");
+  };
+  const auto anthropic = [](const std::string& text) {
+    return sse("content_block_delta",
+               R"({"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":")" +
+                   text + "\"}}");
+  };
+  const auto gemini = [](const std::string& text, const std::string& finish) {
+    return sse("", R"({"candidates":[{"content":{"role":"model","parts":[{"text":")" + text +
+                       R"("}]},"index":0)" + finish + "}]}");
+  };
+  const auto responses = [](const std::string& text) {
+    return sse("response.output_text.delta",
+               R"({"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":")" +
+                   text + "\"}");
+  };
+  return {
+      {Shape::openai,
+       openai(R"({"content":")" + one + "\"}", "null") + openai(R"({"content":")" + two + "\"}", "null") +
+           openai("{}", "\"stop\"") + "data: [DONE]\n\n",
+       R"("content":")"},
+      {Shape::openai,
+       openai(R"({"tool_calls":[{"index":0,"function":{"arguments":")" + one + "\"}}]}", "null") +
+           openai(R"({"tool_calls":[{"index":0,"function":{"arguments":")" + two + "\"}}]}", "null") +
+           openai("{}", "\"tool_calls\"") + "data: [DONE]\n\n",
+       R"("arguments":")"},
+      {Shape::anthropic,
+       anthropic(one) + anthropic(two) +
+           sse("content_block_stop", R"({"type":"content_block_stop","index":0})") +
+           sse("message_stop", R"({"type":"message_stop"})"),
+       R"("text":")"},
+      {Shape::gemini, gemini(one, "") + gemini(two, R"(,"finishReason":"STOP")"), R"("text":")"},
+      {Shape::openai,
+       responses(one) + responses(two) +
+           sse("response.output_text.done",
+               R"({"type":"response.output_text.done","output_index":0,"content_index":0,"text":")" +
+                   one + two + "\"}") +
+           sse("response.completed", R"({"type":"response.completed","response":{}})"),
+       R"("delta":")"},
+  };
+}
+
+// The secret is cut between two events at every byte, and the stream at every byte of its own.
+TEST(StreamRedactor, NoCutLetsASecretThrough) {
+  const TextFilter filter = all();
+  const std::string text = "mail jane@example.com or " + kKey;
+  for (std::size_t cut = 0; cut <= text.size(); ++cut) {
+    for (const Stream& stream : streams(text.substr(0, cut), text.substr(cut))) {
+      std::string whole;
+      StreamRedactor(stream.shape, filter).feed(stream.text, whole);
+      ASSERT_EQ(stream.said(whole), "mail [email] or [api_key]") << whole;
+      ASSERT_THAT(whole, ::testing::Not(::testing::HasSubstr(kKey)));
+      ASSERT_THAT(whole, ::testing::Not(::testing::HasSubstr("jane@")));
+      if (cut % 9 != 0) continue;
+      for (std::size_t at = 0; at <= stream.text.size(); ++at) {
+        StreamRedactor redactor(stream.shape, filter);
+        std::string out;
+        redactor.feed(std::string_view(stream.text).substr(0, at), out);
+        redactor.feed(std::string_view(stream.text).substr(at), out);
+        ASSERT_EQ(out, whole) << at;
+      }
+    }
+  }
+}
+
+// Vendors read them, so that they must not be a way around.
+TEST(JsonFilter, HalfACharacterHidesNothing) {
+  for (const std::string half : {R"(\ud83d)", R"(\udc4d\ud83d)", R"(\\\ud83dx)", "\xff"}) {
+    std::string text = R"({"content":")" + half + R"( jane.doe@example.com \ud83d\ude00"})";
+    Findings findings;
+    EXPECT_TRUE(filter_json(all(), text, findings)) << text;
+    EXPECT_EQ(text.find("jane"), std::string::npos) << text;
+    EXPECT_NE(text.find("[email]"), std::string::npos) << text;
+    EXPECT_TRUE(parse_leniently(text)) << text;
+  }
+  std::string word = R"({"content":"data: jane.doe@example.com","url":"data:image/png;base64,iVBORw0KGgo="})";
+  Findings of_word;
+  EXPECT_TRUE(filter_json(all(), word, of_word));
+  EXPECT_EQ(word, R"({"content":"data: [email]","url":"data:image/png;base64,iVBORw0KGgo="})");
+  std::string alone = R"({"content":"\ud83d and nothing to find"})";
+  Findings findings;
+  EXPECT_FALSE(filter_json(all(), alone, findings));
+  EXPECT_FALSE(parse_leniently(R"({"content":)"));
+}
+
+TEST(StreamRedactor, HalfACharacterHidesNothing) {
+  const TextFilter filter = all();
+  StreamRedactor redactor(Shape::openai, filter);
+  std::string out;
+  redactor.feed("data: " R"({"choices":[{"index":0,"delta":{"content":"\ud83d jane.doe@example.com "}}]})" "\n\n"
+                "data: " R"({"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]})" "\n\n", out);
+  EXPECT_EQ(out.find("jane"), std::string::npos) << out;
+  EXPECT_NE(out.find("[email]"), std::string::npos) << out;
+}
+
+TEST(StreamRedactor, WhatHasNothingToFindPassesByteForByte) {
+  const TextFilter filter = all();
+  for (const Stream& stream : streams("Hello, ", "you there ")) {
+    std::string out;
+    StreamRedactor(stream.shape, filter).feed(": note\n\n" + stream.text, out);
+    EXPECT_EQ(out, ": note\n\n" + stream.text);
+  }
+}
+
+}  // namespace
+}  // namespace sluice::gateway::ai
