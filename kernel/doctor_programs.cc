@@ -77,6 +77,8 @@ std::vector<std::string> clsact_filters(unsigned interface_index, bool egress) {
   if (!socket.valid()) return names;
   socket.dump(request, [&](const nlmsghdr& header) {
     if (header.nlmsg_type != RTM_NEWTFILTER) return;
+    // The dump tells of each priority, too, which is no filter.
+    if (static_cast<const tcmsg*>(mnl_nlmsg_get_payload(&header))->tcm_handle == 0) return;
     std::string name;
     const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(&header));
     const auto* at = static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(&header, sizeof(tcmsg)));
@@ -91,6 +93,7 @@ std::vector<std::string> clsact_filters(unsigned interface_index, bool egress) {
         if (mnl_attr_get_type(inner) == TCA_BPF_NAME) name = mnl_attr_get_str(inner);
       }
     }
+    name = name.substr(0, name.find(":["));  // libbpf has the id in it
     if (!name.empty() && (names.empty() || names.back() != name)) names.push_back(name);
   });
   return names;

@@ -150,8 +150,9 @@ std::expected<GuardAttachment::Attached, AttachError> GuardAttachment::attach_tc
       return std::unexpected(link.error());
   }
   const ClsactPlace place{where.index, entry, first};
-  auto filter =
-      attach_clsact(program, where, place, programs_.is_ours(entry, clsact_program(place)));
+  const std::uint32_t there = clsact_program(place);
+  const bool replaces = programs_.is_ours(entry, there) || programs_.is_another_versions(entry, there);
+  auto filter = attach_clsact(program, where, place, replaces);
   if (!filter) return std::unexpected(filter.error());
   return Attached{Descriptor(), first, false};
 }

@@ -1,5 +1,7 @@
 #include "kernel/guard_programs.h"
 
+#include <algorithm>
+
 namespace sluice::kernel {
 
 const char* GuardPrograms::pin_name(GuardEntry entry) {
@@ -41,6 +43,12 @@ Result<Descriptor> GuardPrograms::another(GuardEntry entry) const {
 
 bool GuardPrograms::is_ours(GuardEntry entry, std::uint32_t id) const {
   return id != 0 && (id == of(entry).id || id == of(entry).former_id);
+}
+
+bool GuardPrograms::is_another_versions(GuardEntry entry, std::uint32_t id) const {
+  return std::ranges::any_of(pins_->of_other_versions(pin_name(entry)), [&](const Descriptor& program) {
+    return program_id(program.get()) == id;
+  });
 }
 
 bool GuardPrograms::is_current(GuardEntry entry, std::uint32_t id) const {

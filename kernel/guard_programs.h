@@ -19,6 +19,8 @@ class GuardPrograms {
 
   // Of this object's program, or of the one that an earlier keeper pinned.
   bool is_ours(GuardEntry entry, std::uint32_t id) const;
+  // Of the keeper that is being upgraded: its ABI, and so its pins, are of another version.
+  bool is_another_versions(GuardEntry entry, std::uint32_t id) const;
   bool is_current(GuardEntry entry, std::uint32_t id) const;
   void remove_pins();
 

@@ -168,7 +168,7 @@ Result<void> KeeperImpl::start(const KeeperOptions& options) {
                         .identity = socket.identity,
                         .fd = std::move(own)});
   }
-  auto guard = Guard::open(pins_);
+  auto guard = Guard::open(pins_, options.tcx ? GuardAttach::automatic : GuardAttach::clsact);
   if (!guard) return std::unexpected(guard.error());
   guard_ = std::move(*guard);
   auto steering = options.sk_lookup ? Steering::open(pins_)

@@ -106,6 +106,7 @@ struct KeeperOptions {
   std::string pin_root =
       "/sys/fs/bpf/sluice";       // below it, a directory per ABI version and network namespace
   bool sk_lookup = true;          // false: as on a kernel without it
+  bool tcx = true;                // the same
   std::uint32_t abi_version = 0;  // of the pins; 0: this program's
   KeeperHandOver before{};        // from the keeper that this one follows without a gap
 };

@@ -160,6 +160,19 @@ bool PinDirectory::remove(const std::string& name) const {
   return ::unlink(path(name).c_str()) == 0;
 }
 
+std::vector<Descriptor> PinDirectory::of_other_versions(const std::string& name) const {
+  const fs::path here(path_);
+  const fs::path version = here.parent_path();
+  std::vector<Descriptor> found;
+  std::error_code error;
+  for (const auto& other : fs::directory_iterator(version.parent_path(), error)) {
+    if (other.path() == version) continue;
+    const fs::path pin = other.path() / here.filename() / name;
+    if (Descriptor fd(bpf_obj_get(pin.c_str())); fd) found.push_back(std::move(fd));
+  }
+  return found;
+}
+
 std::vector<std::string> remove_pins(const std::string& pin_root, const std::string& name_prefix) {
   std::vector<std::string> removed;
   const fs::path directory = pin_directory_path(pin_root);

@@ -35,6 +35,8 @@ class PinDirectory {
   Descriptor get(const std::string& name) const;
   Result<void> pin(int fd, const std::string& name) const;  // replaces an older pin of that name
   bool remove(const std::string& name) const;               // true: was there
+  // The pins of that name of other ABI versions, which an upgrade has not taken away yet.
+  std::vector<Descriptor> of_other_versions(const std::string& name) const;
 
  private:
   std::string path_;

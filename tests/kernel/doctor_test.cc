@@ -62,6 +62,7 @@ TEST(Doctor, SysctlsThatBite) {
     for (const char* name : {"all", "default", "w0", "w1"})
       set_sysctl("ipv4/conf/" + std::string(name) + "/rp_filter", "0");
     set_sysctl("ipv4/ip_forward", "1");
+    set_sysctl("ipv4/tcp_syncookies", "2");
     const DoctorOptions options = forwarding();
     auto found = examine_sysctls(options);
     for (const char* check : {"rp_filter", "src_valid_mark", "ip_forward", "tcp_syncookies", "fwmark"})

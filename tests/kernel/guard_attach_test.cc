@@ -100,13 +100,6 @@ std::vector<std::uint32_t> chain(const std::string& interface) {
   return {ids.begin(), ids.begin() + count};
 }
 
-// Linux 6.6 and later. Older kernels have the guard as a clsact filter.
-bool kernel_has_tcx() {
-  __u32 count = 0;
-  return bpf_prog_query(static_cast<int>(if_nametoindex("lo")), kTcxIngress, 0, nullptr, nullptr,
-                        &count) == 0;
-}
-
 // The ids of what stands at the ingress of near0, by either way.
 std::string standing() {
   std::string ids;
@@ -304,6 +297,28 @@ TEST(GuardAttach, ClsactBesideOthersFilters) {
     guard->remove();
     EXPECT_EQ(filters(), others);
     EXPECT_TRUE(far.answers("10.7.0.2"));
+  });
+}
+
+TEST(GuardAttach, ClsactStandsWhereThePositionSays) {
+  in_sandbox([] {
+    const FarEnd far;
+    add_filter(passing_program(), 7, 100);
+    PinDirectory pins = std::move(PinDirectory::open(kPinRoot).value());
+    auto guard = std::move(Guard::open(pins, GuardAttach::clsact).value());
+    std::uint64_t generation = 0;
+    for (const bool first : {true, false, true, true, false}) {
+      GuardPlan plan = on({"near0"}, no_peer());
+      plan.first = first;
+      ASSERT_TRUE(guard->prepare(plan, {}, {}));
+      ASSERT_TRUE(guard->commit(++generation));
+      const std::string there = filters();
+      EXPECT_EQ(there.find("guard_ingress") < there.find("neighbour"), first) << there;
+      EXPECT_EQ(shell("tc filter show dev near0 ingress | grep -c guard_ingress"), "1\n");
+      EXPECT_FALSE(far.answers("10.7.0.2"));
+    }
+    guard->remove();
+    EXPECT_EQ(filters().find("guard_ingress"), std::string::npos);
   });
 }
 

@@ -35,7 +35,8 @@ std::set<std::string> versions() {
   return out;
 }
 
-std::unique_ptr<Keeper> follow(std::unique_ptr<Keeper> before, std::uint32_t version) {
+std::unique_ptr<Keeper> follow(std::unique_ptr<Keeper> before, std::uint32_t version,
+                               bool tcx = true) {
   // As over an exec: the descriptors outlive the keeper.
   KeeperHandOver left = before->hand_over();
   std::vector<Fd> kept;
@@ -44,7 +45,8 @@ std::unique_ptr<Keeper> follow(std::unique_ptr<Keeper> before, std::uint32_t ver
   Fd lock(::dup(left.lock));
   left.lock = lock.get();
   before.reset();
-  auto next = Keeper::open({.pin_root = kPinRoot, .abi_version = version, .before = left});
+  auto next =
+      Keeper::open({.pin_root = kPinRoot, .tcx = tcx, .abi_version = version, .before = left});
   EXPECT_TRUE(next) << (next ? "" : next.error().message);
   return next ? std::move(*next) : nullptr;
 }
@@ -79,17 +81,24 @@ TEST(KeeperHandOver, TheSameVersionKeepsSocketsLockAndQueue) {
   });
 }
 
-TEST(KeeperHandOver, AnotherVersionTakesBansOverAndTheOldPinsAway) {
-  in_sandbox([] {
+class KeeperHandOverTo : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Guard, KeeperHandOverTo, testing::Bool(),
+                         [](const auto& param) { return param.param ? "ByTcx" : "ByClsact"; });
+
+TEST_P(KeeperHandOverTo, AnotherVersionTakesBansOverAndTheOldPinsAway) {
+  const bool tcx = GetParam();
+  in_sandbox([tcx] {
     Topology net;
-    auto keeper = open_keeper();
+    auto opened = Keeper::open({.pin_root = kPinRoot, .tcx = tcx});
+    ASSERT_TRUE(opened) << opened.error().message;
+    auto keeper = std::move(*opened);
     Plan plan = guarded_plan();
     put_in_force(*keeper, plan);
     ASSERT_TRUE(keeper->ban(prefix("10.1.0.77"), std::chrono::hours(1), "by hand"));
     const auto ours = versions();
     ASSERT_EQ(ours.size(), 1U);
     for (const std::uint32_t version : {99U, 0U}) {  // to a newer one, and back
-      keeper = follow(std::move(keeper), version);
+      keeper = follow(std::move(keeper), version, tcx);
       ASSERT_TRUE(keeper);
       EXPECT_EQ(versions().size(), 2U) << "new beside old";
       plan.generation++;

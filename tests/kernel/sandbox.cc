@@ -1,11 +1,14 @@
 #include "tests/kernel/sandbox.h"
 
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <gtest/gtest.h>
+#include <linux/bpf.h>
+#include <net/if.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -66,6 +69,13 @@ std::string shell(const std::string& command) {
   const int status = ::pclose(pipe);
   EXPECT_EQ(status, 0) << command << "\n" << output;
   return output;
+}
+
+bool kernel_has_tcx() {
+  constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);
+  __u32 count = 0;
+  return bpf_prog_query(static_cast<int>(if_nametoindex("lo")), kTcxIngress, 0, nullptr, nullptr,
+                        &count) == 0;
 }
 
 Prefix prefix(const std::string& text) {

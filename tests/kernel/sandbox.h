@@ -21,6 +21,9 @@ inline constexpr const char* kPinRoot = "/tmp/.sluice-test-bpf/sluice";  // priv
 // stdout.
 std::string shell(const std::string& command);
 
+// Linux 6.6 and later. Older kernels have the guard as a clsact filter.
+bool kernel_has_tcx();
+
 Prefix prefix(const std::string& text);  // "10.0.0.0/8", "2001:db8::1"
 std::vector<Prefix> prefixes(const std::vector<std::string>& texts);
 
