@@ -81,8 +81,8 @@ TEST(KeeperHandOver, TheSameVersionKeepsSocketsLockAndQueue) {
   });
 }
 
-class KeeperHandOverTo : public testing::TestWithParam<bool> {};
-INSTANTIATE_TEST_SUITE_P(Guard, KeeperHandOverTo, testing::Bool(),
+class KeeperHandOverTo : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Guard, KeeperHandOverTo, ::testing::Bool(),
                          [](const auto& param) { return param.param ? "ByTcx" : "ByClsact"; });
 
 TEST_P(KeeperHandOverTo, AnotherVersionTakesBansOverAndTheOldPinsAway) {
