@@ -300,28 +300,6 @@ TEST(GuardAttach, ClsactBesideOthersFilters) {
   });
 }
 
-TEST(GuardAttach, ClsactStandsWhereThePositionSays) {
-  in_sandbox([] {
-    const FarEnd far;
-    add_filter(passing_program(), 7, 100);
-    PinDirectory pins = std::move(PinDirectory::open(kPinRoot).value());
-    auto guard = std::move(Guard::open(pins, GuardAttach::clsact).value());
-    std::uint64_t generation = 0;
-    for (const bool first : {true, false, true, true, false}) {
-      GuardPlan plan = on({"near0"}, no_peer());
-      plan.first = first;
-      ASSERT_TRUE(guard->prepare(plan, {}, {}));
-      ASSERT_TRUE(guard->commit(++generation));
-      const std::string there = filters();
-      EXPECT_EQ(there.find("guard_ingress") < there.find("neighbour"), first) << there;
-      EXPECT_EQ(shell("tc filter show dev near0 ingress | grep -c guard_ingress"), "1\n");
-      EXPECT_FALSE(far.answers("10.7.0.2"));
-    }
-    guard->remove();
-    EXPECT_EQ(filters().find("guard_ingress"), std::string::npos);
-  });
-}
-
 TEST(GuardAttach, ClsactRefusesAFilterThatIsNotOurs) {
   in_sandbox([] {
     const FarEnd far;

@@ -189,7 +189,7 @@ std::vector<std::uint32_t> chain() {
 }
 
 TEST(GuardHooks, ThePositionFollowsAReload) {
-  if (!kernel_has_tcx()) GTEST_SKIP() << "no tcx; ClsactStandsWhereThePositionSays holds the same";
+  if (!kernel_has_tcx()) GTEST_SKIP() << "no tcx; ThePositionOfAFilterFollowsAReload holds the same";
   in_sandbox([] {
     const FarEnd far;
     const bpf_insn pass[] = {
