@@ -41,6 +41,11 @@ policy::HashKey random_key() {
   return {word(), word()};
 }
 
+// Whether Redis counts keys' limits and budgets.
+bool shares_accounts(const policy::Config& config) {
+  return config.ai && config.ai->scope == policy::LimitScope::cluster;
+}
+
 std::vector<std::string> parse_error_names() {
   std::vector<std::string> names;
   constexpr auto kLast = static_cast<int>(http1::ParseError::forwarded_head_too_large);
@@ -375,7 +380,8 @@ void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
     return;
   }
   generation->limits = limits_.resolve(config.limits, config.redis);
-  leases_->configure(config.redis, generation->limits, generation->tls->redis());
+  leases_->configure(config.redis, generation->limits, generation->tls->redis(),
+                     shares_accounts(config));
   limit_handles_ = generation->limits;
   generation->auth = auth_.apply(*snapshot);
   generation->ai = ai_.apply(*snapshot, material.get());
@@ -451,7 +457,8 @@ void GatewayImpl::apply_tls_here(tls::MaterialPtr material) {
   auto next = std::make_shared<PolicyGeneration>(*generation_);
   next->tls = make_tls(snapshot_->config(), material.get());
   next->clusters = upstreams_->apply(snapshot_->config().upstreams, next->tls);
-  leases_->configure(snapshot_->config().redis, next->limits, next->tls->redis());
+  leases_->configure(snapshot_->config().redis, next->limits, next->tls->redis(),
+                     shares_accounts(snapshot_->config()));
   next->ai = ai_.apply(*snapshot_, material.get());
   generation_ = std::move(next);
   std::latch adopted(static_cast<std::ptrdiff_t>(workers_.size()));

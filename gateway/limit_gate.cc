@@ -11,7 +11,7 @@ namespace sluice::gateway {
 namespace {
 
 bool is_rate(const policy::LimitHandle& limit) {
-  return !limit.is_concurrency() && !limit.is_cluster();
+  return !limit.is_concurrency() && !limit.is_cluster() && !limit.counts_tokens();
 }
 
 bool only_counts(const policy::LimitHandle& limit) {
@@ -24,9 +24,7 @@ LimitGate::Result LimitGate::begin(const WorkerConfig& config,
                                    std::span<const policy::UsedLimit> limits,
                                    const policy::RequestView& request, std::uint64_t route_id,
                                    std::uint64_t now_ns) {
-  config_ = &config;
-  source_ = request.client;
-  claimed_ = request.client_claimed;
+  begin_for(config, request);
   limits = limits.first(std::min(limits.size(), kMaxLimits));
   Keys keys;
   for (std::size_t i = 0; i < limits.size(); ++i)
@@ -38,7 +36,63 @@ LimitGate::Result LimitGate::begin(const WorkerConfig& config,
   return go_on();
 }
 
+void LimitGate::begin_for(const WorkerConfig& config, const policy::RequestView& request) {
+  config_ = &config;
+  source_ = request.client;
+  claimed_ = request.client_claimed;
+}
+
+// A call that may take more than a limit ever has is let in when nothing of it is used up.
+LimitGate::Result LimitGate::begin_tokens(const WorkerConfig& config,
+                                          std::span<const policy::UsedLimit> limits,
+                                          const policy::RequestView& request,
+                                          std::uint64_t route_id, std::uint64_t tokens,
+                                          std::uint64_t now_ns) {
+  begin_for(config, request);
+  for (const policy::UsedLimit& used : limits) {
+    const policy::LimitHandle& limit = config.limit(used.index);
+    if (!limit.counts_tokens()) continue;
+    const auto cost = static_cast<std::uint32_t>(std::min(tokens, limit.limit().burst));
+    const Asked asked{used.index, cost, limit.keys(request, route_id)};
+    if (limit.is_cluster()) {
+      const policy::ClusterVerdict found = limit.cluster()->admit(asked.keys, now_ns, cost);
+      if (found.decide) {
+        asked_.push_back(asked);
+      } else if (!take_tokens(asked, found.verdict, false)) {
+        return Result::refused;
+      }
+    } else if (!take_tokens(asked, limit.admit(asked.keys, now_ns, cost), false)) {
+      return Result::refused;
+    }
+  }
+  return go_on();
+}
+
+// `shared`: Redis has counted it.
+bool LimitGate::take_tokens(const Asked& asked, const policy::LimitVerdict& verdict, bool shared) {
+  if (!verdict.allowed) return !exceeded(asked.limit, verdict);
+  tokens_.push_back({asked, shared});
+  allowed(asked.limit);
+  return true;
+}
+
+void LimitGate::settle_tokens(std::uint64_t used) {
+  if (tokens_.empty()) return;
+  const std::uint64_t now = steady_now();
+  for (const TakenTokens& taken : std::exchange(tokens_, {})) {
+    const policy::LimitHandle& limit = config_->limit(taken.asked.limit);
+    const policy::LimitKeys& keys = taken.asked.keys;
+    if (!limit.is_cluster()) {
+      limit.settle(keys, now, taken.asked.cost, used);
+      continue;
+    }
+    limit.cluster()->settle(keys, now, taken.asked.cost, used);
+    worker_.leases().settle(*limit.cluster(), keys.own, taken.shared ? taken.asked.cost : 0, used);
+  }
+}
+
 void LimitGate::release() {
+  settle_tokens(0);
   places_.clear();
   asked_.clear();
   delay_ns_ = 0;
@@ -102,7 +156,7 @@ bool LimitGate::take_leased(std::span<const policy::UsedLimit> limits, const Key
                             std::uint64_t now_ns) {
   for (std::size_t i = 0; i < limits.size(); ++i) {
     const policy::LimitHandle& limit = config_->limit(limits[i].index);
-    if (!limit.is_cluster()) continue;
+    if (!limit.is_cluster() || limit.counts_tokens()) continue;
     const policy::ClusterVerdict found = limit.cluster()->admit(keys[i], now_ns, limits[i].cost);
     if (found.decide) {
       asked_.push_back({limits[i].index, limits[i].cost, keys[i]});
@@ -132,6 +186,12 @@ void LimitGate::ask(const Asked& asked) {
   decision_ = std::make_shared<LimitDecision>();
   decision_->worker = &worker_.io();
   decision_->done = [this](std::optional<bool> answer) { answered(answer); };
+  if (config_->limit(asked.limit).counts_tokens()) {
+    decision_->unwanted = [&leases = worker_.leases(), table = config_->limit(asked.limit).cluster(),
+                           key = asked.keys.own, cost = asked.cost] {
+      leases.settle(*table, key, cost, 0);
+    };
+  }
   worker_.leases().decide(config_->limit(asked.limit).cluster(), asked.keys, asked.cost, decision_);
   worker_.wheel().arm(timer_, config_->policy().redis->deadline);
 }
@@ -150,7 +210,9 @@ void LimitGate::answered(std::optional<bool> answer) {
   } else {
     verdict = limit.cluster()->admit(asked.keys, steady_now(), asked.cost, true).verdict;
   }
-  if (verdict.allowed) {
+  if (limit.counts_tokens()) {
+    if (!take_tokens(asked, verdict, answer.has_value())) return user_->on_limits_refused();
+  } else if (verdict.allowed) {
     allowed(asked.limit);
   } else if (exceeded(asked.limit, verdict)) {
     return user_->on_limits_refused();

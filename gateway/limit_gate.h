@@ -45,7 +45,13 @@ class LimitGate {
   // `request` is not used after the call. With `waiting`, the user is called in the end.
   Result begin(const WorkerConfig& config, std::span<const policy::UsedLimit> limits,
                const policy::RequestView& request, std::uint64_t route_id, std::uint64_t now_ns);
-  // The end of the request: gives back its places, waits no longer.
+  // The same for those that count tokens, by an estimate.
+  Result begin_tokens(const WorkerConfig& config, std::span<const policy::UsedLimit> limits,
+                      const policy::RequestView& request, std::uint64_t route_id,
+                      std::uint64_t tokens, std::uint64_t now_ns);
+  // What it was in the end, in place of the estimate.
+  void settle_tokens(std::uint64_t used);
+  // The end of the request: gives back its places and what was not settled, waits no longer.
   void release();
 
   // After `refused`.
@@ -62,8 +68,14 @@ class LimitGate {
     std::uint32_t cost;
     policy::LimitKeys keys;
   };
+  struct TakenTokens {
+    Asked asked;
+    bool shared = false;
+  };
   using Keys = std::array<policy::LimitKeys, kMaxLimits>;
 
+  void begin_for(const WorkerConfig& config, const policy::RequestView& request);
+  bool take_tokens(const Asked& asked, const policy::LimitVerdict& verdict, bool shared);
   bool take_places(std::span<const policy::UsedLimit> limits, const Keys& keys);
   bool peek_rates(std::span<const policy::UsedLimit> limits, const Keys& keys,
                   std::uint64_t now_ns);
@@ -84,6 +96,7 @@ class LimitGate {
   policy::IpAddress source_;
   bool claimed_ = false;  // by a proxy: never banned in the kernel
   std::vector<policy::ConcurrencyLease> places_;
+  std::vector<TakenTokens> tokens_;
   std::vector<Asked> asked_;  // that Redis decides, the next one last
   std::shared_ptr<LimitDecision> decision_;
   std::uint64_t delay_ns_ = 0;

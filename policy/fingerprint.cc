@@ -207,7 +207,7 @@ class FingerprintWriter {
     unordered(value.budgets);
     unordered(value.identities);
     all(value.untranslatable, value.keys, value.key_file, value.prices, value.unpriced,
-        value.usage, value.cache, value.filters, value.audit);
+        value.usage, value.cache, value.filters, value.audit, value.scope);
   }
   void add(const AuthUrl& value) { all(value.text, value.upstream); }
   void add(const JwtAuth& value) {

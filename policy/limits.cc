@@ -48,7 +48,7 @@ LimitState LimitStore::make_state(const Limit& limit, OnLoss on_loss) {
     state.concurrency = std::make_shared<ConcurrencyTable>(limit.max_keys);
   } else if (limit.scope == LimitScope::cluster) {
     state.cluster = std::make_shared<ClusterTable>(limit.name, GcraParameters::of(limit), on_loss,
-                                                   limit.max_keys);
+                                                   limit.max_keys, limit.unit == LimitUnit::tokens);
   } else {
     state.rate = std::make_shared<LimitTable>(GcraParameters::of(limit), limit.max_keys);
   }

@@ -36,6 +36,7 @@ class LimitHandle {
   const Limit& limit() const { return *limit_; }
   bool is_concurrency() const { return state_.concurrency != nullptr; }
   bool is_cluster() const { return state_.cluster != nullptr; }
+  bool counts_tokens() const { return limit_->unit == LimitUnit::tokens; }
   bool uses_destination() const { return hasher_.uses_destination(); }
   // What a burst takes to come back, for the RateLimit-Policy field.
   std::uint64_t window_ns() const { return window_ns_; }
@@ -52,6 +53,10 @@ class LimitHandle {
   LimitVerdict peek(const LimitKeys& keys, std::uint64_t now_ns,
                     std::uint64_t cost = 1) const noexcept {
     return state_.rate->peek(keys, now_ns, cost);
+  }
+  void settle(const LimitKeys& keys, std::uint64_t now_ns, std::uint64_t estimated,
+              std::uint64_t used) const noexcept {
+    state_.rate->settle(keys, now_ns, estimated, used);
   }
   // Rates of the cluster.
   const std::shared_ptr<ClusterTable>& cluster() const { return state_.cluster; }

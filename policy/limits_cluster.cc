@@ -58,10 +58,12 @@ struct alignas(64) ClusterTable::Bucket : SpinLock {
 };
 
 ClusterTable::ClusterTable(std::string name, const GcraParameters& parameters, OnLoss on_loss,
-                           std::size_t entries)
+                           std::size_t entries, bool alone)
     : name_(std::move(name)), parameters_(parameters), on_loss_(on_loss) {
-  chunk_ = static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(kChunkTime / parameters_.emission_interval, 1U << 30));
+  if (!alone) {
+    chunk_ = static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(kChunkTime / parameters_.emission_interval, 1U << 30));
+  }
   const std::size_t wanted = (entries + kEntriesPerBucket - 1) / kEntriesPerBucket;
   const std::size_t count = std::bit_ceil(std::max<std::size_t>(wanted, 2));
   buckets_ = std::make_unique<Bucket[]>(count);
@@ -238,6 +240,13 @@ void ClusterTable::decided(const LimitKeys& keys, bool allowed, std::uint32_t co
   } else if (allowed) {
     entry->lease_ends = now_ns;  // nothing is leased, and there is more to ask for
   }
+}
+
+void ClusterTable::settle(const LimitKeys& keys, std::uint64_t now_ns, std::uint64_t estimated,
+                          std::uint64_t used) noexcept {
+  with(keys.own == 0 ? 1 : keys.own, [&](Entry& entry) {
+    entry.tat = gcra_settle(parameters_, entry.tat, now_ns, estimated, used);
+  });
 }
 
 ClusterTable::Entry ClusterTable::copy_of(const LimitKeys& keys) const noexcept {

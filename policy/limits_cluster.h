@@ -12,7 +12,8 @@
 // is away, each begins with what it has leased and an empty bucket of a share of the rate, so that
 // the sum holds; keys that are new then start with their share of the burst.
 //
-// Rates below 10/s are too small to share: Redis decides each request, within a deadline. What it
+// Rates below 10/s are too small to share, and tokens of language models come thousands at a time:
+// Redis decides each request, within a deadline. What it
 // says of a key is remembered, so that while it is away the key begins with an empty bucket too.
 #pragma once
 
@@ -65,8 +66,9 @@ class ClusterTable {
   static constexpr std::uint64_t kChunkTime = 100'000'000;
 
   // `name`: of the limit, the same on every gateway.
+  // `alone`: nothing is leased ahead, Redis decides each request.
   ClusterTable(std::string name, const GcraParameters& parameters, OnLoss on_loss,
-               std::size_t entries);
+               std::size_t entries, bool alone = false);
   ~ClusterTable();
   ClusterTable(const ClusterTable&) = delete;
   ClusterTable& operator=(const ClusterTable&) = delete;
@@ -86,6 +88,9 @@ class ClusterTable {
   // Redis has decided about `cost` requests. `ahead_ns`: how far the key has run ahead of its rate.
   void decided(const LimitKeys& keys, bool allowed, std::uint32_t cost, std::uint64_t ahead_ns,
                std::uint64_t now_ns) noexcept;
+  // Of what was decided for `estimated` it took `used` in the end: for as long as Redis is away.
+  void settle(const LimitKeys& keys, std::uint64_t now_ns, std::uint64_t estimated,
+              std::uint64_t used) noexcept;
   // No answer came: what was let in stays to be charged.
   void failed(const LeaseRequest& request) noexcept;
   // Redis cannot be asked. `gateways`: as many share the rate, this one included.

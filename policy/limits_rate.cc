@@ -51,6 +51,17 @@ GcraStep gcra_step(const GcraParameters& gcra, std::uint64_t tat, std::uint64_t 
   return {next - now_ns <= gcra.tolerance + gcra.max_delay, next};
 }
 
+std::uint64_t gcra_settle(const GcraParameters& gcra, std::uint64_t tat, std::uint64_t now_ns,
+                          std::uint64_t estimated, std::uint64_t used) {
+  constexpr std::uint64_t kMost = 366UL * 24 * 3600 * 1'000'000'000;  // and no product overflows
+  const std::uint64_t cap = kMost / gcra.emission_interval;
+  const std::uint64_t back = gcra.emission_interval * std::min(estimated, cap);
+  const std::uint64_t more = gcra.emission_interval * std::min(used, cap);
+  if (more > back) return std::max(tat, now_ns) + (more - back);
+  const std::uint64_t floor = std::min(tat, now_ns);
+  return tat - floor > back - more ? tat - (back - more) : floor;
+}
+
 LimitVerdict gcra_verdict(const GcraParameters& gcra, const GcraStep& step, std::uint64_t now_ns,
                           std::uint64_t cost) {
   const std::uint64_t ahead = step.tat - now_ns;
@@ -70,8 +81,8 @@ LimitVerdict gcra_verdict(const GcraParameters& gcra, const GcraStep& step, std:
   return verdict;
 }
 
-// Who owns an entry (`tag`) changes only while `tat` is kBusy, and `tat` only ever grows otherwise.
-// So whoever reads `tat`, then `tag`, and then swaps that very `tat`, knows that the entry was that
+// Who owns an entry (`tag`) changes only while `tat` is kBusy, and `tat` is never less
+// than when it was given away. So whoever reads `tat`, then `tag`, and then swaps that very `tat`, knows that the entry was that
 // tag's all the while.
 struct LimitTable::Entry {
   std::atomic<std::uint64_t> tat{0};
@@ -112,6 +123,28 @@ LimitVerdict LimitTable::admit(const LimitKeys& keys, std::uint64_t now_ns,
   if (admit_new(first, second, request, verdict)) return verdict;
   overflow_count_.fetch_add(1, std::memory_order_relaxed);
   return admit_cell(parameters_, overflow_cells_[keys.overflow % kOverflowCells], now_ns, cost);
+}
+
+// Its entry may be another's by now: only where its time was over, and then there is nothing to give
+// back; what it took beyond is taken of the new one's share, or of the network's.
+void LimitTable::settle(const LimitKeys& keys, std::uint64_t now_ns, std::uint64_t estimated,
+                        std::uint64_t used) noexcept {
+  const std::uint64_t tag = keys.own == 0 ? 1 : keys.own;
+  for (Bucket* in : {&bucket(tag), &bucket(tag >> 32)}) {
+    for (Entry& entry : in->entries) {
+      std::uint64_t tat = entry.tat.load(std::memory_order_acquire);
+      while (tat != kBusy && entry.tag.load(std::memory_order_acquire) == tag) {
+        const std::uint64_t next = gcra_settle(parameters_, tat, now_ns, estimated, used);
+        if (entry.tat.compare_exchange_weak(tat, next, std::memory_order_acq_rel)) return;
+      }
+    }
+  }
+  if (used <= estimated) return;
+  std::atomic<std::uint64_t>& cell = overflow_cells_[keys.overflow % kOverflowCells];
+  std::uint64_t tat = cell.load(std::memory_order_relaxed);
+  while (!cell.compare_exchange_weak(tat, gcra_settle(parameters_, tat, now_ns, estimated, used),
+                                     std::memory_order_relaxed)) {
+  }
 }
 
 LimitVerdict LimitTable::peek(const LimitKeys& keys, std::uint64_t now_ns,

@@ -42,6 +42,9 @@ struct GcraStep {
 };
 GcraStep gcra_step(const GcraParameters& gcra, std::uint64_t tat, std::uint64_t now_ns,
                    std::uint64_t cost);
+// A cost that was estimated is taken back, and another one counts instead. Never below `now_ns`.
+std::uint64_t gcra_settle(const GcraParameters& gcra, std::uint64_t tat, std::uint64_t now_ns,
+                          std::uint64_t estimated, std::uint64_t used);
 LimitVerdict gcra_verdict(const GcraParameters& gcra, const GcraStep& step, std::uint64_t now_ns,
                           std::uint64_t cost);
 
@@ -81,6 +84,10 @@ class LimitTable {
 
   // `now_ns` is a monotonic time; threads need not agree on it exactly.
   LimitVerdict admit(const LimitKeys& keys, std::uint64_t now_ns, std::uint64_t cost = 1) noexcept;
+  // Of what admit() has let in at a cost of `estimated`, it took `used` in the end. More than was
+  // left is used up all the same: then the next ones wait.
+  void settle(const LimitKeys& keys, std::uint64_t now_ns, std::uint64_t estimated,
+              std::uint64_t used) noexcept;
   // What admit() would say just now; changes nothing.
   LimitVerdict peek(const LimitKeys& keys, std::uint64_t now_ns,
                     std::uint64_t cost = 1) const noexcept;

@@ -101,8 +101,8 @@ std::string reference() {
       "# The policy file\n\n"
       "Made from the table that the parser checks against (`sluice schema --format markdown`); a "
       "test keeps it true.\n\n"
-      "- A duration is a whole number with `us`, `ms`, `s`, `m` or `h`; a size one with `B`, "
-      "`KiB`, `MiB` or `GiB`; a rate one with `/s`, `/m` or `/h`.\n"
+      "- A duration is a whole number with `us`, `ms`, `s`, `m`, `h` or `d`; a size one with "
+      "`B`, `KiB`, `MiB` or `GiB`; a rate one with `/s`, `/m`, `/h` or `/d`.\n"
       "- Regular expressions are RE2's (no look-around, no back-references) and stand for the "
       "whole text.\n"
       "- `NAME` is a name of yours; `[]` an element of a list.\n\n";

@@ -88,8 +88,8 @@ inline constexpr std::array<std::string_view, 7> kRetryOnWords{
     "connect_failure", "reset", "502", "503", "504", "429", "500"};  // bits 0 to 6
 inline constexpr std::array<std::string_view, 6> kLimitKeyWords{
     "client_ip", "route", "method", "host", "destination", "identity"};
-inline constexpr std::array<std::string_view, 3> kLimitUnitWords{"requests", "connections",
-                                                                 "concurrency"};
+inline constexpr std::array<std::string_view, 4> kLimitUnitWords{"requests", "connections",
+                                                                 "concurrency", "tokens"};
 inline constexpr std::array<std::string_view, 3> kLimitActionWords{"reject", "delay", "count"};
 inline constexpr std::array<std::string_view, 2> kLimitScopeWords{"per_node", "cluster"};
 inline constexpr std::array<std::string_view, 3> kOnLossWords{"share", "deny", "per_node"};

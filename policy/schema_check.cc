@@ -95,10 +95,10 @@ Verdict check_duration(const Field& field, const std::string& text) {
     const std::string_view unit = like.substr(like.find_first_not_of("0123456789"));
     return Problem{
         quoted(text) + " has no unit",
-        "did you mean `" + printable(text) + std::string(unit) + "`? Units: us, ms, s, m, h"};
+        "did you mean `" + printable(text) + std::string(unit) + "`? Units: us, ms, s, m, h, d"};
   }
   return Problem{quoted(text) + " is not a duration",
-                 "a whole number and us, ms, s, m or h, such as " + std::string(field.example)};
+                 "a whole number and us, ms, s, m, h or d, such as " + std::string(field.example)};
 }
 
 Verdict check_rate(const std::string& text) {
@@ -107,11 +107,11 @@ Verdict check_rate(const std::string& text) {
   const auto rate = parse_rate(text);
   if (!rate && parse_integer(text)) {
     return Problem{quoted(text) + " has no unit",
-                   "did you mean `" + printable(text) + "/s`? Units: /s, /m, /h"};
+                   "did you mean `" + printable(text) + "/s`? Units: /s, /m, /h, /d"};
   }
   if (!rate) {
     return Problem{quoted(text) + " is not a rate",
-                   "a whole number above 0 and /s, /m or /h, such as 100/s"};
+                   "a whole number above 0 and /s, /m, /h or /d, such as 100/s"};
   }
   const auto seconds = static_cast<std::uint64_t>(rate->period / 1s);
   if (rate->count > kFastest * seconds) {

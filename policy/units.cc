@@ -14,7 +14,8 @@ struct TimeUnit {
 };
 constexpr std::array kTimeUnits{TimeUnit{"us", 1'000}, TimeUnit{"ms", 1'000'000},
                                 TimeUnit{"s", 1'000'000'000}, TimeUnit{"m", 60'000'000'000},
-                                TimeUnit{"h", 3'600'000'000'000}};
+                                TimeUnit{"h", 3'600'000'000'000},
+                                TimeUnit{"d", 86'400'000'000'000}};
 
 struct SizeUnit {
   std::string_view name;
@@ -87,7 +88,7 @@ std::optional<Rate> parse_rate(std::string_view text) {
   if (slash == std::string_view::npos) return std::nullopt;
   const auto count = parse_integer(text.substr(0, slash));
   const std::string_view per = text.substr(slash + 1);
-  if (!count || *count == 0 || (per != "s" && per != "m" && per != "h")) return std::nullopt;
+  if (!count || *count == 0 || (per != "s" && per != "m" && per != "h" && per != "d")) return std::nullopt;
   return Rate{static_cast<std::uint64_t>(*count), Duration(*unit_of(per))};
 }
 
@@ -118,9 +119,11 @@ std::optional<std::uint8_t> parse_ip_protocol(std::string_view text) {
   return static_cast<std::uint8_t>(*number);
 }
 
+// In hours at most: `36h` and `48h` are easier to compare than `36h` and `2d`.
 std::string format_duration(Duration duration) {
   std::string best = "0s";
   for (const TimeUnit& unit : kTimeUnits) {
+    if (unit.name == "d") break;
     if (duration.count() != 0 && duration.count() % unit.nanoseconds == 0) {
       best = std::to_string(duration.count() / unit.nanoseconds) + std::string(unit.name);
     }

@@ -20,7 +20,7 @@ struct Rate {
 std::optional<std::int64_t> parse_integer(std::string_view text);
 std::optional<double> parse_number(std::string_view text);      // "1.5"; digits and one point
 std::optional<bool> parse_boolean(std::string_view text);       // true, false and nothing else
-std::optional<Duration> parse_duration(std::string_view text);  // us, ms, s, m, h: "200ms"
+std::optional<Duration> parse_duration(std::string_view text);  // us, ms, s, m, h, d: "200ms"
 std::optional<Rate> parse_rate(std::string_view text);  // "100/s", "1000/m", "5/h"; not zero
 std::optional<std::uint32_t> parse_percent(std::string_view text);  // "20%", 0 to 100
 std::optional<std::uint64_t> parse_size(std::string_view text);  // "512B", "64KiB", "10MiB", "1GiB"

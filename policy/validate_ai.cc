@@ -14,10 +14,17 @@ namespace {
 
 class AiCheck {
  public:
-  AiCheck(const AiConfig& ai, const std::vector<Route>& routes, Reporter& reporter)
-      : ai_(ai), routes_(routes), reporter_(reporter) {}
+  AiCheck(const Config& config, Reporter& reporter)
+      : ai_(*config.ai),
+        routes_(config.routes),
+        redis_(config.redis.has_value()),
+        reporter_(reporter) {}
 
   void run() {
+    if (ai_.scope == LimitScope::cluster && !redis_) {
+      reporter_.error(ai_.where, "ai of scope cluster needs `cluster.redis`",
+                      "such as `cluster: { redis: { url: \"redis://192.0.2.6:6379\" } }`");
+    }
     for (const AiProvider& provider : ai_.providers)
       check(provider);
     for (const AiModel& model : ai_.models)
@@ -133,13 +140,14 @@ class AiCheck {
 
   const AiConfig& ai_;
   const std::vector<Route>& routes_;
+  bool redis_;
   Reporter& reporter_;
 };
 
 }  // namespace
 
 void check_ai(const Config& config, Reporter& reporter) {
-  if (config.ai) AiCheck(*config.ai, config.routes, reporter).run();
+  if (config.ai) AiCheck(config, reporter).run();
   for (const Route& route : config.routes) {
     if (!route.ai) continue;
     if (!config.ai || config.ai->providers.empty()) {

@@ -55,6 +55,9 @@ void check_rate(const Config& config, const Limit& limit, Reporter& reporter) {
                        " takes more than a year to come back at this rate",
                    "lower the burst or raise the rate");
   }
+  if (limit.unit == LimitUnit::tokens && limit.action == LimitAction::delay) {
+    reporter.error(limit.where, who + " of unit tokens cannot delay", "reject or count");
+  }
   if (limit.scope != LimitScope::cluster) return;
   if (!config.redis) {
     reporter.error(limit.where, who + " of scope cluster needs `cluster.redis`",
@@ -90,8 +93,9 @@ const Limit* find_limit(const Config& config, const std::string& name) {
 
 void check_listener_limit(const Listener& listener, const Limit& limit, Reporter& reporter) {
   const std::string what = quoted("listener", listener.name) + " uses limit `" + limit.name + "`";
-  if (limit.unit == LimitUnit::requests) {
-    reporter.error(listener.where, what + ", which counts requests",
+  if (limit.unit == LimitUnit::requests || limit.unit == LimitUnit::tokens) {
+    const bool tokens = limit.unit == LimitUnit::tokens;
+    reporter.error(listener.where, what + ", which counts " + (tokens ? "tokens" : "requests"),
                    "listeners take limits of unit connections or concurrency");
   }
   if (limit.action == LimitAction::delay || limit.scope == LimitScope::cluster) {
@@ -136,9 +140,16 @@ void check_route_limits(const Config& config, const Route& route, Reporter& repo
       reporter.error(route.where, what + ", which counts new connections",
                      "put it into the listener's `limits`, or set `unit: requests`");
     }
+    if (limit->unit == LimitUnit::tokens && !route.ai) {
+      reporter.error(route.where, what + ", which counts tokens, and is not served by `ai`",
+                     "`ai: true`, or `unit: requests`");
+    }
+    if (limit->unit == LimitUnit::tokens && use.cost != 1) {
+      reporter.error(route.where, what + " at a cost, and a token is a token", "leave `cost` out");
+    }
     const bool by_claim =
         std::ranges::find(limit->key, LimitKey::claim, &LimitKeyPart::kind) != limit->key.end();
-    if (by_claim && route.auth.empty()) {
+    if (by_claim && route.auth.empty() && !route.ai) {
       reporter.warning(route.where, what + ", which counts by a claim, and has no `auth`",
                        "nobody has claims there: all callers are one key");
     }

@@ -23,9 +23,9 @@ ValueShape shape_of(Type type) {
     case Type::number:
       return {"number", "", false, true, true};
     case Type::duration:
-      return {"duration", "^(0|[1-9][0-9]*)(us|ms|s|m|h)$"};
+      return {"duration", "^(0|[1-9][0-9]*)(us|ms|s|m|h|d)$"};
     case Type::rate:
-      return {"rate", "^[1-9][0-9]*/[smh]$"};
+      return {"rate", "^[1-9][0-9]*/[smhd]$"};
     case Type::percent:
       return {"percentage", "^(100|[1-9]?[0-9])%$"};
     case Type::prefix:

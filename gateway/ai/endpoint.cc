@@ -83,6 +83,10 @@ void classify(Endpoint& out, const CallerHints& hints) {
 
 }  // namespace
 
+const ShapeCodec& codec(const Endpoint& endpoint) {
+  return endpoint.operation == Operation::responses ? responses_codec() : codec(endpoint.shape);
+}
+
 std::string_view to_string(Operation operation) {
   switch (operation) {
     case Operation::chat:

@@ -12,7 +12,7 @@ namespace sluice::gateway::ai {
 enum class Operation : std::uint8_t {
   chat,
   embeddings,
-  responses,  // OpenAI's: a chat too, but of one vendor's shape alone
+  responses,  // OpenAI's other way to ask for a chat
   models,  // the list of them, or one
   other,   // of one vendor alone: passed on as it is
 };
@@ -32,6 +32,9 @@ struct Endpoint {
   std::string_view path = {};     // from the API's version on, without it: "/images/generations"
   std::string_view version = {};  // "v1", "v1beta"; "": none was said
 };
+
+// How who asks there wants to be answered.
+const ShapeCodec& codec(const Endpoint& endpoint);
 
 // Header fields that tell vendors apart where paths do not.
 struct CallerHints {

@@ -3,6 +3,7 @@
 #include "gateway/ai/anthropic/anthropic.h"
 #include "gateway/ai/gemini/gemini.h"
 #include "gateway/ai/openai/openai.h"
+#include "gateway/ai/responses/responses.h"
 
 namespace sluice::gateway::ai {
 namespace {
@@ -38,7 +39,23 @@ constexpr ShapeCodec kGemini{
     .stream_writer = gemini::stream_writer,
 };
 
+// No vendor but OpenAI speaks it, and its answers pass as they are.
+constexpr ShapeCodec kResponses{
+    .read_request = responses::read_request,
+    .write_request = nullptr,
+    .read_reply = nullptr,
+    .write_reply = responses::write_reply,
+    .read_problem = nullptr,
+    .write_problem = openai::write_problem,
+    .stream_reader = nullptr,
+    .stream_writer = responses::stream_writer,
+};
+
 }  // namespace
+
+const ShapeCodec& responses_codec() {
+  return kResponses;
+}
 
 std::optional<Shape> parse_shape(std::string_view word) {
   for (std::size_t i = 0; i < kShapeWords.size(); ++i)

@@ -53,5 +53,7 @@ struct ShapeCodec {
 };
 
 const ShapeCodec& codec(Shape shape);
+// The Responses API as callers ask for it: what vendors would say is null.
+const ShapeCodec& responses_codec();
 
 }  // namespace sluice::gateway::ai

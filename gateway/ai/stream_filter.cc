@@ -91,9 +91,9 @@ class Passing final : public StreamFilter {
 
 class Translating final : public StreamFilter {
  public:
-  Translating(Shape from, Shape to, const TranslationOptions& options)
+  Translating(Shape from, const ShapeCodec& to, const TranslationOptions& options)
       : reader_(codec(from).stream_reader()),
-        writer_(codec(to).stream_writer(options.writer)),
+        writer_(to.stream_writer(options.writer)),
         as_array_(options.as_array) {}
 
   void feed(std::string_view bytes, std::string& out) override {
@@ -179,7 +179,7 @@ std::unique_ptr<StreamFilter> passing_filter(Shape shape, bool hide_usage) {
   return std::make_unique<Passing>(shape, hide_usage);
 }
 
-std::unique_ptr<StreamFilter> translating_filter(Shape from, Shape to,
+std::unique_ptr<StreamFilter> translating_filter(Shape from, const ShapeCodec& to,
                                                  const TranslationOptions& options) {
   return std::make_unique<Translating>(from, to, options);
 }

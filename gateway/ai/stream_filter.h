@@ -34,8 +34,12 @@ struct TranslationOptions {
   StreamOptions writer;
   bool as_array = false;  // Gemini's callers who did not ask for SSE get a list
 };
-std::unique_ptr<StreamFilter> translating_filter(Shape from, Shape to,
+std::unique_ptr<StreamFilter> translating_filter(Shape from, const ShapeCodec& to,
                                                  const TranslationOptions& options);
+inline std::unique_ptr<StreamFilter> translating_filter(Shape from, Shape to,
+                                                        const TranslationOptions& options) {
+  return translating_filter(from, codec(to), options);
+}
 
 // The last word to a caller whose stream is broken: an event of its shape that says why.
 std::string broken_stream(Shape shape, const Problem& problem);

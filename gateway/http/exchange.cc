@@ -29,6 +29,7 @@ void Exchange::reset() {
   attributes_.clear();
   mirror_.reset();
   deadline_passed_ = false;
+  collected_ = false;
   tunnelling_ = false;
   websocket_key_.clear();
   end_compression();
@@ -90,6 +91,10 @@ void Exchange::rearm() {
 
 void Exchange::on_timer() {
   if (state_ == State::backing_off) return pick();
+  if (shares_) {  // Redis was too slow
+    std::exchange(shares_, nullptr)->done = nullptr;
+    return shared(nullptr);
+  }
   if (state_ == State::head) {
     client_->close_after(true);
     return refuse(408, "request head timeout");

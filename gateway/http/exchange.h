@@ -29,6 +29,7 @@
 #include "gateway/http/trace_context.h"
 #include "gateway/http1/head.h"
 #include "gateway/limit_gate.h"
+#include "gateway/redis/shared_accounts.h"
 #include "gateway/timer_wheel.h"
 #include "gateway/tls/identity.h"
 #include "gateway/upstream/upstream_worker.h"
@@ -201,6 +202,9 @@ class Exchange final : public UpstreamEvents,
   void ask_for_body();
   void collect_more();
   void collected();
+  void limit_tokens();
+  void take_shares();
+  void shared(const SharedVerdict* said);
   bool begin_mediated();
   bool fail_over(Outcome outcome, int status);
   Staged stage_mediated();
@@ -307,6 +311,8 @@ class Exchange final : public UpstreamEvents,
   std::unique_ptr<Mediator> mediator_;  // null: bytes pass as they are
   std::string mediated_;                // of the request, then of the answer until it is with the client
   std::string mediated_last_;
+  bool collected_ = false;              // the mediator has the whole request
+  std::shared_ptr<SharedTake> shares_;  // that Redis was asked for
   bool deadline_passed_ = false;
 
   // The try under way.

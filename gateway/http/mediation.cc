@@ -1,8 +1,13 @@
 // The exchange's part where a mediator stands between the two sides: it collects the request, makes
 // the tries that the mediator asks for, and passes the answer through it.
+#include <algorithm>
+
 #include "gateway/ai/proxy/call.h"
+#include "gateway/clocks.h"
 #include "gateway/http/exchange.h"
 #include "gateway/http1/head.h"
+#include "gateway/http1/request_fields.h"
+#include "gateway/redis/limit_leases.h"
 #include "gateway/worker.h"
 
 namespace sluice::gateway::http {
@@ -80,6 +85,49 @@ void Exchange::collect_more() {
 
 void Exchange::collected() {
   if (auto answer = mediator_->read(std::exchange(mediated_, {}))) return answer_mediated(*answer);
+  collected_ = true;
+  limit_tokens();
+}
+
+// Limits of the route that count tokens: what a call may take is known only now.
+void Exchange::limit_tokens() {
+  const policy::CompiledRoute& route = config_->snapshot().route(*route_);
+  const bool any = std::ranges::any_of(route.limits, [&](const policy::UsedLimit& used) {
+    return config_->limit(used.index).counts_tokens();
+  });
+  if (!any) return take_shares();
+  attributes_.add("model", mediator_->model());
+  const http1::RequestFields fields(request_, joined_field_);
+  switch (gate_.begin_tokens(*config_, route.limits, view(fields, true), route.id,
+                             mediator_->tokens(), steady_now())) {
+    case LimitGate::Result::passed:
+      return take_shares();
+    case LimitGate::Result::refused:
+      return on_limits_refused();
+    case LimitGate::Result::waiting:
+      state_ = State::waiting;
+      return client_->watch();
+  }
+}
+
+// What the caller has of its own, which other gateways may count too.
+void Exchange::take_shares() {
+  shares_ = mediator_->shares();
+  if (!shares_) return shared(nullptr);
+  shares_->worker = &worker_.io();
+  shares_->done = [this](const std::optional<SharedVerdict>& said) {
+    timer_.cancel();
+    shares_.reset();
+    shared(said ? &*said : nullptr);
+  };
+  worker_.leases().take(shares_);
+  worker_.wheel().arm(timer_, config_->policy().redis->deadline);
+  state_ = State::waiting;
+  client_->watch();
+}
+
+void Exchange::shared(const SharedVerdict* said) {
+  if (auto answer = mediator_->take(said)) return answer_mediated(*answer);
   use_upstream(mediator_->upstream());
   pick();
 }
@@ -232,6 +280,7 @@ void Exchange::refuse_mediated(int status, std::string_view reason,
 
 void Exchange::answer_mediated(const Mediator::Answer& answer) {
   state_ = State::refusing;
+  if (shares_) std::exchange(shares_, nullptr)->done = nullptr;
   gate_.release();
   timer_.cancel();
   send_answer(answer);

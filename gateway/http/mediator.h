@@ -2,19 +2,25 @@
 // whole request, says where it goes and as what, and sees the answer on its way. The exchange asks,
 // at each of its phases; the mediator never calls back, and does no I/O.
 //
-//   admit ─► read ─► request (a try) ─► head ─► data … ─► end ─► ended
-//                       ▲        next (the try came to nothing) │
-//                       └───────────────────────────────────────┘
+//   admit ─► read ─► take ─► request (a try) ─► head ─► data … ─► end ─► ended
+//                               ▲        next (the try came to nothing) │
+//                               └───────────────────────────────────────┘
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "gateway/auth/attributes.h"
 #include "gateway/http/stream.h"
+
+namespace sluice::gateway {
+struct SharedTake;
+struct SharedVerdict;
+}  // namespace sluice::gateway
 
 namespace sluice::gateway::http {
 
@@ -37,6 +43,14 @@ class Mediator {
   virtual void describe(auth::AttributeStore& attributes) const = 0;
   // The whole body. Nullopt: there is a try to be made.
   virtual std::optional<Answer> read(std::string body) = 0;
+
+  // --- what it takes, by an estimate: of limits in tokens …
+  virtual std::uint64_t tokens() const = 0;
+  virtual std::string_view model() const = 0;  // as the caller calls it
+  // … and of what the caller has. Null: no other gateway counts it too.
+  virtual std::shared_ptr<SharedTake> shares() = 0;
+  // `said`: by Redis; null: it was not asked, or has not answered. Nullopt: go on.
+  virtual std::optional<Answer> take(const SharedVerdict* said) = 0;
 
   // --- a try
   virtual std::uint32_t upstream() const = 0;  // an index in Config::upstreams
@@ -73,7 +87,8 @@ class Mediator {
 
   // How long the next step may take. `answering`: the client has got something.
   virtual std::chrono::nanoseconds patience(bool answering) const = 0;
-  virtual void ended(Ending ending, int status) = 0;  // the last call
+  virtual void ended(Ending ending, int status) = 0;
+  virtual std::uint64_t used_tokens() const = 0;  // after ended()
 };
 
 }  // namespace sluice::gateway::http

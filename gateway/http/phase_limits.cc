@@ -61,7 +61,7 @@ void Exchange::limits() {
 }
 
 void Exchange::on_limits_passed() {
-  if (mediator_) return collect();
+  if (mediator_) return collected_ ? take_shares() : collect();
   if (actions_ != nullptr && answer_directly()) return;
   use_upstream(choose_upstream(config_->snapshot().route(*route_), worker_));
   pick();

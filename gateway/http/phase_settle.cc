@@ -42,7 +42,9 @@ void Exchange::cut_short(std::string_view reason) {
 void Exchange::end(Ending ending) {
   end_compression();
   if (mediator_) {
+    if (shares_) std::exchange(shares_, nullptr)->done = nullptr;
     mediator_->ended(ending, status_);
+    gate_.settle_tokens(mediator_->used_tokens());
     mediator_.reset();
   }
   timer_.cancel();

@@ -89,9 +89,22 @@ std::optional<Answer> answer_in(const redisReply* reply) {
                 .ahead_ns = numbers[2] * 1000};
 }
 
+bool no_script(const redisReply* reply) {
+  return reply != nullptr && reply->type == REDIS_REPLY_ERROR &&
+         std::string_view(reply->str, reply->len).starts_with("NOSCRIPT");
+}
+
+// Within the prefix.
+std::string limit_key(const policy::ClusterTable& table, std::uint64_t key) {
+  std::array<char, 20> hash{};
+  std::snprintf(hash.data(), hash.size(), ":%016llx", static_cast<unsigned long long>(key));
+  return "limit:" + table.name() + hash.data();
+}
+
 void answer(const std::shared_ptr<LimitDecision>& decision, std::optional<bool> allowed) {
   asio::post(*decision->worker, [decision, allowed] {
-    if (decision->done) std::exchange(decision->done, nullptr)(allowed);
+    if (decision->done) return std::exchange(decision->done, nullptr)(allowed);
+    if (allowed.value_or(false) && decision->unwanted) decision->unwanted();
   });
 }
 
@@ -112,7 +125,8 @@ void LimitLeases::close() {
 
 void LimitLeases::configure(const std::optional<policy::RedisConfig>& config,
                             const std::vector<policy::LimitHandle>& limits,
-                            const tls::ClientContextPtr& tls) {
+                            const tls::ClientContextPtr& tls, bool accounts) {
+  accounts_ = accounts;
   tables_.clear();
   for (const policy::LimitHandle& limit : limits) {
     if (!limit.is_cluster()) continue;
@@ -120,10 +134,10 @@ void LimitLeases::configure(const std::optional<policy::RedisConfig>& config,
     if (in_use_) {
       limit.cluster()->found();
     } else {
-      limit.cluster()->lost(gateways_);
+      limit.cluster()->lost(gateways());
     }
   }
-  const bool wanted = config && !tables_.empty();
+  const bool wanted = config && (accounts || !tables_.empty());
   const bool same = config_ && config && config_->address == config->address && tls_ == tls &&
                     config_->name == config->name &&
                     config_->database == config->database &&
@@ -135,7 +149,7 @@ void LimitLeases::configure(const std::optional<policy::RedisConfig>& config,
   client_.reset();
   if (std::exchange(in_use_, false)) {
     for (const auto& table : tables_)
-      table->lost(gateways_);
+      table->lost(gateways());
   }
   if (!wanted) return heartbeat_.cancel(), void();
   client_ = std::make_unique<redis::Client>(
@@ -153,11 +167,16 @@ std::optional<LimitLeases::Server> LimitLeases::server() const {
 }
 
 void LimitLeases::up() {
-  client_->command(std::array<std::string_view, 3>{"SCRIPT", "LOAD", kScript},
-                   [this](const redisReply* reply) {
-                     if (reply == nullptr || reply->type != REDIS_REPLY_STRING) return;
-                     script_sha_.assign(reply->str, reply->len);
-                   });
+  const auto load = [this](std::string_view script, std::string& sha) {
+    client_->command(std::array<std::string_view, 3>{"SCRIPT", "LOAD", script},
+                     [&sha](const redisReply* reply) {
+                       if (reply == nullptr || reply->type != REDIS_REPLY_STRING) return;
+                       sha.assign(reply->str, reply->len);
+                     });
+  };
+  load(kScript, script_sha_);
+  load(redis::kTakeScript, take_sha_);
+  load(redis::kChargeScript, charge_sha_);
   register_gateway();
 }
 
@@ -177,9 +196,11 @@ void LimitLeases::register_gateway() {
         }
         gateways_ = static_cast<std::uint32_t>(std::max<long long>(reply->integer, 1));
         if (std::exchange(in_use_, true)) return;
-        log_info("redis", "limits of scope cluster are shared", {{"gateways", gateways_}});
+        log_info("redis", "limits of scope cluster are shared", {{"gateways", gateways()}});
         for (const auto& table : tables_)
           table->found();
+        for (const auto& [key, charge] : std::exchange(waiting_, {}))
+          evaluate(charge);
       });
   heartbeat_.expires_after(kHeartbeat);
   heartbeat_.async_wait([this, alive = alive_](const boost::system::error_code& error) {
@@ -190,11 +211,11 @@ void LimitLeases::register_gateway() {
 void LimitLeases::down(const std::string& reason) {
   heartbeat_.cancel();
   for (const auto& table : tables_)
-    table->lost(gateways_);
+    table->lost(gateways());
   if (std::exchange(in_use_, false) || losses_ == 0) {
     ++losses_;
     log_warn("redis", "cannot be asked; limits of scope cluster follow on_loss",
-             {{"reason", reason}, {"gateways", gateways_}});
+             {{"reason", reason}, {"gateways", gateways()}});
   }
 }
 
@@ -208,12 +229,37 @@ void LimitLeases::decide(const std::shared_ptr<policy::ClusterTable>& table,
   push({.table = table, .keys = keys, .cost = cost, .decision = std::move(decision)});
 }
 
+void LimitLeases::settle(const policy::ClusterTable& table, std::uint64_t key,
+                         std::uint64_t estimated, std::uint64_t used) {
+  const std::int64_t more = static_cast<std::int64_t>(used) - static_cast<std::int64_t>(estimated);
+  if (more == 0) return;
+  charge({{.key = limit_key(table, key == 0 ? 1 : key),
+           .interval_ns = table.parameters().emission_interval,
+           .more = more}});
+}
+
+void LimitLeases::take(std::shared_ptr<SharedTake> take) {
+  const std::scoped_lock lock(mutex_);
+  takes_.push_back(std::move(take));
+  post_queue();
+}
+
+void LimitLeases::charge(std::vector<SharedCharge> charges) {
+  if (charges.empty()) return;
+  const std::scoped_lock lock(mutex_);
+  for (SharedCharge& one : charges)
+    charges_.push_back(std::move(one));
+  post_queue();
+}
+
 void LimitLeases::push(Item item) {
-  {
-    const std::scoped_lock lock(mutex_);
-    queue_.push_back(std::move(item));
-    if (std::exchange(posted_, true)) return;
-  }
+  const std::scoped_lock lock(mutex_);
+  queue_.push_back(std::move(item));
+  post_queue();
+}
+
+void LimitLeases::post_queue() {
+  if (std::exchange(posted_, true)) return;
   asio::post(control_, [this, alive = alive_] {
     if (*alive) send_all();
   });
@@ -221,11 +267,19 @@ void LimitLeases::push(Item item) {
 
 void LimitLeases::send_all() {
   std::vector<Item> items;
+  std::vector<std::shared_ptr<SharedTake>> takes;
+  std::vector<SharedCharge> charges;
   {
     const std::scoped_lock lock(mutex_);
     items.swap(queue_);
+    takes.swap(takes_);
+    charges.swap(charges_);
     posted_ = false;
   }
+  for (const SharedCharge& charge : charges)
+    evaluate(charge);
+  for (const auto& take : takes)
+    evaluate(take);
   for (const Item& item : items) {
     if (item.decision) {
       decide(item);
@@ -235,13 +289,49 @@ void LimitLeases::send_all() {
   }
 }
 
+// A charge that goes unanswered may have been made: what gives back is not said twice.
+void LimitLeases::evaluate(const SharedCharge& charge) {
+  if (!client_ || !in_use_) return keep(charge);
+  send(redis::charge_words(charge, charge_sha_, config_->prefix),
+       [this, charge](const redisReply* reply) {
+         if (reply == nullptr && charge.more > 0) keep(charge);
+       });
+}
+
+void LimitLeases::keep(const SharedCharge& charge) {
+  if (!config_ || (waiting_.size() >= kMostWaiting && !waiting_.contains(charge.key))) return;
+  const auto [place, first] = waiting_.try_emplace(charge.key, charge);
+  if (first) return;
+  place->second.more += charge.more;
+  place->second.held += charge.held;
+}
+
+// Nobody waits any more: it was not the call that took it.
+void LimitLeases::evaluate(const std::shared_ptr<SharedTake>& take) {
+  const auto answer = [this, take](std::optional<SharedVerdict> verdict) {
+    asio::post(*take->worker, [this, take, verdict = std::move(verdict)]() mutable {
+      if (take->done) return std::exchange(take->done, nullptr)(std::move(verdict));
+      if (verdict && verdict->refused == SharedVerdict::kNone) charge(redis::given_back(*take));
+    });
+  };
+  if (!client_ || !in_use_) return answer(std::nullopt);
+  ++decisions_;
+  send(redis::take_words(*take, take_sha_, config_->prefix),
+       [take, answer](const redisReply* reply) { answer(redis::verdict_in(*take, reply)); });
+}
+
+void LimitLeases::send(const redis::Words& words, redis::Client::Done done) {
+  const std::vector<std::string_view> views(words.begin(), words.end());
+  client_->command(views, [this, done = std::move(done)](const redisReply* reply) {
+    if (no_script(reply)) up();  // somebody flushed the scripts
+    done(reply);
+  });
+}
+
 void LimitLeases::evaluate(const Item& item, const policy::LeaseRequest& request,
                            bool all_or_nothing, redis::Client::Done done) {
   if (!client_ || !in_use_) return done(nullptr);
-  std::array<char, 20> hash{};
-  std::snprintf(hash.data(), hash.size(), ":%016llx",
-                static_cast<unsigned long long>(request.key));
-  const std::string key = config_->prefix + ":limit:" + item.table->name() + hash.data();
+  const std::string key = config_->prefix + ":" + limit_key(*item.table, request.key);
   const policy::GcraParameters& gcra = item.table->parameters();
   const std::string interval = microseconds(gcra.emission_interval);
   const std::string tolerance = microseconds(gcra.tolerance);
@@ -252,10 +342,7 @@ void LimitLeases::evaluate(const Item& item, const policy::LeaseRequest& request
                                                     all_or_nothing ? "1" : "0",
                                                     request.empty_bucket ? "1" : "0"},
                    [this, done = std::move(done)](const redisReply* reply) {
-                     const bool gone = reply != nullptr && reply->type == REDIS_REPLY_ERROR &&
-                                       std::string_view(reply->str, reply->len)
-                                           .starts_with("NOSCRIPT");
-                     if (gone) up();  // somebody flushed the scripts
+                     if (no_script(reply)) up();  // somebody flushed the scripts
                      done(reply);
                    });
 }
@@ -293,7 +380,7 @@ std::vector<MetricSample> LimitLeases::samples() const {
       {"sluice_redis_up", "1 while limits of scope cluster are counted in Redis, 0 while they follow on_loss.",
        SampleType::gauge, {}, in_use_ ? 1.0 : 0.0},
       {"sluice_redis_gateways", "Gateways that share limits, as last known.", SampleType::gauge, {},
-       static_cast<double>(gateways_)},
+       static_cast<double>(gateways())},
       counter("sluice_redis_losses_total", "Times that Redis could no longer be asked.", losses_),
       counter("sluice_redis_connection_failures_total",
               "Connections to Redis that failed or ended.", stats.failures),

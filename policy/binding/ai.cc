@@ -68,6 +68,7 @@ void ai(const Node& node, const Reporter& reporter, AiConfig& out) {
   optional_word(node, "keys", kAiKeysWords, out.keys);
   path(node, "key_file", reporter, out.key_file);
   path(node, "prices", reporter, out.prices);
+  optional_word(node, "scope", kLimitScopeWords, out.scope);
   optional_word(node, "untranslatable", kAiUntranslatableWords, out.untranslatable);
   ai_controls(node, reporter, out);
 }

@@ -9,6 +9,7 @@
 #include "policy/address.h"
 #include "policy/config/auth.h"
 #include "policy/config/common.h"
+#include "policy/config/limits.h"
 #include "policy/diagnostic.h"
 
 namespace sluice::policy {
@@ -122,6 +123,7 @@ struct AiConfig {
   std::string key_file;                    // "" in the file: keys.json in the state directory
   std::string prices;    // a file; "": costs are not counted
   std::vector<AiBudget> budgets;
+  LimitScope scope = LimitScope::per_node;  // of keys' limits, and of budgets
   AiUnpriced unpriced = AiUnpriced::refuse;
   AiUsage usage;
   std::optional<AiCache> cache;

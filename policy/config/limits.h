@@ -30,6 +30,7 @@ enum class LimitUnit {
   requests,     // a rate of requests (plain TCP: of connections), on routes
   connections,  // a rate of new connections, on listeners, before TLS
   concurrency,  // so many at a time: requests on routes, open connections on listeners
+  tokens,       // a rate of what language models read and write, on routes with `ai`
 };
 enum class LimitAction { reject, delay, count };
 enum class LimitScope { per_node, cluster };

@@ -35,7 +35,8 @@ std::string describe(const Limit& limit, std::uint32_t cost) {
   if (limit.unit == LimitUnit::concurrency) {
     text += std::to_string(limit.max) + " at a time";
   } else {
-    text += std::to_string(limit.rate_count) + " in " + format_duration(limit.rate_period) +
+    text += std::to_string(limit.rate_count) +
+            (limit.unit == LimitUnit::tokens ? " tokens" : "") + " in " + format_duration(limit.rate_period) +
             ", burst " + std::to_string(limit.burst);
   }
   text += ", by " + keys;
@@ -85,6 +86,10 @@ void tell_all(LimitsStep& result, const Snapshot& snapshot, std::span<const Used
 ToldLimit tell(const Limit& limit, const UsedLimit& used, const RequestView& request,
                std::uint64_t route_id, const LiveState& live) {
   ToldLimit told{describe(limit, used.cost)};
+  if (limit.unit == LimitUnit::tokens) {
+    told.text += "; it depends on what the call asks for";
+    return told;
+  }
   if (live.gateway == nullptr) return told;
   if (const std::string_view open = unsaid(limit, request); !open.empty()) {
     told.text += "; now: depends on " + std::string(open);

@@ -149,6 +149,13 @@ inline constexpr Field kAi[] = {
      .children = kAiBudget,
      .doc = "Money, by any of key, team, model and route; a call needs room in each that is for it. "
             "Needs `prices`. Keys may have one of their own (`sluice keys create --budget`)."},
+    {.name = "scope",
+     .type = word,
+     .fallback = "per_node",
+     .example = "cluster",
+     .words = kLimitScopeWords,
+     .doc = "Who shares what is used of keys' limits and of budgets: this node's workers, or all "
+            "gateways of cluster.redis, which is asked once for each call then."},
     {.name = "unpriced",
      .type = word,
      .fallback = "refuse",

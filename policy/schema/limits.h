@@ -39,7 +39,9 @@ inline constexpr Field kLimit[] = {
      .example = "connections",
      .words = kLimitUnitWords,
      .doc = "requests: their rate, on routes. connections: the rate of new ones, on listeners. "
-            "concurrency: how many at a time, requests on routes, connections on listeners."},
+            "concurrency: how many at a time, requests on routes, connections on listeners. tokens: "
+            "those of language models, in and out, on routes with `ai`: estimated when a call comes, "
+            "and as they were when it goes."},
     {.name = "action",
      .type = word,
      .fallback = "reject",
@@ -56,7 +58,7 @@ inline constexpr Field kLimit[] = {
     {.name = "rate",
      .type = rate,
      .example = "100/s",
-     .doc = "Per second, minute or hour; needed but for concurrency."},
+     .doc = "Per second, minute, hour or day; needed but for concurrency."},
     {.name = "burst",
      .type = integer,
      .example = "200",

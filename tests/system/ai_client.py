@@ -230,4 +230,64 @@ class GeminiCaller(OpenAiCaller):
         return self.gateway.post(self.path(model, False), body, self.headers)
 
 
+class ResponsesCaller(OpenAiCaller):
+    """OpenAI's Responses API."""
+
+    def path(self, model, stream):
+        return "/v1/responses"
+
+    def body(self, model, text="Hi", stream=False, tools=(), **more):
+        body = {"model": model, "instructions": "Be brief.", "input": [{"role": "user", "content": [{"type": "input_text", "text": text}]}],
+                "store": False, **more}
+        if stream:
+            body["stream"] = True
+        if tools:
+            body["tools"] = [{"type": "function", "name": t, "description": "d", "parameters": TOOL_SCHEMA, "strict": True} for t in tools]
+        return body
+
+    def text(self, answer):
+        assert answer["object"] == "response" and answer["status"] == "completed", answer
+        return "".join(p["text"] for i in answer["output"] if i["type"] == "message" for p in i["content"] if p["type"] == "output_text")
+
+    def usage(self, answer):
+        return answer["usage"]["input_tokens"], answer["usage"]["output_tokens"]
+
+    def calls(self, answer):
+        return [(i["call_id"], i["name"], json.loads(i["arguments"])) for i in answer["output"] if i["type"] == "function_call"]
+
+    def order(self, events):
+        """What every SDK relies on: each event says its own name, numbers go on, and what was begun is ended."""
+        assert [e["sequence_number"] for _, e in events] == list(range(len(events)))
+        assert all(name == e["type"] for name, e in events)
+        assert [n for n, _ in events[:2]] == ["response.created", "response.in_progress"], events[:2]
+        begun = [e["output_index"] for n, e in events if n == "response.output_item.added"]
+        done = {e["output_index"]: e["item"] for n, e in events if n == "response.output_item.done"}
+        assert begun == list(range(len(begun))) and sorted(done) == begun
+        assert [done[i] for i in begun] == events[-1][1]["response"]["output"]
+
+    def streamed_text(self, events):
+        self.order(events)
+        assert events[-1][0] == "response.completed", events[-1]
+        text = "".join(e["delta"] for n, e in events if n == "response.output_text.delta")
+        assert text == self.text(events[-1][1]["response"])
+        return text
+
+    def streamed_calls(self, events):
+        self.order(events)
+        whole = self.calls(events[-1][1]["response"])
+        pieces = {}
+        for name, event in events:
+            if name == "response.function_call_arguments.delta":
+                pieces[event["output_index"]] = pieces.get(event["output_index"], "") + event["delta"]
+        assert [json.loads(p) for _, p in sorted(pieces.items())] == [arguments for _, _, arguments in whole]
+        return whole
+
+    def results(self, model, answer, tools):
+        body = self.body(model, tools=tools)
+        body["input"] += answer["output"]
+        body["input"] += [{"type": "function_call_output", "call_id": i["call_id"], "output": "sunny"}
+                          for i in answer["output"] if i["type"] == "function_call"]
+        return self.gateway.post(self.path(model, False), body, self.headers)
+
+
 CALLERS = {"openai": OpenAiCaller, "anthropic": AnthropicCaller, "gemini": GeminiCaller}

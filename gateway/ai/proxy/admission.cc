@@ -1,5 +1,8 @@
 #include "gateway/ai/proxy/admission.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "gateway/ai/proxy/answer_reader.h"
 #include "gateway/ai/proxy/calendar.h"
 #include "gateway/ai/proxy/caller_key.h"
@@ -114,23 +117,125 @@ std::optional<Problem> Admission::may_ask(const Endpoint& endpoint, std::string_
                  "key " + key->name + " may not use model " + std::string(model)};
 }
 
-std::optional<Mediator::Answer> Admission::take(Shape shape, const Cost& estimate) {
+std::shared_ptr<SharedTake> Admission::shares(const Cost& estimate) {
+  if (!catalog_.is_shared()) return nullptr;
   const std::int64_t now = unix_now();
-  if (!budgets_.empty()) {
-    if (const auto refused = catalog_.book().hold(budgets_, estimate.micros, now, hold_))
+  auto take = std::make_shared<SharedTake>();
+  if (known_ != nullptr) {
+    const auto limits = key_limits(known_->key, estimate.tokens);
+    const auto ahead = known_->state->ahead_ns(steady_now());
+    for (std::size_t i = 0; i < limits.size(); ++i) {
+      const KeyLimit& limit = limits[i];
+      if (limit.count == 0) continue;
+      take->rates.push_back({.key = "key:" + known_->key.id + ":" + std::string(limit.word),
+                             .interval_ns = limit.gcra.emission_interval,
+                             .tolerance_ns = limit.gcra.tolerance,
+                             .cost = limit.cost,
+                             .ahead_ns = ahead[i]});
+      asked_rates_.push_back(limit);
+    }
+  }
+  for (const BudgetUse& use : budgets_) {
+    const std::int64_t period = period_start(use.period, now);
+    take->sums.push_back({.key = use.account + ":" + std::to_string(period),
+                          .limit = use.limit,
+                          .amount = estimate.micros,
+                          .spent = catalog_.book().settled(use, now),
+                          .ends = next_period(use.period, now)});
+  }
+  if (take->rates.empty() && take->sums.empty()) return nullptr;
+  return asked_ = std::move(take);
+}
+
+std::optional<Mediator::Answer> Admission::take(Shape shape, const Cost& estimate,
+                                                const SharedVerdict* said, const Peers& peers) {
+  if (!asked_) return take_here(shape, estimate, key(), budgets_);
+  if (said == nullptr) return take_alone(shape, estimate, peers);
+  return take_said(shape, estimate, *said);
+}
+
+Admission::Refusal Admission::take_here(Shape shape, const Cost& estimate, const VirtualKey* key,
+                                        const std::vector<BudgetUse>& budgets) {
+  const std::int64_t now = unix_now();
+  if (!budgets.empty()) {
+    if (const auto refused = catalog_.book().hold(budgets, estimate.micros, now, hold_))
       return no_money(shape, *refused, estimate.micros, now);
   }
-  if (known_ == nullptr) return std::nullopt;
-  const auto refused = known_->state->admit(known_->key, estimate.tokens, steady_now());
-  if (!refused) {
-    tokens_ = estimate.tokens;
-    return std::nullopt;
+  if (key == nullptr) return std::nullopt;
+  if (const auto refused = known_->state->admit(*key, estimate.tokens, steady_now())) {
+    hold_.settle(0);
+    return no_rate(shape, *refused);
   }
-  hold_.settle(0);
-  const std::uint64_t seconds = refused->retry_after_ns / kSecond + 1;
+  tokens_ = estimate.tokens;
+  return std::nullopt;
+}
+
+// Redis cannot be asked: each gateway gives out its share of what it knows to be left.
+Admission::Refusal Admission::take_alone(Shape shape, const Cost& estimate, const Peers& peers) {
+  if (peers.on_loss == policy::OnLoss::deny) {
+    Mediator::Answer answer = problem_answer(
+        shape, {ProblemKind::rate_limit, "what is left of limits and budgets is not known just now"});
+    answer.lines += "retry-after: 1\r\n";
+    return answer;
+  }
+  const std::uint32_t gateways = peers.on_loss == policy::OnLoss::per_node ? 1 : peers.gateways;
+  std::vector<BudgetUse> budgets = budgets_;
+  catalog_.book().share(budgets, gateways, unix_now());
+  const VirtualKey share = known_ != nullptr ? share_of(known_->key, gateways) : VirtualKey{};
+  auto refused = take_here(shape, estimate, known_ != nullptr ? &share : nullptr, budgets);
+  alone_ = !refused;
+  return refused;
+}
+
+Admission::Refusal Admission::take_said(Shape shape, const Cost& estimate,
+                                        const SharedVerdict& said) {
+  for (std::size_t i = 0; i < asked_rates_.size(); ++i) {
+    const KeyLimit& limit = asked_rates_[i];
+    const std::uint64_t ahead = std::min(said.ahead_ns[i], limit.gcra.tolerance);
+    const KeyRate rate{.limit = limit.count,
+                       .remaining = (limit.gcra.tolerance - ahead) / limit.gcra.emission_interval,
+                       .reset_ns = said.ahead_ns[i]};
+    if (limit.word == "requests") requests_ = rate;
+    if (limit.word == "tokens") per_minute_ = rate;
+  }
+  std::vector<Account::State> known;
+  for (const SharedVerdict::Sum& sum : said.sums)
+    known.push_back({.spent = sum.spent, .held = sum.held});
+  const std::int64_t now = unix_now();
+  if (said.refused != SharedVerdict::kNone) catalog_.book().heard(budgets_, known, now);
+  if (said.refused < asked_rates_.size()) {
+    const KeyLimit& limit = asked_rates_[said.refused];
+    const std::uint64_t next =
+        said.ahead_ns[said.refused] + limit.gcra.emission_interval * limit.cost;
+    return no_rate(shape, {limit.name, next - std::min(next, limit.gcra.tolerance)});
+  }
+  if (said.refused != SharedVerdict::kNone) {
+    const std::size_t at = said.refused - asked_rates_.size();
+    const BudgetUse& use = budgets_[at];
+    const SharedVerdict::Sum& sum = said.sums[at];
+    return no_money(shape,
+                    {.what = use.what,
+                     .left = std::max<std::int64_t>(0, use.limit - sum.spent),
+                     .ends = next_period(use.period, now),
+                     .for_now = sum.held > 0 &&
+                                sum.spent - sum.held + estimate.micros <= use.limit,
+                     .period = use.period},
+                    estimate.micros, now);
+  }
+  granted_ = true;
+  if (!budgets_.empty()) catalog_.book().note(budgets_, known, estimate.micros, now, hold_);
+  if (known_ != nullptr) {
+    known_->state->charge(known_->key, estimate.tokens, steady_now());
+    tokens_ = estimate.tokens;
+  }
+  return std::nullopt;
+}
+
+Mediator::Answer Admission::no_rate(Shape shape, const KeyRefusal& refused) const {
+  const std::uint64_t seconds = refused.retry_after_ns / kSecond + 1;
   Mediator::Answer answer = problem_answer(
       shape, {ProblemKind::rate_limit,
-              "key " + known_->key.name + " has used up its " + std::string(refused->limit)});
+              "key " + known_->key.name + " has used up its " + std::string(refused.limit)});
   answer.lines += "retry-after: " + std::to_string(seconds) + "\r\n" + limit_lines(shape);
   return answer;
 }
@@ -152,19 +257,46 @@ Mediator::Answer Admission::no_money(Shape shape, const BudgetRefusal& refusal, 
   return answer;
 }
 
+std::vector<SharedCharge> Admission::charges(const Cost& used) const {
+  if (!granted_ && !alone_) return {};
+  // Of what was let in without Redis all is to be charged.
+  std::vector<SharedCharge> charges;
+  for (std::size_t i = 0; i < asked_rates_.size(); ++i) {
+    const SharedRate& rate = asked_->rates[i];
+    const bool requests = asked_rates_[i].word == "requests";
+    const auto total = static_cast<std::int64_t>(requests ? 1 : used.tokens);
+    const std::int64_t more = total - (alone_ ? 0 : static_cast<std::int64_t>(rate.cost));
+    if (more != 0)
+      charges.push_back({.key = rate.key, .interval_ns = rate.interval_ns, .more = more});
+  }
+  const std::int64_t now = unix_now();
+  for (std::size_t i = 0; i < asked_->sums.size(); ++i) {
+    const SharedSum& sum = asked_->sums[i];
+    const std::int64_t held = alone_ ? 0 : sum.amount;
+    const bool same_period = now < sum.ends;
+    charges.push_back({.key = sum.key,
+                       .more = used.micros - held,
+                       .held = held,
+                       .spent = same_period ? catalog_.book().settled(budgets_[i], now) : 0,
+                       .ends = sum.ends});
+  }
+  return charges;
+}
+
 void Admission::settle(const Cost& used) {
   hold_.settle(used.micros);
-  if (!tokens_) return;
-  known_->state->settle(known_->key, *tokens_, used.tokens);
+  if (tokens_) known_->state->settle(known_->key, *tokens_, used.tokens, steady_now());
   tokens_.reset();
+  granted_ = alone_ = false;
 }
 
 std::string Admission::limit_lines(Shape shape) const {
   if (known_ == nullptr) return {};
   const VirtualKey& key = known_->key;
   const std::int64_t now = unix_now();
-  std::string lines = rate_lines(shape, known_->state->requests(key, steady_now()),
-                                 known_->state->tokens(key, steady_now()), now);
+  std::string lines = rate_lines(
+      shape, requests_ ? *requests_ : known_->state->requests(key, steady_now()),
+      per_minute_ ? *per_minute_ : known_->state->tokens(key, steady_now()), now);
   if (key.budget == 0) return lines;
   const std::int64_t left = key.budget - catalog_.book().taken(own_budget(key), now);
   append_budget_lines(shape, key.budget, left, next_period(key.period, now), now, lines);

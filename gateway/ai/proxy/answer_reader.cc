@@ -81,7 +81,7 @@ void AnswerReader::begin_stream(const http1::ResponseHead& response) {
     TranslationOptions options;
     options.writer = {.usage = asked_.wants_usage, .created = unix_now()};
     options.as_array = asked_.as_array;
-    filter_ = translating_filter(asked_.provider->shape, endpoint.shape, options);
+    filter_ = translating_filter(asked_.provider->shape, codec(endpoint), options);
     fields_ = asked_.as_array ? "content-type: application/json\r\n"
                               : "content-type: text/event-stream\r\n";
     fields_ += "cache-control: no-cache\r\n";
@@ -187,7 +187,7 @@ std::expected<json::object, Problem> AnswerReader::translated(const json::value&
     return write_embedding_reply(from, body, to, *asked_.embedding, asked_.model);
   const auto reply = codec(from).read_reply(body);
   if (!reply) return std::unexpected(reply.error());
-  return codec(to).write_reply(*reply, unix_now());
+  return codec(*asked_.endpoint).write_reply(*reply, unix_now());
 }
 
 bool AnswerReader::finish_error() {

@@ -66,7 +66,7 @@ class AnswerReader {
   bool finish_whole();
   std::expected<json::object, Problem> translated(const json::value& body) const;
   bool finish_error();
-  bool same() const { return asked_.endpoint->shape == asked_.provider->shape; }
+  bool same() const { return is_native(*asked_.endpoint, *asked_.provider); }
 
   Asked asked_;
   Mode mode_ = Mode::none;

@@ -19,13 +19,14 @@ constexpr std::int64_t kLongestPeriod = 32L * 24 * 3600;
 void Account::enter(std::int64_t period) {
   if (period <= period_) return;
   period_ = period;
-  elsewhere_ = here_ = held_ = 0;
+  written_ = heard_ = settled_ = here_ = held_ = 0;
+  last_.reset();
 }
 
 bool Account::hold(std::int64_t period, std::int64_t limit, std::int64_t micros) {
   const std::scoped_lock lock(mutex_);
   enter(period);
-  if (elsewhere_ + here_ + held_ + micros > limit) return false;
+  if (elsewhere() + here_ + held_ + micros > limit) return false;
   held_ += micros;
   return true;
 }
@@ -35,18 +36,50 @@ void Account::settle(std::int64_t period, std::int64_t held, std::int64_t used) 
   if (period != period_) return;
   held_ = std::max<std::int64_t>(0, held_ - held);
   here_ += used;
+  settled_ += used;
 }
 
 Account::State Account::state(std::int64_t period) const {
   const std::scoped_lock lock(mutex_);
   if (period != period_) return {};
-  return {.spent = elsewhere_ + here_, .held = held_};
+  return {.spent = elsewhere() + here_, .held = held_};
 }
 
 void Account::set_elsewhere(std::int64_t period, std::int64_t micros) {
   const std::scoped_lock lock(mutex_);
   enter(period);
-  if (period == period_) elsewhere_ = micros;
+  if (period == period_) written_ = micros;
+}
+
+void Account::note(std::int64_t period, std::int64_t micros) {
+  const std::scoped_lock lock(mutex_);
+  enter(period);
+  if (period == period_) held_ += micros;
+}
+
+void Account::heard(std::int64_t period, const State& all) {
+  const std::scoped_lock lock(mutex_);
+  enter(period);
+  if (period != period_) return;
+  heard_ = std::max<std::int64_t>(0, all.spent - here_ - held_);
+  settled_ = std::max(settled_, all.spent - all.held);
+  last_ = {all.spent, here_ + held_};
+}
+
+std::int64_t Account::share(std::int64_t period, std::int64_t limit,
+                            std::uint32_t gateways) const {
+  const std::scoped_lock lock(mutex_);
+  const auto part = [&](std::int64_t known) {
+    return std::max<std::int64_t>(0, limit - known) / std::max(gateways, 1U);
+  };
+  if (period != period_) return part(0);
+  if (!last_) return written_ + part(written_);
+  return elsewhere() + last_->own + part(last_->all);
+}
+
+std::int64_t Account::settled(std::int64_t period) const {
+  const std::scoped_lock lock(mutex_);
+  return period == period_ ? std::max(settled_, written_ + here_) : 0;
 }
 
 bool Account::idle_since(std::int64_t unix_seconds) const {
@@ -105,6 +138,41 @@ std::optional<BudgetRefusal> BudgetBook::hold(const std::vector<BudgetUse>& budg
     return refusal;
   }
   return std::nullopt;
+}
+
+void BudgetBook::note(const std::vector<BudgetUse>& budgets, const std::vector<Account::State>& known,
+                      std::int64_t micros, std::int64_t unix_seconds, BudgetHold& out) {
+  out.book_ = this;
+  out.held_ = micros;
+  for (std::size_t i = 0; i < budgets.size(); ++i) {
+    const std::int64_t period = period_start(budgets[i].period, unix_seconds);
+    std::string name;
+    auto of = account(budgets[i].account, period, &name);
+    of->note(period, micros);
+    of->heard(period, known[i]);
+    out.parts_.push_back({std::move(of), std::move(name), period});
+  }
+}
+
+void BudgetBook::heard(const std::vector<BudgetUse>& budgets,
+                       const std::vector<Account::State>& known, std::int64_t unix_seconds) {
+  for (std::size_t i = 0; i < budgets.size(); ++i) {
+    const std::int64_t period = period_start(budgets[i].period, unix_seconds);
+    account(budgets[i].account, period, nullptr)->heard(period, known[i]);
+  }
+}
+
+void BudgetBook::share(std::vector<BudgetUse>& budgets, std::uint32_t gateways,
+                       std::int64_t unix_seconds) {
+  for (BudgetUse& use : budgets) {
+    const std::int64_t period = period_start(use.period, unix_seconds);
+    use.limit = account(use.account, period, nullptr)->share(period, use.limit, gateways);
+  }
+}
+
+std::int64_t BudgetBook::settled(const BudgetUse& budget, std::int64_t unix_seconds) {
+  const std::int64_t period = period_start(budget.period, unix_seconds);
+  return account(budget.account, period, nullptr)->settled(period);
 }
 
 std::int64_t BudgetBook::taken(const BudgetUse& budget, std::int64_t unix_seconds) {

@@ -2,6 +2,7 @@
 // Beyond a budget goes at most what calls under way cost more than was held back for them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -23,6 +24,8 @@ class Account {
  public:
   // Held back where limit is not passed by it.
   bool hold(std::int64_t period, std::int64_t limit, std::int64_t micros);
+  // Held back already, by those who count for all gateways.
+  void note(std::int64_t period, std::int64_t micros);
   // What was held is given back, and what was used is spent, in the period in which it was held.
   void settle(std::int64_t period, std::int64_t held, std::int64_t used);
   struct State {
@@ -30,16 +33,32 @@ class Account {
     std::int64_t held = 0;
   };
   State state(std::int64_t period) const;
-  // What others have spent: processes before this one, or beside it.
+  // Of `limit`, what one of `gateways` may go up to that cannot ask the others: its part of what was
+  // left when it heard of them last, beyond what it had then.
+  std::int64_t share(std::int64_t period, std::int64_t limit, std::uint32_t gateways) const;
+  // By all gateways, at least, without what is held.
+  std::int64_t settled(std::int64_t period) const;
+  // What others have spent, as a file has it: processes before this one, or beside it.
   void set_elsewhere(std::int64_t period, std::int64_t micros);
+  // What all gateways have, as Redis has it. `all.held` is in `all.spent` too.
+  void heard(std::int64_t period, const State& all);
   bool idle_since(std::int64_t unix_seconds) const;  // nothing is held, and the period is older
 
  private:
   void enter(std::int64_t period);
+  // The file and Redis may both know of the same.
+  std::int64_t elsewhere() const { return std::max(written_, heard_); }
 
   mutable std::mutex mutex_;
   std::int64_t period_ = 0;
-  std::int64_t elsewhere_ = 0;
+  std::int64_t written_ = 0;
+  std::int64_t heard_ = 0;
+  std::int64_t settled_ = 0;
+  struct Heard {
+    std::int64_t all = 0;  // in this period …
+    std::int64_t own = 0;  // … of which this gateway's
+  };
+  std::optional<Heard> last_;
   std::int64_t here_ = 0;
   std::int64_t held_ = 0;
 };
@@ -102,6 +121,14 @@ class BudgetBook {
   // All of them, or none.
   std::optional<BudgetRefusal> hold(const std::vector<BudgetUse>& budgets, std::int64_t micros,
                                     std::int64_t unix_seconds, BudgetHold& out);
+  // Held back already: by Redis, which has `known` of each account in all.
+  void note(const std::vector<BudgetUse>& budgets, const std::vector<Account::State>& known,
+            std::int64_t micros, std::int64_t unix_seconds, BudgetHold& out);
+  void heard(const std::vector<BudgetUse>& budgets, const std::vector<Account::State>& known,
+             std::int64_t unix_seconds);
+  std::int64_t settled(const BudgetUse& budget, std::int64_t unix_seconds);
+  // Of each budget what one of `gateways` may still take that cannot ask the others.
+  void share(std::vector<BudgetUse>& budgets, std::uint32_t gateways, std::int64_t unix_seconds);
   // Spent and held back.
   std::int64_t taken(const BudgetUse& budget, std::int64_t unix_seconds);
   // Of the accounts' current periods, by their names; at most so many.

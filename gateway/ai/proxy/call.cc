@@ -6,6 +6,7 @@
 #include "gateway/ai/proxy/mediated_call.h"
 #include "gateway/ai/proxy/model_list.h"
 #include "gateway/ai/proxy/vendor_request.h"
+#include "gateway/redis/limit_leases.h"
 #include "gateway/worker.h"
 
 namespace sluice::gateway::ai {
@@ -104,8 +105,8 @@ std::optional<Mediator::Answer> Call::read(std::string body) {
       if (!first) first = std::move(problem);
       continue;
     }
-    if (auto known = recall()) return known;
-    return admission_.take(endpoint_.shape, estimate());
+    if (!recall()) estimate_ = estimate();
+    return std::nullopt;
   }
   return problem_answer(endpoint_.shape, *first);
 }
@@ -139,23 +140,35 @@ AnswerKeeper::Visit Call::visit() const {
           .cache_control = cache_control_};
 }
 
-// It is a request of the caller's, but takes no token and no money.
-std::optional<Mediator::Answer> Call::recall() {
-  const CachedAnswerPtr found = keeper_.look(visit());
-  if (!found) return std::nullopt;
-  if (auto refused = admission_.take(endpoint_.shape, {})) return refused;
-  recalled_ = true;
+std::optional<Mediator::Answer> Call::take(const SharedVerdict* said) {
+  Peers peers{.gateways = worker_.leases().gateways()};
+  if (const auto& redis = config_->policy().redis) peers.on_loss = redis->on_loss;
+  if (auto refused = admission_.take(endpoint_.shape, estimate_, said, peers)) {
+    recalled_.reset();
+    return refused;
+  }
+  if (!recalled_) return std::nullopt;
   record_hit(catalog_, endpoint_, provider(), target().model, admission_.facts());
-  const auto age = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - found->made);
   if (const policy::AiAudit* audit = catalog_.audit_for(admission_.facts())) {
     heard_.begin(audit->max_body);
-    heard_.add(found->body);
+    heard_.add(recalled_->body);
   }
+  return answer_of_cache();
+}
+
+// It is a request of the caller's, but takes no token and no money.
+bool Call::recall() {
+  recalled_ = keeper_.look(visit());
+  return recalled_ != nullptr;
+}
+
+Mediator::Answer Call::answer_of_cache() const {
+  const auto age = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - recalled_->made);
   return Answer{.status = 200,
-                .lines = "content-type: " + found->content_type + "\r\nage: " +
+                .lines = "content-type: " + recalled_->content_type + "\r\nage: " +
                          std::to_string(age.count()) + "\r\nx-sluice-cache: hit\r\n" +
                          own_lines(),
-                .body = found->body};
+                .body = recalled_->body};
 }
 
 std::vector<std::string_view> Call::names_for_caller() const {
@@ -177,22 +190,14 @@ std::optional<Problem> Call::make_plan() {
     return plan_for_vendor();
   }
   plan_ = catalog_.plan(model_, worker_.random());
-  const bool known = !plan_.empty();
-  if (!asks || endpoint_.operation == Operation::responses)
-    std::erase_if(plan_, [&](const Target& target) { return !is_native(target); });
-  if (known && plan_.empty() && endpoint_.operation == Operation::responses) {
-    return Problem::invalid("model", "who answers for " + model_ +
-                                         " has no Responses API; ask at /v1/chat/completions");
+  // What only one vendor has is asked of nobody else.
+  if (!asks) {
+    std::erase_if(plan_, [&](const Target& target) {
+      return !is_native(endpoint_, catalog_.provider(target.provider));
+    });
   }
   if (plan_.empty()) return Problem{ProblemKind::not_found, "there is no model " + model_, "model"};
   return std::nullopt;
-}
-
-// What only one vendor has is asked of nobody else. Mistral's API is OpenAI's but for some.
-bool Call::is_native(const Target& target) const {
-  const Provider& provider = catalog_.provider(target.provider);
-  if (provider.shape != endpoint_.shape) return false;
-  return endpoint_.operation != Operation::responses || provider.dialect != Dialect::mistral;
 }
 
 std::optional<Problem> Call::plan_for_vendor() {

@@ -3,6 +3,8 @@
 
 #include "gateway/ai/proxy/mediated_call.h"
 #include "gateway/log.h"
+#include "gateway/redis/limit_leases.h"
+#include "gateway/worker.h"
 
 namespace sluice::gateway::ai {
 namespace {
@@ -134,8 +136,10 @@ void Call::ended(http::Ending ending, int status) {
   const policy::Price* price = asked_ ? price_of(target()) : nullptr;
   const Money cost{.micros = price != nullptr ? cost_of(usage, *price) : 0,
                    .known = price != nullptr};
-  admission_.settle({.tokens = static_cast<std::uint64_t>(usage.input() + usage.output),
-                     .micros = cost.micros});
+  used_tokens_ = static_cast<std::uint64_t>(usage.input() + usage.output);
+  const Cost taken{.tokens = used_tokens_, .micros = cost.micros};
+  worker_.leases().charge(admission_.charges(taken));
+  admission_.settle(taken);
   if (filter_) record_findings(catalog_, *filters_, filter_->findings(), "answer");
   count(ending, status, usage, cost);
   audit(ending, status, usage, cost);
@@ -190,7 +194,7 @@ void Call::audit(http::Ending ending, int status, const Usage& usage, const Mone
                    .error = error_word(ending, status),
                    .usage = usage,
                    .micros = cost.micros,
-                   .cached = recalled_,
+                   .cached = recalled_ != nullptr,
                    .request = body_->text().substr(0, audit->max_body),
                    .answer = heard_.text().substr(0, audit->max_body),
                    .request_size = body_->text().size(),

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "gateway/ai/endpoint.h"
 #include "gateway/ai/filter/text_filter.h"
 #include "gateway/ai/proxy/audit_log.h"
 #include "gateway/ai/proxy/budgets.h"
@@ -33,9 +34,16 @@ struct Provider {
   std::string path;         // before the API's own paths
   std::string address;      // where it is, in one word
   std::string api_version;  // Azure
+  bool has_responses = false;  // the Responses API
   policy::AiTimeouts timeouts;
   std::shared_ptr<KeyRing> keys;
 };
+
+// What is asked there goes to it, and comes back, as it is.
+inline bool is_native(const Endpoint& endpoint, const Provider& provider) {
+  return endpoint.shape == provider.shape &&
+         (endpoint.operation != Operation::responses || provider.has_responses);
+}
 
 // Someone to ask, and for what.
 struct Target {
@@ -75,6 +83,7 @@ class Catalog {
     std::vector<policy::AiIdentity> identities;
     bool drop_untranslatable = false;
     bool refuse_unpriced = true;
+    bool shared = false;
   };
   explicit Catalog(Parts parts);
 
@@ -102,6 +111,8 @@ class Catalog {
   std::string_view identity_of(const policy::IpAddress& client) const;
   bool drops_untranslatable() const { return parts_.drop_untranslatable; }
   bool refuses_unpriced() const { return parts_.refuse_unpriced; }
+  // Keys' limits and budgets are counted by all gateways together.
+  bool is_shared() const { return parts_.shared; }
 
   // All who can be asked for `model`, in the order in which they are: one by weight as `random`
   // draws it, the other targets, the fallbacks. Empty: nobody knows it.

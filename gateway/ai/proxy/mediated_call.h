@@ -38,6 +38,10 @@ class Call final : public http::Mediator {
   std::optional<Answer> admit() override;
   void describe(auth::AttributeStore& attributes) const override;
   std::optional<Answer> read(std::string body) override;
+  std::uint64_t tokens() const override { return estimate_.tokens; }
+  std::string_view model() const override { return model_; }
+  std::shared_ptr<SharedTake> shares() override { return admission_.shares(estimate_); }
+  std::optional<Answer> take(const SharedVerdict* said) override;
 
   std::uint32_t upstream() const override { return provider().upstream; }
   Outgoing request() override;
@@ -57,23 +61,24 @@ class Call final : public http::Mediator {
     return answering ? timeouts.idle : timeouts.first_token;
   }
   void ended(http::Ending ending, int status) override;
+  std::uint64_t used_tokens() const override { return used_tokens_; }
 
  private:
   const Target& target() const { return plan_[at_]; }
   const Provider& provider() const { return catalog_.provider(target().provider); }
-  bool same_shape() const { return provider().shape == endpoint_.shape; }
+  bool same_shape() const { return is_native(endpoint_, provider()); }
   const policy::Price* price_of(const Target& target) const {
     return catalog_.prices().find(catalog_.provider(target.provider).name, target.model);
   }
   std::optional<Problem> keep_priced();
   std::optional<Problem> filter_request();
-  std::optional<Answer> recall();
+  bool recall();
+  Answer answer_of_cache() const;
   AnswerKeeper::Visit visit() const;
   bool refused_by_filter();
   Cost estimate() const;
   std::optional<Problem> make_plan();
   std::vector<std::string_view> names_for_caller() const;
-  bool is_native(const Target& target) const;
   std::optional<Problem> plan_for_vendor();
   // Nullopt: the plan's entry `at_` can be asked.
   std::optional<Problem> prepare();
@@ -124,7 +129,9 @@ class Call final : public http::Mediator {
   KeyRing::Clock::time_point begun_ = KeyRing::Clock::now();
   KeyRing::Clock::time_point first_token_;
   bool asked_ = false;     // a provider, for this
-  bool recalled_ = false;  // the cache had the answer
+  CachedAnswerPtr recalled_;  // what the cache had; null: nothing
+  Cost estimate_;             // of what is asked for
+  std::uint64_t used_tokens_ = 0;
 };
 
 }  // namespace sluice::gateway::ai

@@ -107,6 +107,8 @@ std::shared_ptr<const Catalog> Registry::apply(const policy::Snapshot& snapshot,
                          .path = from.url.target,
                          .address = from.url.upstream + " " + from.url.authority + from.url.target,
                          .api_version = from.api_version,
+                         .has_responses = from.kind == policy::AiKind::openai ||
+                                          from.kind == policy::AiKind::azure,
                          .timeouts = from.timeouts,
                          .keys = ring_of(from, material)});
   }
@@ -149,7 +151,8 @@ std::shared_ptr<const Catalog> Registry::apply(const policy::Snapshot& snapshot,
       .audit = audit_,
       .identities = config.identities,
       .drop_untranslatable = config.untranslatable == policy::AiUntranslatable::drop,
-      .refuse_unpriced = config.unpriced == policy::AiUnpriced::refuse});
+      .refuse_unpriced = config.unpriced == policy::AiUnpriced::refuse,
+      .shared = config.scope == policy::LimitScope::cluster});
 }
 
 void Registry::collect_cache(MetricsPage& page) const {

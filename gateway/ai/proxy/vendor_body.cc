@@ -138,7 +138,7 @@ TokenEstimate CallerBody::estimate() const {
 std::expected<VendorBody, Problem> CallerBody::for_target(const Provider& provider,
                                                           std::string_view model,
                                                           bool drop_untranslatable) {
-  if (provider.shape == endpoint_.shape) return same_shape(provider, model);
+  if (is_native(endpoint_, provider)) return same_shape(provider, model);
   return translated(provider, model, drop_untranslatable);
 }
 
@@ -179,7 +179,7 @@ std::expected<VendorBody, Problem> CallerBody::translated(const Provider& provid
     boost::system::error_code error;
     const json::value value = json::parse(text_, error);
     if (error) return std::unexpected(Problem::invalid("", "the body is not JSON"));
-    request_ = codec(endpoint_.shape).read_request(value);
+    request_ = codec(endpoint_).read_request(value);
   }
   if (!*request_) return std::unexpected(request_->error());
   Request request = **request_;

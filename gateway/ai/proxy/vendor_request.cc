@@ -119,11 +119,11 @@ void append_known_path(const VendorRequest& request, std::string& out) {
 void append_target(const VendorRequest& request, std::string& out) {
   const Endpoint& endpoint = *request.endpoint;
   const Provider& provider = *request.provider;
-  const bool same = endpoint.shape == provider.shape;
+  const bool same = is_native(endpoint, provider);
   const std::size_t begin = out.size();
   out.append(provider.path);
   if (endpoint.operation == Operation::chat || endpoint.operation == Operation::embeddings ||
-      !endpoint.verb.empty()) {
+      !endpoint.verb.empty() || !same) {
     append_known_path(request, out);
   } else {
     if (provider.shape != Shape::openai) out.append("/").append(endpoint.version);
@@ -174,7 +174,7 @@ void append_caller_fields(const http1::RequestHead& caller, std::string& out) {
 void write_vendor_head(const VendorRequest& request, const http1::RequestHead& caller,
                        std::string& out) {
   const Provider& provider = *request.provider;
-  const bool same = request.endpoint->shape == provider.shape;
+  const bool same = is_native(*request.endpoint, provider);
   out.assign(caller.method_name()).append(" ");
   append_target(request, out);
   out.append(" HTTP/1.1\r\nhost: ").append(provider.authority).append("\r\n");

@@ -1,11 +1,15 @@
-// OpenAI's Responses API passes byte for byte; what is read of it is who answered, what it took, and
-// whether it is whole.
+// OpenAI's Responses API passes byte for byte where a vendor has it: what is read of it is who
+// answered, what it took, and whether it is whole. Elsewhere it is translated.
 #include <gmock/gmock.h>
 
+#include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
 
 #include "gateway/ai/endpoint.h"
 #include "gateway/ai/meter.h"
+#include "gateway/ai/shape.h"
+#include "gateway/ai/sse.h"
 #include "gateway/ai/stream_filter.h"
 
 namespace sluice::gateway::ai {
@@ -102,6 +106,146 @@ TEST(Responses, UsageIncludesWhatCameFromACacheAndIsCountedOnce) {
   EXPECT_EQ(metered.usage->input(), 20);
   EXPECT_EQ(metered.usage->cache_read, 4);
   EXPECT_EQ(metered.usage->output, 10);
+}
+
+
+// --- towards vendors that have no such API
+
+json::object said(Shape to, std::string_view body) {
+  const auto read = responses_codec().read_request(json::parse(body));
+  EXPECT_TRUE(read) << describe(read.error());
+  const auto written = codec(to).write_request(*read, {});
+  EXPECT_TRUE(written) << describe(written.error());
+  return written->body;
+}
+
+constexpr std::string_view kConversation = R"({"model":"m","instructions":"Be brief.","input":[
+  {"role":"developer","content":"In French."},
+  {"role":"user","content":[{"type":"input_text","text":"Hi"},{"type":"input_image","image_url":"data:image/png;base64,AAAA"}]},
+  {"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"hm"}],"encrypted_content":"sluice.anthropic:sig"},
+  {"type":"reasoning","id":"rs_2","summary":[],"encrypted_content":"gAAAA-of-another"},
+  {"type":"message","role":"assistant","id":"msg_1","status":"completed","content":[{"type":"output_text","text":"Let me look","annotations":[]}]},
+  {"type":"function_call","id":"fc_1","call_id":"call_1","name":"weather","arguments":"{\"city\":\"Paris\"}","status":"completed"},
+  {"type":"function_call","call_id":"call_2","name":"time","arguments":"{}"},
+  {"type":"function_call_output","call_id":"call_1","output":"sunny"},
+  {"type":"function_call_output","call_id":"call_2","output":[{"type":"input_text","text":"noon"}]}],
+  "tools":[{"type":"function","name":"weather","parameters":{"type":"object","properties":{}},"strict":false}],
+  "reasoning":{"effort":"low","summary":"auto"},"max_output_tokens":40000,"store":false,"include":["reasoning.encrypted_content"]})";
+
+TEST(ResponsesTranslated, AConversationBecomesTurns) {
+  const json::object body = said(Shape::anthropic, kConversation);
+  const json::array& messages = body.at("messages").as_array();
+  ASSERT_EQ(messages.size(), 3U);
+  const json::array& asked = messages[1].at("content").as_array();
+  EXPECT_EQ(asked[0].at("type").as_string(), "thinking");
+  EXPECT_EQ(asked[0].at("signature").as_string(), "sig");
+  EXPECT_EQ(asked[1].at("text").as_string(), "Let me look");
+  EXPECT_EQ(asked[2].at("id").as_string(), "call_1");
+  EXPECT_EQ(asked[3].at("name").as_string(), "time");
+  const json::array& results = messages[2].at("content").as_array();
+  EXPECT_EQ(results[0].at("tool_use_id").as_string(), "call_1");
+  EXPECT_EQ(results[1].at("tool_use_id").as_string(), "call_2");
+  EXPECT_EQ(body.at("max_tokens").as_int64(), 40000);
+  EXPECT_EQ(json::serialize(body).find("of-another"), std::string::npos);
+}
+
+TEST(ResponsesTranslated, ATextIsAQuestion) {
+  const json::object body = said(Shape::openai, R"({"model":"m","input":"Hi","text":{"format":{"type":"json_schema","name":"n","schema":{"type":"object"}}}})");
+  EXPECT_EQ(body.at("messages").as_array().size(), 1U);
+  EXPECT_EQ(body.at("response_format").at("json_schema").at("name").as_string(), "n");
+}
+
+TEST(ResponsesTranslated, P19WhatOneVendorKeepsIsRefusedByName) {
+  for (const auto& [field, body] :
+       std::vector<std::pair<std::string, std::string>>{
+           {"previous_response_id", R"({"model":"m","input":"a","previous_response_id":"r"})"},
+           {"conversation", R"({"model":"m","input":"a","conversation":{"id":"c"}})"},
+           {"background", R"({"model":"m","input":"a","background":true})"},
+           {"input[0].type", R"({"model":"m","input":[{"type":"item_reference","id":"i"}]})"},
+           {"input", R"({"model":"m"})"},
+           {"input[0].role", R"({"model":"m","input":[{"role":"tool","content":"a"}]})"}}) {
+    const auto read = responses_codec().read_request(json::parse(body));
+    ASSERT_FALSE(read) << body;
+    EXPECT_EQ(read.error().field, field);
+    EXPECT_EQ(read.error().kind, ProblemKind::invalid_request);
+  }
+}
+
+TEST(ResponsesTranslated, ToolsThatTheVendorRunsAreNamed) {
+  const auto read = responses_codec().read_request(json::parse(
+      R"({"model":"m","input":[{"role":"user","content":[{"type":"input_file","file_id":"f"}]}],"tools":[{"type":"web_search"}],"max_tool_calls":3})"));
+  ASSERT_TRUE(read);
+  EXPECT_THAT(read->untranslatable,
+              ::testing::UnorderedElementsAre("input[0].content[0].file_id", "tools[0]",
+                                              "max_tool_calls"));
+}
+
+TEST(ResponsesTranslated, AnAnswerIsItems) {
+  Reply reply{.id = "1", .model = "m", .parts = {}, .native_stop = {}, .stop_sequence = {}, .usage = {}};
+  reply.parts = {{Thinking{.text = "hm", .signature = "sig", .redacted = {}, .vendor = Vendor::anthropic}},
+                 {Text{"a"}},
+                 {Text{"b"}},
+                 {ToolCall{.id = "call_1", .name = "f", .arguments = {}, .signature = "gem"}},
+                 {Refusal{"no"}}};
+  reply.stop = Stop::length;
+  const auto written = responses_codec().write_reply(reply, 7);
+  ASSERT_TRUE(written);
+  EXPECT_EQ(written->at("status").as_string(), "incomplete");
+  EXPECT_EQ(written->at("incomplete_details").at("reason").as_string(), "max_output_tokens");
+  const json::array& items = written->at("output").as_array();
+  ASSERT_EQ(items.size(), 4U);
+  EXPECT_EQ(items[0].at("encrypted_content").as_string(), "sluice.anthropic:sig");
+  EXPECT_EQ(items[1].at("content").as_array().size(), 2U);
+  EXPECT_EQ(items[2].at("arguments").as_string(), "{}");
+  EXPECT_EQ(items[2].at("extra_content").at("google").at("thought_signature").as_string(), "gem");
+  EXPECT_EQ(items[3].at("content").at(0).at("refusal").as_string(), "no");
+  reply.stop = Stop::unknown;
+  EXPECT_FALSE(responses_codec().write_reply(reply, 7));
+}
+
+// Each item is begun, goes on and ends under its own number, also where calls interleave.
+TEST(ResponsesTranslated, AStreamsItemsEndAndAreAllInItsLastEvent) {
+  const auto writer = responses_codec().stream_writer({.usage = true, .created = 7});
+  std::string out;
+  const Deltas deltas{Begin{"1", "m"},
+                      PartBegin{.part = 0, .kind = PartKind::thinking},
+                      PartDelta{0, "hm"},
+                      PartSignature{.part = 0, .signature = "sig"},
+                      PartEnd{0},
+                      PartBegin{.part = 1, .kind = PartKind::tool_call, .id = "c1", .name = "f"},
+                      PartBegin{.part = 2, .kind = PartKind::tool_call, .id = "c2", .name = "g"},
+                      PartDelta{1, "{\"a\":"},
+                      PartDelta{2, "{}"},
+                      PartDelta{1, "1}"},
+                      Finish{Stop::tool_calls, "tool_use"},
+                      UsageSoFar{{.uncached = 3, .cache_read = 4, .output = 5}},
+                      Done{}};
+  for (const Delta& delta : deltas)
+    writer->write(delta, out);
+  std::vector<json::value> events;
+  SseParser parser;
+  parser.feed(out, [&](const SseEvent& event) {
+    events.push_back(json::parse(event.data));
+    EXPECT_EQ(events.back().at("type").as_string(), event.name);
+    EXPECT_EQ(events.back().at("sequence_number").as_int64(),
+              static_cast<std::int64_t>(events.size() - 1));
+  });
+  const json::value& last = events.back();
+  EXPECT_EQ(last.at("type").as_string(), "response.completed");
+  const json::array& items = last.at("response").at("output").as_array();
+  ASSERT_EQ(items.size(), 3U);
+  EXPECT_EQ(items[0].at("encrypted_content").as_string(), "sluice.anthropic:sig");
+  EXPECT_EQ(items[1].at("arguments").as_string(), "{\"a\":1}");
+  EXPECT_EQ(items[2].at("call_id").as_string(), "c2");
+  EXPECT_EQ(last.at("response").at("usage").at("total_tokens").as_int64(), 12);
+  // What is broken has no last event.
+  const auto cut = responses_codec().stream_writer({});
+  out.clear();
+  cut->write(Begin{"1", "m"}, out);
+  cut->write(Failure{Problem::upstream("gone")}, out);
+  cut->write(Done{}, out);
+  EXPECT_NE(out.find("gone"), std::string::npos);
+  EXPECT_EQ(out.find("response.completed"), std::string::npos);
 }
 
 }  // namespace

@@ -140,6 +140,46 @@ TEST(Budgets, ManyThreadsOverspendByNoMoreThanTheirEstimatesWereShort) {
   EXPECT_LE(spent, kBudget + 8 * (kUsed - kEstimate)) << most << " at a time";
 }
 
+TEST(Budgets, WhatRedisHasOfAllGatewaysIsNotCountedTwice) {
+  Books books;
+  const auto budget = daily(1000);
+  {
+    BudgetHold hold;  // 300 of others, of which 100 are held, and these 200
+    books.book.note(budget, {{.spent = 500, .held = 300}}, 200, kSaturday, hold);
+    EXPECT_EQ(books.book.taken(budget[0], kSaturday), 500);
+    EXPECT_EQ(books.book.settled(budget[0], kSaturday), 200);
+    hold.settle(50);
+  }
+  EXPECT_EQ(books.book.taken(budget[0], kSaturday), 350);
+  EXPECT_EQ(books.book.settled(budget[0], kSaturday), 250);  // what others held may have come free
+  // The file knows of some of it too.
+  books.elsewhere = 120;
+  books.book.refresh();
+  EXPECT_EQ(books.book.taken(budget[0], kSaturday), 350);
+  EXPECT_EQ(books.book.settled(budget[0], kSaturday + kDay), 120);  // of the next period that alone
+}
+
+TEST(Budgets, WhoCannotAskTheOthersHasAShareOfWhatIsLeft) {
+  Books books;
+  std::vector<BudgetUse> budget = daily(1000);
+  {
+    BudgetHold hold;
+    books.book.note(budget, {{.spent = 100, .held = 100}}, 100, kSaturday, hold);
+    hold.settle(100);
+  }
+  // A third of what was left, however often it is asked for.
+  for (int i = 0; i < 3; ++i) {
+    budget = daily(1000);
+    books.book.share(budget, 3, kSaturday);
+    EXPECT_EQ(budget[0].limit, 400);
+    BudgetHold hold;
+    EXPECT_FALSE(books.book.hold(budget, 100, kSaturday, hold));
+    hold.settle(100);
+  }
+  BudgetHold more;
+  EXPECT_TRUE(books.book.hold(budget, 1, kSaturday, more));
+}
+
 TEST(Budgets, BeyondTheMostThoseThatAreNewShareOne) {
   Books books;
   std::vector<BudgetUse> one = daily(1000);

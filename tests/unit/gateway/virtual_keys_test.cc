@@ -84,11 +84,11 @@ TEST(KeyState, IsSettledByWhatWasUsed) {
   KeyState state;
   EXPECT_FALSE(state.admit(key, 500, kNow));
   EXPECT_EQ(state.tokens(key, kNow).remaining, 100U);
-  state.settle(key, 500, 50);
+  state.settle(key, 500, 50, kNow);
   EXPECT_EQ(state.tokens(key, kNow).remaining, 550U);
   // More than was left: the next ones wait until it has come back.
   EXPECT_FALSE(state.admit(key, 10, kNow));
-  state.settle(key, 10, 1200);
+  state.settle(key, 10, 1200, kNow);
   const auto refused = state.admit(key, 1, kNow);
   ASSERT_TRUE(refused);
   EXPECT_FALSE(state.admit(key, 1, kNow + refused->retry_after_ns));
@@ -100,6 +100,30 @@ TEST(KeyState, ARequestLargerThanTheLimitIsLetInAlone) {
   KeyState state;
   EXPECT_FALSE(state.admit(key, 1000, kNow));
   EXPECT_TRUE(state.admit(key, 1, kNow));
+}
+
+TEST(KeyState, WhatOthersLetInIsCountedWhateverIsLeft) {
+  VirtualKey key;
+  key.requests_per_minute = 2;
+  key.tokens_per_minute = 600;
+  KeyState state;
+  for (int i = 0; i < 3; ++i)
+    state.charge(key, 100, kNow);
+  EXPECT_EQ(state.requests(key, kNow).remaining, 0U);
+  EXPECT_EQ(state.tokens(key, kNow).remaining, 300U);
+  EXPECT_EQ(state.ahead_ns(kNow)[0], 90 * kSecond);
+  EXPECT_EQ(state.ahead_ns(kNow)[1], 30 * kSecond);
+  EXPECT_TRUE(state.admit(key, 1, kNow));
+}
+
+TEST(KeyState, AShareOfALimitIsNeverNothing) {
+  VirtualKey key;
+  key.requests_per_minute = 2;
+  key.tokens_per_minute = 600;
+  const VirtualKey share = share_of(key, 3);
+  EXPECT_EQ(share.requests_per_minute, 1U);
+  EXPECT_EQ(share.tokens_per_minute, 200U);
+  EXPECT_EQ(share.tokens_per_day, 0U);
 }
 
 TEST(KeyState, ManyThreadsTakeNoMoreThanThereIs) {

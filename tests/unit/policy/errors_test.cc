@@ -134,31 +134,31 @@ const Wrong kSchema[] = {
      "version: 1\nlisteners: { web: { timeouts: { detect: 200, idle: 60 } } }\n",
      {"p.yaml:2:41: error: listeners.web.timeouts.detect: `200` has no unit (did you mean `200ms`? "
       "Units: us, "
-      "ms, s, m, h)",
+      "ms, s, m, h, d)",
       "p.yaml:2:52: error: listeners.web.timeouts.idle: `60` has no unit (did you mean `60s`? "
       "Units: us, ms, s, "
-      "m, h)"}},
+      "m, h, d)"}},
     {"DurationOddUnit",
      "version: 1\nlisteners: { web: { timeouts: { idle: 60 sec } } }\n",
      {"p.yaml:2:39: error: listeners.web.timeouts.idle: `60 sec` is not a duration (a whole number "
       "and us, ms, s, "
-      "m or h, such as 90s)"}},
+      "m, h or d, such as 90s)"}},
     {"DurationOverflow",
      "version: 1\nlisteners: { web: { timeouts: { idle: 9223372036854775807h } } }\n",
      {"p.yaml:2:39: error: listeners.web.timeouts.idle: `9223372036854775807h` is not a duration "
       "(a whole number "
-      "and us, ms, s, m or h, such as 90s)"}},
+      "and us, ms, s, m, h or d, such as 90s)"}},
     {"DurationRange",
      "version: 1\nlisteners: { web: { timeouts: { idle: 1ms } } }\n",
      {"p.yaml:2:39: error: listeners.web.timeouts.idle: `1ms` is out of range (100ms to 24h)"}},
     {"RateWithoutUnit",
      "version: 1\nlimits: { a: { rate: 100 } }\n",
      {"p.yaml:2:22: error: limits.a.rate: `100` has no unit (did you mean `100/s`? Units: /s, /m, "
-      "/h)"}},
+      "/h, /d)"}},
     {"RateZero",
      "version: 1\nlimits: { a: { rate: 0/s } }\n",
-     {"p.yaml:2:22: error: limits.a.rate: `0/s` is not a rate (a whole number above 0 and /s, /m "
-      "or /h, such as "
+     {"p.yaml:2:22: error: limits.a.rate: `0/s` is not a rate (a whole number above 0 and /s, /m, "
+      "/h or /d, such as "
       "100/s)"}},
     {"RateTooHigh",
      "version: 1\nlimits: { a: { rate: 2000000/s } }\n",

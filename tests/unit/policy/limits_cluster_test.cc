@@ -317,6 +317,20 @@ TEST(ClusterLimit, SmallRatesAreRedisOwnToDecide) {
   EXPECT_EQ(let_in, 1);
 }
 
+TEST(ClusterLimit, TokensAreDecidedByRedisAndSettledForWhenItIsAway) {
+  ClusterTable table("a", rate_of(100, 1000), OnLoss::per_node, 16, true);
+  table.found();
+  EXPECT_TRUE(table.admit(kKeys, kSecond, 900).decide);
+  table.decided(kKeys, true, 900, 9 * kSecond, kSecond);
+  table.settle(kKeys, kSecond, 900, 100);
+  table.lost(1);
+  // A key that was there begins with an empty bucket: its burst may have been used up anywhere.
+  EXPECT_FALSE(table.admit(kKeys, kSecond, 1).verdict.allowed);
+  EXPECT_TRUE(table.admit(kKeys, 4 * kSecond, 100).verdict.allowed);
+  table.settle(kKeys, 4 * kSecond, 100, 2000);
+  EXPECT_FALSE(table.admit(kKeys, 5 * kSecond, 1).verdict.allowed);
+}
+
 TEST(ClusterLimit, AFloodOfKeysSharesItsNetworksKey) {
   ClusterTable table("a", rate_of(300, 300), OnLoss::share, 16);
   table.found();

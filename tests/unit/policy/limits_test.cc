@@ -114,6 +114,36 @@ TEST(LimitTable, NeverMoreThanBurstPlusRateInAnyWindow) {
   }
 }
 
+TEST(LimitTable, WhatWasEstimatedIsSettledByWhatItWas) {
+  LimitTable table = table_of(100, 1000);
+  EXPECT_EQ(table.admit({1, 0}, kSecond, 900).remaining, 100u);
+  EXPECT_FALSE(table.admit({1, 0}, kSecond, 200).allowed);
+  table.settle({1, 0}, kSecond, 900, 30);
+  EXPECT_EQ(table.admit({1, 0}, kSecond, 200).remaining, 770u);
+  // More than was left: the next ones wait until it has come back.
+  table.settle({1, 0}, kSecond, 200, 5000);
+  const LimitVerdict refused = table.admit({1, 0}, kSecond, 1);
+  EXPECT_FALSE(refused.allowed);
+  EXPECT_EQ(refused.retry_after_ns, (30 + 5000 + 1 - 1000) * kSecond / 100);
+}
+
+// What a rate has given back by itself meanwhile is not given back again.
+TEST(LimitTable, NothingIsGivenBackTwice) {
+  LimitTable table = table_of(100, 1000);
+  EXPECT_TRUE(table.admit({1, 0}, kSecond, 1000).allowed);
+  table.settle({1, 0}, 6 * kSecond, 1000, 0);
+  EXPECT_EQ(table.admit({1, 0}, 6 * kSecond, 1).remaining, 999u);
+  table.settle({2, 0}, 6 * kSecond, 1000, 0);  // unknown: nothing happens
+  EXPECT_EQ(table.admit({2, 0}, 6 * kSecond, 1).remaining, 999u);
+}
+
+TEST(Gcra, ASettlementWithoutMeasureOverflowsNothing) {
+  const GcraParameters slow = GcraParameters::of(limit_of(1, 24h, 1));
+  const std::uint64_t year = 366 * 24 * 3600 * kSecond;
+  EXPECT_LE(gcra_settle(slow, kSecond, kSecond, 0, ~std::uint64_t{0}), kSecond + year);
+  EXPECT_EQ(gcra_settle(slow, 5 * kSecond, kSecond, ~std::uint64_t{0}, 0), kSecond);
+}
+
 struct Admitted {
   std::uint64_t key;
   std::uint64_t time;

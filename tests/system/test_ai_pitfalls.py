@@ -1,0 +1,116 @@
+"""What other gateways' users suffer from and only a running gateway shows, each named after its number in the tables of pitfalls
+(P: between shapes, S: faults of providers, M: names of metrics). The others are in tests/unit/ai and test_ai_failover.py."""
+import json
+import re
+import socket
+import urllib.request
+
+import pytest
+
+from ai_client import CALLERS, Gateway
+from harness import HANG, eventually, free_port
+from test_ai_budgets import Budgeted
+
+MESSAGES = {"anthropic-version": "2023-06-01"}
+
+
+def test_p21_count_tokens_goes_to_who_has_it_or_is_refused_here(scratch):
+    gateway = Gateway(scratch, ("openai", "anthropic"), models="""    claude: { targets: [{ provider: anthropic }] }
+    gpt: { targets: [{ provider: openai }] }
+    either: { targets: [{ provider: openai }, { provider: anthropic }] }""")
+    body = {"messages": [{"role": "user", "content": "Hi"}]}
+    for model in ("claude", "either"):
+        status, answer = gateway.post("/v1/messages/count_tokens", {"model": model, **body}, MESSAGES)
+        assert (status, answer) == (200, {"input_tokens": 12})
+    status, answer = gateway.post("/v1/messages/count_tokens", {"model": "gpt", **body}, MESSAGES)
+    assert (status, answer["error"]["type"]) == (404, "not_found_error")
+    assert not gateway["openai"].calls
+
+
+def test_p22_no_path_goes_around_a_budget(scratch):
+    gateway = Budgeted(scratch, kinds=("openai", "anthropic"))
+    headers = gateway.holder("a", "--budget", "0.05")
+    assert gateway.ask(headers)[0] == 200
+    for method, path, body in (("POST", "/v1/files", {}), ("POST", "/v1/batches", {}), ("POST", "/v1/images/generations", {"prompt": "x"}),
+                               ("GET", "/v1/files/1", None), ("DELETE", "/v1/files/1", None), ("POST", "/v1/audio/speech", {}),
+                               ("POST", "/v1/messages/batches", {})):
+        status, _, content = gateway.request(method, path, body, headers)
+        assert status == 403 and b"cannot be kept" in content, (path, content)
+    # With a model it is counted as everything is, by the same accounts.
+    for path, body in (("/v1/chat/completions", {"messages": []}), ("/v1/responses", {"input": "Hi"}), ("/v1/embeddings", {"input": "Hi" * 100}),
+                       ("/v1/completions", {"prompt": "Hi" * 100}), ("/v1/messages", {"messages": [], "max_tokens": 100})):
+        status, _, content = gateway.request("POST", path, {"model": "m", "max_tokens": 100, **body}, headers)
+        assert status in (402, 429) and b"left of its budget" in content, (path, content)
+    assert len(gateway["openai"].calls) == 1
+
+
+def test_p24_a_caller_that_goes_away_is_billed_for_what_came_and_blames_nobody(scratch):
+    metrics = free_port()
+    gateway = Budgeted(scratch, top=f'metrics: {{ bind: "127.0.0.1:{metrics}" }}\n')
+    headers, vendor = gateway.holder("a"), gateway["openai"]
+    for n in range(6):
+        vendor.script.append({"stall": 4})
+        gone = vendor.gone
+        body = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}).encode()
+        connection = socket.create_connection(("127.0.0.1", gateway.port), HANG)
+        connection.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: {headers['authorization']}\r\n"
+                           f"content-length: {len(body)}\r\n\r\n".encode() + body)
+        seen = b""
+        while b"data:" not in seen:
+            seen += connection.recv(4096)
+        connection.close()
+        eventually(lambda: vendor.gone > gone, "the vendor hears of it")
+    assert gateway.ask(headers)[0] == 200
+    lines = eventually(lambda: (lambda u: u if u["total"]["requests"] == 7 else None)(gateway.usage("--by", "model")), "all is written")
+    assert lines["total"]["errors"] == 6 and lines["total"]["output"] > 10  # six beginnings, and one whole answer of ten
+    page = urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=HANG).read().decode()
+    ejected = re.findall(r"^sluice_upstream\w*eject\w*\{[^}]*\} (\S+)$", page, re.M)
+    assert all(float(value) == 0 for value in ejected), ejected
+    assert re.search(r'gen_ai_server_request_duration_count\{[^}]*error_type="cancelled"[^}]*\} 6', page), page
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_s14_a_stream_that_was_cut_is_not_begun_again_elsewhere(scratch, caller):
+    """No prefill: what one model has begun, another does not go on with, and no tokens are paid twice."""
+    gateway = Gateway(scratch, ("openai", "anthropic"), models="    m: { targets: [{ provider: openai }], fallback: [anthropic/claude] }")
+    gateway["openai"].script.append({"cut": 4, "delay": 0.05})
+    events, whole = CALLERS[caller](gateway).streamed("m")
+    assert not whole and "error" in events[-1][1]
+    assert len(gateway["openai"].calls) == 1 and not gateway["anthropic"].calls
+
+
+def test_s16_tries_that_failed_are_not_billed(scratch):
+    gateway = Budgeted(scratch, kinds=("openai", "anthropic"), prices="up: { input: 1000, output: 1000, cached_input: 1000 }\nclaude: { input: 1, output: 1 }\n")
+    policy = open(gateway.policy_file).read().replace("m: { targets: [{ provider: openai, model: up }] }",
+                                                      "m: { targets: [{ provider: openai, model: up }], fallback: [anthropic/claude] }")
+    gateway.sluice.write_policy(policy)
+    gateway.sluice.ctl("reload")
+    headers = gateway.holder("a", "--budget", "1")
+    gateway["openai"].script.append({"status": 503})
+    status, fields, content = gateway.ask(headers)
+    assert status == 200 and fields["x-sluice-provider"] == "anthropic" and json.loads(content)["model"].startswith("claude")
+    lines = eventually(lambda: gateway.usage("--by", "provider,model")["usage"], "it is written")
+    assert [(line["provider"], line["model"], line["requests"], line["errors"]) for line in lines] == [("anthropic", "claude", 1, 0)]
+    assert lines[0]["dollars"] < 0.001 and lines[0]["input"] + lines[0]["cache_read"] + lines[0]["output"] == 30
+
+
+def test_m_names_and_buckets_are_the_conventions_own(scratch):
+    """OpenTelemetry's GenAI conventions, as Prometheus spells them."""
+    metrics = free_port()
+    gateway = Gateway(scratch, ("openai", "mistral", "gemini", "anthropic", "azure"), top=f'metrics: {{ bind: "127.0.0.1:{metrics}" }}')
+    caller = CALLERS["openai"](gateway)
+    words = {"openai": "openai", "mistral": "mistral_ai", "gemini": "gcp.gemini", "anthropic": "anthropic", "azure": "azure.ai.openai"}
+    for kind in words:
+        caller.streamed(f"{kind}/up")
+    page = eventually(lambda: (lambda p: p if all(f'gen_ai_provider_name="{w}"' in p for w in words.values()) else None)(
+        urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=HANG).read().decode()), "all of them are counted")
+    buckets = {}
+    for name, le in re.findall(r'^(gen_ai_\w+)_bucket\{[^}]*le="([^"]+)"[^}]*\}', page, re.M):
+        buckets.setdefault(name, set()).add(float(le))
+    assert set(buckets) == {"gen_ai_client_token_usage", "gen_ai_server_request_duration", "gen_ai_server_time_to_first_token",
+                            "gen_ai_server_time_per_output_token"}
+    assert buckets["gen_ai_client_token_usage"] == {*(4.0 ** i for i in range(14)), float("inf")}
+    assert buckets["gen_ai_server_request_duration"] == {*(0.01 * 2 ** i for i in range(14)), float("inf")}
+    for label in ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_token_type", "error_type"):
+        assert f'{label}="' in page
+    assert re.findall(r'gen_ai_token_type="(\w+)"', page).count("input") > 0 and set(re.findall(r'gen_ai_token_type="(\w+)"', page)) == {"input", "output"}
