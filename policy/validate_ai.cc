@@ -79,6 +79,10 @@ class AiCheck {
 }  // namespace
 
 void check_ai(const Config& config, Reporter& reporter) {
+  if (config.ai && config.ai->keys == AiKeys::none && !config.ai->identities.empty())
+    reporter.error(config.ai->identities.front().where,
+                   "ai.identities stand for virtual keys, and `keys: none` asks for none",
+                   "keys: required, or remove identities");
   if (config.ai) AiCheck(*config.ai, reporter).run();
   for (const Route& route : config.routes) {
     if (!route.ai) continue;

@@ -16,7 +16,8 @@ constexpr std::uint64_t kMaxMediated = 32UL << 20;  // bytes of a request, witho
 // --- the request
 
 bool Exchange::begin_mediation() {
-  mediator_ = ai::make_call(worker_, config_, request_, normal_path_);
+  mediator_ = ai::make_call(worker_, config_, request_, normal_path_,
+                            address_claimed_ ? policy::IpAddress() : client_address());
   auto answer = mediator_->admit();
   if (!answer) return true;
   answer_mediated(*answer);

@@ -7,6 +7,7 @@
 
 #include "policy/config/auth.h"
 #include "policy/config/common.h"
+#include "policy/config/sets.h"
 #include "policy/diagnostic.h"
 
 namespace sluice::policy {
@@ -45,6 +46,13 @@ struct AiModel {
   Location where;
 };
 
+// Callers that show no key, and are known by where they call from.
+struct AiIdentity {
+  AddressMatch from;
+  std::string key;  // the virtual key whose limits and models are theirs, by its name
+  Location where;
+};
+
 enum class AiUntranslatable : std::uint8_t { refuse, drop };
 enum class AiKeys : std::uint8_t { required, none };  // virtual keys
 
@@ -53,6 +61,7 @@ struct AiConfig {
   std::vector<AiModel> models;  // none: `PROVIDER/MODEL`, or any model of the only provider
   AiUntranslatable untranslatable = AiUntranslatable::refuse;
   AiKeys keys = AiKeys::required;
+  std::vector<AiIdentity> identities;      // the first one that names the caller counts
   std::string key_file;                    // "" in the file: keys.json in the state directory
   std::string prices;    // a file; "": costs are not counted
   Location where;

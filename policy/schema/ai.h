@@ -78,6 +78,21 @@ inline constexpr Field kAiProvider[] = {
      .children = kAiTimeouts,
      .doc = "How long each step may take."},
 };
+inline constexpr Field kAiIdentity[] = {
+    {.name = "from",
+     .shape = list,
+     .example = "[{ pods: { namespace: shop, labels: { app: agent } } }]",
+     .children = kAddresses,
+     .shorthand = "cidr",
+     .choice = true,
+     .required = true,
+     .doc = "Who: prefixes, sets, and Pods of this node by their labels."},
+    {.name = "key",
+     .type = name,
+     .example = "team-a",
+     .required = true,
+     .doc = "The virtual key, by its name, whose models, limits and budget are theirs."},
+};
 inline constexpr Field kAiTarget[] = {
     {.name = "provider",
      .type = name,
@@ -131,6 +146,12 @@ inline constexpr Field kAi[] = {
      .words = kAiKeysWords,
      .doc = "required: callers show a virtual key (`sluice keys create`), where their SDK puts the "
             "vendor's. none: anybody may call, for a closed network."},
+    {.name = "identities",
+     .shape = list,
+     .example = "[{ from: [{ pods: { labels: { app: agent } } }], key: team-a }]",
+     .children = kAiIdentity,
+     .doc = "Callers that show no key and are known by where they call from. The first entry that "
+            "names the caller counts; who shows a key is who that says."},
     {.name = "key_file",
      .type = text,
      .example = "/var/lib/sluice/team-keys.json",

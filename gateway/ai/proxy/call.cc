@@ -84,11 +84,12 @@ std::chrono::seconds rest_of(const http1::ResponseHead& response) {
 class Call final : public Mediator {
  public:
   Call(Worker& worker, const RefPtr<WorkerConfig>& config, const http1::RequestHead& caller,
-       std::string_view path)
+       std::string_view path, const policy::IpAddress& client)
       : worker_(worker),
         config_(config),
         catalog_(*config->ai()),
         caller_(caller),
+        client_(client),
         path_(path),
         query_(caller.query()) {}
 
@@ -120,6 +121,7 @@ class Call final : public Mediator {
   const Provider& provider() const { return catalog_.provider(target().provider); }
   bool same_shape() const { return provider().shape == endpoint_.shape; }
   std::optional<Answer> know_caller();
+  const KnownKey* known_by_place() const;
   std::optional<Problem> may_ask() const;
   std::optional<Answer> take_limits();
   std::string limit_lines() const;
@@ -137,6 +139,7 @@ class Call final : public Mediator {
   RefPtr<WorkerConfig> config_;
   const Catalog& catalog_;
   const http1::RequestHead& caller_;
+  const policy::IpAddress client_;
   std::string path_;
   std::string query_;
   Endpoint endpoint_;
@@ -189,7 +192,7 @@ std::optional<Mediator::Answer> Call::admit() {
 std::optional<Mediator::Answer> Call::know_caller() {
   if (catalog_.keys() == nullptr) return std::nullopt;
   const std::string_view shown = shown_key(caller_);
-  key_of_caller_ = shown.empty() ? nullptr : catalog_.keys()->find(shown);
+  key_of_caller_ = shown.empty() ? known_by_place() : catalog_.keys()->find(shown);
   std::string_view why = "no API key was shown";
   if (key_of_caller_ != nullptr) {
     const std::int64_t expires = key_of_caller_->key.expires;
@@ -200,6 +203,13 @@ std::optional<Mediator::Answer> Call::know_caller() {
   }
   key_of_caller_ = nullptr;
   return problem_answer(endpoint_.shape, {ProblemKind::authentication, std::string(why)});
+}
+
+// A workload whose address is its identity: the kernel says it, and no header.
+const KnownKey* Call::known_by_place() const {
+  for (const policy::AiIdentity& identity : config_->policy().ai->identities)
+    if (identity.from.contains(client_)) return catalog_.keys()->find_name(identity.key);
+  return nullptr;
 }
 
 void Call::describe(auth::AttributeStore& attributes) const {
@@ -473,8 +483,9 @@ void Call::count(http::Ending ending, int status, const Usage& usage) const {
 }  // namespace
 
 std::unique_ptr<Mediator> make_call(Worker& worker, const RefPtr<WorkerConfig>& config,
-                                    const http1::RequestHead& caller, std::string_view path) {
-  return std::make_unique<Call>(worker, config, caller, path);
+                                    const http1::RequestHead& caller, std::string_view path,
+                                    const policy::IpAddress& client) {
+  return std::make_unique<Call>(worker, config, caller, path, client);
 }
 
 }  // namespace sluice::gateway::ai

@@ -14,8 +14,10 @@ class Worker;
 
 namespace sluice::gateway::ai {
 
-// For a route that says `ai: true`. `caller` and `worker` outlive it; `path`: normalised.
+// For a route that says `ai: true`. `caller` and `worker` outlive it; `path`: normalised; `client`:
+// the address that the caller has, and not one that was claimed for it; else the unspecified one.
 std::unique_ptr<http::Mediator> make_call(Worker& worker, const RefPtr<WorkerConfig>& config,
-                                          const http1::RequestHead& caller, std::string_view path);
+                                          const http1::RequestHead& caller, std::string_view path,
+                                          const policy::IpAddress& client);
 
 }  // namespace sluice::gateway::ai

@@ -1,5 +1,6 @@
 #include "gateway/ai/proxy/key_store.h"
 
+#include <algorithm>
 #include <cstring>
 #include <openssl/crypto.h>
 
@@ -35,6 +36,12 @@ const KnownKey* KeyStore::find(std::string_view shown) const {
     if (CRYPTO_memcmp(known.key.sha256.data(), digest.data(), digest.size()) == 0) return &known;
   }
   return nullptr;
+}
+
+const KnownKey* KeyStore::find_name(std::string_view name) const {
+  const auto found = std::ranges::find_if(
+      keys_, [&](const KnownKey& known) { return known.key.name == name; });
+  return found == keys_.end() ? nullptr : &*found;
 }
 
 }  // namespace sluice::gateway::ai

@@ -30,6 +30,7 @@ class KeyStore {
 
   // Null: unknown. Whether it has expired is for the caller to see.
   const KnownKey* find(std::string_view shown) const;
+  const KnownKey* find_name(std::string_view name) const;  // the same
   const std::vector<KnownKey>& keys() const { return keys_; }
 
  private:
