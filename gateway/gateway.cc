@@ -17,6 +17,7 @@
 #include "gateway/ai/proxy/registry.h"
 #include "gateway/auth/auth_set.h"
 #include "gateway/http1/parse_error.h"
+#include "gateway/kubernetes/find_server.h"
 #include "gateway/live_view.h"
 #include "gateway/log.h"
 #include "gateway/memory.h"
@@ -371,7 +372,10 @@ void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
   auto generation = std::make_shared<PolicyGeneration>();
   generation->snapshot = snapshot;
   generation->tls = make_tls(config, material.get());
-  generation->clusters = upstreams_->apply(config.upstreams, generation->tls);
+  generation->clusters =
+      upstreams_->apply(config.upstreams, generation->tls,
+                        kubernetes::find_server(config, generation->tls->kubernetes(),
+                                                material.get(), options_.own_mark));
   generation->slots = metrics_.begin_generation(layout_of(*snapshot, *generation->clusters));
   if (!generation->slots) {
     log_error("gateway", "the policy has too many objects to count", {});
@@ -456,7 +460,10 @@ void GatewayImpl::apply_tls_here(tls::MaterialPtr material) {
   if (!generation_) return;
   auto next = std::make_shared<PolicyGeneration>(*generation_);
   next->tls = make_tls(snapshot_->config(), material.get());
-  next->clusters = upstreams_->apply(snapshot_->config().upstreams, next->tls);
+  next->clusters =
+      upstreams_->apply(snapshot_->config().upstreams, next->tls,
+                        kubernetes::find_server(snapshot_->config(), next->tls->kubernetes(),
+                                                material.get(), options_.own_mark));
   leases_->configure(snapshot_->config().redis, next->limits, next->tls->redis(),
                      shares_accounts(snapshot_->config()));
   next->ai = ai_.apply(*snapshot_, material.get());

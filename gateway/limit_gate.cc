@@ -25,7 +25,12 @@ LimitGate::Result LimitGate::begin(const WorkerConfig& config,
                                    const policy::RequestView& request, std::uint64_t route_id,
                                    std::uint64_t now_ns) {
   begin_for(config, request);
-  limits = limits.first(std::min(limits.size(), kMaxLimits));
+  // Those that are for this client.
+  std::array<policy::UsedLimit, kMaxLimits> mine;
+  std::size_t count = 0;
+  for (const policy::UsedLimit& limit : limits.first(std::min(limits.size(), kMaxLimits)))
+    if (config.limit(limit.index).counts(source_)) mine[count++] = limit;
+  limits = std::span(mine).first(count);
   Keys keys;
   for (std::size_t i = 0; i < limits.size(); ++i)
     keys[i] = config.limit(limits[i].index).keys(request, route_id);

@@ -3,17 +3,11 @@
 #include <algorithm>
 #include <array>
 
+#include "policy/ascii.h"
+
 namespace sluice::policy {
 
 namespace {
-
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
-}
-
-bool same(std::string_view text, std::string_view lowered) {
-  return std::ranges::equal(text, lowered, {}, lower);
-}
 
 std::string_view trim(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t'))
@@ -61,17 +55,17 @@ std::optional<Coding> choose_coding(const Compression& config, std::string_view 
     int q = 1000;
     if (semicolon != std::string_view::npos) {
       each(element.substr(semicolon + 1), ';', [&](std::string_view parameter) {
-        if (parameter.size() > 2 && lower(parameter[0]) == 'q' && parameter[1] == '=') {
+        if (parameter.size() > 2 && ascii_lower(parameter[0]) == 'q' && parameter[1] == '=') {
           q = quality(parameter.substr(2));
         }
       });
     }
-    if (same(name, "br")) qualities[static_cast<std::size_t>(Coding::br)] = q;
-    if (same(name, "gzip") || same(name, "x-gzip")) {
+    if (same_but_for_case(name, "br")) qualities[static_cast<std::size_t>(Coding::br)] = q;
+    if (same_but_for_case(name, "gzip") || same_but_for_case(name, "x-gzip")) {
       qualities[static_cast<std::size_t>(Coding::gzip)] = q;
     }
     if (name == "*") any = q;
-    if (same(name, "identity")) identity = q;
+    if (same_but_for_case(name, "identity")) identity = q;
   });
   std::optional<Coding> best;
   int best_quality = 0;
@@ -87,18 +81,18 @@ std::optional<Coding> choose_coding(const Compression& config, std::string_view 
 
 bool is_compressible(const Compression& config, std::string_view content_type) {
   const std::string_view type = trim(content_type.substr(0, content_type.find(';')));
-  if (same(type, "text/event-stream") || same(type.substr(0, 16), "application/grpc")) return false;
+  if (same_but_for_case(type, "text/event-stream") || same_but_for_case(type.substr(0, 16), "application/grpc")) return false;
   return std::ranges::any_of(config.types, [&](const std::string& known) {
-    if (!known.ends_with("/*")) return same(type, known);
+    if (!known.ends_with("/*")) return same_but_for_case(type, known);
     const std::string_view kind = std::string_view(known).substr(0, known.size() - 1);
-    return same(type.substr(0, kind.size()), kind);
+    return same_but_for_case(type.substr(0, kind.size()), kind);
   });
 }
 
 bool has_directive(std::string_view cache_control, std::string_view lower_name) {
   bool found = false;
   each(cache_control, ',', [&](std::string_view directive) {
-    found |= same(trim(directive.substr(0, directive.find('='))), lower_name);
+    found |= same_but_for_case(trim(directive.substr(0, directive.find('='))), lower_name);
   });
   return found;
 }

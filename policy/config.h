@@ -14,6 +14,7 @@
 #include "policy/config/cluster.h"
 #include "policy/config/guard.h"
 #include "policy/config/intercept.h"
+#include "policy/config/kubernetes.h"
 #include "policy/config/limits.h"
 #include "policy/config/listeners.h"
 #include "policy/config/observability.h"
@@ -42,6 +43,7 @@ struct Config {
   std::vector<Route> routes;
   DefaultRoute default_route;
   std::optional<RedisConfig> redis;  // cluster.redis
+  std::optional<KubernetesConfig> kubernetes;  // there where something asks for it
   std::vector<Limit> limits;
   BansConfig bans;
   std::optional<GuardConfig> guard;

@@ -8,6 +8,7 @@
 #include "policy/binding/read.h"
 #include "policy/binding/sections.h"
 #include "policy/schema.h"
+#include "policy/set_references.h"
 
 namespace sluice::policy {
 
@@ -111,6 +112,36 @@ void add_auth_upstreams(Config& config) {
   }
 }
 
+// Pods that are named in place are a set, called after them.
+void add_pod_sets(Config& config) {
+  each_set_reference(config, [&](const SetReference& reference) {
+    if (!reference.pods) return;
+    const auto known = std::ranges::find(config.sets, reference.name, &SetConfig::name);
+    if (known != config.sets.end()) return;
+    SetConfig& set = config.sets.emplace_back();
+    set.name = reference.name;
+    set.pods = reference.pods;
+    set.where = reference.where;
+  });
+}
+
+// Who names Pods or a Service and does not say where the API server is means the one of its own pod.
+void add_kubernetes(Config& config) {
+  if (config.kubernetes) return;
+  const auto pods =
+      std::ranges::find_if(config.sets, [](const SetConfig& set) { return set.pods.has_value(); });
+  if (pods != config.sets.end()) {
+    config.kubernetes.emplace().where = pods->where;
+    return;
+  }
+  for (const Upstream& upstream : config.upstreams) {
+    const auto service = std::ranges::find_if(upstream.endpoints, &Endpoint::is_service);
+    if (service == upstream.endpoints.end()) continue;
+    config.kubernetes.emplace().where = service->where;
+    return;
+  }
+}
+
 // Without a name a rule is called after its place among the unnamed, which a reload of the same
 // file keeps.
 void name_guard_rules(GuardConfig& guard) {
@@ -154,6 +185,8 @@ Config build_config(const Node& root, const Reporter& reporter) {
   each(root, "limits",
        [&](const Node& node) { limit(node, reporter, config.limits.emplace_back()); });
   if (const Node* node = root.find("cluster")) cluster(*node, reporter, config.redis);
+  if (const Node* node = root.find("kubernetes"))
+    kubernetes(*node, reporter, config.kubernetes.emplace());
   if (const Node* node = root.find("bans")) bans(*node, reporter, config.bans);
   if (const Node* node = root.find("guard")) guard(*node, reporter, config.guard.emplace());
   return config;
@@ -163,6 +196,8 @@ void complete(Config& config) {
   name_the_only_listener(config);
   add_original_destination(config);
   add_auth_upstreams(config);
+  add_pod_sets(config);
+  add_kubernetes(config);
   complete_ai(config);
   for (Route& route : config.routes) {
     if (route.name.empty()) route.name = describe(route);

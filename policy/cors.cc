@@ -2,20 +2,13 @@
 
 #include <algorithm>
 
+#include "policy/ascii.h"
+
 namespace sluice::policy {
 
 namespace {
 
 constexpr std::string_view kAny = "*";
-
-char to_lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
-}
-
-// `lowered` is in lower case.
-bool same_text(std::string_view text, std::string_view lowered) {
-  return std::ranges::equal(text, lowered, {}, to_lower);
-}
 
 bool is_any(const std::vector<std::string>& values) {
   return std::ranges::find(values, kAny) != values.end();
@@ -38,7 +31,7 @@ void line(std::string_view name, std::string_view value, std::string& out) {
 }
 
 bool is_host_char(char c) {
-  const char l = to_lower(c);
+  const char l = ascii_lower(c);
   return (l >= 'a' && l <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_' ||
          c == ':' || c == '[' || c == ']';
 }
@@ -53,7 +46,7 @@ bool is_origin_pattern(std::string_view text) {
   if (host.starts_with("*.")) host.remove_prefix(2);
   return !host.empty() && std::ranges::all_of(host, is_host_char) &&
          std::ranges::all_of(text.substr(0, colon), [](char c) {
-           const char l = to_lower(c);
+           const char l = ascii_lower(c);
            return (l >= 'a' && l <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '-';
          });
 }
@@ -81,7 +74,7 @@ CorsPolicy::CorsPolicy(const Cors& config)
 bool CorsPolicy::allows_origin(std::string_view origin) const noexcept {
   if (origin.empty() || !is_visible(origin)) return false;
   if (any_origin_) return true;
-  if (std::ranges::any_of(exact_, [&](const auto& known) { return same_text(origin, known); })) {
+  if (std::ranges::any_of(exact_, [&](const auto& known) { return same_but_for_case(origin, known); })) {
     return true;
   }
   return std::ranges::any_of(patterns_, [&](const Pattern& pattern) {
@@ -90,8 +83,8 @@ bool CorsPolicy::allows_origin(std::string_view origin) const noexcept {
     const std::string_view name =
         origin.substr(pattern.scheme.size(),
                       origin.size() - pattern.scheme.size() - pattern.suffix.size());
-    return same_text(origin.substr(0, pattern.scheme.size()), pattern.scheme) &&
-           same_text(origin.substr(origin.size() - pattern.suffix.size()), pattern.suffix) &&
+    return same_but_for_case(origin.substr(0, pattern.scheme.size()), pattern.scheme) &&
+           same_but_for_case(origin.substr(origin.size() - pattern.suffix.size()), pattern.suffix) &&
            std::ranges::all_of(name, [](char c) { return is_host_char(c) && c != ':'; });
   });
 }

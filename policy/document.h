@@ -19,6 +19,7 @@ struct PolicyFile {
     policy,
     set,      // a file that a set names, by its path
     members,  // what was added to a set at run time: its name, and a prefix a line
+    pods,     // this node's, a line each (pods.h)
   };
   std::string name;
   std::string text;

@@ -80,10 +80,12 @@ class FingerprintWriter {
   }
   void add(const InterceptExcept& value) {
     unordered(value.from);
+    unordered(value.from_pods);
     unordered(value.to);
   }
   void add(const Intercept& value) {
     unordered(value.from);
+    unordered(value.from_pods);
     unordered(value.to);
     unordered(value.ports);
     unordered(value.cgroups);
@@ -109,6 +111,7 @@ class FingerprintWriter {
     unordered(value.limits);
   }
   void add(const ClaimMatch& value) { all(value.name, value.kind, value.value); }
+  void add(const PodSelector& value) { add(value.text()); }
   void add(const AccessSource& value) { all(value.cidr, value.set, value.identity, value.claim); }
   void add(const AccessRules& value) {
     unordered(value.allow);
@@ -121,9 +124,11 @@ class FingerprintWriter {
         value.deadline);
   }
   void add(const Endpoint& value) {
-    all(value.address, value.dns, value.port, value.srv, value.family, value.weight,
+    all(value.address, value.dns, value.port, value.srv, value.kubernetes, value.family, value.weight,
         value.priority);
   }
+  void add(const KubernetesService& value) { all(value.service, value.name_space, value.port); }
+  void add(const KubernetesConfig& value) { all(value.server, value.token, value.ca, value.node); }
   void add(const HashOn& value) { all(value.header, value.cookie); }
   void add(const Sticky& value) { all(value.cookie, value.key, value.max_age); }
   void add(const Dns& value) { all(value.resolvers, value.min_ttl, value.timeout); }
@@ -197,17 +202,13 @@ class FingerprintWriter {
   void add(const AiAudit& value) {
     all(value.path, value.max_body, value.max_memory, value.scope);
   }
-  void add(const AiIdentity& value) {
-    unordered(value.from);
-    all(value.key);
-  }
+  void add(const AiIdentity& value) { all(value.from, value.key); }
   void add(const AiConfig& value) {
     unordered(value.providers);
     unordered(value.models);
     unordered(value.budgets);
-    unordered(value.identities);
-    all(value.untranslatable, value.keys, value.key_file, value.prices, value.unpriced,
-        value.usage, value.cache, value.filters, value.audit, value.scope);
+    all(value.untranslatable, value.keys, value.identities, value.key_file, value.prices,
+        value.unpriced, value.usage, value.cache, value.filters, value.audit, value.scope);
   }
   void add(const AuthUrl& value) { all(value.text, value.upstream); }
   void add(const JwtAuth& value) {
@@ -272,7 +273,7 @@ class FingerprintWriter {
   void add(const Limit& value) {
     all(value.name, value.unit, value.action, value.scope, value.rate_count, value.rate_period,
         value.burst, value.max, value.max_delay, value.ipv4_prefix, value.ipv6_prefix,
-        value.max_keys);
+        value.max_keys, value.from);
     unordered(value.key);
   }
   void add(const BanRule& value) {
@@ -285,7 +286,7 @@ class FingerprintWriter {
     unordered(value.sets);
   }
   void add(const SetConfig& value) {
-    all(value.name, value.file, value.format, value.members->digest());
+    all(value.name, value.file, value.format, value.pods, value.members->digest());
   }
   void add(const GuardMatch& value) {
     all(value.from, value.to);
@@ -315,7 +316,7 @@ class FingerprintWriter {
     all(value.state_dir, value.workers, value.metrics, value.access_log.format,
         value.access_log.path, marks.mark, marks.mask, marks.table, marks.priority,
         value.default_route, value.bans.max, value.bans.rate_count, value.bans.rate_period,
-        value.redis, value.guard);
+        value.redis, value.kubernetes, value.guard);
     unordered(value.sets);
     unordered(value.protect.from);
     unordered(value.trusted_proxies);

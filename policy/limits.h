@@ -34,6 +34,10 @@ class LimitHandle {
 
   const std::string& name() const { return limit_->name; }
   const Limit& limit() const { return *limit_; }
+  // Whether what this client does counts.
+  bool counts(const IpAddress& client) const noexcept {
+    return limit_->from.empty() || limit_->from.contains(client);
+  }
   bool is_concurrency() const { return state_.concurrency != nullptr; }
   bool is_cluster() const { return state_.cluster != nullptr; }
   bool counts_tokens() const { return limit_->unit == LimitUnit::tokens; }

@@ -5,6 +5,7 @@
 #include "policy/schema/cluster.h"
 #include "policy/schema/guard.h"
 #include "policy/schema/intercept.h"
+#include "policy/schema/kubernetes.h"
 #include "policy/schema/limits.h"
 #include "policy/schema/listeners.h"
 #include "policy/schema/observability.h"
@@ -82,6 +83,11 @@ constexpr Field kPolicy[] = {
      .example = "{ redis: { url: \"redis://192.0.2.6:6379\" } }",
      .children = kCluster,
      .doc = "What several gateways share; left out: nothing."},
+    {.name = "kubernetes",
+     .example = "{ node: worker-1 }",
+     .children = kKubernetes,
+     .doc = "Where the API server is, for upstreams that name Services and rules that "
+            "name Pods; left out: as in a pod."},
     {.name = "limits",
      .shape = map,
      .example = "{ per-client: { rate: 100/s } }",

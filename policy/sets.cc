@@ -1,8 +1,11 @@
 #include "policy/sets.h"
 
 #include <algorithm>
+#include <iterator>
 
+#include "policy/pods.h"
 #include "policy/set_file.h"
+#include "policy/set_references.h"
 
 namespace sluice::policy {
 
@@ -21,36 +24,37 @@ void resolve(const Config& config, SetReference& reference) {
   if (found != config.sets.end()) reference.members = found->members;
 }
 
-void resolve(const Config& config, AddressMatch& match) {
-  for (SetReference& reference : match.sets)
-    resolve(config, reference);
+void append(const std::vector<SetReference>& sets, std::vector<Prefix>& out) {
+  for (const SetReference& set : sets)
+    std::ranges::copy(set.members->prefixes(), std::back_inserter(out));
 }
 
-void resolve(const Config& config, AccessRules& rules) {
-  for (auto* sources : {&rules.allow, &rules.deny}) {
-    for (AccessSource& source : *sources) {
-      if (source.set) resolve(config, *source.set);
-    }
-  }
+// Where pods are named, and none is there, nobody is meant, and not everybody: the unspecified
+// addresses, from which no packet comes, stand for that.
+void catch_pods(Intercept& entry) {
+  append(entry.except.from_pods, entry.except.from);
+  if (entry.from_pods.empty()) return;
+  append(entry.from_pods, entry.from);
+  entry.from.push_back({IpAddress::v4(0), 32});
+  entry.from.push_back({IpAddress(), 128});
 }
 
 void resolve(Config& config) {
-  for (Listener& listener : config.listeners)
-    resolve(config, listener.access);
-  for (Route& route : config.routes)
-    resolve(config, route.access);
-  if (!config.guard) return;
-  for (GuardRule& rule : config.guard->rules) {
-    for (AddressMatch* match :
-         {&rule.match.from, &rule.match.to, &rule.except.from, &rule.except.to})
-      resolve(config, *match);
+  each_set_reference(config, [&](SetReference& reference) { resolve(config, reference); });
+  for (auto* entries :
+       {&config.intercept.local, &config.intercept.forward, &config.intercept.output}) {
+    for (Intercept& entry : *entries)
+      catch_pods(entry);
   }
 }
 
 class Loader {
  public:
   Loader(std::span<const PolicyFile> files, const SetReader& reader, Reporter& reporter)
-      : files_(files), reader_(reader), reporter_(reporter) {}
+      : files_(files), reader_(reader), reporter_(reporter) {
+    const auto pods = std::ranges::find(files_, Kind::pods, &PolicyFile::kind);
+    if (pods != files_.end()) pods_ = parse_pods(pods->text);
+  }
 
   void load(SetConfig& set) {
     AddressSetBuilder builder;
@@ -59,9 +63,11 @@ class Loader {
     loaded_ += builder.added();
     set.members = set.declared = builder.build();
     const PolicyFile* added = find(files_, Kind::members, set.name);
-    if (!added) return;
+    if (!added && !set.pods) return;
     builder.add(*set.declared);
-    parse_set_file(added->text, SetFormat::cidr, "members of " + set.name, builder, reporter_);
+    if (set.pods) add_selected(*set.pods, pods_, builder);
+    if (added)
+      parse_set_file(added->text, SetFormat::cidr, "members of " + set.name, builder, reporter_);
     set.members = builder.build();
   }
   std::size_t loaded() const { return loaded_; }
@@ -94,6 +100,7 @@ class Loader {
   std::span<const PolicyFile> files_;
   const SetReader& reader_;
   Reporter& reporter_;
+  std::vector<Pod> pods_;
   std::size_t loaded_ = 0;
 };
 

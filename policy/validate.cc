@@ -47,7 +47,7 @@ void check_endpoints(const Upstream& upstream, Reporter& reporter) {
     const bool named = endpoint.is_name();
     if (endpoint.nowhere) {
       reporter.error(endpoint.where, "an endpoint of upstream `" + upstream.name + "` is nowhere",
-                     "`address`, `dns` or `srv`");
+                     "`address`, `dns`, `srv` or `kubernetes`");
       continue;
     }
     if (!named && endpoint.address.port == 0) continue;  // reported by the schema
@@ -131,6 +131,7 @@ void cross_check(const Config& config, Reporter& reporter) {
   check_interception(config, reporter);
   check_guard(config, reporter);
   check_tls(config, reporter);
+  check_kubernetes(config, reporter);
 }
 
 }  // namespace sluice::policy

@@ -22,6 +22,7 @@ void check_limits(const Config& config, Reporter& reporter);
 void check_bans(const Config& config, Reporter& reporter);
 void check_access(const Config& config, Reporter& reporter);
 void check_interception(const Config& config, Reporter& reporter);
+void check_kubernetes(const Config& config, Reporter& reporter);
 void check_tls(const Config& config, Reporter& reporter);
 void check_guard(const Config& config, Reporter& reporter);
 

@@ -102,8 +102,8 @@ class AiCheck {
       reporter_.error(identity.where, "with `keys: none` nobody needs a key", "`keys: required`");
     for (const AiIdentity& other : ai_.identities) {
       if (&other == &identity) break;
-      for (const Prefix& prefix : identity.from) {
-        if (std::ranges::find(other.from, prefix) == other.from.end()) continue;
+      for (const Prefix& prefix : identity.from.prefixes) {
+        if (std::ranges::find(other.from.prefixes, prefix) == other.from.prefixes.end()) continue;
         reporter_.error(identity.where, prefix.to_string() + " is `" + other.key + "` already",
                         "one identity for each prefix");
       }

@@ -68,8 +68,10 @@ void check_marks(const Marks& marks, const Location& where, Reporter& reporter) 
   }
 }
 
+// Where pods are named, the first entry that does is the one: labels may overlap from one moment to
+// the next, and a pod's coming is no reason to refuse a policy.
 bool ambiguous(const Intercept& a, const Intercept& b) {
-  return a.listener != b.listener && overlap(a.from, b.from) && overlap(a.to, b.to) &&
+  return a.from_pods.empty() && b.from_pods.empty() && a.listener != b.listener && overlap(a.from, b.from) && overlap(a.to, b.to) &&
          overlap(a.ports, b.ports) && share_cgroup(a.cgroups, b.cgroups);
 }
 

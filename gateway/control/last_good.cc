@@ -55,7 +55,7 @@ std::optional<std::vector<policy::PolicyFile>> unbundle_policy(std::string_view 
   std::vector<policy::PolicyFile> files;
   while (!bytes.empty()) {
     const int kind = without_kinds ? 0 : bytes.front() - '0';
-    if (kind < 0 || kind > static_cast<int>(policy::PolicyFile::Kind::members)) return std::nullopt;
+    if (kind < 0 || kind > static_cast<int>(policy::PolicyFile::Kind::pods)) return std::nullopt;
     if (!without_kinds) bytes.remove_prefix(1);
     const auto path = take(bytes);
     if (!path) return std::nullopt;

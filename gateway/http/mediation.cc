@@ -25,7 +25,8 @@ bool Exchange::begin_mediation() {
                             {.head = &request_,
                              .path = normal_path_,
                              .route = config_->policy().routes[*route_].name,
-                             .client = client_address()});
+                             .client = client_address(),
+                             .claimed = address_claimed_});
   auto answer = mediator_->admit();
   if (!answer) return true;
   answer_mediated(*answer);

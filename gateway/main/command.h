@@ -62,5 +62,7 @@ extern const Command kCompletionCommand;
 
 // Not for people: what the keeper starts.
 int run_gateway_process(int channel, const std::string& user);
+// Likewise, who watches this node's Pods (pods_child.h).
+int run_pods_process(int channel, const std::string& user);
 
 }  // namespace sluice::control

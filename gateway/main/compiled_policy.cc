@@ -7,9 +7,22 @@ namespace sluice::control {
 
 using Kind = policy::PolicyFile::Kind;
 
+namespace {
+
+bool comes_at_run_time(const policy::PolicyFile& file) {
+  return file.kind == Kind::members || file.kind == Kind::pods;
+}
+
+}  // namespace
+
 std::vector<policy::PolicyFile> without_members(std::vector<policy::PolicyFile> files) {
-  std::erase_if(files, [](const auto& file) { return file.kind == Kind::members; });
+  std::erase_if(files, comes_at_run_time);
   return files;
+}
+
+std::string pods_in(const std::vector<policy::PolicyFile>& files) {
+  const auto found = std::ranges::find(files, Kind::pods, &policy::PolicyFile::kind);
+  return found == files.end() ? std::string() : found->text;
 }
 
 std::vector<policy::PolicyFile> policy_files(std::vector<policy::PolicyFile> files) {
@@ -18,7 +31,7 @@ std::vector<policy::PolicyFile> policy_files(std::vector<policy::PolicyFile> fil
 }
 
 bool CompiledPolicy::same_files(const std::vector<policy::PolicyFile>& others) const {
-  const auto members = std::ranges::find(files, Kind::members, &policy::PolicyFile::kind);
+  const auto members = std::ranges::find_if(files, comes_at_run_time);
   return std::equal(files.begin(), members, others.begin(), others.end());
 }
 
@@ -36,7 +49,7 @@ std::expected<CompiledPolicy, policy::Diagnostics> compile_policy(
       policy::parse(files, read_set ? remember : policy::SetReader());
   if (!parsed.config || policy::has_errors(parsed.diagnostics))
     return std::unexpected(std::move(parsed.diagnostics));
-  const auto members = std::ranges::find(files, Kind::members, &policy::PolicyFile::kind);
+  const auto members = std::ranges::find_if(files, comes_at_run_time);
   files.insert(members, std::make_move_iterator(read.begin()),
                std::make_move_iterator(read.end()));
   return CompiledPolicy{.files = std::move(files),

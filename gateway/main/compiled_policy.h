@@ -14,18 +14,20 @@
 namespace sluice::control {
 
 struct CompiledPolicy {
-  // The policy's own first, then those of its sets, then members added at run time.
+  // The policy's own first, then those of its sets, then members added at run time and pods.
   std::vector<policy::PolicyFile> files;
   std::shared_ptr<const policy::Snapshot> snapshot;
   policy::Diagnostics warnings;
 
   const policy::Config& config() const { return snapshot->config(); }
-  // Without the members.
+  // Without members and pods.
   bool same_files(const std::vector<policy::PolicyFile>& others) const;
 };
 
-// What lies on disk: members are kept elsewhere.
+// What lies on disk: members and pods are kept elsewhere.
 std::vector<policy::PolicyFile> without_members(std::vector<policy::PolicyFile> files);
+// The pods among them; "": none.
+std::string pods_in(const std::vector<policy::PolicyFile>& files);
 // The policy's own alone: those of its sets are read again.
 std::vector<policy::PolicyFile> policy_files(std::vector<policy::PolicyFile> files);
 

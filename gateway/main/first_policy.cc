@@ -1,5 +1,6 @@
 #include "gateway/main/first_policy.h"
 
+#include "gateway/control/kept_pods.h"
 #include "gateway/control/last_good.h"
 #include "gateway/control/policy_history.h"
 #include "gateway/control/policy_source.h"
@@ -38,13 +39,25 @@ void load_members(FirstPolicy& first) {
             {{"reason", loaded.error()}});
 }
 
+void load_pods(FirstPolicy& first) {
+  if (!first.policy.config().kubernetes) return;
+  auto pods = gateway::load_pods(first.policy.config().state_dir);
+  if (pods) {
+    first.pods = std::move(*pods);
+  } else {
+    log_error("policy", "the pods that were heard of last are lost", {{"reason", pods.error()}});
+  }
+}
+
 FirstPolicy with_members(CompiledPolicy policy, std::string problem) {
   FirstPolicy first{.policy = std::move(policy), .members = {}, .problem = std::move(problem)};
   load_members(first);
-  if (first.members.size() == 0) return first;
+  load_pods(first);
+  if (first.members.size() == 0 && first.pods.empty()) return first;
   std::vector<policy::PolicyFile> files = first.policy.files;
   for (auto& file : first.members.files())
     files.push_back(std::move(file));
+  if (!first.pods.empty()) files.push_back({"pods", first.pods, policy::PolicyFile::Kind::pods});
   if (auto again = compile_policy(std::move(files))) first.policy = std::move(*again);
   return first;
 }
@@ -53,6 +66,7 @@ FirstPolicy with_members(CompiledPolicy policy, std::string problem) {
 
 FirstPolicy take_over_policy(CompiledPolicy policy) {
   FirstPolicy first{.policy = std::move(policy), .members = {}, .problem = {}};
+  first.pods = pods_in(first.policy.files);
   load_members(first);
   return first;
 }

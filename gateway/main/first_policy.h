@@ -12,6 +12,7 @@ namespace sluice::control {
 struct FirstPolicy {
   CompiledPolicy policy;
   gateway::SetMembers members;
+  std::string pods = {};  // that were heard of last
   std::string problem;  // why this is not the policy on disk; empty: it is
 };
 

@@ -32,7 +32,8 @@ struct SpawnSetup {
   SpawnSetup& operator=(const SpawnSetup&) = delete;
 };
 
-std::expected<pid_t, std::string> start_process(int channel, std::string user) {
+std::expected<pid_t, std::string> start_process(int channel, std::string command,
+                                                std::string user) {
   SpawnSetup setup;
   posix_spawn_file_actions_adddup2(&setup.actions, channel, kChannelFd);
   sigset_t none;
@@ -44,14 +45,13 @@ std::expected<pid_t, std::string> start_process(int channel, std::string user) {
   posix_spawnattr_setflags(&setup.attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 
   char name[] = "sluice";
-  char command[] = "gateway-process";
   char fd[] = "3";
-  char* arguments[] = {name, command, fd, user.data(), nullptr};
+  char* arguments[] = {name, command.data(), fd, user.data(), nullptr};
   pid_t pid = -1;
   const int error =
       ::posix_spawn(&pid, "/proc/self/exe", &setup.actions, &setup.attributes, arguments, environ);
   if (error != 0)
-    return std::unexpected(std::string("starting the gateway process: ") + std::strerror(error));
+    return std::unexpected("starting the " + command + ": " + std::strerror(error));
   return pid;
 }
 
@@ -59,10 +59,10 @@ std::expected<pid_t, std::string> start_process(int channel, std::string user) {
 
 std::expected<std::unique_ptr<GatewayChild>, std::string> GatewayChild::spawn(
     boost::asio::io_context& io, const std::string& user,
-    std::function<void(protocol::Received)> message) {
+    std::function<void(protocol::Received)> message, std::string command) {
   auto ends = protocol::make_channel();
   if (!ends) return std::unexpected(ends.error().message);
-  auto pid = start_process(ends->second.get(), user);
+  auto pid = start_process(ends->second.get(), std::move(command), user);
   if (!pid) return std::unexpected(pid.error());
   return adopt(io, *pid, std::move(ends->first), false, std::move(message));
 }
@@ -73,7 +73,7 @@ std::unique_ptr<GatewayChild> GatewayChild::adopt(
   // A gateway whose channel is gone or that breaks the protocol is of no use: ended here, noticed
   // by SIGCHLD.
   auto closed = [pid](const std::string& reason) {
-    gateway::log_warn("keeper", "lost touch with the gateway", {{"pid", pid}, {"reason", reason}});
+    gateway::log_warn("keeper", "lost touch with a process", {{"pid", pid}, {"reason", reason}});
     siginfo_t ended{};
     // Still our child (the pid has not been given to anybody else) and running: end it.
     if (::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&

@@ -16,10 +16,11 @@ namespace sluice::control {
 class GatewayChild {
  public:
   // Starts this same binary (by /proc/self/exe: the one that runs, whatever has been installed
-  // since). `user`: empty for this process's own.
+  // since) with `command`. `user`: empty for this process's own.
   static std::expected<std::unique_ptr<GatewayChild>, std::string> spawn(
       boost::asio::io_context& io, const std::string& user,
-      std::function<void(kernel::protocol::Received)> message);
+      std::function<void(kernel::protocol::Received)> message,
+      std::string command = "gateway-process");
   // One that this process started before `sluice upgrade` put another program in its place.
   static std::unique_ptr<GatewayChild> adopt(
       boost::asio::io_context& io, pid_t pid, kernel::protocol::OwnedFd channel,

@@ -27,6 +27,7 @@
 #include "gateway/main/gateway_commands.h"
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/sandbox.h"
+#include "gateway/main/sealed_memory.h"
 #include "gateway/main/seccomp.h"
 #include "gateway/metrics.h"
 
@@ -42,20 +43,6 @@ using namespace std::chrono_literals;
 // The keeper gives up leases after 3 s without a word.
 constexpr auto kHeartbeat = 1s;
 constexpr int kMetricsTries = 50;  // half-hearted ones: 20 ms apart
-
-// What the keeper has put into shared memory.
-std::expected<gateway::tls::Secret, std::string> read_memory(int fd) {
-  struct stat status{};
-  if (::fstat(fd, &status) != 0) return std::unexpected(std::strerror(errno));
-  std::vector<char> bytes(static_cast<std::size_t>(status.st_size));
-  std::size_t at = 0;
-  while (at < bytes.size()) {
-    const ssize_t size = ::pread(fd, bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
-    if (size <= 0) return std::unexpected("cannot be read");
-    at += static_cast<std::size_t>(size);
-  }
-  return gateway::tls::Secret(std::move(bytes));
-}
 
 std::expected<void, std::string> write_memory(int fd, std::string_view bytes) {
   while (!bytes.empty()) {

@@ -1,10 +1,13 @@
 #include "gateway/main/gateway_questions.h"
 
+#include <algorithm>
 #include <expected>
 #include <string>
 #include <utility>
 
+#include "gateway/log.h"
 #include "gateway/main/explain_question.h"
+#include "gateway/main/kernel_plan.h"
 #include "gateway/main/kernel_view.h"
 #include "gateway/main/named_upstreams.h"
 #include "kernel/named_upstreams.h"
@@ -102,6 +105,22 @@ void GatewayQuestions::follow_names() {
     kernel::protect_named_upstreams(
         keeper_, hosts_of_named_peers(reloader_.current().config(), *answer));
   });
+}
+
+// Of IPv6 the prefix is the ban's, as long as it is no more than a host's own.
+void GatewayQuestions::forget(const std::vector<policy::IpAddress>& addresses) {
+  constexpr std::uint8_t kHost6 = 64;
+  for (const auto& ban : keeper_.bans()) {
+    const policy::Prefix source = from_kernel(ban.source);
+    const bool narrow = source.length >= (source.is_v4() ? 32 : kHost6);
+    const bool gone = std::ranges::any_of(
+        addresses, [&](const policy::IpAddress& address) { return source.contains(address); });
+    if (!narrow || !gone) continue;
+    gateway::log_info("keeper", "a pod has gone, and its ban with it", {{"source", source.to_string()}});
+    (void)keeper_.unban(ban.source);
+  }
+  for (const policy::IpAddress& address : addresses)
+    ask({{"command", "unban"}, {"address", address.to_string()}}, [](const json::object&) {});
 }
 
 // The kernel's, and those that the gateway enforces.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include <boost/json.hpp>
 
@@ -30,6 +31,8 @@ class GatewayQuestions {
   // The kernel spares upstreams and Redis; those that are known by name are where the gateway found
   // them.
   void follow_names();
+  // Of addresses that nobody has any more, or somebody else: their bans end.
+  void forget(const std::vector<policy::IpAddress>& addresses);
   // `head` and the gateway's own status.
   void status(boost::json::object head, const Respond& respond);
 

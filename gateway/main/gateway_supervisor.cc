@@ -10,6 +10,7 @@
 
 #include "gateway/control/last_good.h"
 #include "gateway/log.h"
+#include "gateway/main/sealed_memory.h"
 
 namespace sluice::control {
 namespace {
@@ -28,20 +29,6 @@ constexpr auto kQuickDeath =
 constexpr auto kLongestPause = 5s;
 constexpr std::size_t kMaxAnswer = 16UL << 20;
 constexpr std::size_t kMaxMemory = 96UL << 20;  // as policy/carried_state.h has it
-
-std::expected<protocol::OwnedFd, std::string> sealed_memory(const char* name,
-                                                            std::string_view bytes) {
-  protocol::OwnedFd fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd) return std::unexpected(std::string("memfd_create: ") + std::strerror(errno));
-  while (!bytes.empty()) {
-    const ssize_t size = ::write(fd.get(), bytes.data(), bytes.size());
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0) return std::unexpected(std::string("memfd: ") + std::strerror(errno));
-    bytes.remove_prefix(static_cast<std::size_t>(size));
-  }
-  ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
-  return fd;
-}
 
 // Of memory that a gateway has written, whatever it does with it meanwhile. Too much is nothing.
 std::string read_all(int fd, std::size_t limit) {

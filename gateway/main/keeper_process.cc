@@ -1,7 +1,9 @@
 #include "gateway/main/keeper_process.h"
 
+#include <algorithm>
 #include <chrono>
 #include <fcntl.h>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -23,6 +25,7 @@
 #include "gateway/main/kernel_watch.h"
 #include "gateway/main/machine_limits.h"
 #include "gateway/main/policy_apply.h"
+#include "gateway/main/pods_child.h"
 #include "gateway/main/policy_reloader.h"
 #include "gateway/main/run_commands.h"
 #include "gateway/main/run_signals.h"
@@ -60,6 +63,7 @@ class KeeperProcess {
                    .ended =
                        [this](const ReloadOutcome& outcome) {
                          supervisor_.tell(protocol::ReloadEnded{.ok = outcome.ok()});
+                         watch_pods();
                        },
                    .lock_out =
                        [this](const CompiledPolicy& running, const CompiledPolicy& next) {
@@ -68,6 +72,10 @@ class KeeperProcess {
                    .names_operator =
                        [this](const std::vector<policy::Prefix>& prefixes) {
                          return names_operator(prefixes, plan_context());
+                       },
+                   .pods_gone =
+                       [this](const std::vector<policy::IpAddress>& addresses) {
+                         questions_.forget(addresses);
                        }}),
         policy_apply_(io_, reloader_,
                       {.context = [this] { return plan_context(); },
@@ -93,11 +101,19 @@ class KeeperProcess {
              .drain_deadline = [this] { return drain_deadline(reloader_.current().config()); }}),
         memory_(io_, supervisor_, [this] { return reloader_.current().config().state_dir; }),
         upgrade_(io_, std::move(from),
-                 {.busy = [this] { return busy(); }, .hand_over = [this] { return hand_over(); }}),
+                 {.busy = [this] { return busy(); },
+                  .hand_over =
+                      [this] {
+                        pods_.rest();
+                        return hand_over();
+                      }}),
         tls_(io_,
              [this] {
                if (tls_.current()) supervisor_.refresh(reloader_.generation(), *tls_.current());
+               watch_pods();
              }),
+        pods_(io_, options.user,
+              [this](std::string pods) { reloader_.set_pods(std::move(pods)); }),
         watch_(
             io_, *keeper_, [this] { return supervisor_.alive(); },
             [this] { questions_.follow_names(); }),
@@ -122,7 +138,11 @@ class KeeperProcess {
                              supervisor_.ask("reopen-logs", [](const auto&) {});
                              reloader_.reload({});
                            },
-                       .child = [this] { supervisor_.child_signal(); }}) {}
+                       .child =
+                           [this] {
+                             supervisor_.child_signal();
+                             pods_.child_signal();
+                           }}) {}
 
   int run();
 
@@ -136,6 +156,11 @@ class KeeperProcess {
   std::string busy() const;
   HandOver hand_over() const;
   void begin_to_serve();
+  void watch_pods() {
+    const policy::Config& config = reloader_.current().config();
+    pods_.follow(config, tls_.current(), own_mark(config));
+    if (!names_pods(config)) reloader_.set_pods({});
+  }
   void gateway_ready();
   void gateway_died();
   void apply(const CompiledPolicy& candidate, std::uint64_t generation,
@@ -166,6 +191,7 @@ class KeeperProcess {
   GatewayMemory memory_;
   Upgrade upgrade_;
   TlsSource tls_;
+  PodsChild pods_;
   BanBridge bans_;
   KernelWatch watch_;
   BannedConnections banned_connections_;
@@ -339,6 +365,7 @@ void KeeperProcess::gateway_ready() {
 void KeeperProcess::begin_to_serve() {
   watch_.start();
   memory_.follow();
+  watch_pods();
   // One change at a time: what is on disk now waits until the next gateway serves.
   if (!upgrade_.under_way()) reloader_.watch();
   if (reloader_.last().ok()) keep_as_last_good(reloader_.current());
@@ -413,7 +440,9 @@ std::vector<protocol::KernelSample> KeeperProcess::samples() const {
                    .value = sample.value,
                    .counter = sample.counter,
                    .help = std::move(sample.help)});
-  for (auto& sample : tls_.samples())
+  std::vector<gateway::MetricSample> own = tls_.samples();
+  std::ranges::move(pods_.samples(), std::back_inserter(own));
+  for (auto& sample : own)
     out.push_back({.name = std::move(sample.name),
                    .labels = std::move(sample.labels),
                    .value = sample.value,
@@ -485,6 +514,7 @@ void KeeperProcess::stop() {
   if (stopping_) return;
   stopping_ = true;
   watch_.stop();
+  pods_.stop();
   memory_.stop();
   memory_.save();
   const auto deadline = drain_deadline(reloader_.current().config());

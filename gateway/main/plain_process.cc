@@ -9,6 +9,7 @@
 #include "gateway/access_log.h"
 #include "gateway/control/admin_server.h"
 #include "gateway/control/metrics_server.h"
+#include "gateway/kubernetes/watch_samples.h"
 #include "gateway/gateway.h"
 #include "gateway/log.h"
 #include "gateway/main/admin_commands.h"
@@ -18,6 +19,8 @@
 #include "gateway/main/gateway_commands.h"
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/machine_limits.h"
+#include "gateway/main/local_pods.h"
+#include "gateway/main/pods_child.h"
 #include "gateway/main/policy_apply.h"
 #include "gateway/main/policy_reloader.h"
 #include "gateway/main/run_commands.h"
@@ -50,13 +53,19 @@ class PlainProcess {
                    .ended =
                        [this](const ReloadOutcome& outcome) {
                          gateway_->metrics().reload_ended(outcome.ok());
+                         watch_pods();
                        },
                    .lock_out = {},
                    .names_operator = {}}),
         policy_apply_(io_, reloader_, {}),
         gateway_(gateway::Gateway::create(
             {.workers = workers_, .own_mark = 0, .on_ban = {}, .control = &io_})),
-        tls_(io_, [this] { gateway_->apply_tls(tls_.current()); }),
+        tls_(io_,
+             [this] {
+               gateway_->apply_tls(tls_.current());
+               watch_pods();
+             }),
+        pods_(io_, [this](std::string pods) { reloader_.set_pods(std::move(pods)); }),
         metrics_server_(io_, {.metrics = [this] { return gateway_->metrics_text(); },
                               .ready = [this] { return !stopping_; }}),
         orders_(reloader_.current().config().state_dir),
@@ -76,6 +85,7 @@ class PlainProcess {
   std::expected<std::vector<gateway::ListenerSocket>, std::string> duplicates(
       const std::vector<kernel::Listener>& listeners,
       const std::vector<kernel::OwnedSocket>& sockets) const;
+  void watch_pods();
   void add_admin_commands();
   void add_sources();
   void add_ban_commands();
@@ -91,6 +101,7 @@ class PlainProcess {
   PolicyApply policy_apply_;
   std::unique_ptr<gateway::Gateway> gateway_;
   TlsSource tls_;
+  LocalPods pods_;
   gateway::MetricsServer metrics_server_;
   AdminCommands admin_commands_;
   std::unique_ptr<gateway::AdminServer> admin_;
@@ -121,6 +132,7 @@ int PlainProcess::run() {
   if (!reloader_.last().ok()) gateway_->metrics().reload_ended(false);
   signals_.wait();
   reloader_.watch();
+  watch_pods();
   if (reloader_.last().ok()) keep_as_last_good(reloader_.current());
   log_info("control", "ready", {{"generation", reloader_.generation()}, {"workers", workers_}});
   tell_service_manager("READY=1\nSTATUS=policy generation " +
@@ -176,8 +188,23 @@ std::expected<std::vector<gateway::ListenerSocket>, std::string> PlainProcess::d
   return out;
 }
 
+void PlainProcess::watch_pods() {
+  const policy::Config& config = reloader_.current().config();
+  if (!names_pods(config) || !config.kubernetes) {
+    pods_.stop();
+    return reloader_.set_pods({});
+  }
+  pods_.follow(*config.kubernetes, tls_.current(), 0);
+}
+
 void PlainProcess::add_sources() {
   gateway_->metrics().add_source([this] { return tls_.samples(); });
+  gateway_->metrics().add_source([this] {
+    std::vector<gateway::MetricSample> samples;
+    if (pods_.running())
+      gateway::kubernetes::add_watch_samples("pods", "node", pods_.counts(), samples);
+    return samples;
+  });
   gateway_->metrics().add_source([this] {
     return std::vector<gateway::MetricSample>{
         {.name = kDriftMetric,

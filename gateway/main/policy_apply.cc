@@ -36,7 +36,7 @@ seconds left_of(Clock::time_point until) {
 }  // namespace
 
 PolicyApply::PolicyApply(boost::asio::io_context& io, PolicyReloader& reloader, Hooks hooks)
-    : io_(io), reloader_(reloader), hooks_(std::move(hooks)), timer_(io) {}
+    : reloader_(reloader), hooks_(std::move(hooks)), timer_(io) {}
 
 void PolicyApply::add_commands(AdminCommands& commands) {
   commands.add("apply", [this](const json::object& request, const Respond& respond) {
@@ -80,7 +80,7 @@ void PolicyApply::apply(const json::object& request, std::vector<policy::PolicyF
   auto placed = gateway::placed_at(reloader_.path(), std::move(files));
   if (!placed) return respond(admin_error(placed.error()));
   auto complete = *placed;
-  for (auto& file : reloader_.members().files())
+  for (auto& file : reloader_.additions())
     complete.push_back(std::move(file));
   const auto next = compile_policy(std::move(complete), gateway::read_set_file);
   if (!next) return respond(admin_error(to_text(next.error())));

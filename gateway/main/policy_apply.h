@@ -64,7 +64,6 @@ class PolicyApply {
   boost::json::object history() const;
   void rollback(const boost::json::object& request, const Respond& respond);
 
-  boost::asio::io_context& io_;
   PolicyReloader& reloader_;
   Hooks hooks_;
   boost::asio::steady_timer timer_;

@@ -8,9 +8,11 @@
 
 #include <boost/asio/post.hpp>
 
+#include "gateway/control/kept_pods.h"
 #include "gateway/control/policy_source.h"
 #include "gateway/log.h"
 #include "gateway/main/service_manager.h"
+#include "policy/pods.h"
 
 namespace sluice::control {
 namespace {
@@ -84,6 +86,7 @@ PolicyReloader::PolicyReloader(boost::asio::io_context& io, std::string path, Fi
       next_generation_(generation + 1),
       hooks_(std::move(hooks)),
       members_(std::move(first.members)),
+      pods_(std::move(first.pods)),
       members_timer_(io) {
   last_.generation = generation;
   if (first.problem.empty()) {
@@ -131,6 +134,29 @@ std::expected<std::vector<policy::PolicyFile>, std::string> PolicyReloader::read
       files->push_back({known.name, std::move(*text), known.kind});
   }
   return files;
+}
+
+std::vector<policy::PolicyFile> PolicyReloader::additions() const {
+  std::vector<policy::PolicyFile> files = members_.files();
+  if (!pods_.empty()) files.push_back({"pods", pods_, policy::PolicyFile::Kind::pods});
+  return files;
+}
+
+std::vector<policy::PolicyFile> PolicyReloader::with_additions(
+    std::vector<policy::PolicyFile> files) const {
+  std::ranges::move(additions(), std::back_inserter(files));
+  return files;
+}
+
+void PolicyReloader::set_pods(std::string pods) {
+  if (pods == pods_) return;
+  const auto gone = policy::addresses_gone(policy::parse_pods(pods_), policy::parse_pods(pods));
+  pods_ = std::move(pods);
+  if (const auto saved = gateway::save_pods(current_.config().state_dir, pods_); !saved)
+    log_warn("policy", "cannot keep the pods for a start without the API server",
+             {{"reason", saved.error()}});
+  if (hooks_.pods_gone && !gone.empty()) hooks_.pods_gone(gone);
+  put_members_in_force({});
 }
 
 // Signs of a change are many, changes few: a reload only when the bytes differ from those of the
@@ -232,8 +258,7 @@ void PolicyReloader::begin_from_disk() {
 void PolicyReloader::begin_with_sets(std::vector<policy::PolicyFile> files) {
   tried_ = files;
   missing_sets_.clear();
-  for (auto& file : members_.files())
-    files.push_back(std::move(file));
+  files = with_additions(std::move(files));
   std::vector<std::string> named;
   auto compiled = compile_policy(std::move(files), [&](const std::string& path) {
     named.push_back(path);
@@ -261,8 +286,7 @@ void PolicyReloader::begin_with_sets(std::vector<policy::PolicyFile> files) {
 
 void PolicyReloader::begin_complete(std::vector<policy::PolicyFile> files) {
   tried_ = files;
-  for (auto& file : members_.files())
-    files.push_back(std::move(file));
+  files = with_additions(std::move(files));
   auto compiled = compile_policy(std::move(files));
   if (!compiled) return refuse(to_text(compiled.error()));
   apply(std::move(*compiled));
@@ -285,14 +309,14 @@ std::string PolicyReloader::cut_off_by(const gateway::SetMembers& next,
   std::vector<policy::PolicyFile> files = without_members(current_.files);
   for (auto& file : next.files())
     files.push_back(std::move(file));
+  if (!pods_.empty()) files.push_back({"pods", pods_, policy::PolicyFile::Kind::pods});
   const auto compiled = compile_policy(std::move(files));
   return compiled ? cut_off(*compiled) : std::string();
 }
 
 void PolicyReloader::begin_members() {
   std::vector<policy::PolicyFile> files = without_members(current_.files);
-  for (auto& file : members_.files())
-    files.push_back(std::move(file));
+  files = with_additions(std::move(files));
   auto compiled = compile_policy(std::move(files));
   if (!compiled) return refuse(to_text(compiled.error()));
   apply(std::move(*compiled));

@@ -53,6 +53,8 @@ class PolicyReloader {
                                            const CompiledPolicy& next)>
         lock_out;
     std::function<bool(const std::vector<policy::Prefix>&)> names_operator;  // with lock_out
+    // Addresses that are no pod's any more; may be empty.
+    std::function<void(const std::vector<policy::IpAddress>&)> pods_gone = {};
   };
 
   PolicyReloader(boost::asio::io_context& io, std::string path, FirstPolicy first,
@@ -78,6 +80,10 @@ class PolicyReloader {
   // it is tried again each second.
   gateway::SetMembers& members() { return members_; }
   void put_members_in_force(Done done);
+  // What comes at run time, as parse() takes it: those members, and pods.
+  std::vector<policy::PolicyFile> additions() const;
+  // This node's pods, as policy::to_text() writes them: in force likewise, and kept for the next start.
+  void set_pods(std::string pods);
   // Why `next`, which differs in `touched`, would cut the operator off; empty: it would not.
   std::string cut_off_by(const gateway::SetMembers& next,
                          const std::vector<policy::Prefix>& touched) const;
@@ -90,6 +96,7 @@ class PolicyReloader {
  private:
   // What a reload reads: the files of the policy, and of the sets that the policy in force names.
   std::expected<std::vector<policy::PolicyFile>, std::string> read_files() const;
+  std::vector<policy::PolicyFile> with_additions(std::vector<policy::PolicyFile> files) const;
   void files_changed();
   void watch_sets(std::vector<std::string> named);
   enum class Kind : std::uint8_t { disk, forced, members, files };
@@ -130,6 +137,7 @@ class PolicyReloader {
   bool members_pending_ = false;           // changed, and not in force
   std::vector<std::string> missing_sets_;  // files that the last attempt could not read
   gateway::SetMembers members_;
+  std::string pods_;
   boost::asio::steady_timer members_timer_;
   std::unique_ptr<gateway::PolicyWatcher> watcher_;
   std::map<std::string, std::unique_ptr<gateway::PolicyWatcher>> set_watchers_;  // by path

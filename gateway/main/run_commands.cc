@@ -19,7 +19,7 @@ void add_run_commands(AdminCommands& commands, const RunControl& control) {
   });
   commands.add("plan", [&reloader, context = control.plan_context](const json::object& request,
                                                                    const Respond& respond) {
-    respond(handle_plan(reloader.current(), reloader.members().files(), request, context()));
+    respond(handle_plan(reloader.current(), reloader.additions(), request, context()));
   });
   commands.add("drain", [&reloader, stop = control.stop](const json::object&,
                                                          const Respond& respond) {

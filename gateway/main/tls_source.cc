@@ -20,7 +20,7 @@ bool has_tls(const policy::Config& config) {
     if (listener.tls) return true;
   for (const policy::Upstream& upstream : config.upstreams)
     if (upstream.tls) return true;
-  return config.ai || (config.redis && config.redis->tls);
+  return config.ai || config.kubernetes || (config.redis && config.redis->tls);
 }
 
 policy::Diagnostics to_diagnostics(const tls::Problems& problems) {

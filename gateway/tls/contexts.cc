@@ -84,6 +84,25 @@ Entry entry_of(const Object& object, const Material& material, const std::vector
   return entry;
 }
 
+// Of a server that is no upstream.
+template <typename Entry>
+Entry client_entry(const char* name, const policy::UpstreamTls& tls, const Material& material,
+                   const Entry* before, Problems& problems) {
+  policy::Upstream server;
+  server.name = name;
+  server.tls = tls;
+  const std::vector<Entry> known{before == nullptr ? Entry() : *before};
+  return entry_of(server, material, &known, problems,
+                  [&] { return ClientContext::create(server, material); });
+}
+
+policy::UpstreamTls tls_of(const policy::KubernetesConfig& kubernetes) {
+  policy::UpstreamTls tls;
+  tls.ca = kubernetes.ca;
+  tls.where = kubernetes.where;
+  return tls;
+}
+
 }  // namespace
 
 std::expected<std::shared_ptr<const Contexts>, Problems> Contexts::build(
@@ -101,15 +120,12 @@ std::expected<std::shared_ptr<const Contexts>, Problems> Contexts::build(
                                         before == nullptr ? nullptr : &before->upstreams_, problems,
                                         [&] { return ClientContext::create(upstream, material); }));
   }
-  if (config.redis && config.redis->tls) {
-    policy::Upstream redis;
-    redis.name = "cluster.redis";
-    redis.tls = config.redis->tls;
-    const std::vector<Entry<ClientContextPtr>> known{before == nullptr ? Entry<ClientContextPtr>()
-                                                                       : before->redis_};
-    self->redis_ = entry_of(redis, material, &known, problems,
-                            [&] { return ClientContext::create(redis, material); });
-  }
+  if (config.redis && config.redis->tls)
+    self->redis_ = client_entry("cluster.redis", *config.redis->tls, material,
+                                before == nullptr ? nullptr : &before->redis_, problems);
+  if (config.kubernetes && !config.kubernetes->clear_text())
+    self->kubernetes_ = client_entry("kubernetes", tls_of(*config.kubernetes), material,
+                                     before == nullptr ? nullptr : &before->kubernetes_, problems);
   if (!problems.empty()) return std::unexpected(std::move(problems));
   return self;
 }

@@ -36,6 +36,7 @@ class Contexts {
   const ServerContextPtr& listener(std::size_t index) const { return listeners_[index].context; }
   const ClientContextPtr& upstream(std::size_t index) const { return upstreams_[index].context; }
   const ClientContextPtr& redis() const { return redis_.context; }  // cluster.redis
+  const ClientContextPtr& kubernetes() const { return kubernetes_.context; }  // its API server
 
  private:
   template <typename Pointer>
@@ -46,6 +47,7 @@ class Contexts {
   std::vector<Entry<ServerContextPtr>> listeners_;  // as Config::listeners
   std::vector<Entry<ClientContextPtr>> upstreams_;
   Entry<ClientContextPtr> redis_;
+  Entry<ClientContextPtr> kubernetes_;
 };
 using ContextsPtr = std::shared_ptr<const Contexts>;
 

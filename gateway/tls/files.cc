@@ -167,6 +167,10 @@ Wanted wanted_by(const policy::Config& config) {
       out.pairs.emplace(PairName{upstream.tls->cert, upstream.tls->key}, upstream.tls->where);
   }
   if (config.ai) want_secrets(*config.ai, out);
+  if (config.kubernetes && !config.kubernetes->clear_text()) {
+    out.secrets.emplace(config.kubernetes->token, config.kubernetes->where);
+    out.authorities.emplace(config.kubernetes->ca, config.kubernetes->where);
+  }
   if (!config.redis || !config.redis->tls) return out;
   const policy::UpstreamTls& redis = *config.redis->tls;
   if (redis.verify) out.authorities.emplace(redis.ca, redis.where);
@@ -296,7 +300,7 @@ void Files::refresh_secrets(bool& changed) {
     held = std::move(*found);
     changed = true;
     ++applied_;
-    log_info("ai", "key replaced", {{"key", name}});
+    log_info("tls", "secret replaced", {{"from", name}});
   }
 }
 

@@ -1,4 +1,4 @@
-// Reads the files that a policy's `tls` and `ai` name, and keeps the last good content of each: a pair that
+// Reads the files that a policy's `tls`, `ai` and `kubernetes` name, and keeps the last good content of each: a pair that
 // is half-written, or does not match, never replaces one that is.
 #pragma once
 

@@ -42,7 +42,7 @@ void add_breakers(std::vector<MetricSample>& samples, const Cluster& cluster) {
   add_sample(samples, "sluice_upstream_pending_requests", "Requests that wait for a connection.",
              SampleType::gauge, {{"upstream", cluster.name()}}, state.pending());
   add_sample(samples, "sluice_upstream_endpoints",
-             "Endpoints that the upstream consists of, those that DNS names included.",
+             "Endpoints that the upstream consists of, those of DNS names and Services included.",
              SampleType::gauge, {{"upstream", cluster.name()}},
              static_cast<double>(cluster.endpoints().size()));
 }
@@ -71,18 +71,22 @@ UpstreamControl::UpstreamControl(boost::asio::io_context& io, UpstreamControlOpt
     : options_(std::move(options)),
       health_(io, {.own_mark = options_.own_mark, .on_change = &log_health}),
       success_rates_(io, &log_ejection),
-      discovery_(io, {.own_mark = options_.own_mark, .on_change = [this] { rediscovered(); }}) {
+      discovery_(io, {.own_mark = options_.own_mark, .on_change = [this] { rediscovered(); }}),
+      services_(io, [this] { rediscovered(); }) {
   registry_.set_resolver(
       [this](const policy::Upstream& upstream, const policy::Endpoint& endpoint) {
-        return discovery_.resolve(upstream, endpoint);
+        return endpoint.is_service() ? services_.resolve(endpoint)
+                                     : discovery_.resolve(upstream, endpoint);
       });
 }
 
 std::shared_ptr<const ClusterSet> UpstreamControl::apply(
-    const std::vector<policy::Upstream>& upstreams, tls::ContextsPtr tls) {
+    const std::vector<policy::Upstream>& upstreams, tls::ContextsPtr tls,
+    std::optional<kubernetes::ApiServer> server) {
   upstreams_ = upstreams;
   tls_ = std::move(tls);
   discovery_.follow(upstreams_);
+  services_.follow(upstreams_, std::move(server));
   return refresh();
 }
 
@@ -118,6 +122,8 @@ std::vector<MetricSample> UpstreamControl::samples() const {
     add_breakers(samples, *cluster);
   for (const DnsCount& count : discovery_.counts())
     add_dns(samples, count);
+  for (MetricSample& sample : services_.samples())
+    samples.push_back(std::move(sample));
   return samples;
 }
 

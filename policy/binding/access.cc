@@ -32,6 +32,7 @@ void sources(const Node& node, std::string_view key, const Reporter& reporter,
       source.set.emplace().name = set->text;
       source.set->where = reporter.locate(set->at);
     }
+    if (const Node* named = element.find("pods")) source.set = pods(*named, reporter);
     optional(element, "identity", source.identity);
     if (const Node* child = element.find("claim")) claim(*child, source.claim.emplace());
     if (cidr) take(Prefix::parse(cidr->text), source.cidr.emplace());

@@ -11,12 +11,6 @@ namespace sluice::policy::binding {
 
 namespace {
 
-std::string secret(const Node& node, const Reporter& reporter) {
-  constexpr std::string_view kFile = "file:";
-  if (!node.text.starts_with(kFile)) return node.text;
-  return std::string(kFile) + beside_policy(node, reporter, node.text.substr(kFile.size()));
-}
-
 void path(const Node& node, std::string_view key, const Reporter& reporter, std::string& out) {
   if (const Node* child = node.find(key)) out = beside_policy(*child, reporter, child->text);
 }
@@ -26,8 +20,8 @@ void provider(const Node& node, const Reporter& reporter, AiProvider& out) {
   out.where = reporter.locate(node.where());
   optional_word(node, "kind", kAiKindWords, out.kind);
   optional(node, "base_url", out.base_url);
-  if (const Node* key = node.find("key")) out.keys.push_back(secret(*key, reporter));
-  each(node, "keys", [&](const Node& key) { out.keys.push_back(secret(key, reporter)); });
+  if (const Node* key = node.find("key")) out.keys.push_back(secret_beside_policy(*key, reporter));
+  each(node, "keys", [&](const Node& key) { out.keys.push_back(secret_beside_policy(key, reporter)); });
   optional(node, "api_version", out.api_version);
   optional(node, "upstream", out.url.upstream);
   if (const Node* timeouts = node.find("timeouts")) {
@@ -66,6 +60,12 @@ void ai(const Node& node, const Reporter& reporter, AiConfig& out) {
   each(node, "models",
        [&](const Node& entry) { model(entry, reporter, out.models.emplace_back()); });
   optional_word(node, "keys", kAiKeysWords, out.keys);
+  each(node, "identities", [&](const Node& element) {
+    AiIdentity& identity = out.identities.emplace_back();
+    identity.where = reporter.locate(element.where());
+    addresses(element, "from", reporter, identity.from);
+    optional(element, "key", identity.key);
+  });
   path(node, "key_file", reporter, out.key_file);
   path(node, "prices", reporter, out.prices);
   optional_word(node, "scope", kLimitScopeWords, out.scope);

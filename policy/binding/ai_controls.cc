@@ -62,12 +62,6 @@ void audit(const Node& node, const Reporter& reporter, AiAudit& out) {
   scope(node, out.scope);
 }
 
-void identity(const Node& node, const Reporter& reporter, AiIdentity& out) {
-  out.where = reporter.locate(node.where());
-  optional(node, "from", out.from);
-  optional(node, "key", out.key);
-}
-
 }  // namespace
 
 void ai_controls(const Node& node, const Reporter& reporter, AiConfig& out) {
@@ -79,8 +73,6 @@ void ai_controls(const Node& node, const Reporter& reporter, AiConfig& out) {
   each(node, "filters",
        [&](const Node& entry) { filter(entry, reporter, out.filters.emplace_back()); });
   if (const Node* child = node.find("audit")) audit(*child, reporter, out.audit.emplace());
-  each(node, "identities",
-       [&](const Node& entry) { identity(entry, reporter, out.identities.emplace_back()); });
 }
 
 }  // namespace sluice::policy::binding

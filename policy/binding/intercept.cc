@@ -8,10 +8,10 @@ namespace sluice::policy::binding {
 namespace {
 
 void caught(const Node& node, const Reporter& reporter, Intercept& out) {
-  optional(node, "from", out.from);
+  prefixes_and_pods(node, "from", reporter, out.from, out.from_pods);
   optional(node, "to", out.to);
   if (const Node* except = node.find("except")) {
-    optional(*except, "from", out.except.from);
+    prefixes_and_pods(*except, "from", reporter, out.except.from, out.except.from_pods);
     optional(*except, "to", out.except.to);
   }
   optional(node, "ports", out.ports);

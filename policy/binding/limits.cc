@@ -47,6 +47,7 @@ void limit(const Node& node, const Reporter& reporter, Limit& out) {
   optional(node, "ipv4_prefix", out.ipv4_prefix);
   optional(node, "ipv6_prefix", out.ipv6_prefix);
   optional(node, "max_keys", out.max_keys);
+  addresses(node, "from", reporter, out.from);
   optional_word(node, "unit", kLimitUnitWords, out.unit);
   optional_word(node, "action", kLimitActionWords, out.action);
   optional_word(node, "scope", kLimitScopeWords, out.scope);

@@ -9,6 +9,10 @@ namespace sluice::policy::binding {
 
 // A list of prefixes and sets, or one of them alone.
 void addresses(const Node& node, std::string_view key, const Reporter& reporter, AddressMatch& out);
+// The same of prefixes and pods: `pods` gets the latter.
+void prefixes_and_pods(const Node& node, std::string_view key, const Reporter& reporter,
+                       std::vector<Prefix>& prefixes, std::vector<SetReference>& pods);
+SetReference pods(const Node& node, const Reporter& reporter);
 void set(const Node& node, const Reporter& reporter, SetConfig& out);
 void protect(const Node& node, const Reporter& reporter, Protect& out);
 void metrics(const Node& node, MetricsConfig& out);
@@ -29,6 +33,8 @@ void route_actions(const Node& node, const Reporter& reporter, RouteActions& out
 void default_route(const Node* node, const Reporter& reporter, DefaultRoute& out);
 void access(const Node& node, const Reporter& reporter, AccessRules& out);
 void cluster(const Node& node, const Reporter& reporter, std::optional<RedisConfig>& out);
+void kubernetes(const Node& node, const Reporter& reporter, KubernetesConfig& out);
+void kubernetes_service(const Node& node, KubernetesService& out);
 void limit(const Node& node, const Reporter& reporter, Limit& out);
 void bans(const Node& node, const Reporter& reporter, BansConfig& out);
 void guard(const Node& node, const Reporter& reporter, GuardConfig& out);

@@ -6,6 +6,10 @@
 namespace sluice::policy {
 
 std::string Endpoint::text() const {
+  if (is_service()) {
+    const std::string name = kubernetes.service + "." + kubernetes.name_space + ".svc";
+    return kubernetes.port.empty() ? name : name + ":" + kubernetes.port;
+  }
   if (!srv.empty()) return srv;
   if (!dns.empty()) return dns + ":" + std::to_string(port);
   return address.to_string();
@@ -29,7 +33,9 @@ void endpoint(const Node& node, const Reporter& reporter, Endpoint& out) {
     }
   }
   if (const Node* srv = node.find("srv")) out.srv = lower(srv->text);
-  out.nowhere = !node.find("address") && !node.find("dns") && !node.find("srv");
+  if (const Node* service = node.find("kubernetes")) kubernetes_service(*service, out.kubernetes);
+  out.nowhere = !node.find("address") && !node.find("dns") && !node.find("srv") &&
+                !node.find("kubernetes");
   optional_word(node, "family", kAddressFamilyWords, out.family);
   optional(node, "weight", out.weight);
   optional(node, "priority", out.priority);

@@ -10,6 +10,7 @@
 #include "policy/config/auth.h"
 #include "policy/config/common.h"
 #include "policy/config/limits.h"
+#include "policy/config/sets.h"
 #include "policy/diagnostic.h"
 
 namespace sluice::policy {
@@ -45,6 +46,13 @@ struct AiModel {
   std::string name;                // what a caller asks for; a `*` at its end stands for anything
   std::vector<AiTarget> targets;   // one by weight, then the others
   std::vector<AiTarget> fallback;  // after those, in this order
+  Location where;
+};
+
+// Callers that show no key, and are known by where they call from.
+struct AiIdentity {
+  AddressMatch from;
+  std::string key;  // the virtual key whose limits and models are theirs, by its name
   Location where;
 };
 
@@ -108,18 +116,12 @@ struct AiAudit {
   AiScope scope;
 };
 
-// Who calls from there needs no key: it is this one's holder.
-struct AiIdentity {
-  std::vector<Prefix> from;
-  std::string key;  // its name
-  Location where;
-};
-
 struct AiConfig {
   std::vector<AiProvider> providers;
   std::vector<AiModel> models;  // none: `PROVIDER/MODEL`, or any model of the only provider
   AiUntranslatable untranslatable = AiUntranslatable::refuse;
   AiKeys keys = AiKeys::required;
+  std::vector<AiIdentity> identities;      // the first one that names the caller counts
   std::string key_file;                    // "" in the file: keys.json in the state directory
   std::string prices;    // a file; "": costs are not counted
   std::vector<AiBudget> budgets;
@@ -129,7 +131,6 @@ struct AiConfig {
   std::optional<AiCache> cache;
   std::vector<AiFilter> filters;
   std::optional<AiAudit> audit;
-  std::vector<AiIdentity> identities;
   Location where;
 };
 

@@ -8,6 +8,7 @@
 
 #include "policy/address.h"
 #include "policy/config/common.h"
+#include "policy/config/sets.h"
 #include "policy/diagnostic.h"
 
 namespace sluice::policy {
@@ -27,12 +28,14 @@ enum class Quic { pass, block };
 
 struct InterceptExcept {
   std::vector<Prefix> from;
+  std::vector<SetReference> from_pods;  // whose addresses are among `from` once sets are loaded
   std::vector<Prefix> to;
 };
 
 // One entry of intercept.local, .forward or .output; fields that an entry's kind lacks stay empty.
 struct Intercept {
   std::vector<Prefix> from;  // forward only; empty: any
+  std::vector<SetReference> from_pods;  // likewise among `from`; while there are none, nobody is
   std::vector<Prefix> to;
   InterceptExcept except;
   std::vector<PortRange> ports;

@@ -9,6 +9,7 @@
 
 #include "policy/address.h"
 #include "policy/config/common.h"
+#include "policy/config/sets.h"
 #include "policy/diagnostic.h"
 
 namespace sluice::policy {
@@ -38,6 +39,7 @@ enum class LimitScope { per_node, cluster };
 struct Limit {
   std::string name;
   std::vector<LimitKeyPart> key{LimitKey::client_ip};
+  AddressMatch from = {};  // whose requests count; empty: everybody's
   LimitUnit unit = LimitUnit::requests;
   LimitAction action = LimitAction::reject;
   LimitScope scope = LimitScope::per_node;

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "policy/address.h"
 #include "policy/address_set.h"
 #include "policy/config/common.h"
+#include "policy/config/pods.h"
 #include "policy/diagnostic.h"
 
 namespace sluice::policy {
@@ -19,16 +21,18 @@ struct SetConfig {
   std::string file;  // "": none; relative to the directory of the policy file that names it
   SetFormat format = SetFormat::cidr;
   std::vector<Prefix> elements;  // as written
+  std::optional<PodSelector> pods = std::nullopt;  // this node's, as they come and go
   Location where;
   Location file_where;
   std::shared_ptr<const AddressSet> declared = empty_address_set();  // elements and the file's
-  std::shared_ptr<const AddressSet> members = empty_address_set();   // and what was added at run time
+  std::shared_ptr<const AddressSet> members = empty_address_set();   // and what was added at run time, and pods'
 };
 
 struct SetReference {
   std::string name;
   Location where;
-  std::shared_ptr<const AddressSet> members = empty_address_set();  // by resolve_sets()
+  std::optional<PodSelector> pods = std::nullopt;  // written in place: the set is called after it
+  std::shared_ptr<const AddressSet> members = empty_address_set();  // by load_sets()
 };
 
 // `from`, `to` and the like: inside it any element suffices. A set without members names nobody.

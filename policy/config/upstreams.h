@@ -8,6 +8,7 @@
 
 #include "policy/address.h"
 #include "policy/config/common.h"
+#include "policy/config/kubernetes.h"
 #include "policy/config/tls.h"
 #include "policy/diagnostic.h"
 
@@ -16,20 +17,23 @@ namespace sluice::policy {
 enum class AddressFamily { any, ipv4, ipv6 };
 
 // An address, or a name to be resolved while the gateway runs: exactly one of `address`, `dns`,
-// `srv`.
+// `srv`, `kubernetes`.
 struct Endpoint {
   SocketAddress address;                      // port 0 where it is a name
   std::string dns = {};                       // a host with A and AAAA records
   std::uint16_t port = 0;                     // of `dns`
   std::string srv = {};                       // a service with SRV records
+  KubernetesService kubernetes = {};          // a Service with EndpointSlices
   AddressFamily family = AddressFamily::any;  // of what names resolve to
   std::uint32_t weight = 1;  // 1 to 1000
   std::uint32_t priority = 0;  // 0 to 15; lower ones first
-  bool nowhere = false;        // none of the three: refused
+  bool nowhere = false;        // none of them: refused
   Location where;
 
-  bool is_name() const { return !dns.empty() || !srv.empty(); }
-  std::string text() const;  // as in the policy: "10.0.0.1:80", "api.internal:80", "_http._tcp.api"
+  bool is_name() const { return !dns.empty() || !srv.empty() || is_service(); }
+  bool is_service() const { return !kubernetes.service.empty(); }
+  // As in the policy: "10.0.0.1:80", "api.internal:80", "_http._tcp.api", "api.shop.svc:http".
+  std::string text() const;
 };
 
 enum class SourceAddress { gateway, client };

@@ -51,7 +51,8 @@ bool by_key(const Limit& limit, LimitKey kind) {
 
 // What the question leaves open; "": nothing.
 std::string_view unsaid(const Limit& limit, const RequestView& request) {
-  if (by_key(limit, LimitKey::client_ip) && request.client == IpAddress{}) return "the client";
+  const bool asks = by_key(limit, LimitKey::client_ip) || !limit.from.empty();
+  if (asks && request.client == IpAddress{}) return "the client";
   if (by_key(limit, LimitKey::destination) && !request.destination) return "the destination";
   return "";
 }
@@ -86,6 +87,10 @@ void tell_all(LimitsStep& result, const Snapshot& snapshot, std::span<const Used
 ToldLimit tell(const Limit& limit, const UsedLimit& used, const RequestView& request,
                std::uint64_t route_id, const LiveState& live) {
   ToldLimit told{describe(limit, used.cost)};
+  if (!limit.from.empty() && request.client != IpAddress{} && !limit.from.contains(request.client)) {
+    told.text += "; not for this client: `from` does not hold it";
+    return told;
+  }
   if (limit.unit == LimitUnit::tokens) {
     told.text += "; it depends on what the call asks for";
     return told;

@@ -79,6 +79,21 @@ inline constexpr Field kAiProvider[] = {
      .children = kAiTimeouts,
      .doc = "How long each step may take."},
 };
+inline constexpr Field kAiIdentity[] = {
+    {.name = "from",
+     .shape = list,
+     .example = "[{ pods: { namespace: shop, labels: { app: agent } } }]",
+     .children = kAddresses,
+     .shorthand = "cidr",
+     .choice = true,
+     .required = true,
+     .doc = "Who: prefixes, sets, and Pods of this node by their labels."},
+    {.name = "key",
+     .type = name,
+     .example = "team-a",
+     .required = true,
+     .doc = "The virtual key, by its name, whose models, limits and budget are theirs."},
+};
 inline constexpr Field kAiTarget[] = {
     {.name = "provider",
      .type = name,
@@ -132,6 +147,13 @@ inline constexpr Field kAi[] = {
      .words = kAiKeysWords,
      .doc = "required: callers show a virtual key (`sluice keys create`), where their SDK puts the "
             "vendor's. none: anybody may call, for a closed network."},
+    {.name = "identities",
+     .shape = list,
+     .example = "[{ from: [{ pods: { labels: { app: agent } } }], key: team-a }]",
+     .children = kAiIdentity,
+     .doc = "Callers that show no key and are known by where they call from. The first entry that "
+            "names the caller counts. A key that is shown, and known, comes first; one that is not "
+            "known is passed over, since SDKs want to show something."},
     {.name = "key_file",
      .type = text,
      .example = "/var/lib/sluice/team-keys.json",
@@ -182,11 +204,6 @@ inline constexpr Field kAi[] = {
      .children = kAiAudit,
      .doc = "A line of JSON for each call, with its request and answer, without secrets and "
             "personal data. Left out: none."},
-    {.name = "identities",
-     .shape = list,
-     .example = "[{ from: [10.1.2.0/24], key: billing }]",
-     .children = kAiIdentity,
-     .doc = "Who needs no key: callers by their address."},
     {.name = "untranslatable",
      .type = word,
      .fallback = "refuse",

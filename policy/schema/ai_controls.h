@@ -160,20 +160,5 @@ inline constexpr Field kAiAudit[] = {
     kAiScopeModels,
     kAiScopeRoutes,
 };
-inline constexpr Field kAiIdentity[] = {
-    {.name = "from",
-     .type = prefix,
-     .shape = list,
-     .example = "[10.1.2.0/24]",
-     .required = true,
-     .doc = "Whose calls these are, by the client's address as limits and access rules know it; the "
-            "longest prefix counts."},
-    {.name = "key",
-     .type = text,
-     .example = "billing",
-     .required = true,
-     .doc = "The name of the virtual key that stands for them. A key that is shown, and known, "
-            "comes first; one that is not known is passed over, since SDKs want to show something."},
-};
 
 }  // namespace sluice::policy::fields

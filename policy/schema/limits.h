@@ -33,6 +33,13 @@ inline constexpr Field kLimit[] = {
      .shorthand = "part",
      .doc = "What is counted apart: client_ip, route, method, host, destination, identity, "
             "{ header }, { claim }."},
+    {.name = "from",
+     .shape = list,
+     .example = "[{ pods: { labels: { app: batch } } }]",
+     .children = kAddresses,
+     .shorthand = "cidr",
+     .choice = true,
+     .doc = "Whose requests or connections count, by the client's address; left out: everybody's."},
     {.name = "unit",
      .type = word,
      .fallback = "requests",

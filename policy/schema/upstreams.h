@@ -2,6 +2,7 @@
 #pragma once
 
 #include "policy/schema/common.h"
+#include "policy/schema/kubernetes.h"
 #include "policy/schema/tls.h"
 
 namespace sluice::policy::fields {
@@ -10,19 +11,26 @@ inline constexpr Field kEndpoint[] = {
     {.name = "address",
      .type = socket_address,
      .example = "192.0.2.10:8080",
-     .excludes = "dns srv",
-     .doc = "Where the origin listens. One of address, dns, srv."},
+     .excludes = "dns srv kubernetes",
+     .doc = "Where the origin listens. One of address, dns, srv, kubernetes."},
     {.name = "dns",
      .type = host_port,
      .example = "api.internal:8080",
-     .excludes = "srv",
+     .excludes = "srv kubernetes",
      .doc =
          "A name whose A and AAAA records are the origins; resolved again when their TTL is over. "
          "The last good answer holds while DNS fails."},
     {.name = "srv",
      .type = host,
      .example = "_http._tcp.api.internal",
+     .excludes = "kubernetes",
      .doc = "A name whose SRV records are the origins, with their priorities and weights."},
+    {.name = "kubernetes",
+     .example = "{ service: api, namespace: shop, port: http }",
+     .children = kKubernetesService,
+     .doc = "A Service whose EndpointSlices, watched at the API server, say where the origins are: "
+            "those that are ready; while none is, those that terminate and serve still. The last "
+            "good answer holds while the API server cannot be asked."},
     {.name = "family",
      .type = word,
      .fallback = "any",

@@ -45,6 +45,7 @@ RENDERED = {
     "gateway-node": lambda: kustomize("overlays/gateway-node"),
     "helm": helm,
     "helm-monitoring": lambda: helm("monitoring.enabled=true"),
+    "helm-without-rbac": lambda: helm("rbac.enabled=false"),
     "helm-secret": lambda: helm("existingSecret=mine"),
 }
 
@@ -94,6 +95,22 @@ def test_probes_ask_this_pod_and_not_a_port():
     container = daemonset()["containers"][0]
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert container[probe]["exec"]["command"][0] == "/usr/bin/sluice"
+
+
+def test_the_least_is_asked_of_the_api_server():
+    rendered = objects(kustomize("base"))
+    role = rendered["ClusterRole", "sluice"]
+    assert {(group, resource, verb) for rule in role["rules"] for group in rule["apiGroups"] for resource in rule["resources"]
+            for verb in rule["verbs"]} == {(group, resource, verb) for group, resource in (("", "pods"), ("discovery.k8s.io", "endpointslices"))
+                                           for verb in ("list", "watch")}
+    assert rendered["ClusterRoleBinding", "sluice"]["subjects"] == [{"kind": "ServiceAccount", "name": "sluice", "namespace": NAMESPACE}]
+    assert {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}} in daemonset()["containers"][0]["env"]
+
+
+def test_who_asks_nothing_has_no_token():
+    rendered = objects(helm("rbac.enabled=false"))
+    assert rendered["DaemonSet", "sluice"]["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+    assert not [kind for kind, _ in rendered if kind.startswith("ClusterRole")]
 
 
 SHIPPED = [path for path in sorted((ROOT / "deploy").glob("**/policy.yaml")) if not {"helm", "quickstart"} & set(path.parts)]

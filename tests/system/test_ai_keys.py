@@ -7,7 +7,7 @@ import threading
 import time
 
 from ai_client import CALLERS, Gateway
-from harness import SLUICE, eventually
+from harness import SLUICE, curl, eventually
 
 
 class Keys:
@@ -56,6 +56,30 @@ def test_a_key_opens_the_gateway_wherever_sdks_put_it(scratch):
     path = os.path.join(scratch.path, "keys.json")
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert key not in open(path).read() and key not in gateway.sluice.output()
+
+
+def test_who_shows_no_key_is_known_by_where_it_calls_from(scratch):
+    gateway = Gateway(scratch, ("openai",), keys="required",
+                      more="  identities: [{ from: [127.0.0.9, 127.0.0.10], key: team-a }, { from: [127.0.0.11], key: nobody }]\n")
+    keys, caller = Keys(gateway), CALLERS["openai"](gateway)
+    other = keys.create("team-b", "--models", "openai/*")
+    keys.create("team-a", "--requests-per-minute", "2", "--models", "openai/*")
+
+    def ask(source, *headers, model="openai/any"):
+        code, body, head = curl(f"http://127.0.0.1:{gateway.port}/v1/chat/completions", "--interface", source, "-H", "content-type: application/json",
+                                *[word for header in headers for word in ("-H", header)], "-d", json.dumps(caller.body(model)))
+        assert code == 0, head
+        return int(head.split()[1]), body
+
+    eventually(lambda: ask("127.0.0.9")[0] == 200, "its place is its key")
+    assert ask("127.0.0.9", model="other/any")[0] in (403, 404)
+    assert ask("127.0.0.10")[0] == 200
+    assert ask("127.0.0.10")[0] == 429, "one key's limit for both"
+    assert ask("127.0.0.9", f"authorization: Bearer {other}")[0] == 200, "who shows a key is who that says"
+    assert ask("127.0.0.9", "authorization: Bearer sk-sluice-unknown")[0] == 401
+    for source in ("127.0.0.8", "127.0.0.11"):
+        assert ask(source)[0] == 401
+    assert ask("127.0.0.8", "x-forwarded-for: 127.0.0.9")[0] == 401, "what is claimed is not believed"
 
 
 def test_a_key_is_shown_once_and_listed_without(scratch):

@@ -21,6 +21,7 @@ struct Asker {
   std::string_view path;   // normalised
   std::string_view route;  // its name
   policy::IpAddress client;
+  bool claimed = false;  // by a proxy: it stands for no identity
 };
 
 // For a route that says `ai: true`. `worker` outlives it.

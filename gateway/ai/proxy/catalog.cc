@@ -48,16 +48,11 @@ std::optional<TextFilter> Catalog::filter_for(const CallFacts& facts,
 }
 
 std::string_view Catalog::identity_of(const policy::IpAddress& client) const {
-  std::string_view key;
-  int longest = -1;
-  for (const policy::AiIdentity& identity : parts_.identities) {
-    for (const policy::Prefix& prefix : identity.from) {
-      if (prefix.length <= longest || !prefix.contains(client)) continue;
-      longest = prefix.length;
-      key = identity.key;
-    }
-  }
-  return key;
+  if (client == policy::IpAddress()) return {};
+  const auto known = std::ranges::find_if(parts_.identities, [&](const policy::AiIdentity& identity) {
+    return identity.from.contains(client);
+  });
+  return known == parts_.identities.end() ? std::string_view() : known->key;
 }
 
 const Catalog::Model* Catalog::find(std::string_view model) const {

@@ -1,5 +1,6 @@
 #include "gateway/ai/proxy/key_store.h"
 
+#include <algorithm>
 #include <cstring>
 #include <openssl/crypto.h>
 

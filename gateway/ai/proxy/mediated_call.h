@@ -33,7 +33,7 @@ class Call final : public http::Mediator {
         path_(asker.path),
         query_(caller_.query()),
         client_(asker.client),
-        admission_(catalog_, asker.route, asker.client) {}
+        admission_(catalog_, asker.route, asker.claimed ? policy::IpAddress() : asker.client) {}
 
   std::optional<Answer> admit() override;
   void describe(auth::AttributeStore& attributes) const override;

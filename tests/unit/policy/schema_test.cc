@@ -40,8 +40,25 @@ const std::map<std::string, Context>& contexts() {
   const std::string llama = "providers: { llama: { base_url: \"http://192.0.2.9:1\" } } ";
   const std::string upstream = "upstreams: { new: { endpoints: [\"192.0.2.78:80\"], ";
   const std::string proved = "routes: [{ upstream: api, auth: [partners], access: { ";
-  static const std::map<std::string, Context> all{
+  static std::map<std::string, Context> all{
       {"", {"", {}, ""}},
+      {".kubernetes", {"kubernetes: { ", {}, " }"}},
+      {".upstreams.endpoints.kubernetes",
+       {"upstreams: { new: { endpoints: [{ kubernetes: { ",
+        {{"service", "web"}, {"namespace", "default"}},
+        " } }] } }"}},
+      {".intercept.local.except.from",
+       {"intercept: { local: [{ to: [10.0.0.0/8], ports: [80], except: { from: [{ ", {}, " }] } }] }"}},
+      {".intercept.forward.from", {"intercept: { forward: [{ ports: [80], from: [{ ", {}, " }] }] }"}},
+      {".intercept.forward.except.from",
+       {"intercept: { forward: [{ ports: [80], except: { from: [{ ", {}, " }] } }] }"}},
+      {".intercept.output.except.from",
+       {"intercept: { output: [{ ports: [80], except: { from: [{ ", {}, " }] } }] }"}},
+      {".limits.from", {"limits: { new: { rate: 9/s, from: [{ ", {}, " }] } }"}},
+      {".ai.identities",
+       {"ai: { " + llama + ", identities: [{ ", {{"from", "[192.0.2.1]"}, {"key", "bob"}}, " }] }"}},
+      {".ai.identities.from",
+       {"ai: { " + llama + ", identities: [{ key: bob, from: [{ ", {}, " }] }] }"}},
       {".protect", {"protect: { ", {}, " }"}},
       {".protect.from", {"protect: { from: [{ ", {{"cidr", "10.0.0.0/8"}}, " }] }"}},
       {".metrics", {"metrics: { ", {{"bind", "127.0.0.1:1"}}, " }"}},
@@ -168,6 +185,17 @@ const std::map<std::string, Context>& contexts() {
       {".guard.per_service", {"guard: { per_service: { ", {{"syn", "9/s"}}, " } }"}},
       {".guard.rules.except", {"guard: { rules: [{ to_ports: [9], except: { ", {}, " } }] }"}},
   };
+  // Pods stand wherever addresses do.
+  for (const char* where :
+       {".sets", ".listeners.access.allow", ".listeners.access.deny", ".routes.access.allow",
+        ".routes.access.deny", ".intercept.local.except.from", ".intercept.forward.from",
+        ".intercept.forward.except.from", ".intercept.output.except.from", ".limits.from",
+        ".ai.identities.from", ".guard.rules.from", ".guard.rules.to", ".guard.rules.except.from",
+        ".guard.rules.except.to"}) {
+    const Context& around = all.at(where);
+    all.try_emplace(std::string(where) + ".pods",
+                    Context{around.open + "pods: { ", {{"labels", "{ tier: one }"}}, " }" + around.close});
+  }
   return all;
 }
 
@@ -177,6 +205,7 @@ const std::map<std::string, std::map<std::string, std::string>>& own_neighbours(
       {".intercept.marks.mark", {{"mask", "0xc00000"}}},
       {".upstreams.hash_on", {{"endpoints", "[\"192.0.2.78:80\"]"}, {"lb_policy", "maglev"}}},
       {".upstreams.endpoints.dns", {}},
+      {".upstreams.endpoints.kubernetes", {}},
       {".upstreams.endpoints.srv", {}},
       {".upstreams.endpoints.family", {{"dns", "\"a.example:80\""}}},
       {".routes.upstream", {}},
