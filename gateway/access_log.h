@@ -61,7 +61,7 @@ struct AccessRecord {
   std::uint64_t bytes_in = 0;   // from the client
   std::uint64_t bytes_out = 0;  // to the client
   // By phase, each from the end of the one before; negative: the phase was not reached.
-  std::chrono::nanoseconds total{-1}, head{-1}, connect{-1}, first_byte{-1};
+  std::chrono::nanoseconds total{-1}, connect{-1}, first_byte{-1};
   policy::SocketAddress client;
   policy::SocketAddress destination;  // where the client wanted to go
   policy::SocketAddress endpoint;     // port 0: none

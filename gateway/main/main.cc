@@ -109,6 +109,8 @@ int dispatch(const std::vector<std::string_view>& words) {
   if (name == "--version") return kVersionCommand.run(Arguments{});
   if (name == "gateway-process" && words.size() == 3)
     return run_gateway_process(std::stoi(std::string(words[1])), std::string(words[2]));
+  if (name == "console-process" && words.size() == 6)
+    return run_console_process(std::span(words).subspan(1));
 
   for (const Command* command : kCommands) {
     if (command->name != name) continue;

@@ -11,7 +11,9 @@ namespace sluice::policy::binding {
 void addresses(const Node& node, std::string_view key, const Reporter& reporter, AddressMatch& out);
 void set(const Node& node, const Reporter& reporter, SetConfig& out);
 void protect(const Node& node, const Reporter& reporter, Protect& out);
+void admin(const Node& node, const Reporter& reporter, AdminConfig& out);
 void metrics(const Node& node, MetricsConfig& out);
+void tracing(const Node& node, const Reporter& reporter, TracingConfig& out);
 void logs(const Node& node, AccessLogConfig& out);
 void intercept(const Node& node, const Reporter& reporter, InterceptConfig& out);
 void listener(const Node& node, const Reporter& reporter, Listener& out);

@@ -113,6 +113,7 @@ class Call final : public Mediator {
     const policy::AiTimeouts& timeouts = provider().timeouts;
     return answering ? timeouts.idle : timeouts.first_token;
   }
+  Facts facts() const override;
   void ended(http::Ending ending, int status) override;
 
  private:
@@ -422,6 +423,20 @@ void Call::break_off(std::string_view reason, std::string& out) {
   if (!answer_) return;
   const auto& known = answer_->problem();
   out.append(answer_->last_word(known ? *known : Problem::upstream(std::string(reason))));
+}
+
+Mediator::Facts Call::facts() const {
+  if (!asked_) return {};
+  Facts out{.operation = to_string(endpoint_.operation),
+            .provider = provider_word(provider().kind),
+            .model = target().model};
+  if (answer_) {
+    if (const Metered metered = answer_->metered(); metered.usage) {
+      out.input_tokens = metered.usage->input();
+      out.output_tokens = metered.usage->output;
+    }
+  }
+  return out;
 }
 
 // What was estimated becomes what it was. An answer that broke off is counted by what has gone by,
