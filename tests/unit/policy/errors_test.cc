@@ -71,8 +71,8 @@ const Wrong kSchema[] = {
     {"LaterIssuesFieldIsUnknown",
      "version: 1\nh3: { keys: required }\n",
      {"p.yaml:2:1: error: unknown key `h3` in the policy (known: version, state_dir, workers, "
-      "protect, trusted_proxies, metrics, logs, intercept, listeners, upstreams, routes, "
-      "default_route, …)"}},
+      "protect, trusted_proxies, admin, metrics, tracing, logs, intercept, listeners, upstreams, "
+      "…)"}},
     {"AiProviderIsNotThere",
      "version: 1\nai: { providers: { openai: {} }, models: { m: { targets: [{ provider: opnai }] } "
      "} }\n",
