@@ -63,7 +63,7 @@ struct AccessRecord {
   // By phase, each from the end of the one before; negative: the phase was not reached. `wait`: of
   // a request, all before it was sent but connecting: its head on the way, limits that delay, asking
   // who it is, queues, earlier tries.
-  std::chrono::nanoseconds total{-1}, head{-1}, wait{-1}, connect{-1}, first_byte{-1};
+  std::chrono::nanoseconds total{-1}, wait{-1}, connect{-1}, first_byte{-1};
   policy::SocketAddress client;
   policy::SocketAddress destination;  // where the client wanted to go
   policy::SocketAddress endpoint;     // port 0: none

@@ -29,7 +29,7 @@ void AccessRecord::clear() {
   connection = bytes_in = bytes_out = 0;
   request = attempts = 0;
   status = 0;
-  total = head = connect = first_byte = std::chrono::nanoseconds(-1);
+  total = connect = first_byte = std::chrono::nanoseconds(-1);
   client = destination = endpoint = {};
   listener.clear();
   method.clear();
@@ -38,6 +38,8 @@ void AccessRecord::clear() {
   route.clear();
   upstream.clear();
   reason.clear();
+  request_id.clear();
+  trace_id.clear();
   query = false;
 }
 

@@ -54,6 +54,18 @@ inline constexpr MetricInfo kAccessLogDropped{
     "Lines of the access log that were lost: a worker's ring was full, or the place that they go "
     "to did not take them."};
 
+inline constexpr MetricInfo kSpansExported{
+    "sluice_trace_spans_exported_total",
+    counter,
+    {},
+    "Spans that the collector of `tracing` has taken."};
+inline constexpr MetricInfo kSpansDropped{
+    "sluice_trace_spans_dropped_total",
+    counter,
+    {"reason"},
+    "Spans that are lost: full (a worker's ring, which nothing waits for), unsent (the collector "
+    "did not take them in five tries, or the gateway ended) or rejected (by the collector)."};
+
 // --- listeners -----------------------------------------------------------------------------------
 
 inline constexpr MetricInfo kConnections{"sluice_connections_total",
@@ -167,7 +179,9 @@ inline constexpr MetricInfo kRetriesRefused{
     "sluice_upstream_retries_refused_total",
     counter,
     {"upstream"},
-    "Tries that failed and were not repeated because the retry budget was used up."};
+    "Failed tries that were not repeated although retry allows it: retries under way were at "
+    "retry.budget (a share of the upstream's requests, three at least) or circuit_breakers.retries. "
+    "Rising, while retries rise too: most requests fail, and repeating them would only add load."};
 inline constexpr MetricInfo kNoEndpoint{"sluice_upstream_no_endpoint_total",
                                         counter,
                                         {"upstream"},
@@ -176,12 +190,15 @@ inline constexpr MetricInfo kCircuitBreakerRefused{
     "sluice_upstream_circuit_breaker_refused_total",
     counter,
     {"upstream"},
-    "Requests refused because the upstream's connections were all in use."};
+    "Requests and connections refused with 503 (or closed) because a bound of circuit_breakers was "
+    "reached: requests; or connections or endpoint_connections, with pending full or nothing free "
+    "within queue_timeout. sluice_upstream_circuit_breaker_open says which."};
 inline constexpr MetricInfo kPanics{
     "sluice_upstream_panic_picks_total",
     counter,
     {"upstream"},
-    "Picks among endpoints that were all unhealthy, ejected or drained."};
+    "Picks while fewer endpoints were available than panic_threshold, or none: all are used then, "
+    "unhealthy and ejected ones too. 0: the answer came from an endpoint that was thought well."};
 inline constexpr MetricInfo kUpstreamParseErrors{
     "sluice_upstream_parse_errors_total",
     counter,
@@ -246,7 +263,9 @@ inline constexpr MetricInfo kEjections{
     "sluice_upstream_ejections_total",
     counter,
     {"upstream", "endpoint"},
-    "Times that outlier detection took the endpoint out of use."};
+    "Times that outlier detection took the endpoint out of use for a while. Where "
+    "max_ejection_percent of the upstream's endpoints are out already, a bad one stays in use, and "
+    "nothing is counted."};
 inline constexpr MetricInfo kEndpointState{
     "sluice_upstream_endpoint_state",
     gauge,
@@ -317,6 +336,8 @@ inline constexpr const MetricInfo* kCatalogue[] = {
     &kPolicyGeneration,
     &kAccessLogLines,
     &kAccessLogDropped,
+    &kSpansExported,
+    &kSpansDropped,
     &kConnections,
     &kConnectionsActive,
     &kConnectionsRefused,

@@ -18,6 +18,7 @@ constexpr std::array<std::string_view, kStatusClasses> kStatusNames{"none", "1xx
                                                                     "3xx",  "4xx", "5xx"};
 constexpr std::array<std::string_view, kMirrorResults> kMirrorNames{"sent", "too_large", "too_many",
                                                                     "unavailable"};
+constexpr std::array<std::string_view, kSpanDrops> kSpanDropNames{"full", "unsent", "rejected"};
 constexpr std::array<std::string_view, kUpstreamFailures> kFailureNames{
     "reset", "timeout", "malformed", "cut_short", "stalled"};
 constexpr std::array<std::string_view, kLimitOutcomes> kOutcomeNames{"allowed", "rejected",
@@ -60,6 +61,17 @@ void MetricsState::collect_global(MetricsPage& page) const {
   page.counter(metric::kReloads, {"refused"}, reloads_refused);
   page.gauge(metric::kLastReloadSuccessful, {}, last_reload_successful ? 1 : 0);
   page.gauge(metric::kLastReloadTime, {}, last_reload_time);
+  const auto sum = [this](const auto& of) {
+    std::uint64_t total = 0;
+    for (const auto& worker : workers)
+      total += of(*worker).get();
+    return total;
+  };
+  page.counter(metric::kSpansExported, {},
+               sum([](const WorkerMetrics& w) -> auto& { return w.spans_exported_; }));
+  for (std::size_t i = 0; i < kSpanDrops; ++i)
+    page.counter(metric::kSpansDropped, {kSpanDropNames[i]},
+                 sum([i](const WorkerMetrics& w) -> auto& { return w.spans_dropped_[i]; }));
   for (const auto& [layer, generation] : policy_generations)
     page.gauge(metric::kPolicyGeneration, {layer}, static_cast<double>(generation));
 }

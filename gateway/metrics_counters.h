@@ -95,6 +95,14 @@ enum class MirrorResult : std::uint8_t {
 };
 inline constexpr std::size_t kMirrorResults = 4;
 
+// Why a span is lost.
+enum class SpanDrop : std::uint8_t {
+  full,      // the worker's ring
+  unsent,    // the collector did not take it in time
+  rejected,  // the collector does not want it
+};
+inline constexpr std::size_t kSpanDrops = 3;
+
 // What the kernel knows of a connection to an endpoint (TCP_INFO), at the end of an answer or of a
 // relay.
 struct NetworkSample {
@@ -306,6 +314,11 @@ class WorkerMetrics {
     (audit ? limits_.at(l).audited_bans : limits_.at(l).bans).add();
   }
 
+  void spans_exported(std::uint64_t count) { spans_exported_.add(count); }
+  void spans_dropped(SpanDrop why, std::uint64_t count) {
+    spans_dropped_[static_cast<std::size_t>(why)].add(count);
+  }
+
   static constexpr std::size_t status_class(int status) {
     return status >= 100 && status <= 599 ? static_cast<std::size_t>(status / 100) : 0;
   }
@@ -321,6 +334,8 @@ class WorkerMetrics {
   CounterTable<EndpointCounters, EndpointSlot> endpoints_;
   CounterTable<LimitCounters, LimitSlot> limits_;
   CounterTable<AuthCounters, AuthSlot> auths_;
+  SingleWriterCounter spans_exported_;
+  std::array<SingleWriterCounter, kSpanDrops> spans_dropped_;
 };
 
 }  // namespace sluice::gateway

@@ -92,6 +92,7 @@ void Worker::stop() {
     sessions_.front().abort();
   if (key_fetcher_) key_fetcher_->stop();
   mirrors_.close();
+  spans_.stop();
   http2_pool_->close();
   upstreams_->close_idle();
   wheel_.pause();
@@ -107,6 +108,7 @@ void Worker::apply(std::shared_ptr<const PolicyGeneration> generation,
     upstreams_->adopt(config_->shared_clusters());
     jwt_memories_.clear();
     if (key_fetcher_) key_fetcher_->follow(config_);
+    spans_.follow(*config_);
     adopt_sockets(std::move(sockets));
     done();
   });

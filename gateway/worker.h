@@ -30,6 +30,7 @@
 #include "gateway/session.h"
 #include "gateway/timer_wheel.h"
 #include "gateway/tls/failure.h"
+#include "gateway/tracing/span_exporter.h"
 #include "gateway/upstream/upstream_worker.h"
 #include "gateway/worker_config.h"
 #include "policy/bans.h"
@@ -109,6 +110,7 @@ class Worker {
   http::UpstreamStreams& upstream_streams() { return upstream_streams_; }
   CompressorPool& compressors() { return compressors_; }
   http::Mirrors& mirrors() { return mirrors_; }
+  SpanExporter& spans() { return spans_; }
   Recycler<http2::ClientStream>& http2_clients() { return http2_clients_; }
   Recycler<http2::UpstreamStream>& http2_upstreams() { return http2_upstreams_; }
   http2::UpstreamPool& http2_pool() { return *http2_pool_; }
@@ -173,6 +175,7 @@ class Worker {
   Recycler<http1::UpstreamStream> http1_upstreams_;
   http::UpstreamStreams upstream_streams_;
   http::Mirrors mirrors_{*this};
+  SpanExporter spans_{*this};
   CompressorPool compressors_;
   Recycler<http2::ClientStream> http2_clients_;
   Recycler<http2::UpstreamStream> http2_upstreams_;

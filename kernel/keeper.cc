@@ -130,6 +130,7 @@ class KeeperImpl final : public Keeper {
   Result<void> open_sockets(Prepared& next);
   Result<void> follow_node(bool gateway_alive, bool table_touched);
   void note(const Result<void>& ticked);
+  void note_guarded();
   bool falls_back() const;
   void take_over_from_other_versions();
 
@@ -149,6 +150,9 @@ class KeeperImpl final : public Keeper {
   std::uint64_t generation_ = 0;
   std::uint64_t failed_ticks_ = 0;
   std::vector<std::string> notices_;
+  std::vector<std::string> guarded_;       // interfaces, as of the last tick
+  std::uint64_t guarded_generation_ = 0;   // of the plan then
+  std::uint64_t guard_changes_ = 0;
   std::string said_error_;  // of the last tick, if it had one
   std::uint64_t resets_ = 0;
   bool missed_change_ = false;
@@ -283,7 +287,28 @@ void KeeperImpl::tick(bool gateway_alive) {
   }
   missed_change_ = monitor_.take().nftables;
   if (auto guarded = guard_->tick(); result) result = std::move(guarded);
+  note_guarded();
   note(result);
+}
+
+// What the guard hangs at by itself, as interfaces come and go; what a policy changes is no news.
+void KeeperImpl::note_guarded() {
+  std::vector<std::string> now = guard_->attached();
+  if (guarded_generation_ != generation_) {
+    guarded_generation_ = generation_;
+    guarded_ = std::move(now);
+    return;
+  }
+  const auto tell = [this](const auto& those, const auto& others, const char* what) {
+    for (const std::string& name : those) {
+      if (std::ranges::find(others, name) != others.end()) continue;
+      notices_.push_back(what + name);
+      ++guard_changes_;
+    }
+  };
+  tell(guarded_, now, "the guard has left interface ");
+  tell(now, guarded_, "the guard is at interface ");
+  guarded_ = std::move(now);
 }
 
 void KeeperImpl::note(const Result<void>& ticked) {
@@ -335,6 +360,12 @@ std::vector<Sample> KeeperImpl::samples() const {
                      static_cast<double>(failed_ticks_),
                      true,
                      "Ticks in which the kernel refused something; the next one tries again."});
+  samples.push_back({"sluice_guard_interface_changes_total",
+                     {},
+                     static_cast<double>(guard_changes_),
+                     true,
+                     "Times that the guard came to an interface or left it because interfaces came, "
+                     "went or were renamed."});
   samples.push_back({"sluice_interception_fallback",
                      {},
                      falls_back() ? 1.0 : 0.0,

@@ -35,6 +35,14 @@ fs::path deepest_existing(fs::path path) {
   return path;
 }
 
+}  // namespace
+
+bool on_bpf_file_system(const std::string& root) {
+  return on_bpffs(deepest_existing(root));
+}
+
+namespace {
+
 Result<void> need_bpffs(const fs::path& root) {
   if (on_bpffs(deepest_existing(root))) return {};
   const bool ours_to_mount = root.string().starts_with(kBpffs);

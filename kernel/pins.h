@@ -14,6 +14,9 @@ namespace sluice::kernel {
 
 using Descriptor = protocol::OwnedFd;
 
+// False: opening a directory below `root` will have to mount one.
+bool on_bpf_file_system(const std::string& root);
+
 // <pin_root>/<ABI version>/<network namespace inode>. Holding it locks it: one keeper per
 // namespace.
 class PinDirectory {

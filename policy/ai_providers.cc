@@ -1,7 +1,6 @@
 #include "policy/ai_providers.h"
 
 #include <algorithm>
-#include <charconv>
 #include <string>
 
 #include "policy/auth_url.h"
@@ -50,16 +49,6 @@ std::string without_last_slash(std::string path) {
   return path;
 }
 
-// `authority` without its port, which is `port` then.
-std::string split_port(const AuthUrl& url, std::uint16_t& port) {
-  port = url.tls ? 443 : 80;
-  const std::size_t colon = url.authority.rfind(':');
-  if (colon == std::string::npos) return url.authority;
-  const char* end = url.authority.data() + url.authority.size();
-  std::from_chars(url.authority.data() + colon + 1, end, port);
-  return url.authority.substr(0, colon);
-}
-
 // What an LLM is, not a web server: slow to begin, and its errors are the model's, not a host's.
 void add_upstream(Config& config, AiProvider& provider) {
   constexpr std::uint32_t kAll = kRetryConnectFailure | kRetryReset | kRetry429 | kRetry500 |
@@ -67,13 +56,8 @@ void add_upstream(Config& config, AiProvider& provider) {
   Upstream& upstream = config.upstreams.emplace_back();
   upstream.name = provider.url.upstream = "ai." + provider.name;
   upstream.where = provider.where;
-  Endpoint& endpoint = upstream.endpoints.emplace_back();
-  endpoint.where = provider.where;
-  if (const auto address = address_of(provider.url)) {
-    endpoint.address = *address;
-  } else {
-    endpoint.dns = split_port(provider.url, endpoint.port);
-  }
+  upstream.endpoints.push_back(endpoint_of(provider.url));
+  upstream.endpoints.back().where = provider.where;
   if (provider.url.tls) upstream.tls.emplace().where = provider.where;
   upstream.timeouts.connect = provider.timeouts.connect;
   upstream.timeouts.first_byte = provider.timeouts.first_token;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <string>
 
 #include "policy/host.h"
@@ -36,6 +37,21 @@ std::optional<SocketAddress> address_of(const AuthUrl& url) {
     return address;
   }
   return SocketAddress::parse(url.authority + (url.tls ? ":443" : ":80"));
+}
+
+Endpoint endpoint_of(const AuthUrl& url) {
+  Endpoint endpoint;
+  if (const auto address = address_of(url)) {
+    endpoint.address = *address;
+    return endpoint;
+  }
+  endpoint.port = url.tls ? 443 : 80;
+  const std::size_t colon = std::min(url.authority.rfind(':'), url.authority.size());
+  const char* end = url.authority.data() + url.authority.size();
+  if (colon < url.authority.size())
+    std::from_chars(url.authority.data() + colon + 1, end, endpoint.port);
+  endpoint.dns = url.authority.substr(0, colon);
+  return endpoint;
 }
 
 }  // namespace sluice::policy

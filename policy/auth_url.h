@@ -6,6 +6,7 @@
 
 #include "policy/address.h"
 #include "policy/config/auth.h"
+#include "policy/config/upstreams.h"
 
 namespace sluice::policy {
 
@@ -14,5 +15,8 @@ std::optional<AuthUrl> parse_auth_url(std::string_view text);
 
 // The address that it names; nullopt: a name.
 std::optional<SocketAddress> address_of(const AuthUrl& url);
+
+// The origin that it names, by address or by name.
+Endpoint endpoint_of(const AuthUrl& url);
 
 }  // namespace sluice::policy

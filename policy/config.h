@@ -32,7 +32,9 @@ struct Config {
   Protect protect;
   std::vector<SetConfig> sets;
   std::vector<Prefix> trusted_proxies;
+  std::optional<AdminConfig> admin;
   std::optional<MetricsConfig> metrics;
+  std::optional<TracingConfig> tracing;
   AccessLogConfig access_log;
   InterceptConfig intercept;
   std::vector<Listener> listeners;

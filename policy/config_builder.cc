@@ -142,6 +142,19 @@ void add_kubernetes(Config& config) {
   }
 }
 
+// A collector's errors are nobody's to be protected from: it is asked again and again.
+void add_tracing_upstream(Config& config) {
+  if (!config.tracing || config.tracing->url.authority.empty()) return;
+  TracingConfig& tracing = *config.tracing;
+  Upstream& upstream = config.upstreams.emplace_back();
+  upstream.name = tracing.url.upstream = "tracing.otlp";
+  upstream.where = tracing.where;
+  upstream.endpoints.push_back(endpoint_of(tracing.url));
+  upstream.endpoints.back().where = tracing.where;
+  if (tracing.url.tls) upstream.tls.emplace().where = tracing.where;
+  upstream.outlier_detection.consecutive_5xx = 0;
+}
+
 // Without a name a rule is called after its place among the unnamed, which a reload of the same
 // file keeps.
 void name_guard_rules(GuardConfig& guard) {
@@ -168,7 +181,9 @@ Config build_config(const Node& root, const Reporter& reporter) {
   if (const Node* node = root.find("protect")) protect(*node, reporter, config.protect);
   each(root, "sets", [&](const Node& node) { set(node, reporter, config.sets.emplace_back()); });
   optional(root, "trusted_proxies", config.trusted_proxies);
+  if (const Node* node = root.find("admin")) admin(*node, reporter, config.admin.emplace());
   if (const Node* node = root.find("metrics")) metrics(*node, config.metrics.emplace());
+  if (const Node* node = root.find("tracing")) tracing(*node, reporter, config.tracing.emplace());
   if (const Node* node = root.find("logs")) logs(*node, config.access_log);
   if (const Node* node = root.find("intercept")) intercept(*node, reporter, config.intercept);
   each(root, "listeners",
@@ -199,6 +214,7 @@ void complete(Config& config) {
   add_pod_sets(config);
   add_kubernetes(config);
   complete_ai(config);
+  add_tracing_upstream(config);
   for (Route& route : config.routes) {
     if (route.name.empty()) route.name = describe(route);
   }

@@ -305,6 +305,12 @@ class FingerprintWriter {
     all(value.attach, value.first, value.mode, value.source_syn, value.service_syn,
         value.rules);  // the first matching rule is the one reported
   }
+  void add(const AdminConfig& value) {
+    all(value.bind, value.token_file);
+    unordered(value.allow);
+    unordered(value.hosts);
+  }
+  void add(const TracingConfig& value) { all(value.url.text, value.sample, value.service); }
   void add(const MetricsConfig& value) {
     all(value.bind);
     unordered(value.allow);
@@ -313,7 +319,7 @@ class FingerprintWriter {
  public:
   void add(const Config& value) {
     const Marks& marks = value.intercept.marks;
-    all(value.state_dir, value.workers, value.metrics, value.access_log.format,
+    all(value.state_dir, value.workers, value.admin, value.metrics, value.tracing, value.access_log.format,
         value.access_log.path, marks.mark, marks.mask, marks.table, marks.priority,
         value.default_route, value.bans.max, value.bans.rate_count, value.bans.rate_period,
         value.redis, value.kubernetes, value.guard);

@@ -48,10 +48,22 @@ constexpr Field kPolicy[] = {
      .example = "[192.0.2.0/28]",
      .doc = "Proxies in front of Sluice that are believed about the client: PROXY protocol, "
             "X-Forwarded-For and -Proto, Forwarded. From anybody else such fields are removed."},
+    {.name = "admin",
+     .example = "{ bind: \"127.0.0.1:9901\" }",
+     .children = kAdmin,
+     .doc = "The console, a live page for a browser, as a process of its own beside this one; left "
+            "out: none, but for `sluice console`. Another address, or who may ask, changes by "
+            "reload; an address that is taken refuses the policy."},
     {.name = "metrics",
      .example = "{ bind: \"127.0.0.1:9464\" }",
      .children = kMetrics,
      .doc = "The Prometheus page; left out: none."},
+    {.name = "tracing",
+     .example = "{ endpoint: \"http://127.0.0.1:4318\" }",
+     .children = kTracing,
+     .doc = "Spans of OpenTelemetry by OTLP/HTTP: of requests, of policy decisions and of tries at "
+            "upstreams. Every listener then does as `trace_context: start`, and `sample` counts "
+            "instead of its `trace_sample`. Left out: none."},
     {.name = "logs",
      .example = "{ access: { format: text } }",
      .children = kLogs,

@@ -132,6 +132,7 @@ void cross_check(const Config& config, Reporter& reporter) {
   check_guard(config, reporter);
   check_tls(config, reporter);
   check_kubernetes(config, reporter);
+  check_observability(config, reporter);
 }
 
 }  // namespace sluice::policy

@@ -7,6 +7,8 @@
 #include <boost/beast/http/field.hpp>
 #include <boost/beast/http/verb.hpp>
 
+#include "gateway/console/token_file.h"
+
 namespace sluice::gateway {
 namespace {
 
@@ -35,8 +37,9 @@ std::string_view view(boost::beast::string_view text) {
 
 }  // namespace
 
-ConsoleGuard::ConsoleGuard(std::optional<std::string> token, std::vector<std::string> hosts)
-    : token_(std::move(token)), hosts_(std::move(hosts)) {}
+ConsoleGuard::ConsoleGuard(std::string token_file, std::vector<std::string> hosts,
+                           std::vector<policy::Prefix> allow)
+    : token_file_(std::move(token_file)), hosts_(std::move(hosts)), allow_(std::move(allow)) {}
 
 bool ConsoleGuard::known_host(std::string_view host) const {
   return host == "localhost" || policy::IpAddress::parse(host) ||
@@ -44,12 +47,16 @@ bool ConsoleGuard::known_host(std::string_view host) const {
 }
 
 std::optional<PageAnswer> ConsoleGuard::refusal(const PageRequest& request) const {
+  const bool allowed = allow_.empty() || std::ranges::any_of(allow_, [&](const auto& prefix) {
+                         return prefix.contains(request.peer);
+                       });
+  if (!allowed) return refused(403, "not among those who may ask (allow)");
   const auto& message = request.message;
   const std::string_view authority = view(message[http::field::host]);
   if (!known_host(host_of(authority)))
     return refused(421,
-                   "called by a name that is not mine; call an address or localhost, or start me "
-                   "with --hosts");
+                   "called by a name that is not mine; call an address or localhost, or name it by "
+                   "--hosts or admin.hosts");
   const std::string_view site = view(message["Sec-Fetch-Site"]);
   // `none`: the address bar. Another site may lead here (a link to the page), not ask.
   const bool asks = view(message.target()).starts_with("/api/");
@@ -65,11 +72,15 @@ std::optional<PageAnswer> ConsoleGuard::refusal(const PageRequest& request) cons
 }
 
 std::optional<PageAnswer> ConsoleGuard::refusal_to_change(const PageRequest& request) const {
-  if (!token_)
-    return refused(403, "nothing can be changed here: I was started without --token-file");
+  if (token_file_.empty())
+    return refused(403,
+                   "nothing can be changed here: there is no token (--token-file or "
+                   "admin.token_file)");
+  const auto token = read_token_file(token_file_);
+  if (!token) return refused(403, "nothing can be changed here: the token file: " + token.error());
   constexpr std::string_view kScheme = "Bearer ";
   const std::string_view given = view(request.message[http::field::authorization]);
-  if (!given.starts_with(kScheme) || !same_secret(given.substr(kScheme.size()), *token_))
+  if (!given.starts_with(kScheme) || !same_secret(given.substr(kScheme.size()), *token))
     return refused(401, "the token is missing or wrong");
   return std::nullopt;
 }

@@ -8,14 +8,17 @@
 #include <vector>
 
 #include "gateway/control/page_server.h"
+#include "policy/address.h"
 
 namespace sluice::gateway {
 
 class ConsoleGuard {
  public:
-  // `token`: what a change must bring; none: nothing can be changed. `hosts`: names that it is
-  // called by, beyond addresses and localhost.
-  ConsoleGuard(std::optional<std::string> token, std::vector<std::string> hosts);
+  // `token_file` holds what a change must bring, and is read at each, so that a new one counts at
+  // once; "": nothing can be changed. `hosts`: names that it is called by, beyond addresses and
+  // localhost. `allow`: who may ask; empty: everybody.
+  ConsoleGuard(std::string token_file, std::vector<std::string> hosts,
+               std::vector<policy::Prefix> allow);
 
   // The answer to a request that may not go on. Every request names, as Host, an address (a name
   // of somebody else's could be pointed here, an address cannot) or a known name; one that a page
@@ -28,8 +31,9 @@ class ConsoleGuard {
  private:
   bool known_host(std::string_view host) const;
 
-  std::optional<std::string> token_;
+  std::string token_file_;
   std::vector<std::string> hosts_;
+  std::vector<policy::Prefix> allow_;
 };
 
 }  // namespace sluice::gateway

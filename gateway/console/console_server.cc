@@ -90,7 +90,7 @@ struct ConsoleServer::Parts {
   Parts(asio::io_context& context, ConsoleOptions given)
       : io(context),
         options(std::move(given)),
-        guard(options.token, options.hosts),
+        guard(options.token_file, options.hosts, options.allow),
         top(options.admin_socket),
         server(io, "--bind", kLimits,
                [this](const PageRequest& request, PageServer::Respond respond) {
@@ -155,9 +155,11 @@ ConsoleServer::~ConsoleServer() = default;
 std::expected<std::unique_ptr<ConsoleServer>, std::string> ConsoleServer::listen(
     asio::io_context& io, ConsoleOptions options) {
   const policy::SocketAddress bind = options.bind;
+  const int inherited = options.listening;
   auto parts = std::make_unique<Parts>(io, std::move(options));
-  if (auto listening = parts->server.configure(bind); !listening)
-    return std::unexpected(listening.error());
+  auto listening =
+      inherited >= 0 ? parts->server.adopt(inherited, bind) : parts->server.configure(bind);
+  if (!listening) return std::unexpected(listening.error());
   return std::unique_ptr<ConsoleServer>(new ConsoleServer(std::move(parts)));
 }
 

@@ -4,7 +4,6 @@
 
 #include <expected>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,8 +16,10 @@ namespace sluice::gateway {
 struct ConsoleOptions {
   std::string admin_socket;
   policy::SocketAddress bind;
-  std::optional<std::string> token;  // none: look, but change nothing
+  int listening = -1;           // a socket that listens there already; the server's from here on
+  std::string token_file = {};  // "": look, but change nothing
   std::vector<std::string> hosts = {};
+  std::vector<policy::Prefix> allow = {};  // empty: everybody
 };
 
 // GET /            the page

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -246,6 +247,22 @@ std::expected<void, std::string> PageServer::configure(
     s.listening->acceptor.close();
     s.listening.reset();
   }
+  return {};
+}
+
+std::expected<void, std::string> PageServer::adopt(int listening,
+                                                   const policy::SocketAddress& bind) {
+  State& s = *state_;
+  auto made = std::make_shared<State::Listening>(s.io);
+  beast::error_code error;
+  made->acceptor.assign(to_endpoint(bind).protocol(), listening, error);
+  if (error) {
+    ::close(listening);
+    return std::unexpected(s.name + " " + bind.to_string() + ": " + error.message());
+  }
+  made->wanted = bind;
+  s.listening = std::move(made);
+  s.accept(s.listening);
   return {};
 }
 

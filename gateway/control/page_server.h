@@ -59,6 +59,9 @@ class PageServer {
   // before the old one is closed. On error all stays as it was.
   std::expected<void, std::string> configure(const std::optional<policy::SocketAddress>& bind);
 
+  // Listens on `listening`, which others have bound to `bind`; owned from here on.
+  std::expected<void, std::string> adopt(int listening, const policy::SocketAddress& bind);
+
   std::optional<policy::SocketAddress> local_address() const;  // the real port for port 0
 
  private:

@@ -44,19 +44,21 @@ void Exchange::correlate() {
     write_uuid(worker_.random(), worker_.random(), std::span(id_).first<kUuidSize>());
     id_size_ = kUuidSize;
   }
-  const bool starts = policy.trace_context == policy::TraceContext::start;
+  const bool starts = starts_traces();
   if (fields.has(KnownField::traceparent) && (behind_proxy_ || !starts)) {
     if (const auto parent = parse_traceparent(only(fields, KnownField::traceparent))) {
       std::ranges::copy(parent->trace_id, trace_id_.begin());
       traced_ = joined_trace_ = true;
       sampled_ = parent->sampled;
+      parent_span_ = span_id_of(parent->parent_id);
     }
   }
   if (starts && !traced_) {
     write_trace_id(worker_.random(), worker_.random(), trace_id_);
     traced_ = true;
-    sampled_ = worker_.random() % 100 < policy.trace_sample;
+    sampled_ = sample();
   }
+  begin_spans();
 }
 
 // What the upstream gets of both; each try is a span of its own. Returns how many are in `memory`.
@@ -68,10 +70,10 @@ std::size_t Exchange::correlate_hop(http1::RequestForwarding& options,
     options.remove = options.remove | KnownFieldSet{KnownField::x_request_id};
     memory[count++] = {"X-Request-Id", request_id()};
   }
-  if (policy.trace_context == policy::TraceContext::start) {
+  if (starts_traces()) {
     options.remove = options.remove | KnownFieldSet{KnownField::traceparent};
     if (!joined_trace_) options.remove = options.remove | KnownFieldSet{KnownField::tracestate};
-    write_traceparent(trace_id(), worker_.random(), sampled_, traceparent_);
+    write_traceparent(trace_id(), try_span_, sampled_, traceparent_);
     memory[count++] = {"traceparent", {traceparent_.data(), traceparent_.size()}};
   }
   return count;

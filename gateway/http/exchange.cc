@@ -42,7 +42,9 @@ void Exchange::reset() {
   interim_ = 0;
   status_ = 0;
   id_size_ = 0;
-  traced_ = joined_trace_ = sampled_ = false;
+  traced_ = joined_trace_ = sampled_ = recorded_ = false;
+  span_ = parent_span_ = try_span_ = 0;
+  decided_ = try_begun_ = {};
   said_scheme_ = {};
   head_read_ = grpc_ = request_done_ = fresh_only_ = send_broken_ = answer_begun_ = false;
   head_forwarded_ = answer_done_ = false;

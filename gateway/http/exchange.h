@@ -32,6 +32,7 @@
 #include "gateway/redis/shared_accounts.h"
 #include "gateway/timer_wheel.h"
 #include "gateway/tls/identity.h"
+#include "gateway/tracing/span.h"
 #include "gateway/upstream/upstream_worker.h"
 #include "gateway/worker_config.h"
 #include "policy/field_template.h"
@@ -116,6 +117,14 @@ class Exchange final : public UpstreamEvents,
   std::size_t correlate_hop(http1::RequestForwarding& options, std::span<ExtraField> memory);
   void return_request_id(std::string& lines) const;
   void return_request_id(ResponseHead& response, AnswerEdits& edits);
+  // traces (tracing.cc)
+  bool starts_traces() const;
+  bool sample();
+  void begin_spans();
+  void begin_try_span();
+  Span* new_span(Span::Kind kind);
+  void trace_try(Outcome outcome, int status);
+  void trace_request();
   std::string_view request_id() const { return {id_.data(), id_size_}; }
   std::string_view trace_id() const { return {trace_id_.data(), traced_ ? kTraceIdSize : 0}; }
   bool normalise_target();
@@ -280,6 +289,14 @@ class Exchange final : public UpstreamEvents,
   bool traced_ = false;
   bool joined_trace_ = false;  // it is another's
   bool sampled_ = false;
+  bool recorded_ = false;           // its spans go to a collector
+  std::uint64_t span_ = 0;          // of the request
+  std::uint64_t parent_span_ = 0;   // 0: none
+  std::uint64_t try_span_ = 0;
+  std::uint32_t try_resends_ = 0;   // of the request, before the try
+  int try_status_ = 0;              // of its answer; 0: none yet
+  Clock::time_point decided_;       // by the policy: when it was first sent on
+  Clock::time_point try_begun_;
   std::string joined_field_;  // a field of several lines, as one
 
   // The decision.

@@ -85,6 +85,16 @@ class Mediator {
   // The last bytes of an answer that has begun and cannot go on.
   virtual void break_off(std::string_view reason, std::string& out) = 0;
 
+  // For a trace, about the try under way.
+  struct Facts {
+    std::string_view operation = {};  // a literal: "chat"
+    std::string_view provider = {};   // a literal: the vendor
+    std::string_view model = {};
+    std::int64_t input_tokens = -1;  // -1: not known
+    std::int64_t output_tokens = -1;
+  };
+  virtual Facts facts() const = 0;
+
   // How long the next step may take. `answering`: the client has got something.
   virtual std::chrono::nanoseconds patience(bool answering) const = 0;
   virtual void ended(Ending ending, int status) = 0;

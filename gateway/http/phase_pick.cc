@@ -22,6 +22,7 @@ void Exchange::pick() {
   endpoint_ = attempt_.endpoint().address();
   endpoint_slot_ = endpoint_slot(*config_, upstream_index_, attempt_);
   worker_.metrics().upstream_request_begun(endpoint_slot_);
+  begin_try_span();
   connect();
 }
 

@@ -171,7 +171,8 @@ bool Exchange::take_answer_back() {
 }
 
 bool Exchange::retry_for_status() {
-  switch (upstream_->response().status()) {
+  try_status_ = upstream_->response().status();
+  switch (try_status_) {
     case 429:
       return try_again(policy::kRetry429, Outcome::success);
     case 500:

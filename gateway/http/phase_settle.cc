@@ -69,6 +69,7 @@ void Exchange::log() {
                    address_claimed_);
   }
 
+  trace_request();
   if (!worker_.access_log().enabled()) return;
   AccessRing& ring = worker_.access_ring();
   AccessRecord* record = ring.begin();

@@ -88,6 +88,7 @@ void Exchange::client_ended_tunnel() {
 
 void Exchange::leave_as_tunnel() {
   log();
+  trace_try(Outcome::success, status_);
   worker_.metrics().upstream_request_ended(endpoint_slot_, status_);
   Tunnel tunnel{.client = {},
                 .config = config_,

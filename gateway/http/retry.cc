@@ -97,6 +97,7 @@ void Exchange::end_attempt(Outcome outcome, int status) {
   if (attempt_) {
     const Clock::time_point now = Clock::now();
     worker_.metrics().upstream_request_ended(endpoint_slot_, status);
+    trace_try(outcome, status);
     if (cluster_->config().lb_policy == policy::LbPolicy::peak_ewma) observe_latency(outcome, now);
     attempt_.finish(outcome, now);
   }

@@ -40,6 +40,13 @@ std::optional<TraceParent> parse_traceparent(std::string_view field) {
   return TraceParent{trace_id, parent_id, (kDigits.find(flags[1]) & 1) != 0};
 }
 
+std::uint64_t span_id_of(std::string_view digits) {
+  std::uint64_t id = 0;
+  for (const char digit : digits)
+    id = id << 4 | kDigits.find(digit);
+  return id;
+}
+
 void write_traceparent(std::string_view trace_id, std::uint64_t span, bool sampled,
                        std::span<char, kTraceParentSize> out) {
   char* at = std::ranges::copy(std::string_view("00-"), out.data()).out;

@@ -18,6 +18,9 @@ struct TraceParent {
 // nullopt: not a traceparent of version 00, or of a later one that begins like it (section 3.2.4).
 std::optional<TraceParent> parse_traceparent(std::string_view field);
 
+// Of 16 hexadecimal digits.
+std::uint64_t span_id_of(std::string_view digits);
+
 inline constexpr std::size_t kTraceParentSize = 55;
 // "00-<trace>-<span>-01". `trace_id`: 32 digits.
 void write_traceparent(std::string_view trace_id, std::uint64_t span, bool sampled,

@@ -64,5 +64,10 @@ extern const Command kCompletionCommand;
 int run_gateway_process(int channel, const std::string& user);
 // Likewise, who watches this node's Pods (pods_child.h).
 int run_pods_process(int channel, const std::string& user);
+// The same of the console that the policy asks for: socket of the admin, bind, token file, allow and
+// hosts (with commas), and the descriptors below.
+int run_console_process(std::span<const std::string_view> words);
+inline constexpr int kConsoleListeningFd = 3;
+inline constexpr int kConsoleLifetimeFd = 4;  // its end is the console's
 
 }  // namespace sluice::control

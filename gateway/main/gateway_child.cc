@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "gateway/log.h"
+#include "gateway/main/spawn_setup.h"
 
 namespace sluice::control {
 namespace {
@@ -16,33 +17,11 @@ namespace protocol = kernel::protocol;
 
 constexpr int kChannelFd = 3;  // in the child, after standard error
 
-// posix_spawn's attributes, given back whatever happens.
-struct SpawnSetup {
-  posix_spawn_file_actions_t actions{};
-  posix_spawnattr_t attributes{};
-  SpawnSetup() {
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attributes);
-  }
-  ~SpawnSetup() {
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-  }
-  SpawnSetup(const SpawnSetup&) = delete;
-  SpawnSetup& operator=(const SpawnSetup&) = delete;
-};
-
 std::expected<pid_t, std::string> start_process(int channel, std::string command,
                                                 std::string user) {
   SpawnSetup setup;
   posix_spawn_file_actions_adddup2(&setup.actions, channel, kChannelFd);
-  sigset_t none;
-  sigemptyset(&none);
-  sigset_t all;
-  sigfillset(&all);
-  posix_spawnattr_setsigmask(&setup.attributes, &none);
-  posix_spawnattr_setsigdefault(&setup.attributes, &all);
-  posix_spawnattr_setflags(&setup.attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  setup.reset_signals();
 
   char name[] = "sluice";
   char fd[] = "3";

@@ -1,8 +1,10 @@
 #include "gateway/main/gateway_commands.h"
 
+#include <algorithm>
 #include <map>
 #include <string_view>
 #include <utility>
+#include <variant>
 
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/explain_question.h"
@@ -13,6 +15,22 @@ namespace sluice::control {
 namespace {
 
 namespace json = boost::json;
+
+// Of requests that no route claims, by the ways that lead to the listener.
+void add_default_upstreams(const policy::Config& config, std::string_view listener,
+                           json::array& upstreams) {
+  const auto add = [&](const std::vector<policy::Intercept>& way,
+                       const policy::DefaultAction& action) {
+    const auto* name = std::get_if<std::string>(&action);
+    const bool comes = std::ranges::find(way, listener, &policy::Intercept::listener) != way.end();
+    if (name != nullptr && comes &&
+        std::ranges::find(upstreams, json::value(*name)) == upstreams.end())
+      upstreams.emplace_back(*name);
+  };
+  add(config.intercept.local, config.default_route.local);
+  add(config.intercept.forward, config.default_route.forward);
+  add(config.intercept.output, config.default_route.output);
+}
 
 }  // namespace
 
@@ -52,6 +70,8 @@ json::object handle_routes(gateway::Gateway& gateway) {
       if (const auto it = known.find({totals.listener, totals.name}); it != known.end())
         for (const auto& upstream : it->second->upstreams)
           upstreams.emplace_back(upstream.name);
+      else
+        add_default_upstreams(snapshot.config(), totals.listener, upstreams);
       routes.push_back(json::object{{"listener", totals.listener},
                                     {"name", totals.name},
                                     {"upstreams", std::move(upstreams)},

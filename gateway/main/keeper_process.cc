@@ -15,7 +15,9 @@
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/ban_bridge.h"
 #include "gateway/main/banned_connections.h"
+#include "gateway/main/clock_watch.h"
 #include "gateway/main/command.h"
+#include "gateway/main/console_child.h"
 #include "gateway/main/drain_deadline.h"
 #include "gateway/main/drops.h"
 #include "gateway/main/gateway_memory.h"
@@ -35,6 +37,7 @@
 #include "gateway/main/top.h"
 #include "gateway/main/upgrade.h"
 #include "kernel/keeper.h"
+#include "kernel/pins.h"
 #include "kernel/trial.h"
 
 namespace sluice::control {
@@ -50,8 +53,10 @@ using namespace std::chrono_literals;
 class KeeperProcess {
  public:
   KeeperProcess(const RunOptions& options, FirstPolicy first,
-                std::unique_ptr<kernel::Keeper> keeper, std::optional<HandOver> from)
+                std::unique_ptr<kernel::Keeper> keeper, std::optional<HandOver> from,
+                bool mounted_bpffs)
       : options_(options),
+        mounted_bpffs_(mounted_bpffs),
         workers_(from ? from->workers : worker_count(first.policy.config().workers)),
         keeper_(std::move(keeper)),
         reloader_(io_, options.policy_path, std::move(first), keeper_->generation() + 1,
@@ -106,7 +111,10 @@ class KeeperProcess {
                       [this] {
                         pods_.rest();
                         return hand_over();
-                      }}),
+                      },
+                  .leaving = [this] { console_.pause(); },
+                  .stayed = [this] { console_.resume(); }}),
+         console_(io_, options.socket_path),
         tls_(io_,
              [this] {
                if (tls_.current()) supervisor_.refresh(reloader_.generation(), *tls_.current());
@@ -142,6 +150,7 @@ class KeeperProcess {
                            [this] {
                              supervisor_.child_signal();
                              pods_.child_signal();
+                             console_.child_signal();
                            }}) {}
 
   int run();
@@ -181,6 +190,7 @@ class KeeperProcess {
   }
 
   RunOptions options_;
+  bool mounted_bpffs_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   boost::asio::io_context io_{1};
   std::uint32_t workers_;
@@ -190,10 +200,12 @@ class KeeperProcess {
   GatewaySupervisor supervisor_;
   GatewayMemory memory_;
   Upgrade upgrade_;
+  ConsoleChild console_;
   TlsSource tls_;
   PodsChild pods_;
   BanBridge bans_;
   KernelWatch watch_;
+  ClockWatch clock_{io_};
   BannedConnections banned_connections_;
   GatewayQuestions questions_;
   KnownOperators operators_;
@@ -225,6 +237,12 @@ int KeeperProcess::run() {
     return kExitFailed;
   }
   tls_.adopt(config, std::move(*material));
+  auto console = console_.prepare(config.admin);
+  if (!console) {
+    log_error("keeper", console.error());
+    if (!upgrade_.from()) return kExitFailed;
+    console.emplace(ConsoleChild::Prepared{.config = config.admin, .listening = {}});
+  }
   if (upgrade_.from()) {
     if (auto taken = take_over(); !taken) {
       go_back(*upgrade_.from(), taken.error());
@@ -241,6 +259,7 @@ int KeeperProcess::run() {
     kernel_prepared_ = true;
     supervisor_.start();
   }
+  console_.commit(std::move(*console));
   signals_.wait();
   unblock_signals();
   io_.run();
@@ -389,6 +408,9 @@ void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generat
     return done(std::unexpected("the gateway is not ready; try again"));
   auto material = tls_.load(candidate.config());
   if (!material) return done(std::unexpected(material.error()));
+  auto console = console_.prepare(candidate.config().admin);
+  if (!console) return done(std::unexpected(console.error()));
+  const auto admin = std::make_shared<ConsoleChild::Prepared>(std::move(*console));
   const std::uint32_t workers = worker_count(candidate.config().workers);
   kernel::Plan plan = make_kernel_plan(candidate.config(), generation, workers);
   plan.guard.revert_at = policy_apply_.next_deadline();
@@ -398,11 +420,14 @@ void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generat
   supervisor_.prepare(
       offer(candidate, generation, workers, *material), false,
       [this, generation, workers, done = std::move(done), config = candidate.config(),
-       material = *material](std::expected<void, std::string> prepared) {
+       material = *material, admin](std::expected<void, std::string> prepared) {
         if (prepared) {
           return commit(generation, workers,
                         [=, this](const std::expected<void, std::string>& committed) {
-                          if (committed) tls_.adopt(config, material);
+                          if (committed) {
+                            tls_.adopt(config, material);
+                            console_.commit(std::move(*admin));
+                          }
                           done(committed);
                         });
         }
@@ -452,6 +477,10 @@ std::vector<protocol::KernelSample> KeeperProcess::samples() const {
     out.push_back({.name = name, .labels = {}, .value = value, .counter = counter, .help = help});
   };
   add(kDriftMetric, policy_apply_.differs_from_disk() ? 1.0 : 0.0, false, kDriftHelp);
+  add(kClockJumpsMetric, static_cast<double>(clock_.jumps()), true, kClockJumpsHelp);
+  add("sluice_keeper_mounted_bpffs", mounted_bpffs_ ? 1.0 : 0.0, false,
+      "1 when no BPF file system was mounted where pins are kept, and this keeper mounted one.");
+  add(kConsoleRestartsMetric, console_.restarts(), true, kConsoleRestartsHelp);
   add("sluice_gateway_restarts_total", supervisor_.restarts(), true,
       "Gateway processes that ended and were replaced.");
   add("sluice_gateway_replacements_total", supervisor_.replacements(), true,
@@ -506,6 +535,7 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
   head["gateway"] = supervisor_.status();
   head["gateway"].as_object()["memory"] = memory_.status();
   head["upgrade"] = upgrade_.status();
+  head["console"] = console_.status();
   questions_.status(std::move(head), respond);
 }
 
@@ -539,6 +569,7 @@ int run_keeper_process(const RunOptions& options, FirstPolicy first, std::option
               {{"missing", missing}});
     return kExitFailed;
   }
+  const bool on_bpffs = kernel::on_bpf_file_system(options.pin_root);
   kernel::KeeperOptions kept{.pin_root = options.pin_root};
   if (from) kept.before = from->keeper;
   auto keeper = kernel::Keeper::open(kept);
@@ -550,7 +581,10 @@ int run_keeper_process(const RunOptions& options, FirstPolicy first, std::option
   // From here on the keeper's own: pins of another version can be taken away once ours are in
   // force.
   if (from) protocol::OwnedFd(std::exchange(from->keeper.lock, -1)).reset();
-  KeeperProcess process(options, std::move(first), std::move(*keeper), std::move(from));
+  if (!on_bpffs)
+    log_warn("keeper", "no BPF file system was mounted; mounted one, which the node should do",
+             {{"for", options.pin_root}});
+  KeeperProcess process(options, std::move(first), std::move(*keeper), std::move(from), !on_bpffs);
   return process.run();
 }
 

@@ -22,7 +22,7 @@ static_assert(static_cast<int>(policy::OnChange::reset) ==
 
 constexpr std::uint8_t kV4Bits = 96;  // of ::ffff:0:0/96
 
-std::vector<kernel::Prefix> to_kernel(const std::vector<policy::Prefix>& prefixes) {
+std::vector<kernel::Prefix> kernel_form(const std::vector<policy::Prefix>& prefixes) {
   std::vector<kernel::Prefix> out;
   out.reserve(prefixes.size());
   for (const auto& prefix : prefixes)
@@ -30,7 +30,7 @@ std::vector<kernel::Prefix> to_kernel(const std::vector<policy::Prefix>& prefixe
   return out;
 }
 
-std::vector<kernel::PortRange> to_kernel(const std::vector<policy::PortRange>& ranges) {
+std::vector<kernel::PortRange> kernel_form(const std::vector<policy::PortRange>& ranges) {
   std::vector<kernel::PortRange> out;
   out.reserve(ranges.size());
   for (const auto& range : ranges)
@@ -56,18 +56,18 @@ class SharedSets {
   kernel::PrefixSet of(const policy::AddressSet& set) {
     kernel::PrefixSet& shared = made_[&set];
     if (!shared) {
-      shared = std::make_shared<const std::vector<kernel::Prefix>>(to_kernel(set.prefixes()));
+      shared = std::make_shared<const std::vector<kernel::Prefix>>(kernel_form(set.prefixes()));
     }
     return shared;
   }
   std::map<const policy::AddressSet*, kernel::PrefixSet> made_;
 };
 
-kernel::GuardMatch to_kernel(const policy::GuardMatch& match, SharedSets& sets) {
-  return {.from = to_kernel(match.from.prefixes),
-          .to = to_kernel(match.to.prefixes),
-          .from_ports = to_kernel(match.from_ports),
-          .to_ports = to_kernel(match.to_ports),
+kernel::GuardMatch kernel_form(const policy::GuardMatch& match, SharedSets& sets) {
+  return {.from = kernel_form(match.from.prefixes),
+          .to = kernel_form(match.to.prefixes),
+          .from_ports = kernel_form(match.from_ports),
+          .to_ports = kernel_form(match.to_ports),
           .from_sets = sets.of(match.from),
           .to_sets = sets.of(match.to)};
 }
@@ -77,14 +77,14 @@ std::uint32_t listener_index(const policy::Config& config, const std::string& na
   return static_cast<std::uint32_t>(it - config.listeners.begin());
 }
 
-kernel::Intercept to_kernel(const policy::Config& config, const policy::Intercept& intercept,
+kernel::Intercept kernel_form(const policy::Config& config, const policy::Intercept& intercept,
                             kernel::WayIn way) {
   return {.way = way,
-          .from = to_kernel(intercept.from),
-          .to = to_kernel(intercept.to),
-          .except_from = to_kernel(intercept.except.from),
-          .except_to = to_kernel(intercept.except.to),
-          .ports = to_kernel(intercept.ports),
+          .from = kernel_form(intercept.from),
+          .to = kernel_form(intercept.to),
+          .except_from = kernel_form(intercept.except.from),
+          .except_to = kernel_form(intercept.except.to),
+          .ports = kernel_form(intercept.ports),
           .cgroups = intercept.cgroups,
           .listener = listener_index(config, intercept.listener),
           .on_exit = intercept.on_exit == policy::OnExit::bypass ? kernel::OnExit::bypass
@@ -100,11 +100,11 @@ kernel::Intercept to_kernel(const policy::Config& config, const policy::Intercep
 std::vector<kernel::Intercept> intercepts_of(const policy::Config& config) {
   std::vector<kernel::Intercept> out;
   for (const auto& rule : config.intercept.local)
-    out.push_back(to_kernel(config, rule, kernel::WayIn::local));
+    out.push_back(kernel_form(config, rule, kernel::WayIn::local));
   for (const auto& rule : config.intercept.forward)
-    out.push_back(to_kernel(config, rule, kernel::WayIn::forward));
+    out.push_back(kernel_form(config, rule, kernel::WayIn::forward));
   for (const auto& rule : config.intercept.output)
-    out.push_back(to_kernel(config, rule, kernel::WayIn::output));
+    out.push_back(kernel_form(config, rule, kernel::WayIn::output));
   return out;
 }
 
@@ -127,7 +127,7 @@ std::vector<kernel::Protect> protect_of(const policy::Config& config) {
   std::vector<kernel::Protect> out;
   for (const auto& from : config.protect.from)
     out.push_back({.peer = control::to_kernel(from.cidr),
-                   .to_ports = to_kernel(from.to_ports),
+                   .to_ports = kernel_form(from.to_ports),
                    .interfaces = from.interfaces,
                    .upstream = false,
                    .server_only = false});
@@ -153,7 +153,7 @@ std::vector<kernel::Protect> protect_of(const policy::Config& config) {
   return out;
 }
 
-std::optional<kernel::PacketRate> to_kernel(const std::optional<policy::PacketRate>& rate) {
+std::optional<kernel::PacketRate> kernel_form(const std::optional<policy::PacketRate>& rate) {
   if (!rate) return std::nullopt;
   return kernel::PacketRate{.packets = rate->count, .per = rate->period, .burst = rate->burst};
 }
@@ -166,13 +166,13 @@ static_assert(static_cast<int>(policy::GuardDirection::both) ==
 static_assert(static_cast<int>(policy::GuardAttach::xdp_generic) ==
               static_cast<int>(kernel::GuardHook::xdp_generic));
 
-kernel::GuardRule to_kernel(const policy::GuardRule& rule, SharedSets& sets, bool audit_all) {
+kernel::GuardRule kernel_form(const policy::GuardRule& rule, SharedSets& sets, bool audit_all) {
   return {.name = rule.name,
-          .match = to_kernel(rule.match, sets),
-          .except = to_kernel(rule.except, sets),
+          .match = kernel_form(rule.match, sets),
+          .except = kernel_form(rule.except, sets),
           .protocol = rule.protocol,
           .action = static_cast<kernel::GuardAction>(rule.action),
-          .rate = to_kernel(rule.rate),
+          .rate = kernel_form(rule.rate),
           .direction = static_cast<kernel::GuardDirection>(rule.direction),
           .interfaces = rule.interfaces,
           .audit = audit_all || rule.mode == policy::GuardMode::audit};
@@ -191,8 +191,8 @@ kernel::GuardPlan guard_of(const policy::Config& config) {
   guard.interfaces = config.guard->interfaces;
   guard.first = config.guard->first;
   guard.hook = static_cast<kernel::GuardHook>(config.guard->attach);
-  guard.source_syn = to_kernel(config.guard->source_syn);
-  guard.service_syn = to_kernel(config.guard->service_syn);
+  guard.source_syn = kernel_form(config.guard->source_syn);
+  guard.service_syn = kernel_form(config.guard->service_syn);
   guard.audit_syn = config.guard->mode == policy::GuardMode::audit;
   for (const auto monitor : config.guard->monitor) {
     (monitor == policy::GuardMonitor::service ? guard.monitor_services : guard.monitor_sources) =
@@ -200,7 +200,7 @@ kernel::GuardPlan guard_of(const policy::Config& config) {
   }
   SharedSets sets;
   for (const auto& rule : config.guard->rules)
-    guard.rules.push_back(to_kernel(rule, sets, guard.audit_syn));
+    guard.rules.push_back(kernel_form(rule, sets, guard.audit_syn));
   return guard;
 }
 

@@ -111,6 +111,8 @@ int dispatch(const std::vector<std::string_view>& words) {
     return run_gateway_process(std::stoi(std::string(words[1])), std::string(words[2]));
   if (name == "pods-process" && words.size() == 3)
     return run_pods_process(std::stoi(std::string(words[1])), std::string(words[2]));
+  if (name == "console-process" && words.size() == 6)
+    return run_console_process(std::span(words).subspan(1));
 
   for (const Command* command : kCommands) {
     if (command->name != name) continue;

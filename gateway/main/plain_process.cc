@@ -13,7 +13,9 @@
 #include "gateway/gateway.h"
 #include "gateway/log.h"
 #include "gateway/main/admin_commands.h"
+#include "gateway/main/clock_watch.h"
 #include "gateway/main/command.h"
+#include "gateway/main/console_child.h"
 #include "gateway/main/drain_deadline.h"
 #include "gateway/main/endpoint_orders.h"
 #include "gateway/main/gateway_commands.h"
@@ -60,6 +62,7 @@ class PlainProcess {
         policy_apply_(io_, reloader_, {}),
         gateway_(gateway::Gateway::create(
             {.workers = workers_, .own_mark = 0, .on_ban = {}, .control = &io_})),
+        console_(io_, options.socket_path),
         tls_(io_,
              [this] {
                gateway_->apply_tls(tls_.current());
@@ -76,7 +79,8 @@ class PlainProcess {
                              log_warn("control", "told twice; ending at once");
                              io_.stop();
                            },
-                       .reload = [this] { reload(); }}) {}
+                       .reload = [this] { reload(); },
+                       .child = [this] { console_.child_signal(); }}) {}
 
   int run();
 
@@ -100,6 +104,7 @@ class PlainProcess {
   PolicyReloader reloader_;
   PolicyApply policy_apply_;
   std::unique_ptr<gateway::Gateway> gateway_;
+  ConsoleChild console_;
   TlsSource tls_;
   LocalPods pods_;
   gateway::MetricsServer metrics_server_;
@@ -107,6 +112,7 @@ class PlainProcess {
   std::unique_ptr<gateway::AdminServer> admin_;
   EndpointOrders orders_;
   RunSignals signals_;
+  ClockWatch clock_{io_};
   bool stopping_ = false;
 };
 
@@ -153,6 +159,8 @@ std::expected<void, std::string> PlainProcess::apply(const CompiledPolicy& candi
     log_warn("policy", "`workers` is read at the start only", {{"workers", workers_}});
   auto material = tls_.load(candidate.config());
   if (!material) return std::unexpected(material.error());
+  auto console = console_.prepare(candidate.config().admin);
+  if (!console) return std::unexpected(console.error());
   const kernel::Plan plan = make_kernel_plan(candidate.config(), generation, workers_);
   auto opened = kernel::open_bind_sockets(plan.listeners, workers_, sockets_);
   if (!opened) return std::unexpected(opened.error().message);
@@ -167,6 +175,7 @@ std::expected<void, std::string> PlainProcess::apply(const CompiledPolicy& candi
   tls_.adopt(candidate.config(), std::move(*material));
   gateway_->metrics().set_policy_generation("gateway", generation);
   sockets_ = std::move(*opened);
+  console_.commit(std::move(*console));
   return {};
 }
 
@@ -211,7 +220,17 @@ void PlainProcess::add_sources() {
          .help = kDriftHelp,
          .type = gateway::SampleType::gauge,
          .labels = {},
-         .value = policy_apply_.differs_from_disk() ? 1.0 : 0.0}};
+         .value = policy_apply_.differs_from_disk() ? 1.0 : 0.0},
+        {.name = kClockJumpsMetric,
+         .help = kClockJumpsHelp,
+         .type = gateway::SampleType::counter,
+         .labels = {},
+         .value = static_cast<double>(clock_.jumps())},
+        {.name = kConsoleRestartsMetric,
+         .help = kConsoleRestartsHelp,
+         .type = gateway::SampleType::counter,
+         .labels = {},
+         .value = static_cast<double>(console_.restarts())}};
   });
 }
 
@@ -228,6 +247,7 @@ void PlainProcess::add_admin_commands() {
   admin_commands_.add("status", [this](const json::object&, const Respond& respond) {
     json::object status = status_head("plain", reloader_, started_);
     policy_apply_.add_status(status["policy"].as_object());
+    status["console"] = console_.status();
     merge_gateway_status(status, gateway_->status_json());
     respond(std::move(status));
   });

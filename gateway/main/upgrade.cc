@@ -94,7 +94,9 @@ void Upgrade::hand_over_to(const std::string& program, const std::string& attemp
     const HandOver all = next(attempt, own.get());
     const auto memory = write_hand_over(all);
     log_info("keeper", "another program takes over", {{"program", program}});
+    if (hooks_.leaving) hooks_.leaving();
     error_ = memory ? become(program, all, *memory) : memory.error();
+    if (hooks_.stayed) hooks_.stayed();
   }
   log_error("keeper", "the upgrade failed; nothing has changed", {{"reason", error_}});
 }
@@ -112,7 +114,9 @@ void Upgrade::go_back(const std::string& problem) {
   back.from_version = from_->from_version;
   back.upgrades = from_->upgrades;
   back.program = predecessor_.get();
+  if (hooks_.leaving) hooks_.leaving();
   control::go_back(back, problem);
+  if (hooks_.stayed) hooks_.stayed();
   state_ = State::failed;
   error_ = problem;
 }

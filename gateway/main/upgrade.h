@@ -20,6 +20,8 @@ class Upgrade {
   struct Hooks {
     std::function<std::string()> busy;    // why not now; empty: now
     std::function<HandOver()> hand_over;  // attempt, problem and program are filled in here
+    std::function<void()> leaving = {};   // another program comes now
+    std::function<void()> stayed = {};    // it did not
   };
 
   // `from`: what the program before this one handed over, if this is not an ordinary start.

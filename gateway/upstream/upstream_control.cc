@@ -1,5 +1,6 @@
 #include "gateway/upstream/upstream_control.h"
 
+#include <algorithm>
 #include <chrono>
 #include <string_view>
 #include <utility>
@@ -31,11 +32,15 @@ void add_breakers(std::vector<MetricSample>& samples, const Cluster& cluster) {
   const auto breaker = [&](std::string which, std::uint32_t now, std::uint32_t most) {
     add_sample(samples, "sluice_upstream_circuit_breaker_open",
                "1 while the upstream is at this bound of circuit_breakers: connections, pending, "
-               "requests or retries.",
+               "requests, retries, or endpoint_connections (one of its endpoints is at its own).",
                SampleType::gauge, {{"upstream", cluster.name()}, {"breaker", std::move(which)}},
                most != 0 && now >= most ? 1 : 0);
   };
   breaker("connections", state.open_connections(), limits.connections);
+  std::uint32_t fullest = 0;
+  for (const auto& endpoint : cluster.endpoints())
+    fullest = std::max<std::uint32_t>(fullest, endpoint->open_connections());
+  breaker("endpoint_connections", fullest, limits.endpoint_connections);
   breaker("pending", state.pending(), limits.pending);
   breaker("requests", state.active_requests(), limits.requests);
   breaker("retries", state.retries().active_retries(), limits.retries);

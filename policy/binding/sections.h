@@ -15,7 +15,9 @@ void prefixes_and_pods(const Node& node, std::string_view key, const Reporter& r
 SetReference pods(const Node& node, const Reporter& reporter);
 void set(const Node& node, const Reporter& reporter, SetConfig& out);
 void protect(const Node& node, const Reporter& reporter, Protect& out);
+void admin(const Node& node, const Reporter& reporter, AdminConfig& out);
 void metrics(const Node& node, MetricsConfig& out);
+void tracing(const Node& node, const Reporter& reporter, TracingConfig& out);
 void logs(const Node& node, AccessLogConfig& out);
 void intercept(const Node& node, const Reporter& reporter, InterceptConfig& out);
 void listener(const Node& node, const Reporter& reporter, Listener& out);

@@ -1,4 +1,4 @@
-// The typed form of `metrics` and `logs`.
+// The typed form of `admin`, `metrics`, `tracing` and `logs`.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "policy/address.h"
+#include "policy/config/auth.h"
 #include "policy/config/common.h"
 #include "policy/diagnostic.h"
 
@@ -15,6 +16,26 @@ namespace sluice::policy {
 struct MetricsConfig {
   SocketAddress bind;
   std::vector<Prefix> allow;  // empty: everyone who can reach the address
+};
+
+struct AdminConfig {
+  SocketAddress bind{IpAddress::v4(0x7f000001), 9901};
+  std::vector<Prefix> allow;  // empty: everyone who can reach the address
+  std::string token_file;     // empty: nothing can be changed
+  std::vector<std::string> hosts;
+  Location where;
+
+  bool operator==(const AdminConfig& other) const {
+    return bind == other.bind && allow == other.allow && token_file == other.token_file &&
+           hosts == other.hosts;
+  }
+};
+
+struct TracingConfig {
+  AuthUrl url;           // of /v1/traces; its upstream is made by complete()
+  double sample = 0.01;  // 0 to 1, of the traces begun here
+  std::string service = "sluice";
+  Location where;
 };
 
 struct AccessLogConfig {

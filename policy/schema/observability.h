@@ -1,4 +1,4 @@
-// The fields of `metrics and logs`.
+// The fields of `admin`, `metrics`, `tracing` and `logs`.
 #pragma once
 
 #include "policy/schema/common.h"
@@ -16,6 +16,49 @@ inline constexpr Field kMetrics[] = {
      .shape = list,
      .example = "[10.0.0.0/8]",
      .doc = "Who may read it; left out: who can reach it."},
+};
+inline constexpr Field kAdmin[] = {
+    {.name = "bind",
+     .type = socket_address,
+     .fallback = "127.0.0.1:9901",
+     .example = "127.0.0.1:9902",
+     .doc = "Address of the console's page."},
+    {.name = "allow",
+     .type = prefix,
+     .shape = list,
+     .example = "[10.0.0.0/8]",
+     .doc = "Who may ask; left out: who can reach it."},
+    {.name = "token_file",
+     .type = text,
+     .example = "/etc/sluice/console.token",
+     .doc = "Its one line, 16 to 512 characters, is what a change (unban, ban, reload) must bring as "
+            "`Authorization: Bearer`; mode 0600, read at each change. Left out: look, change nothing."},
+    {.name = "hosts",
+     .type = name,
+     .shape = list,
+     .example = "[console.internal]",
+     .doc = "Names that a browser may call it by, beside addresses and localhost."},
+};
+inline constexpr Field kTracing[] = {
+    {.name = "endpoint",
+     .type = text,
+     .example = "http://127.0.0.1:4318",
+     .required = true,
+     .doc = "A collector that takes OTLP over HTTP, as OTEL_EXPORTER_OTLP_ENDPOINT names it: "
+            "/v1/traces is added. It becomes the upstream `tracing.otlp`, with its health and metrics."},
+    {.name = "sample",
+     .type = number,
+     .fallback = "0.01",
+     .example = "0.25",
+     .min = 0,
+     .max = 1,
+     .doc = "Share of the traces begun here that are recorded. One that a trusted proxy began is "
+            "recorded when that says so."},
+    {.name = "service",
+     .type = text,
+     .fallback = "sluice",
+     .example = "edge",
+     .doc = "service.name of the spans."},
 };
 inline constexpr Field kAccessLog[] = {
     {.name = "format",

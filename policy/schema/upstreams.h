@@ -209,7 +209,8 @@ inline constexpr Field kOutlierDetection[] = {
      .example = "30",
      .min = 0,
      .max = 100,
-     .doc = "Share of an upstream's endpoints that may be ejected at a time."},
+     .doc = "Share of an upstream's endpoints, in percent, that may be ejected at a time; the first may "
+            "always be, where there is another. 0: none, so that detection is off."},
     {.name = "success_rate",
      .example = "{ stdev_factor: 2.5 }",
      .children = kSuccessRate,

@@ -346,6 +346,9 @@ def test_a_bound_for_each_endpoint(scratch):
     proxy = Proxy(scratch, origins, ", circuit_breakers: { endpoint_connections: 1 }, queue_timeout: 15s", workers=1)
     assert [status for status, _, _ in in_parallel(10, proxy.get)] == [200] * 10
     assert [origin.most for origin in origins] == [1, 1]
+    # The pooled connections are all that may be.
+    assert proxy.metric('sluice_upstream_circuit_breaker_open{upstream="api",breaker="endpoint_connections"}') == 1
+    assert proxy.metric('sluice_upstream_circuit_breaker_open{upstream="api",breaker="connections"}') == 0
 
 
 # --- retries

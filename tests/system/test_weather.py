@@ -207,6 +207,9 @@ def test_interfaces_down_up_renamed_recreated(node):
     node.join(node.client, "71", "lan0")
     eventually(lambda: guarded(node) and served(node), "attached to the new lan0")
     assert sluice.status()["gateway"]["restarts"] == 0
+    said = sluice.output()
+    assert "the guard has left interface lan1" in said and "the guard is at interface lan0" in said
+    assert sluice.metric("sluice_guard_interface_changes_total") >= 4
 
 
 def test_other_programs_before_and_after_ours(node):
@@ -235,7 +238,8 @@ def test_a_full_disk_under_the_access_log_costs_lines_not_requests(node):
     for _ in range(50):
         assert served(node, "http://203.0.113.7/")
     assert sluice.status()["gateway"]["restarts"] == 0
-    assert re.search(r"access", sluice.output()), "said"
+    eventually(lambda: "lines are lost: the place that they go to does not take them" in sluice.output(), "said")
+    eventually(lambda: sluice.metric("sluice_access_log_dropped_total") > 0, "counted")
     run("umount", "-l", state)
 
 
@@ -255,6 +259,7 @@ def test_out_of_descriptors_accepting_pauses_and_recovers(node):
         connection.close()
     subprocess.run(["prlimit", "--pid", str(gateway), "--nofile=20000:"], check=True)
     eventually(lambda: served(node, "http://203.0.113.7/"), "serves again")
+    assert sluice.metric("sluice_accept_pauses_total") > 0, "counted"
     assert sluice.gateway() == gateway
 
 
@@ -280,6 +285,8 @@ def test_a_clock_that_jumps_changes_no_lease_and_no_ban(node):
         sluice.ctl("reload")
         days.add(re.findall(r"^(\d{4}-\d\d-\d\d)T", sluice.output(), re.MULTILINE)[-1])
     assert len(days) == 3, f"the clock did jump: {days}"
+    assert sluice.output().count("the wall clock jumped") == 3
+    assert sluice.metric("sluice_clock_jumps_total") == 3
     assert sluice.status()["gateway"]["restarts"] == 0
 
 
@@ -330,11 +337,14 @@ def test_bpffs_not_mounted_is_mounted_or_said(node):
     child = subprocess.Popen(["unshare", "-m", "--propagation", "private", *node.command(node.node, "sh", "-c", script)],
                              stderr=subprocess.PIPE, text=True)
     node.scratch.closers.append(lambda: (child.kill(), child.wait()))
-    line = ""
+    line, said = "", ""
     while "ready" not in line:
         line = child.stderr.readline()
+        said += line
         assert line, "it ended"
     assert served(node)
+    assert "no BPF file system was mounted; mounted one" in said
+    assert "sluice_keeper_mounted_bpffs 1" in node.in_node("curl", "-sS", "http://127.0.0.1:9464/metrics")
     child.send_signal(signal.SIGTERM)
     child.wait()
 

@@ -130,6 +130,20 @@ Usage Call::used(http::Ending ending) const {
   return usage;
 }
 
+Call::Facts Call::facts() const {
+  if (!asked_) return {};
+  Facts out{.operation = to_string(endpoint_.operation),
+            .provider = provider_word(provider().kind),
+            .model = target().model};
+  if (answer_) {
+    if (const Metered metered = answer_->metered(); metered.usage) {
+      out.input_tokens = metered.usage->input();
+      out.output_tokens = metered.usage->output;
+    }
+  }
+  return out;
+}
+
 void Call::ended(http::Ending ending, int status) {
   const Usage usage = used(ending);
   // Where nobody could be asked there is no target.

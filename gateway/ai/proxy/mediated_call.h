@@ -60,6 +60,7 @@ class Call final : public http::Mediator {
     const policy::AiTimeouts& timeouts = provider().timeouts;
     return answering ? timeouts.idle : timeouts.first_token;
   }
+  Facts facts() const override;
   void ended(http::Ending ending, int status) override;
   std::uint64_t used_tokens() const override { return used_tokens_; }
 

@@ -1,36 +1,31 @@
 #include <array>
-#include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <expected>
-#include <fcntl.h>
 #include <iostream>
-#include <optional>
+#include <span>
 #include <sstream>
 #include <string>
 #include <string_view>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/json.hpp>
 
 #include "gateway/console/console_server.h"
+#include "gateway/console/token_file.h"
 #include "gateway/control/admin_server.h"
 #include "gateway/main/command.h"
 #include "gateway/main/commands/ask.h"
 #include "gateway/main/sandbox.h"
-#include "kernel/keeper_protocol.h"
 
 namespace sluice::control {
 namespace {
 
 constexpr std::string_view kDefaultBind = "127.0.0.1:9901";
-constexpr std::size_t kLeastToken = 16;  // characters
-constexpr std::size_t kMostToken = 512;
 
 constexpr std::array kOptions{
     OptionSpec{"bind", "ADDRESS", "where it listens, default 127.0.0.1:9901"},
@@ -38,6 +33,7 @@ constexpr std::array kOptions{
                "holds what a change must bring; without: look, but change nothing"},
     OptionSpec{"hosts", "NAMES",
                "names that a browser calls it by, with commas; addresses and localhost always"},
+    OptionSpec{"allow", "PREFIXES", "who may ask, with commas, as 10.0.0.0/8; without: everybody"},
     kSocketOption,
     OptionSpec{"output", "FORMAT", "of where it listens: table (default) or json", 0, "table json"},
 };
@@ -47,33 +43,22 @@ int failed(const std::string& message) {
   return kExitFailed;
 }
 
-// The file's one line. Others may not read it, or the token says nothing.
-std::expected<std::string, std::string> read_token(const std::string& path) {
-  const auto refuse = [&path](std::string_view why) {
-    return std::unexpected("--token-file " + path + ": " + std::string(why));
-  };
-  const kernel::protocol::OwnedFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return refuse(std::strerror(errno));
-  struct stat status {};
-  std::string token(kMostToken + 2, '\0');
-  const bool known = ::fstat(file.get(), &status) == 0;
-  const ssize_t size = ::read(file.get(), token.data(), token.size());
-  if (!known || size < 0) return refuse("it cannot be read");
-  if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-    return refuse("others may read it; chmod 600 it");
-  token.resize(static_cast<std::size_t>(size));
-  while (!token.empty() && (token.back() == '\n' || token.back() == '\r'))
-    token.pop_back();
-  if (token.size() < kLeastToken || token.size() > kMostToken)
-    return refuse("a token has 16 to 512 characters; `openssl rand -hex 16` makes one");
-  return token;
-}
-
 std::vector<std::string> split(const std::string& names) {
   std::vector<std::string> all;
   std::istringstream in(names);
   for (std::string name; std::getline(in, name, ',');)
     if (!name.empty()) all.push_back(name);
+  return all;
+}
+
+// The first that is none as an error.
+std::expected<std::vector<policy::Prefix>, std::string> prefixes(const std::string& text) {
+  std::vector<policy::Prefix> all;
+  for (const std::string& word : split(text)) {
+    const auto prefix = policy::Prefix::parse(word);
+    if (!prefix) return std::unexpected(word);
+    all.push_back(*prefix);
+  }
   return all;
 }
 
@@ -85,15 +70,21 @@ int console(const Arguments& arguments) {
               << where << "'\n";
     return kExitUsage;
   }
+  auto allow = prefixes(arguments.get("allow"));
+  if (!allow) {
+    std::cerr << "sluice: --allow takes prefixes with commas, such as 10.0.0.0/8,::1; not '"
+              << allow.error() << "'\n";
+    return kExitUsage;
+  }
   gateway::ConsoleOptions options{
       .admin_socket = gateway::admin_socket_path(arguments.get("socket")),
       .bind = *bind,
-      .token = std::nullopt,
-      .hosts = split(arguments.get("hosts"))};
+      .token_file = arguments.get("token-file"),
+      .hosts = split(arguments.get("hosts")),
+      .allow = std::move(*allow)};
   if (arguments.has("token-file")) {
-    auto token = read_token(arguments.get("token-file"));
-    if (!token) return failed(token.error());
-    options.token = std::move(*token);
+    if (auto token = gateway::read_token_file(options.token_file); !token)
+      return failed("--token-file " + options.token_file + ": " + token.error());
   }
   std::signal(SIGPIPE, SIG_IGN);
   if (auto dropped = drop_all_privileges(); !dropped) return failed(dropped.error());
@@ -115,6 +106,29 @@ int console(const Arguments& arguments) {
 
 }  // namespace
 
+// Beside a process that runs: what it may do comes from the policy, and it ends when that ends.
+int run_console_process(std::span<const std::string_view> words) {
+  const auto bind = policy::SocketAddress::parse(words[1]);
+  auto allow = prefixes(std::string(words[3]));
+  if (!bind || !allow) return kExitUsage;
+  std::signal(SIGPIPE, SIG_IGN);
+  if (auto dropped = drop_all_privileges(); !dropped) return failed(dropped.error());
+  boost::asio::io_context io;
+  auto server = gateway::ConsoleServer::listen(io, {.admin_socket = std::string(words[0]),
+                                                    .bind = *bind,
+                                                    .listening = kConsoleListeningFd,
+                                                    .token_file = std::string(words[2]),
+                                                    .hosts = split(std::string(words[4])),
+                                                    .allow = std::move(*allow)});
+  if (!server) return failed(server.error());
+  boost::asio::posix::stream_descriptor lifetime(io, kConsoleLifetimeFd);
+  char none = 0;
+  lifetime.async_read_some(boost::asio::buffer(&none, 1),
+                           [&io](const boost::system::error_code&, std::size_t) { io.stop(); });
+  io.run();
+  return kExitOk;
+}
+
 const Command kConsoleCommand{
     .name = "console",
     .words = "",
@@ -123,9 +137,11 @@ const Command kConsoleCommand{
     .details =
         "A process of its own that holds no privilege and knows nothing but the admin socket. "
         "Whoever reaches\n"
-        "its address may look. A change (unban) needs the token. It answers only to addresses, "
-        "localhost and\n"
-        "the names of --hosts, and to no page of another site.",
+        "its address may look, or whom --allow names. A change (unban) needs the token. It answers "
+        "only to\n"
+        "addresses, localhost and the names of --hosts, and to no page of another site. `admin` in "
+        "the policy\n"
+        "starts one beside `sluice run`.",
     .options = kOptions,
     .run = console,
 };

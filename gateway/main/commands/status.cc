@@ -40,6 +40,9 @@ void show_head(const json::object& status) {
     std::cout << "gateway pid " << text_at(process, "pid") << ", "
               << (text_at(process, "alive") == "true" ? "serving" : "NOT SERVING") << ", restarts "
               << count_at(process, "restarts") << '\n';
+  if (const json::object& console = object_at(status, "console"); !console.empty())
+    std::cout << "console " << text_at(console, "url")
+              << (text_at(console, "pid").empty() ? " DOES NOT RUN" : "") << '\n';
   if (const std::string error = text_at(status, "gateway_error"); !error.empty())
     std::cout << error << '\n';
 }

@@ -71,8 +71,8 @@ const Wrong kSchema[] = {
     {"LaterIssuesFieldIsUnknown",
      "version: 1\nh3: { keys: required }\n",
      {"p.yaml:2:1: error: unknown key `h3` in the policy (known: version, state_dir, workers, "
-      "protect, trusted_proxies, metrics, logs, intercept, listeners, upstreams, routes, "
-      "default_route, …)"}},
+      "protect, trusted_proxies, admin, metrics, tracing, logs, intercept, listeners, upstreams, "
+      "…)"}},
     {"AiProviderIsNotThere",
      "version: 1\nai: { providers: { openai: {} }, models: { m: { targets: [{ provider: opnai }] } "
      "} }\n",
@@ -199,6 +199,14 @@ const Wrong kSchema[] = {
     {"PortZero",
      "version: 1\nmetrics: { bind: \"127.0.0.1:0\" }\n",
      {"p.yaml:2:18: error: metrics.bind: `127.0.0.1:0` has port 0 (1 to 65535)"}},
+    {"ConsoleAtMetrics",
+     "version: 1\nadmin: { bind: \"127.0.0.1:1\" }\nmetrics: { bind: \"127.0.0.1:1\" }\n",
+     {"p.yaml:2:1: error: admin.bind 127.0.0.1:1 is the address of metrics.bind (give the console a "
+      "port of its own)"}},
+    {"TracesToNoUrl",
+     "version: 1\ntracing: { endpoint: \"127.0.0.1:4318\" }\n",
+     {"p.yaml:2:1: error: tracing.endpoint `127.0.0.1:4318` is not an http or https URL (such as "
+      "http://127.0.0.1:4318)"}},
     {"EndpointNowhere",
      "version: 1\nupstreams: { a: { endpoints: [{ weight: 2 }] } }\n",
      {"p.yaml:2:31: error: an endpoint of upstream `a` is nowhere (`address`, `dns` or `srv`)"}},

@@ -61,6 +61,8 @@ const std::map<std::string, Context>& contexts() {
        {"ai: { " + llama + ", identities: [{ key: bob, from: [{ ", {}, " }] }] }"}},
       {".protect", {"protect: { ", {}, " }"}},
       {".protect.from", {"protect: { from: [{ ", {{"cidr", "10.0.0.0/8"}}, " }] }"}},
+      {".admin", {"admin: { ", {}, " }"}},
+      {".tracing", {"tracing: { ", {{"endpoint", "\"http://127.0.0.1:4318\""}}, " }"}},
       {".metrics", {"metrics: { ", {{"bind", "127.0.0.1:1"}}, " }"}},
       {".logs", {"logs: { ", {}, " }"}},
       {".logs.access", {"logs: { access: { ", {}, " } }"}},
