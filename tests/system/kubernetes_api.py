@@ -7,6 +7,7 @@ import copy
 import http.server
 import json
 import re
+import select
 import ssl
 import threading
 import time
@@ -296,7 +297,8 @@ class KubernetesApi:
                 told = lambda: bookmarks and self.bookmark_to > version
                 self.lock.wait_for(lambda: not self.alive or pending() or told() or version < self.forgotten,
                                    max(0, min(0.2, ends - time.monotonic())))
-                if not self.alive:
+                gone = select.select([handler.connection], [], [], 0)[0]  # a client that is there says nothing more
+                if gone or not self.alive:
                     handler.connection.close()
                     return
                 events, at = pending(), self.bookmark_to if told() else 0
