@@ -104,7 +104,7 @@ struct UpstreamSession::Callbacks {
 
 namespace {
 
-nghttp2_option* make_options() {
+nghttp2_option* make_client_options() {
   nghttp2_option* made = nullptr;
   nghttp2_option_new(&made);
   nghttp2_option_set_no_auto_window_update(made, 1);
@@ -115,7 +115,7 @@ nghttp2_option* make_options() {
 
 SessionPtr make_client_session(UpstreamSession& session) {
   static const nghttp2_session_callbacks* const kCallbacks = UpstreamSession::Callbacks::make();
-  static const nghttp2_option* const kOptions = make_options();
+  static const nghttp2_option* const kOptions = make_client_options();
   nghttp2_session* made = nullptr;
   nghttp2_session_client_new2(&made, kCallbacks, &session, kOptions);
   return SessionPtr(made);
