@@ -99,7 +99,7 @@ void put_variables(std::string& out) {
 std::string reference() {
   std::string out =
       "# The policy file\n\n"
-      "Made from the table that the parser checks against (`sluice schema --format markdown`); a "
+      "Made from the table that the parser checks against (`sluice schema` prints it for editors); a "
       "test keeps it true.\n\n"
       "- A duration is a whole number with `us`, `ms`, `s`, `m`, `h` or `d`; a size one with "
       "`B`, `KiB`, `MiB` or `GiB`; a rate one with `/s`, `/m`, `/h` or `/d`.\n"
