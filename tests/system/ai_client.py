@@ -237,6 +237,8 @@ class ResponsesCaller(OpenAiCaller):
         return "/v1/responses"
 
     def body(self, model, text="Hi", stream=False, tools=(), **more):
+        if isinstance(text, dict):  # the API's field of that name: the form of the answer
+            text, more = "Hi", {**more, "text": text}
         body = {"model": model, "instructions": "Be brief.", "input": [{"role": "user", "content": [{"type": "input_text", "text": text}]}],
                 "store": False, **more}
         if stream:

@@ -235,7 +235,7 @@ routes: [{{ ai: true }}]
 ai: {{ scope: cluster, providers: {{ p: {{ kind: compatible, base_url: "http://127.0.0.1:1" }} }} }}
 """)
     done = subprocess.run([SLUICE, "check", policy], capture_output=True, text=True, timeout=30)
-    assert done.returncode == 1 and "wrong.yaml:5:5: error: ai of scope cluster needs `cluster.redis`" in done.stdout + done.stderr, done
+    assert done.returncode == 1 and "wrong.yaml:5:1: error: ai of scope cluster needs `cluster.redis`" in done.stdout + done.stderr, done
 
 
 TOKENS = """limits:

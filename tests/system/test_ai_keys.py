@@ -76,7 +76,7 @@ def test_who_shows_no_key_is_known_by_where_it_calls_from(scratch):
     assert ask("127.0.0.10")[0] == 200
     assert ask("127.0.0.10")[0] == 429, "one key's limit for both"
     assert ask("127.0.0.9", f"authorization: Bearer {other}")[0] == 200, "who shows a key is who that says"
-    assert ask("127.0.0.9", "authorization: Bearer sk-sluice-unknown")[0] == 401
+    assert ask("127.0.0.9", "authorization: Bearer sk-sluice-unknown")[0] == 429, "passed over: SDKs want to show something"
     for source in ("127.0.0.8", "127.0.0.11"):
         assert ask(source)[0] == 401
     assert ask("127.0.0.8", "x-forwarded-for: 127.0.0.9")[0] == 401, "what is claimed is not believed"

@@ -38,7 +38,7 @@ def test_p22_no_path_goes_around_a_budget(scratch):
         assert status == 403 and b"cannot be kept" in content, (path, content)
     # With a model it is counted as everything is, by the same accounts.
     for path, body in (("/v1/chat/completions", {"messages": []}), ("/v1/responses", {"input": "Hi"}), ("/v1/embeddings", {"input": "Hi" * 100}),
-                       ("/v1/completions", {"prompt": "Hi" * 100}), ("/v1/messages", {"messages": [], "max_tokens": 100})):
+                       ("/v1/completions", {"prompt": "Hi" * 100}), ("/v1/messages", {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 100})):
         status, _, content = gateway.request("POST", path, {"model": "m", "max_tokens": 100, **body}, headers)
         assert status in (402, 429) and b"left of its budget" in content, (path, content)
     assert len(gateway["openai"].calls) == 1
