@@ -460,8 +460,10 @@ class Checker {
     missing(node, field, path, misspelt);
     if (field.choice && node.children.empty()) {
       std::string names;
-      for (const Field& child : field.children)
-        names += (names.empty() ? "" : " or ") + quoted(child.name);
+      for (const Field& child : field.children) {
+        const bool last = &child == &field.children.back();
+        names += (names.empty() ? "" : last ? " or " : ", ") + quoted(child.name);
+      }
       reporter_.error(node.at, within(path) + " is empty", names);
     }
   }

@@ -23,7 +23,7 @@ struct KeyLimit {
   std::string_view name;  // "requests per minute"
   std::string_view word;  // "requests"
   std::uint64_t count = 0;  // 0: there is none
-  policy::GcraParameters gcra;
+  policy::GcraParameters gcra = {};
   std::uint64_t cost = 0;  // of a call; never more than the count
 };
 std::array<KeyLimit, 3> key_limits(const VirtualKey& key, std::uint64_t tokens);

@@ -209,7 +209,7 @@ const Wrong kSchema[] = {
       "http://127.0.0.1:4318)"}},
     {"EndpointNowhere",
      "version: 1\nupstreams: { a: { endpoints: [{ weight: 2 }] } }\n",
-     {"p.yaml:2:31: error: an endpoint of upstream `a` is nowhere (`address`, `dns` or `srv`)"}},
+     {"p.yaml:2:31: error: an endpoint of upstream `a` is nowhere (`address`, `dns`, `srv` or `kubernetes`)"}},
     {"EndpointName",
      "version: 1\nupstreams: { a: { endpoints: [\"api.internal:80\"] } }\n",
      {"p.yaml:2:31: error: upstreams.a.endpoints[0]: `api.internal:80` is not an address with a "
@@ -472,10 +472,10 @@ const Wrong kKernel[] = {
      {"p.yaml:5:26: error: intercept.forward[0].ports has no value (such as [443])"}},
     {"AnElementThatNamesNobody",
      "version: 1\nguard: { rules: [{ name: x, from: [{}], to_ports: [23] }] }\n",
-     {"p.yaml:2:36: error: guard.rules[0].from[0] is empty (`cidr` or `set`)"}},
+     {"p.yaml:2:36: error: guard.rules[0].from[0] is empty (`cidr`, `set` or `pods`)"}},
     {"ALoneElementThatNamesNobody",
      "version: 1\nguard: { rules: [{ name: x, from: {}, to_ports: [23] }] }\n",
-     {"p.yaml:2:35: error: guard.rules[0].from is empty (`cidr` or `set`)"}},
+     {"p.yaml:2:35: error: guard.rules[0].from is empty (`cidr`, `set` or `pods`)"}},
     {"ASetThatThereIsNot",
      "version: 1\nsets: { blocklist: {} }\nguard: { rules: [{ name: x, from: { set: blocklst } }] "
      "}\n",
