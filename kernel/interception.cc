@@ -223,8 +223,9 @@ bool InterceptionImpl::table_is_changed(bool look_closely) const {
 Result<void> InterceptionImpl::tick(bool gateway_alive, const NodeView& node, bool table_touched) {
   if (!active_ || !uses_marks(active_->plan)) return {};
   bool rewrite = false;
-  if (auto ok = follow_node(node, rewrite); !ok) return ok;
+  // What others removed first: put back for a new address of the node, it would be told to nobody.
   if (auto ok = repair_routing(); !ok) return ok;
+  if (auto ok = follow_node(node, rewrite); !ok) return ok;
 
   const bool changed = table_is_changed(table_touched);
   CgroupIds cgroups = find_cgroups(active_->plan);

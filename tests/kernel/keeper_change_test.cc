@@ -2,6 +2,7 @@
 // tools' hands on the table, new addresses, connections that a reload refuses.
 #include <fcntl.h>
 #include <filesystem>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sched.h>
@@ -150,6 +151,21 @@ TEST(KeeperChanges, ANewAddressIsNoticedAtOnce) {
     Fd own = listen_on("10.2.0.9", 80);
     EXPECT_TRUE(net.connect_from_client("10.2.0.9", 80));
     EXPECT_TRUE(accept_from(own.get())) << "the node's own address is not caught";
+  });
+}
+
+TEST(KeeperChanges, ARuleThatGoesWhileAnAddressComesIsToldAndCounted) {
+  in_sandbox([] {
+    Topology net;
+    auto keeper = open_keeper();
+    put_in_force(*keeper, forward_plan(1));
+    settle(*keeper);
+    static_cast<void>(keeper->take_notices());
+    const double before = sample(*keeper, "sluice_interception_repairs_total", "routing");
+    shell("ip addr add 10.2.0.9/32 dev lo; ip rule del pref 5178");
+    keeper->tick(true);
+    EXPECT_GT(sample(*keeper, "sluice_interception_repairs_total", "routing"), before);
+    EXPECT_THAT(keeper->take_notices(), ::testing::Contains(::testing::HasSubstr("were gone and are back")));
   });
 }
 
