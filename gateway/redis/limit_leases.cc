@@ -199,7 +199,7 @@ void LimitLeases::register_gateway() {
         log_info("redis", "limits of scope cluster are shared", {{"gateways", gateways()}});
         for (const auto& table : tables_)
           table->found();
-        for (const auto& [key, charge] : std::exchange(waiting_, {}))
+        for (const auto& [account, charge] : std::exchange(waiting_, {}))
           evaluate(charge);
       });
   heartbeat_.expires_after(kHeartbeat);
