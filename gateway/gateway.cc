@@ -16,6 +16,7 @@
 #include "gateway/access_log.h"
 #include "gateway/ai/proxy/registry.h"
 #include "gateway/auth/auth_set.h"
+#include "gateway/clocks.h"
 #include "gateway/http1/parse_error.h"
 #include "gateway/kubernetes/find_server.h"
 #include "gateway/live_view.h"
@@ -311,8 +312,7 @@ void GatewayImpl::request_ban(BanRequest request) {
 // Walks the tables: once for each page.
 std::vector<MetricSample> GatewayImpl::limit_samples() const {
   std::vector<MetricSample> samples = leases_->samples();
-  const auto now =
-      static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+  const std::uint64_t now = steady_now();
   for (const policy::LimitHandle& limit : limit_handles_) {
     const policy::LimitTableStats stats = limit.state().stats(now);
     const std::vector<std::pair<std::string, std::string>> labels{{"limit", limit.name()}};
@@ -522,8 +522,7 @@ std::string GatewayImpl::status_json() const {
   if (upstreams_) input.clusters = upstreams_->current();
   input.serving = serving_;
   input.draining = draining_;
-  input.now_ns =
-      static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+  input.now_ns = steady_now();
   input.diverted = diverted_.list(input.now_ns);
   if (leases_) input.redis = leases_->server();
   for (const auto& worker : workers_)

@@ -15,11 +15,10 @@
 
 #include "gateway/ai/proxy/budgets.h"
 #include "gateway/ai/proxy/virtual_keys.h"
-#include "gateway/control/policy_source.h"
 #include "gateway/control/state_file.h"
 #include "gateway/main/command.h"
+#include "gateway/main/commands/ai_policy.h"
 #include "gateway/main/commands/ask.h"
-#include "gateway/main/compiled_policy.h"
 #include "gateway/main/table.h"
 #include "kernel/keeper_protocol.h"
 #include "policy/schema/ai_controls.h"
@@ -73,12 +72,8 @@ std::string day_of(std::int64_t seconds) {
 
 std::expected<std::string, std::string> key_file(const Arguments& arguments) {
   if (arguments.has("file")) return arguments.get("file");
-  auto files = gateway::read_policy(arguments.get("policy", "/etc/sluice"));
-  if (!files) return std::unexpected(files.error());
-  const auto compiled = compile_policy(std::move(*files));
-  if (!compiled) return std::unexpected(to_text(compiled.error()));
-  const auto& ai = compiled->config().ai;
-  if (!ai) return std::unexpected("the policy has no `ai`, so it has no virtual keys");
+  const auto ai = ai_of_policy(arguments, "it has no virtual keys");
+  if (!ai) return std::unexpected(ai.error());
   if (ai->keys == policy::AiKeys::none)
     return std::unexpected("the policy says `keys: none`: callers need no key");
   return ai->key_file;

@@ -12,10 +12,9 @@
 #include "gateway/ai/proxy/budgets.h"
 #include "gateway/ai/proxy/calendar.h"
 #include "gateway/ai/proxy/usage_file.h"
-#include "gateway/control/policy_source.h"
 #include "gateway/main/command.h"
+#include "gateway/main/commands/ai_policy.h"
 #include "gateway/main/commands/ask.h"
-#include "gateway/main/compiled_policy.h"
 #include "gateway/main/table.h"
 
 namespace sluice::control {
@@ -197,12 +196,8 @@ void show_table(const Lines& lines, const std::vector<const Dimension*>& by) {
 
 std::expected<std::string, std::string> usage_file(const Arguments& arguments) {
   if (arguments.has("file")) return arguments.get("file");
-  auto files = gateway::read_policy(arguments.get("policy", "/etc/sluice"));
-  if (!files) return std::unexpected(files.error());
-  const auto compiled = compile_policy(std::move(*files));
-  if (!compiled) return std::unexpected(to_text(compiled.error()));
-  const auto& ai = compiled->config().ai;
-  if (!ai) return std::unexpected("the policy has no `ai`, so there is no usage");
+  const auto ai = ai_of_policy(arguments, "there is no usage");
+  if (!ai) return std::unexpected(ai.error());
   return ai->usage.file;
 }
 
@@ -229,16 +224,12 @@ int usage(const Arguments& arguments) {
   if (!since) return misused("--since is a date such as 2026-11-01, or a duration such as 7d");
   const std::string until = arguments.get("until");
   if (!until.empty() && !is_date(until)) return misused("--until is a date such as 2026-11-30");
-  const auto failed = [](const std::string& message) {
-    std::cerr << "sluice: " << message << '\n';
-    return kExitFailed;
-  };
   const auto path = usage_file(arguments);
-  if (!path) return failed(path.error());
+  if (!path) return failed(arguments, path.error());
   auto file = UsageFile::open_to_read(*path);
-  if (!file) return failed(file.error());
+  if (!file) return failed(arguments, file.error());
   const auto rows = file->rows(*since, until);
-  if (!rows) return failed(rows.error());
+  if (!rows) return failed(arguments, rows.error());
   const Lines lines = sum(*rows, *by);
   const std::string output = arguments.get("output", "table");
   if (output == "json") {
