@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::string_view kCutMark = "…";
 constexpr std::string_view kQueryMark = "?…";
-constexpr std::array<std::string_view, 3> kKinds{"request", "open", "close"};
+constexpr std::array<std::string_view, 4> kKinds{"request", "open", "close", "refused"};
 constexpr std::array<std::string_view, 4> kWayNamed{"bind", "local", "forward", "output"};
 
 // Spaces too: the text format is one of columns.
@@ -142,7 +142,8 @@ void format_access_json(const AccessRecord& record, std::string& out) {
   line.address("endpoint", record.endpoint);
   if (record.attempts != 0) line.number("attempts", record.attempts);
   if (record.status != 0) line.number("status", static_cast<std::uint64_t>(record.status));
-  if (record.kind != AccessRecord::Kind::open) {
+  using Kind = AccessRecord::Kind;
+  if (record.kind == Kind::request || record.kind == Kind::close) {
     line.number("bytes_in", record.bytes_in);
     line.number("bytes_out", record.bytes_out);
   }

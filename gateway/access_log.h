@@ -48,8 +48,9 @@ struct AccessRecord {
   enum class Kind : std::uint8_t {
     request,
     open,
-    close
-  };  // open, close: a tcp connection or a tunnel
+    close,   // both of a tcp connection or a tunnel
+    refused  // a connection, by access rules or limits of its listener, before a byte was read
+  };
 
   Kind kind = Kind::request;
   WayIn way{};

@@ -194,9 +194,9 @@ bool Listener::accept_one() {
 }
 
 bool Listener::take(int fd, const std::optional<policy::SocketAddress>& peer) {
-  const policy::IpAddress source = peer.value_or(policy::SocketAddress{}).address;
+  const policy::SocketAddress source = peer.value_or(policy::SocketAddress{});
   std::optional<std::vector<policy::ConcurrencyLease>> places(std::in_place);
-  if (!expects_proxy_header(source)) places = admit(fd, source, false);
+  if (!expects_proxy_header(source.address)) places = admit(fd, source, false);
   if (!places) {
     reset(fd);
     return true;
@@ -209,7 +209,7 @@ bool Listener::take(int fd, const std::optional<policy::SocketAddress>& peer) {
   }
   worker_.accepted(Client{.transport = std::move(transport),
                           .ticket = ClientTicket(RefPtr(this), std::move(*places)),
-                          .peer = peer.value_or(policy::SocketAddress{}),
+                          .peer = source,
                           .id = worker_.next_connection_id()});
   return true;
 }
@@ -221,22 +221,24 @@ bool Listener::expects_proxy_header(const policy::IpAddress& peer) const {
 }
 
 bool Listener::admit(Client& client) {
-  auto places = admit(client.transport->fd(), client.peer.address, client.peer_claimed);
+  auto places = admit(client.transport->fd(), client.peer, client.peer_claimed);
   if (places) client.ticket.hold(std::move(*places));
   return places.has_value();
 }
 
 std::optional<std::vector<policy::ConcurrencyLease>> Listener::admit(
-    int fd, const policy::IpAddress& client, bool claimed) {
+    int fd, const policy::SocketAddress& client, bool claimed) {
   const policy::CompiledListener& rules = config_->snapshot().listener(index_);
   if (rules.access.empty() && rules.limits.empty()) return std::vector<policy::ConcurrencyLease>{};
   policy::RequestView view;
-  view.client = client;
+  view.client = client.address;
   view.client_claimed = claimed;
   const bool allowed = rules.access.check(view).allowed;
   if (!allowed) {
     worker_.metrics().access_denied(slot_);
-    worker_.strike(*config_, *this, policy::BanEvent::access_denied, std::nullopt, client, claimed);
+    worker_.strike(*config_, *this, policy::BanEvent::access_denied, std::nullopt, client.address,
+                   claimed);
+    log_refused(client, "access denied");
     return std::nullopt;
   }
   if (rules.limits.empty()) return std::vector<policy::ConcurrencyLease>{};
@@ -248,9 +250,25 @@ std::optional<std::vector<policy::ConcurrencyLease>> Listener::admit(
   LimitGate gate(worker_, nullptr);
   if (gate.begin(*config_, rules.limits, view, 0, static_cast<std::uint64_t>(now.count())) !=
       LimitGate::Result::passed) {
+    log_refused(client, "limit " + gate.refused_by().name());
     return std::nullopt;
   }
   return gate.take_places();
+}
+
+void Listener::log_refused(const policy::SocketAddress& client, std::string_view reason) {
+  if (!worker_.access_log().enabled()) return;
+  AccessRing& ring = worker_.access_ring();
+  AccessRecord* record = ring.begin();
+  if (record == nullptr) return;
+  record->kind = AccessRecord::Kind::refused;
+  record->way = way_;
+  record->time = std::chrono::system_clock::now();
+  record->connection = worker_.next_connection_id();
+  record->client = client;
+  record->listener.assign(name_);
+  record->reason.assign(reason);
+  ring.commit();
 }
 
 void Listener::pause() {

@@ -84,8 +84,9 @@ class Listener : public RefCounted<Listener> {
   bool accept_one();  // false: wait, or paused
   // Access rules and limits, before a byte is read; nullopt: refused. `claimed`: by a proxy.
   std::optional<std::vector<policy::ConcurrencyLease>> admit(int fd,
-                                                             const policy::IpAddress& client,
+                                                             const policy::SocketAddress& client,
                                                              bool claimed);
+  void log_refused(const policy::SocketAddress& client, std::string_view reason);
   bool may_accept();  // false: paused
   void pause();
   void pause_for_resources(std::string_view what);

@@ -54,11 +54,10 @@ inline constexpr MetricInfo kAccessLogDropped{
     "Lines of the access log that were lost: a worker's ring was full, or the place that they go "
     "to did not take them."};
 
-inline constexpr MetricInfo kSpansExported{
-    "sluice_trace_spans_exported_total",
-    counter,
-    {},
-    "Spans that the collector of `tracing` has taken."};
+inline constexpr MetricInfo kSpansExported{"sluice_trace_spans_exported_total",
+                                           counter,
+                                           {},
+                                           "Spans that the collector of `tracing` has taken."};
 inline constexpr MetricInfo kSpansDropped{
     "sluice_trace_spans_dropped_total",
     counter,
@@ -166,8 +165,9 @@ inline constexpr MetricInfo kMirrored{
     counter,
     {"listener", "route", "result"},
     "Copies of requests for a mirror: sent, or not because of a body above 1 MiB (too_large), of "
-    "too many under way (too_many), or because no endpoint could be asked (unavailable). Results "
-    "that never came are left out."};
+    "too many under way (too_many), because no endpoint could be asked (unavailable), or because "
+    "the "
+    "request itself ended before its body did (incomplete). Results that never came are left out."};
 
 // --- upstreams -----------------------------------------------------------------------------------
 
@@ -180,7 +180,8 @@ inline constexpr MetricInfo kRetriesRefused{
     counter,
     {"upstream"},
     "Failed tries that were not repeated although retry allows it: retries under way were at "
-    "retry.budget (a share of the upstream's requests, three at least) or circuit_breakers.retries. "
+    "retry.budget (a share of the upstream's requests, three at least) or "
+    "circuit_breakers.retries. "
     "Rising, while retries rise too: most requests fail, and repeating them would only add load."};
 inline constexpr MetricInfo kNoEndpoint{"sluice_upstream_no_endpoint_total",
                                         counter,

@@ -16,8 +16,8 @@ namespace {
 constexpr std::array<std::string_view, kWays> kWayNames{"bind", "local", "forward", "output"};
 constexpr std::array<std::string_view, kStatusClasses> kStatusNames{"none", "1xx", "2xx",
                                                                     "3xx",  "4xx", "5xx"};
-constexpr std::array<std::string_view, kMirrorResults> kMirrorNames{"sent", "too_large", "too_many",
-                                                                    "unavailable"};
+constexpr std::array<std::string_view, kMirrorResults> kMirrorNames{
+    "sent", "too_large", "too_many", "unavailable", "incomplete"};
 constexpr std::array<std::string_view, kSpanDrops> kSpanDropNames{"full", "unsent", "rejected"};
 constexpr std::array<std::string_view, kUpstreamFailures> kFailureNames{
     "reset", "timeout", "malformed", "cut_short", "stalled"};

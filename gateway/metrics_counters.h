@@ -92,8 +92,9 @@ enum class MirrorResult : std::uint8_t {
   too_large,    // its body
   too_many,     // of them are under way
   unavailable,  // no endpoint could be asked
+  incomplete,   // the request itself ended before its body did
 };
-inline constexpr std::size_t kMirrorResults = 4;
+inline constexpr std::size_t kMirrorResults = 5;
 
 // Why a span is lost.
 enum class SpanDrop : std::uint8_t {

@@ -242,6 +242,14 @@ std::string said_by(const yaml_parser_t& state) {
   return text;
 }
 
+// The mark counts characters, not bytes: only its line is used.
+bool indented_by_tab(std::string_view text, std::size_t line) {
+  for (; line > 0 && !text.empty(); --line)
+    text.remove_prefix(std::min(text.size(), text.find('\n') + 1));
+  const std::size_t first = text.find_first_not_of(' ');
+  return first != std::string_view::npos && text[first] == '\t';
+}
+
 void report(const yaml_parser_t& state, std::string_view text, std::uint32_t file,
             const TreeBuilder& builder, Reporter& reporter) {
   const Place at = state.error == YAML_READER_ERROR
@@ -252,6 +260,8 @@ void report(const yaml_parser_t& state, std::string_view text, std::uint32_t fil
     return reporter.error(
         at, "not YAML: the file ends inside the map or list of line " + std::to_string(open.line),
         "close its bracket");
+  if (state.error == YAML_SCANNER_ERROR && indented_by_tab(text, state.problem_mark.line))
+    return reporter.error(at, "not YAML: a tab cannot indent", "use spaces");
   reporter.error(at, "not YAML: " + said_by(state));
 }
 

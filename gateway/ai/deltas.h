@@ -89,7 +89,21 @@ struct StreamOptions {
 class StreamWriter {
  public:
   virtual ~StreamWriter() = default;
+  // A Failure becomes the caller's last event: a stream that was cut is never shown as complete.
   virtual void write(const Delta& delta, std::string& out) = 0;
+  // Why the stream cannot go on in this shape; nothing is written from then on.
+  const std::optional<Problem>& failure() const { return failure_; }
+
+ protected:
+  void fail(Problem problem) {
+    failure_ = std::move(problem);
+    over_ = true;
+  }
+
+  bool over_ = false;
+
+ private:
+  std::optional<Problem> failure_;
 };
 
 }  // namespace sluice::gateway::ai

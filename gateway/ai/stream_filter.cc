@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include <boost/json/serialize.hpp>
-
 #include "gateway/ai/deltas.h"
 
 namespace sluice::gateway::ai {
@@ -119,7 +117,9 @@ class Translating final : public StreamFilter {
     for (const Delta& delta : deltas_) {
       if (failure_) break;
       note(delta);
-      if (!failure_) writer_->write(delta, held_);
+      if (failure_) break;
+      writer_->write(delta, held_);
+      failure_ = writer_->failure();
     }
     deltas_.clear();
     if (begun_) give(out);
@@ -184,10 +184,9 @@ std::unique_ptr<StreamFilter> translating_filter(Shape from, const ShapeCodec& t
   return std::make_unique<Translating>(from, to, options);
 }
 
-std::string broken_stream(Shape shape, const Problem& problem) {
+std::string broken_stream(const ShapeCodec& shape, const Problem& problem) {
   std::string out;
-  append_sse(out, shape == Shape::anthropic ? "error" : "",
-             json::serialize(codec(shape).write_problem(problem)));
+  shape.stream_writer({})->write(Failure{problem}, out);
   return out;
 }
 

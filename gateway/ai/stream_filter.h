@@ -42,6 +42,6 @@ inline std::unique_ptr<StreamFilter> translating_filter(Shape from, Shape to,
 }
 
 // The last word to a caller whose stream is broken: an event of its shape that says why.
-std::string broken_stream(Shape shape, const Problem& problem);
+std::string broken_stream(const ShapeCodec& shape, const Problem& problem);
 
 }  // namespace sluice::gateway::ai

@@ -41,6 +41,7 @@ void Exchange::cut_short(std::string_view reason) {
 
 void Exchange::end(Ending ending) {
   end_compression();
+  if (mirror_) drop_mirror(MirrorResult::incomplete);
   if (mediator_) {
     if (shares_) std::exchange(shares_, nullptr)->done = nullptr;
     mediator_->ended(ending, status_);

@@ -133,7 +133,8 @@ class GatewayProcess {
   // What the keeper held is gone with it: interception closes or bypasses as its rules say. A
   // gateway that went on would be one whose rules nobody keeps; the next keeper brings its own.
   [[noreturn]] void keeper_gone(const std::string& reason) {
-    log_warn("gateway", "the keeper is gone; ending", {{"reason", reason}});
+    gateway::log_line(draining_ ? gateway::LogLevel::info : gateway::LogLevel::warn, "gateway",
+                      "the keeper is gone; ending", {{"reason", reason}});
     ::_exit(draining_ ? kExitOk : kExitFailed);
   }
 

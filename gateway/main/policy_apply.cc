@@ -42,7 +42,7 @@ void PolicyApply::add_commands(AdminCommands& commands) {
   commands.add("apply", [this](const json::object& request, const Respond& respond) {
     auto files = files_of(request);
     if (!files) return respond(admin_error(files.error()));
-    apply(request, std::move(*files), respond);
+    apply(request, *files, respond);
   });
   commands.add("confirm",
                [this](const json::object&, const Respond& respond) { respond(confirm()); });
@@ -70,20 +70,21 @@ std::optional<Clock::time_point> PolicyApply::next_deadline() const {
 }
 
 // Everything that can fail without a change comes before the first change.
-void PolicyApply::apply(const json::object& request, std::vector<policy::PolicyFile> files,
+void PolicyApply::apply(const json::object& request, const std::vector<policy::PolicyFile>& files,
                         const Respond& respond) {
   if (pending_) return respond(admin_error(kOnTrial));
   if (applying_) return respond(admin_error("another policy is being put in force; try again"));
   const auto confirm = number_of(request, "confirm_seconds");
   if (confirm && (*confirm < 1 || *confirm > kMaxConfirm))
     return respond(admin_error("--confirm is 1 second to 1 hour"));
-  auto placed = gateway::placed_at(reloader_.path(), std::move(files));
+  auto placed = gateway::placed_at(reloader_.path(), files);
   if (!placed) return respond(admin_error(placed.error()));
   auto complete = *placed;
   for (auto& file : reloader_.additions())
     complete.push_back(std::move(file));
   const auto next = compile_policy(std::move(complete), gateway::read_set_file);
-  if (!next) return respond(admin_error(to_text(next.error())));
+  if (!next)
+    return respond(admin_error(to_text(named_as_given(next.error(), reloader_.path(), files))));
   PlanContext context = hooks_.context ? hooks_.context() : PlanContext{};
   if (const json::value* ssh = request.if_contains("ssh"); ssh != nullptr && ssh->is_string()) {
     if (const auto connection = parse_ssh_connection(std::string(ssh->as_string())))
@@ -220,7 +221,7 @@ void PolicyApply::rollback(const json::object& request, const Respond& respond) 
     auto files = history.load(entry.number);
     if (!files) return respond(admin_error(files.error()));
     if (!asked && policy_files(reloader_.current().files) == *files) continue;
-    return apply(request, std::move(*files), respond);
+    return apply(request, *files, respond);
   }
   respond(admin_error(asked ? "there is no policy " + std::to_string(*asked) +
                                   " in the history; see `sluice history`"

@@ -53,7 +53,7 @@ class PolicyApply {
     bool ending = false;  // too late for a confirmation
   };
 
-  void apply(const boost::json::object& request, std::vector<policy::PolicyFile> files,
+  void apply(const boost::json::object& request, const std::vector<policy::PolicyFile>& files,
              const Respond& respond);
   void applied(const ReloadOutcome& outcome, std::optional<std::chrono::seconds> confirm,
                gateway::PolicyWriter writer, std::vector<policy::PolicyFile> before,

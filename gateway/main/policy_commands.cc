@@ -1,9 +1,11 @@
 #include "gateway/main/policy_commands.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
 
 #include "gateway/control/policy_source.h"
+#include "gateway/control/policy_writer.h"
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/policy_reloader.h"
 
@@ -33,15 +35,32 @@ json::array files_to_json(const std::vector<policy::PolicyFile>& files) {
   return out;
 }
 
-json::object handle_plan(const CompiledPolicy& running, std::vector<policy::PolicyFile> members,
-                         const json::object& request, PlanContext context) {
-  auto files = files_of(request);
+policy::Diagnostics named_as_given(policy::Diagnostics diagnostics, const std::string& path,
+                                   const std::vector<policy::PolicyFile>& given) {
+  namespace fs = std::filesystem;
+  for (auto& diagnostic : diagnostics) {
+    std::string& file = diagnostic.where.file;
+    const auto original = std::ranges::find_if(given, [&](const policy::PolicyFile& one) {
+      return file == path || file == fs::path(path) / fs::path(one.name).filename();
+    });
+    if (original != given.end()) file = original->name;
+  }
+  return diagnostics;
+}
+
+json::object handle_plan(const CompiledPolicy& running, const std::string& path,
+                         std::vector<policy::PolicyFile> members, const json::object& request,
+                         PlanContext context) {
+  const auto given = files_of(request);
+  if (!given) return admin_error(given.error());
+  auto files = path.empty() ? given : gateway::placed_at(path, *given);
   if (!files) return admin_error(files.error());
   std::ranges::move(members, std::back_inserter(*files));
   const auto next = compile_policy(std::move(*files), gateway::read_set_file);
   if (!next) {
-    json::object refused = admin_error(to_text(next.error()));
-    refused["diagnostics"] = to_json(next.error());
+    const policy::Diagnostics wrong = named_as_given(next.error(), path, *given);
+    json::object refused = admin_error(to_text(wrong));
+    refused["diagnostics"] = to_json(wrong);
     return refused;
   }
   if (const json::value* ssh = request.if_contains("ssh"); ssh != nullptr && ssh->is_string()) {

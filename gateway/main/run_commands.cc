@@ -1,5 +1,7 @@
 #include "gateway/main/run_commands.h"
 
+#include <unistd.h>
+
 #include "gateway/main/drain_deadline.h"
 #include "gateway/main/policy_commands.h"
 
@@ -19,11 +21,14 @@ void add_run_commands(AdminCommands& commands, const RunControl& control) {
   });
   commands.add("plan", [&reloader, context = control.plan_context](const json::object& request,
                                                                    const Respond& respond) {
-    respond(handle_plan(reloader.current(), reloader.additions(), request, context()));
+    respond(
+        handle_plan(reloader.current(), reloader.path(), reloader.additions(), request, context()));
   });
   commands.add("drain", [&reloader, stop = control.stop](const json::object&,
                                                          const Respond& respond) {
-    respond({{"ok", true}, {"deadline_ms", drain_deadline(reloader.current().config()).count()}});
+    respond({{"ok", true},
+             {"pid", ::getpid()},
+             {"deadline_ms", drain_deadline(reloader.current().config()).count()}});
     stop();
   });
 }

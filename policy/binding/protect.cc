@@ -9,7 +9,11 @@ void protect(const Node& node, const Reporter& reporter, Protect& out) {
   optional(node, "host_ports", out.host_ports);
   each(node, "from", [&](const Node& element) {
     ProtectFrom& from = out.from.emplace_back();
-    optional(element, "cidr", from.cidr);
+    if (element.kind == Node::Kind::scalar) {
+      take(Prefix::parse(element.text), from.cidr);
+    } else {
+      optional(element, "cidr", from.cidr);
+    }
     optional(element, "to_ports", from.to_ports);
     optional(element, "interfaces", from.interfaces);
     from.where = reporter.locate(element.where());

@@ -154,3 +154,19 @@ def test_a_read_only_policy_path_is_said_before_anything_changes(scratch):
     done = subprocess.run([harness.SLUICE, "apply", served.file("new"), "--socket", socket], capture_output=True, text=True)
     assert done.returncode == 1 and "Read-only file system; change the policy where it comes from" in done.stderr
     assert served.serves() == "old"
+
+
+def test_what_a_candidate_names_is_looked_for_beside_the_policy(served, scratch):
+    os.mkdir(f"{scratch.path}/elsewhere")
+    scratch.write("denied.txt", "192.0.2.0/24\n")
+    body = served.policy("new").replace("upstream: new }]", "upstream: new, access: { deny: [denied] } }]")
+    candidate = scratch.write("elsewhere/candidate.yaml", body + "sets: { denied: { file: denied.txt } }\n")
+    for command in ("plan", "apply"):
+        assert served.sluice.ctl(command, candidate).returncode == 0
+    assert (served.serves(), served.on_disk()) == ("new", "new")
+    # What is wrong is said of the file that was given.
+    scratch.write("elsewhere/candidate.yaml", body + "sets: { denied: { file: gone.txt } }\n")
+    for command in ("plan", "apply"):
+        refused = served.sluice.ctl(command, candidate, check=False)
+        assert refused.returncode != 0
+        assert f"{candidate}:7:" in refused.stderr and "gone.txt" in refused.stderr

@@ -1,5 +1,6 @@
 """Limits, access rules and diverted sources on one gateway without root: curl before, nginx behind."""
 import concurrent.futures
+import json
 import os
 import re
 import resource
@@ -133,8 +134,13 @@ def test_access_rules_of_a_route_refuse_with_403(scratch):
 
 def test_a_listener_turns_away_before_it_reads_a_byte_and_a_reload_changes_who(scratch):
     listener = ", access: { deny: [127.0.0.1] }"
-    sluice = start(scratch, "[{ upstream: origin }]", listener=listener)
+    log = f"{scratch.path}/access.log"
+    sluice = start(scratch, "[{ upstream: origin }]", f"logs: {{ access: {{ path: {log} }} }}", listener=listener)
     assert exchange(sluice.port, b"") == b""
+    eventually(lambda: os.path.getsize(log) > 0, "the refusal is logged")
+    with open(log) as file:
+        line = json.loads(file.readline())
+    assert (line["kind"], line["reason"], line["client"].split(":")[0]) == ("refused", "access denied", "127.0.0.1")
     with open(sluice.policy) as file:
         text = file.read()
     sluice.write_policy(text.replace(listener, ""))

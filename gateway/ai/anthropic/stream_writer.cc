@@ -95,9 +95,9 @@ class Writer final : public StreamWriter {
       std::visit([&](const auto& kind) { on(kind, out); }, delta);
   }
 
-  void on(const Finish& finish, std::string& out) {
+  void on(const Finish& finish, std::string&) {
     if (write_stop(finish.stop).empty())
-      return on(Failure{Problem::unknown_stop(finish.native)}, out);
+      return fail(Problem::unknown_stop(finish.native));
     finish_ = finish;
   }
 
@@ -105,7 +105,7 @@ class Writer final : public StreamWriter {
 
   void on(const Failure& failure, std::string& out) {
     append_sse(out, "error", json::serialize(write_problem(failure.problem)));
-    over_ = true;  // and no message_stop: a stream that was cut is never shown as complete
+    over_ = true;
   }
 
   // The usage may have come after the reason to stop.
@@ -148,7 +148,6 @@ class Writer final : public StreamWriter {
   std::map<std::size_t, Deltas> held_;
   Usage usage_;
   Finish finish_;
-  bool over_ = false;
 };
 
 }  // namespace

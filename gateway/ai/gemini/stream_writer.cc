@@ -55,14 +55,13 @@ class Writer final : public StreamWriter {
     parts_.erase(part);
     if (open.kind != PartKind::tool_call) return;
     if (auto call = write_model_part({open.call})) return content(std::move(*call), out);
-    on(Failure{Problem::upstream("the arguments of the call of " + open.call.name +
-                                 " are not a JSON object")},
-       out);
+    fail(Problem::upstream("the arguments of the call of " + open.call.name +
+                           " are not a JSON object"));
   }
 
-  void on(const Finish& finish, std::string& out) {
+  void on(const Finish& finish, std::string&) {
     if (write_stop(finish.stop).empty())
-      return on(Failure{Problem::unknown_stop(finish.native)}, out);
+      return fail(Problem::unknown_stop(finish.native));
     finish_ = finish;
   }
 
@@ -99,7 +98,6 @@ class Writer final : public StreamWriter {
   std::map<std::size_t, OpenPart> parts_;
   std::optional<Usage> usage_;
   Finish finish_;
-  bool over_ = false;
 };
 
 }  // namespace

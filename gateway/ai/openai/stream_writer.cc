@@ -81,7 +81,7 @@ class Writer final : public StreamWriter {
 
   void on(const Finish& finish, std::string& out) {
     const std::string_view reason = write_stop(finish.stop);
-    if (reason.empty()) return on(Failure{Problem::unknown_stop(finish.native)}, out);
+    if (reason.empty()) return fail(Problem::unknown_stop(finish.native));
     chunk({}, {{"finish_reason", reason}}, out);
   }
 
@@ -89,7 +89,7 @@ class Writer final : public StreamWriter {
 
   void on(const Failure& failure, std::string& out) {
     append_sse(out, "", json::serialize(write_problem(failure.problem)));
-    over_ = true;  // and no [DONE]: a stream that was cut is never shown as complete
+    over_ = true;
   }
 
   void on(const Done&, std::string& out) {
@@ -128,7 +128,6 @@ class Writer final : public StreamWriter {
   std::map<std::size_t, OpenPart> parts_;  // those that are open
   std::int64_t next_call_ = 0;
   std::optional<Usage> usage_;
-  bool over_ = false;
 };
 
 }  // namespace

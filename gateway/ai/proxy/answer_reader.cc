@@ -214,7 +214,7 @@ bool AnswerReader::finish_error() {
 
 std::string AnswerReader::last_word(const Problem& problem) const {
   if (mode_ != Mode::stream || !started_ || asked_.as_array) return {};
-  return broken_stream(asked_.endpoint->shape, problem);
+  return broken_stream(codec(*asked_.endpoint), problem);
 }
 
 }  // namespace sluice::gateway::ai

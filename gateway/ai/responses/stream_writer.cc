@@ -100,10 +100,10 @@ class Writer final : public StreamWriter {
     items_.erase(known);
   }
 
-  void on(const Finish& finish, std::string& out) {
+  void on(const Finish& finish, std::string&) {
     json::object tried;
     if (ended(finish.stop, tried).empty())
-      return on(Failure{Problem::unknown_stop(finish.native)}, out);
+      return fail(Problem::unknown_stop(finish.native));
     stop_ = finish.stop;
   }
 
@@ -111,7 +111,7 @@ class Writer final : public StreamWriter {
 
   void on(const Failure& failure, std::string& out) {
     append_sse(out, "error", json::serialize(openai::write_problem(failure.problem)));
-    over_ = true;  // a stream that was cut is never shown as complete
+    over_ = true;
   }
 
   void on(const Done&, std::string& out) {
@@ -207,7 +207,6 @@ class Writer final : public StreamWriter {
   std::int64_t next_ = 0;
   Stop stop_ = Stop::end;
   std::optional<Usage> usage_;
-  bool over_ = false;
 };
 
 }  // namespace

@@ -15,19 +15,6 @@ namespace {
 
 namespace json = boost::json;
 
-int show_answer(const Arguments& arguments, const json::object& answer,
-                const std::function<void(const json::object&)>& show) {
-  const json::value* ok = answer.if_contains("ok");
-  const bool good = ok != nullptr && ok->is_bool() && ok->as_bool();
-  if (arguments.get("output") == "json") {
-    std::cout << json::serialize(answer) << '\n';
-  } else if (good) {
-    show(answer);
-  }
-  if (!good) std::cerr << "sluice: " << text_at(answer, "error") << '\n';
-  return good ? kExitOk : kExitFailed;
-}
-
 // Pins of this network namespace, of any ABI version: without them there is nothing to open, and
 // opening would make them.
 bool has_pins(const std::string& root) {
@@ -47,6 +34,19 @@ int failed(const Arguments& arguments, const std::string& message) {
   if (arguments.get("output") == "json")
     std::cout << json::serialize(json::object{{"ok", false}, {"error", message}}) << '\n';
   return kExitFailed;
+}
+
+int show_answer(const Arguments& arguments, const json::object& answer,
+                const std::function<void(const json::object&)>& show) {
+  const json::value* ok = answer.if_contains("ok");
+  const bool good = ok != nullptr && ok->is_bool() && ok->as_bool();
+  if (arguments.get("output") == "json") {
+    std::cout << json::serialize(answer) << '\n';
+  } else if (good) {
+    show(answer);
+  }
+  if (!good) std::cerr << "sluice: " << text_at(answer, "error") << '\n';
+  return good ? kExitOk : kExitFailed;
 }
 
 int ask_and_show(const Arguments& arguments, const json::object& request,

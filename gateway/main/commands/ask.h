@@ -24,8 +24,11 @@ inline constexpr OptionSpec kPinRootOption{"pin-root", "PATH",
 // asked for JSON. The exit code.
 int failed(const Arguments& arguments, const std::string& message);
 
-// Asks, then prints: the answer as it came for --output json, else by `show`. An answer that is not
-// ok goes to standard error. The exit code.
+// Prints an answer: as it came for --output json, else by `show`. One that is not ok goes to standard
+// error. The exit code.
+int show_answer(const Arguments& arguments, const boost::json::object& answer,
+                const std::function<void(const boost::json::object&)>& show);
+// Asks, then shows the answer.
 int ask_and_show(const Arguments& arguments, const boost::json::object& request,
                  const std::function<void(const boost::json::object&)>& show,
                  std::chrono::milliseconds timeout = std::chrono::seconds(10));

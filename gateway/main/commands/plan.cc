@@ -47,7 +47,7 @@ int offline(const Arguments& arguments, const json::object& request) {
     std::cerr << to_text(running.error()) << '\n';
     return kExitFailed;
   }
-  const json::object answer = handle_plan(*running, {}, request, {});
+  const json::object answer = handle_plan(*running, {}, {}, request, {});
   if (answer.at("ok") == true) return print_plan(arguments, answer);
   std::cerr << text_at(answer, "error") << '\n';
   return kExitFailed;

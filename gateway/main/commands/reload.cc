@@ -1,3 +1,7 @@
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <array>
 #include <cstdlib>
 #include <iostream>
@@ -7,6 +11,7 @@
 #include "gateway/control/admin_server.h"
 #include "gateway/main/command.h"
 #include "gateway/main/commands/ask.h"
+#include "kernel/keeper_protocol.h"
 
 namespace sluice::control {
 namespace {
@@ -34,20 +39,33 @@ int reload(const Arguments& arguments) {
       60s);
 }
 
+// Nobody answers any more, but until the process is gone it holds what the next one needs.
+void wait_for_end_of(pid_t process, std::chrono::milliseconds most) {
+  const kernel::protocol::OwnedFd handle(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
+  if (!handle) return;
+  pollfd gone{.fd = handle.get(), .events = POLLIN, .revents = 0};
+  ::poll(&gone, 1, static_cast<int>(most.count()));
+}
+
 int drain(const Arguments& arguments) {
-  std::chrono::milliseconds deadline = 30s;
-  const int code = ask_and_show(arguments, {{"command", "drain"}}, [&](const json::object& answer) {
-    deadline = std::chrono::milliseconds(static_cast<long>(number_at(answer, "deadline_ms")));
+  const std::string socket = gateway::admin_socket_path(arguments.get("socket"));
+  const auto asked = gateway::ask_admin(socket, {{"command", "drain"}}, 10s);
+  if (!asked) return failed(arguments, asked.error().message);
+  const std::chrono::milliseconds deadline(static_cast<long>(number_at(*asked, "deadline_ms")));
+  const int code = show_answer(arguments, *asked, [&](const json::object&) {
     std::cout << "draining; open connections have " << deadline.count() / 1000 << " s\n";
   });
   if (code != kExitOk || arguments.has("no-wait")) return code;
 
   // Over when nobody answers on the socket any more.
-  const std::string socket = gateway::admin_socket_path(arguments.get("socket"));
+  const auto process = static_cast<pid_t>(number_at(*asked, "pid"));
   const auto end = std::chrono::steady_clock::now() + deadline + 10s;
   while (std::chrono::steady_clock::now() < end) {
     const auto answer = gateway::ask_admin(socket, {{"command", "status"}}, 2s);
-    if (!answer && answer.error().kind == gateway::AdminError::Kind::not_running) return kExitOk;
+    if (!answer && answer.error().kind == gateway::AdminError::Kind::not_running) {
+      wait_for_end_of(process, 5s);
+      return kExitOk;
+    }
     std::this_thread::sleep_for(50ms);
   }
   std::cerr << "sluice: still there after its deadline\n";

@@ -155,6 +155,22 @@ TEST(TranslatingFilter, ACutOneHasNoEnd) {
   EXPECT_THAT(result.out, Not(HasSubstr("\"finish_reason\":\"stop\"")));
 }
 
+// Gemini's calls are objects: there, arguments that are not JSON cannot be said.
+TEST(TranslatingFilter, WhatTheOtherShapeCannotSayIsAFailure) {
+  const std::string call =
+      "data: {\"id\":\"1\",\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{"
+      "\"index\":0,\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":"
+      "\"{;\"}}]},\"finish_reason\":null}]}\n\n"
+      "data: "
+      "{\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}]}"
+      "\n\ndata: [DONE]\n\n";
+  const auto filter = translating_filter(Shape::openai, Shape::gemini, {});
+  const Result result = run(*filter, call);
+  ASSERT_TRUE(result.failure.has_value());
+  EXPECT_THAT(result.failure->message, HasSubstr("arguments of the call of f"));
+  EXPECT_THAT(result.out, Not(HasSubstr("finishReason")));
+}
+
 TEST(TranslatingFilter, GeminisCallersWithoutSseGetAList) {
   const Result result =
       run(*translating_filter(Shape::anthropic, Shape::gemini, {.writer = {}, .as_array = true}),

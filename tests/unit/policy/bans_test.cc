@@ -68,7 +68,7 @@ TEST(BanTracker, GrowsForRepeatersUpToTheLongestAndForgets) {
 TEST(BanTracker, ProtectedSourcesNever) {
   const BanRules rules = rules_of(
       "{ when: { limit: a, count: 1, within: 1s } }",
-      "protect: { from: [{ cidr: 10.9.0.0/24, to_ports: [22] }, { cidr: \"2001:db8::7\" }] }\n"
+      "protect: { from: [{ cidr: 10.9.0.0/24, to_ports: [22] }, \"2001:db8::7\"] }\n"
       "upstreams: { u: { endpoints: [\"192.0.2.99:80\"] } }\n");
   BanTracker tracker(kKey);
   for (const char* source : {"10.9.0.200", "127.0.0.1", "::1", "192.0.2.99", "2001:db8::1234"}) {

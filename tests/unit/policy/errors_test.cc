@@ -46,8 +46,7 @@ const Wrong kSyntax[] = {
      {"p.yaml:2:10: error: not YAML: invalid leading UTF-8 octet"}},
     {"Tab",
      "version: 1\nlisteners:\n\tweb: {}\n",
-     {"p.yaml:3:1: error: not YAML: found character that cannot start any token while scanning for "
-      "the next token"}},
+     {"p.yaml:3:1: error: not YAML: a tab cannot indent (use spaces)"}},
     {"Alias",
      "version: 1\nprotect: { host_ports: &p [22] }\nlogs: *p\n",
      {"p.yaml:3:7: error: aliases (`*name`) are not part of a policy (write the value out)"}},
