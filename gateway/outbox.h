@@ -29,8 +29,9 @@ class Outbox {
   void add(std::string_view bytes);
   void add(std::span<const iovec> slices);
 
-  // One sendmsg(2), never blocking. `sent` grows by what the kernel took.
-  Flush flush(int fd, std::uint64_t& sent);
+  // One send(2), never blocking. `sent` grows by what the kernel took. `more`: more follows at once,
+  // a FIN for example; the kernel may wait for it.
+  Flush flush(int fd, std::uint64_t& sent, bool more = false);
   // The first bytes, copied to `room` unless the first slice alone fills it or is all there is. At
   // most room.size(); the outbox keeps them until drop().
   std::span<const char> gather(std::span<char> room) const;
@@ -42,6 +43,10 @@ class Outbox {
   void drop(std::size_t bytes);  // they are on their way
 
  private:
+  static constexpr std::size_t kGathered = 4096;  // bytes
+
+  ssize_t give(int fd, int flags) const;
+
   std::array<iovec, kMaxSlices> slices_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;

@@ -33,7 +33,12 @@ TransportPtr Transport::adopt(asio::io_context& io, int fd, error_code& error) {
   auto transport = make_ref<Transport>(io);
   const int failed = transport->reactor_.register_descriptor(fd, transport->descriptor_);
   transport->fd_ = fd;
-  if (failed == 0) return transport;
+  if (failed == 0) {
+    // Armed from the start: epoll tells of what is there already, and need not be asked to look
+    // again.
+    transport->start(transport->readable_wait_, Reactor::read_op, true);
+    return transport;
+  }
   error.assign(failed, asio::error::get_system_category());
   return nullptr;
 }
@@ -90,13 +95,13 @@ Flush Transport::send(std::span<const char> bytes, std::size_t& sent) {
   Outbox outbox;
   outbox.add({bytes.data(), bytes.size()});
   std::uint64_t taken = 0;
-  const Flush result = outbox.flush(fd_, taken);
+  const Flush result = outbox.flush(fd_, taken, last_words_);
   sent = static_cast<std::size_t>(taken);
   return result;
 }
 
 Flush Transport::write(Outbox& outbox, std::uint64_t& sent) {
-  return tls_ ? tls_->write(outbox, sent) : outbox.flush(fd_, sent);
+  return tls_ ? tls_->write(outbox, sent) : outbox.flush(fd_, sent, last_words_);
 }
 
 // --- waiting

@@ -84,6 +84,9 @@ class Transport final : public RefCounted<Transport> {
   void want_write();
   void want_error();  // while nothing is read: only this tells of a reset
 
+  // What is written from here on is followed at once by close() or shutdown_write(): the kernel may
+  // hold a last piece back until then, so that it shares a segment with the FIN.
+  void last_words() { last_words_ = true; }
   // No more will be sent: close_notify where there is TLS, and a FIN.
   void shutdown_write();
   void close();
@@ -122,6 +125,7 @@ class Transport final : public RefCounted<Transport> {
   TransportUser* user_ = nullptr;
   bool quiet_ = false;       // nothing was left by the last read; cleared by an event
   bool edge_seen_ = false;   // the reactor has told of one, and so knows of later ones
+  bool last_words_ = false;
   bool wants_read_ = false;  // by the user
   bool wants_write_ = false;
   Wait readable_wait_{&Transport::readable};

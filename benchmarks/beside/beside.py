@@ -25,11 +25,11 @@ def cpu_of(server, scale, run):
             "units": units, "p99_ms": p99}
 
 
-def memory_of(server):
-    before = server.resident()
+def memory_of(server, bare):
+    """Beyond `bare`, what the same program takes at its start when it is set up for few: some make arrays for all then."""
     idle = loads.IdleConnections(server.port, IDLE)
     try:
-        return {"memory": (server.resident() - before) / IDLE / 1024, "units": IDLE}
+        return {"memory": (server.resident() - bare) / IDLE / 1024, "units": IDLE}
     finally:
         idle.close()
 
@@ -55,7 +55,7 @@ WORKS = {
     "grpc-unary": ("grpc", requests(loads.grpc_unary)),
     "body-1g": ("http-bulk", gigabytes(1)),
     "l4-bulk": ("l4", gigabytes(2)),
-    "idle-connection": ("http-idle", ("KiB/connection", lambda server, seconds: memory_of(server))),
+    "idle-connection": ("http-idle", ("KiB/connection", memory_of)),
 }
 
 
@@ -86,13 +86,22 @@ def progress(text, end=""):
     print(text, end=end, file=sys.stderr, flush=True)
 
 
+def bare_memory(start):
+    servers = start("http-few")
+    try:
+        return {server.name: server.resident() for server in servers}
+    finally:
+        stop_all(servers)
+
+
 def measure(work, options, directory, log, origins):
     kind, (unit, one) = WORKS[work]
     rows, fresh = [], kind == "http-idle"  # memory: each round begins with processes that were never used
 
-    def start():
+    def start(kind=kind):
         return start_all(options.sluice, directory, kind, log, options.workers, origins[kind == "grpc"].port, work not in WITHOUT_ENVOY)
 
+    arguments = bare_memory(start) if fresh else {}
     servers = [] if fresh else start()
     try:
         if not fresh:
@@ -102,7 +111,7 @@ def measure(work, options, directory, log, origins):
             if fresh:
                 servers = start()
             turn = number % len(servers)
-            rows.append({server.name: one(server, options.seconds) for server in servers[turn:] + servers[:turn]})
+            rows.append({server.name: one(server, arguments.get(server.name, options.seconds)) for server in servers[turn:] + servers[:turn]})
             rows[-1] = {server.name: rows[-1][server.name] for server in servers}
             progress(f"\r{work}: round {number + 1}/{options.rounds}")
             if fresh:

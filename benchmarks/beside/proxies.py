@@ -138,10 +138,12 @@ def nginx(directory, port, origin_port, work, log, workers):
   upstream o {{ server 127.0.0.1:{origin_port}; keepalive 256; keepalive_requests 100000000; }}
   server {{ listen 127.0.0.1:{port} backlog=4096 {tls}; location / {{ proxy_pass http://o; proxy_http_version 1.1;
     proxy_set_header Connection ""; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }} }}"""
+    # Each has its place made at the start: for idle ones as many as HAProxy may have.
+    places = {"http-few": 64, "http-idle": 12000}.get(work, 20000)
     modules = "include /etc/nginx/modules-enabled/*.conf;" if work == "l4" else ""
     config = write(f"{directory}/nginx-{work}.conf", f"""{modules}{user()}
 worker_processes {workers}; daemon off; pid {directory}/nginx.pid; error_log {directory}/nginx.err;
-worker_rlimit_nofile {min(40000, DESCRIPTORS)}; events {{ worker_connections 20000; }}
+worker_rlimit_nofile {min(40000, DESCRIPTORS)}; events {{ worker_connections {places}; }}
 {body}
 """)
     return Server("nginx", ["nginx", "-c", config, "-e", f"{directory}/nginx.err"], port, log)
@@ -156,7 +158,7 @@ def haproxy(directory, port, origin_port, work, log, workers):
     config = write(f"{directory}/haproxy-{work}.cfg", f"""
 global
   nbthread {workers}
-  maxconn {4000 if splice else min(12000, DESCRIPTORS // 2 - 200)}
+  maxconn {64 if work == "http-few" else 4000 if splice else min(12000, DESCRIPTORS // 2 - 200)}
 defaults
   {mode}
   timeout connect 5s

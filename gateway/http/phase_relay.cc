@@ -10,6 +10,7 @@ namespace sluice::gateway::http {
 void Exchange::relay() {
   while (true) {
     if (!client_->empty()) {
+      if (answer_done_) client_->answer_ends();
       switch (client_->flush()) {
         case Flush::done:
           break;

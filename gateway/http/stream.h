@@ -154,6 +154,8 @@ class ClientStream : public Stream {
   // Forgets the answer that has begun, if nothing of it has gone out; then answer() may be called.
   virtual bool take_back() = 0;
   virtual void answer(const OwnAnswer& answer) = 0;
+  // What is here of it and not sent yet is its end.
+  virtual void answer_ends() {}
   // No further request is taken from this client's connection. `linger`: it may still be sending.
   virtual void close_after(bool linger) = 0;
 

@@ -109,6 +109,11 @@ Flush ClientStream::flush() {
   return result == Flush::done ? pipe_.drain(connection_->transport(), bytes_out_) : result;
 }
 
+// ended() follows the flush at once, and closes.
+void ClientStream::answer_ends() {
+  if (close_ && pipe_.empty()) connection_->transport().last_words();
+}
+
 // A body that is here already is passed over; for one that is still coming the connection is not
 // worth keeping.
 bool ClientStream::skip_body() {

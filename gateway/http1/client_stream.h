@@ -49,6 +49,7 @@ class ClientStream final : public http::ClientStream {
   void add(std::string_view data) override { writer_.add(out_, data); }
   void finish(std::string_view trailers) override { writer_.finish(out_, trailers); }
   Flush flush() override;
+  void answer_ends() override;
   bool empty() const override { return out_.empty() && pipe_.empty(); }
   BorrowedPipe* pipe() override {
     return writer_.verbatim() && connection_->transport().plain() ? &pipe_ : nullptr;

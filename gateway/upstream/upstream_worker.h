@@ -40,7 +40,7 @@ enum class PickError : std::uint8_t {
 struct UpstreamWorkerOptions {
   std::uint32_t worker = 0;    // index; round robin starts elsewhere on each
   std::uint32_t own_mark = 0;  // SO_MARK of every upstream socket; 0: none
-  std::size_t max_idle_per_endpoint = 256;
+  std::size_t max_idle_per_endpoint = 1024;
   std::size_t max_client_pools = 4096;  // source_address: client; the least recently used go
   std::size_t max_original_destinations =
       4096;  // remembered; the least recently used, idle ones go
