@@ -193,7 +193,9 @@ FallbackStep fallback(const Snapshot& snapshot, Way way) {
 Step access(const std::string& owner, const Access& access, const Location& where,
             const RequestView& request, bool closes) {
   const AccessVerdict verdict = access.check(request);
-  const std::string client = request.client.to_string();
+  // The unspecified address is nobody's: the question does not say who asks.
+  const std::string client = request.client == IpAddress{} ? "a client that is not given (--from)"
+                                                           : request.client.to_string();
   Step step{"access", "", verdict.source ? verdict.source->where : where, {}, !verdict.allowed};
   if (verdict.allowed) {
     step.verdict = owner + " lets " + client + " in";
