@@ -123,8 +123,8 @@ class Transport final : public RefCounted<Transport> {
   int fd_ = -1;
   std::unique_ptr<TlsStream> tls_;
   TransportUser* user_ = nullptr;
-  bool quiet_ = false;       // nothing was left by the last read; cleared by an event
-  bool edge_seen_ = false;   // the reactor has told of one, and so knows of later ones
+  bool quiet_ = false;      // nothing was left by the last read; cleared by an event
+  bool edge_seen_ = false;  // the reactor has told of one, and so knows of later ones
   bool last_words_ = false;
   bool wants_read_ = false;  // by the user
   bool wants_write_ = false;

@@ -32,7 +32,7 @@ constexpr std::size_t kMaxMemory = 96UL << 20;  // as policy/carried_state.h has
 
 // Of memory that a gateway has written, whatever it does with it meanwhile. Too much is nothing.
 std::string read_all(int fd, std::size_t limit) {
-  struct stat status{};
+  struct stat status {};
   if (::fstat(fd, &status) != 0 || static_cast<std::size_t>(status.st_size) > limit) return {};
   std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
   std::size_t at = 0;
@@ -263,16 +263,31 @@ bool GatewaySupervisor::adopt(const std::vector<GatewayLeft>& left) {
 
 // --- policy --------------------------------------------------------------------------------------
 
-void GatewaySupervisor::feed(Instance& instance, const GatewayOffer& offer) {
-  auto memory = sealed_memory("sluice-policy", gateway::bundle_policy(offer.files));
+void GatewaySupervisor::announce(const protocol::Hello& hello, std::uint64_t generation,
+                                 const std::vector<policy::PolicyFile>& files) {
+  if (!serving_ || next_ || prepared_ || committed_) return;
+  if (!serving_->spoken_to() || serving_->hello != hello) return;
+  if (send_policy(*serving_, generation, files)) serving_->announced = generation;
+}
+
+bool GatewaySupervisor::send_policy(Instance& to, std::uint64_t generation,
+                                    const std::vector<policy::PolicyFile>& files) {
+  auto memory = sealed_memory("sluice-policy", gateway::bundle_policy(files));
   if (!memory) {
     log_error("keeper", memory.error());
-    return instance.child->kill();
+    to.child->kill();
+    return false;
   }
   std::vector<protocol::OwnedFd> descriptors;
   descriptors.push_back(std::move(*memory));
-  instance.child->send(protocol::Policy{.generation = offer.generation}, std::move(descriptors));
+  to.child->send(protocol::Policy{.generation = generation}, std::move(descriptors));
+  return true;
+}
 
+void GatewaySupervisor::feed(Instance& instance, const GatewayOffer& offer) {
+  if (instance.announced != offer.generation &&
+      !send_policy(instance, offer.generation, offer.files))
+    return;
   if (offer.material && !send_material(instance, offer.generation, *offer.material))
     return instance.child->kill();
 
@@ -381,6 +396,7 @@ void GatewaySupervisor::abandon(std::uint64_t generation) {
   if (std::exchange(replacing_, false)) {
     next_.reset();
   } else if (serving_) {
+    serving_->announced = 0;
     serving_->child->send(protocol::Abandon{.generation = generation});
   }
 }

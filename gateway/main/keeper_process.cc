@@ -26,8 +26,8 @@
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/kernel_watch.h"
 #include "gateway/main/machine_limits.h"
-#include "gateway/main/policy_apply.h"
 #include "gateway/main/pods_child.h"
+#include "gateway/main/policy_apply.h"
 #include "gateway/main/policy_reloader.h"
 #include "gateway/main/run_commands.h"
 #include "gateway/main/run_signals.h"
@@ -114,14 +114,13 @@ class KeeperProcess {
                       },
                   .leaving = [this] { console_.pause(); },
                   .stayed = [this] { console_.resume(); }}),
-         console_(io_, options.socket_path),
+        console_(io_, options.socket_path),
         tls_(io_,
              [this] {
                if (tls_.current()) supervisor_.refresh(reloader_.generation(), *tls_.current());
                watch_pods();
              }),
-        pods_(io_, options.user,
-              [this](std::string pods) { reloader_.set_pods(std::move(pods)); }),
+        pods_(io_, options.user, [this](std::string pods) { reloader_.set_pods(std::move(pods)); }),
         watch_(
             io_, *keeper_, [this] { return supervisor_.alive(); },
             [this] { questions_.follow_names(); }),
@@ -414,8 +413,12 @@ void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generat
   const std::uint32_t workers = worker_count(candidate.config().workers);
   kernel::Plan plan = make_kernel_plan(candidate.config(), generation, workers);
   plan.guard.revert_at = policy_apply_.next_deadline();
-  if (auto prepared = keeper_->prepare(plan); !prepared)
+  supervisor_.announce({.workers = workers, .own_mark = own_mark(candidate.config())}, generation,
+                       candidate.files);
+  if (auto prepared = keeper_->prepare(plan); !prepared) {
+    supervisor_.abandon(generation);
     return done(std::unexpected(prepared.error().message));
+  }
   kernel_prepared_ = true;
   supervisor_.prepare(
       offer(candidate, generation, workers, *material), false,

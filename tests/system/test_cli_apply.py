@@ -159,7 +159,7 @@ def test_a_read_only_policy_path_is_said_before_anything_changes(scratch):
 def test_what_a_candidate_names_is_looked_for_beside_the_policy(served, scratch):
     os.mkdir(f"{scratch.path}/elsewhere")
     scratch.write("denied.txt", "192.0.2.0/24\n")
-    body = served.policy("new").replace("upstream: new }]", "upstream: new, access: { deny: [denied] } }]")
+    body = served.policy("new").replace("upstream: new }]", "upstream: new, access: { deny: [{ set: denied }] } }]")
     candidate = scratch.write("elsewhere/candidate.yaml", body + "sets: { denied: { file: denied.txt } }\n")
     for command in ("plan", "apply"):
         assert served.sluice.ctl(command, candidate).returncode == 0
