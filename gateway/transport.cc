@@ -37,6 +37,7 @@ TransportPtr Transport::adopt(asio::io_context& io, int fd, error_code& error) {
   if (failed == 0) {
     // Armed from the start: epoll tells of what is there already, and need not be asked to look
     // again.
+    transport->readable_wait_.not_yet = true;
     transport->start(transport->readable_wait_, Reactor::read_op, true);
     return transport;
   }
@@ -134,8 +135,9 @@ Transport::Wait::Wait(void (Transport::*then)())
     : reactor_op({}, &Transport::perform, &Transport::complete), ended(then) {}
 
 // "Exhausted": the reactor need not try by itself whether there is more.
-Transport::Wait::status Transport::perform(asio::detail::reactor_op* /*wait*/) {
-  return Wait::done_and_exhausted;
+Transport::Wait::status Transport::perform(asio::detail::reactor_op* wait) {
+  const bool early = std::exchange(static_cast<Wait*>(wait)->not_yet, false);
+  return early ? Wait::not_done : Wait::done_and_exhausted;
 }
 
 void Transport::complete(void* owner, asio::detail::operation* operation,

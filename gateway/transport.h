@@ -66,6 +66,8 @@ class Transport final : public RefCounted<Transport> {
   // Decrypted bytes wait inside: read() has something though the socket may be empty.
   bool has_pending() const;
 
+  // The last read took everything, and an event will tell of more.
+  bool drained() const { return quiet_ && edge_seen_ && !tls_; }
   // Nothing is there to be read. Free where the last read said so; of TLS it says nothing.
   bool silent() const;
 
@@ -104,6 +106,7 @@ class Transport final : public RefCounted<Transport> {
     explicit Wait(void (Transport::*then)());
     void (Transport::*ended)();
     RefPtr<Transport> transport;  // while it is under way
+    bool not_yet = false;         // the reactor tries each once, before there was any event
   };
   static Wait::status perform(boost::asio::detail::reactor_op* wait);
   static void complete(void* owner, boost::asio::detail::operation* wait,

@@ -8,6 +8,7 @@
 namespace sluice::gateway::http {
 
 void Exchange::relay() {
+  bool drained = false;
   while (true) {
     if (!client_->empty()) {
       if (answer_done_) client_->answer_ends();
@@ -27,9 +28,11 @@ void Exchange::relay() {
     const Staged staged = mediator_ ? stage_mediated() : stage_answer();
     if (staged == Staged::ended) return;
     if (staged == Staged::some) continue;
-    switch (upstream_->read(takes_splice() ? client_->pipe() : nullptr)) {
+    switch (drained ? ReadResult::again
+                    : upstream_->read(takes_splice() ? client_->pipe() : nullptr)) {
       case ReadResult::data:
         answer_begins();
+        drained = upstream_->drained();
         continue;
       case ReadResult::again:
         upstream_->want_read();

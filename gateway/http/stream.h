@@ -65,6 +65,8 @@ class Stream {
   // large body may go there, and next() does not see it.
   virtual ReadResult read(BorrowedPipe* past) = 0;
   virtual void want_read() = 0;
+  // The last read left nothing, and want_read() tells of what comes: another read would be in vain.
+  virtual bool drained() const { return false; }
   // Field lines with their CRLF, checked; "" if there are none, or if the body is `coded`.
   virtual std::string_view trailers() const { return {}; }
   virtual bool gives_coded() const { return false; }

@@ -42,6 +42,7 @@ class UpstreamStream final : public http::UpstreamStream,
     half_close_ = tunnelling_;
   }
   Flush flush() override;
+  bool drained() const override { return connection_->transport().drained(); }
   bool empty() const override { return out_.empty() && pipe_.empty(); }
   BorrowedPipe* pipe() override {
     return writer_.verbatim() && connection_->transport().plain() ? &pipe_ : nullptr;
