@@ -144,7 +144,15 @@ Call::Facts Call::facts() const {
   return out;
 }
 
-void Call::ended(http::Ending ending, int status) {
+// Some SDKs go as soon as they have a stream's last event, before its body has ended: they have the
+// whole answer.
+http::Ending Call::ending_of(http::Ending ending) const {
+  const bool over = answer_ && answer_->over() && !filter_;
+  return over && ending == http::Ending::gone ? http::Ending::complete : ending;
+}
+
+void Call::ended(http::Ending said, int status) {
+  const http::Ending ending = ending_of(said);
   const Usage usage = used(ending);
   // Where nobody could be asked there is no target.
   const policy::Price* price = asked_ ? price_of(target()) : nullptr;
