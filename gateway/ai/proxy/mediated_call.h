@@ -77,6 +77,7 @@ class Call final : public http::Mediator {
   Answer answer_of_cache() const;
   AnswerKeeper::Visit visit() const;
   bool refused_by_filter();
+  void keep_answer();
   Cost estimate() const;
   std::optional<Problem> make_plan();
   void ask_resting_last();
