@@ -58,8 +58,8 @@ bool has_object(std::string_view data, std::string_view key) {
   return at != std::string_view::npos && behind(data, at + key.size()).starts_with('{');
 }
 
-// "response.…" of the Responses API; "": it is another's. The type is there twice, and is read where
-// it costs least.
+// "response.…" of the Responses API; "": it is another's. The type is there twice, and is read
+// where it costs least.
 std::string_view responses_type(const SseEvent& event) {
   if (event.name.starts_with("response.")) return event.name;
   constexpr std::string_view kType = "{\"type\":";
@@ -173,6 +173,7 @@ StreamMeter::Seen StreamMeter::responses(std::string_view type, const SseEvent& 
   }
   meter_reply(shape_, *response, metered_);
   whole_ = whole_ || last;
+  over_ = over_ || last;
   return {.content = last};
 }
 
@@ -182,7 +183,7 @@ void StreamMeter::fail(const SseEvent& event) {
 
 StreamMeter::Seen StreamMeter::openai(const SseEvent& event) {
   if (event.data == "[DONE]") {
-    whole_ = true;
+    whole_ = over_ = true;
     return {.content = true};
   }
   const bool error = event.data.starts_with("{\"error\"") ||
@@ -213,7 +214,7 @@ StreamMeter::Seen StreamMeter::anthropic(const SseEvent& event) {
     fail(event);
     return {};
   }
-  if (event.name == "message_stop") whole_ = true;
+  if (event.name == "message_stop") whole_ = over_ = true;
   if (event.name == "message_start" || event.name == "message_delta") {
     const json::value value = parsed(event.data);
     const json::object* body = value.if_object();
@@ -235,7 +236,7 @@ StreamMeter::Seen StreamMeter::gemini(const SseEvent& event) {
     return {};
   }
   if (has_string(event.data, "\"finishReason\":") || has_string(event.data, "\"blockReason\":")) {
-    whole_ = true;
+    whole_ = over_ = true;  // there is no other last word
   }
   if (has_object(event.data, "\"usageMetadata\":")) {
     const json::value value = parsed(event.data);

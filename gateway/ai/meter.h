@@ -48,6 +48,7 @@ class StreamMeter {
   const Metered& metered() const { return metered_; }
   const std::optional<Problem>& failure() const { return failure_; }
   bool whole() const { return whole_; }  // the stream may end here
+  bool over() const { return over_; }    // its last event has come
 
  private:
   Seen openai(const SseEvent& event);
@@ -62,6 +63,7 @@ class StreamMeter {
   std::optional<Problem> failure_;
   bool first_ = true;
   bool whole_ = false;
+  bool over_ = false;
 };
 
 }  // namespace sluice::gateway::ai

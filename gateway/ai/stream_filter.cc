@@ -43,6 +43,8 @@ class Passing final : public StreamFilter {
     give(out);
   }
 
+  bool over() const override { return meter_.over() && held_.empty() && !failure_; }
+
   const std::optional<Problem>& failure() const override { return failure_; }
   const Metered& metered() const override { return meter_.metered(); }
 
@@ -108,6 +110,8 @@ class Translating final : public StreamFilter {
     if (!failure_ && !whole_) failure_ = Problem::upstream(std::string(kBrokenOff));
     if (!failure_ && as_array_) out.append(first_ ? "[]" : "]");
   }
+
+  bool over() const override { return whole_ && !as_array_ && !failure_; }
 
   const std::optional<Problem>& failure() const override { return failure_; }
   const Metered& metered() const override { return metered_; }

@@ -21,6 +21,8 @@ class StreamFilter {
   virtual void feed(std::string_view bytes, std::string& out) = 0;
   // The vendor's answer has ended.
   virtual void end(std::string& out) = 0;
+  // Its last event has been appended, so that its end brings nothing more.
+  virtual bool over() const = 0;
 
   // It is broken, and must not look whole. What failed has not been written to `out`.
   virtual const std::optional<Problem>& failure() const = 0;

@@ -4,6 +4,7 @@ the ways in which the real ones do.
 A vendor answers with words that say who it is. With tools in the request it calls each of them, until there are results.
 What it does next can be said beforehand: vendor.script.append({"status": 429, "headers": {"retry-after": "1"}}).
 """
+import base64
 import http.server
 import json
 import re
@@ -12,6 +13,8 @@ import ssl
 import struct
 import threading
 import time
+
+import ai_responses_vendor as responses
 
 ARGUMENTS = {"city": "Paris"}
 
@@ -135,7 +138,8 @@ class Vendor:
 
     def stream(self, handler, events, step):
         """`events`: bytes each. Steps: cut (after so many), stall (the same, and stay), first (seconds before the first one), delay (between two),
-        garbage (an event that is none)."""
+        garbage (an event that is none), bad_chunk (a chunk that is none), linger
+        (seconds between the last event and the end)."""
         handler.send_response(200)
         handler.send_header("content-type", "text/event-stream; charset=utf-8")
         handler.send_header("transfer-encoding", "chunked")
@@ -155,9 +159,14 @@ class Vendor:
                 event = b"data: {not json\n\n"
             if number == step.get("error"):
                 event = self.error_event()
+            if number == step.get("bad_chunk"):  # no size of a chunk
+                handler.wfile.write(b"zz\r\n")
+                handler.close_connection = True
+                return
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
             handler.wfile.flush()
             time.sleep(step.get("delay", self.delay))
+        time.sleep(step.get("linger", 0))
         handler.wfile.write(b"0\r\n\r\n")
 
     def words(self):
@@ -187,6 +196,8 @@ class OpenAi(Vendor):
             return self.send(handler, 200, {"object": "list", "data": [{"id": f"own-of-{self.name}", "object": "model"}]})
         if path.endswith("/chat/completions"):
             return self.chat(handler, call["body"], step)
+        if path.endswith("/responses"):
+            return self.respond(handler, call["body"], step)
         if path.endswith("/images/generations"):
             return self.send(handler, 200, {"created": 1, "data": [{"url": "http://x/"}]})
         raise Refused(404, f"unknown path {path}")
@@ -194,9 +205,19 @@ class OpenAi(Vendor):
     def embed(self, handler, body):
         only(body, {"model", "input", "encoding_format", "dimensions", "user"}, "body")
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
-        data = [{"object": "embedding", "index": i, "embedding": [float(len(t)), 0.5]} for i, t in enumerate(texts)]
-        self.send(handler, 200, {"object": "list", "data": data, "model": body["model"],
+        vectors = [[float(len(t)), 0.5] for t in texts]
+        if body.get("encoding_format") == "base64":
+            vectors = [base64.b64encode(struct.pack("<2f", *vector)).decode() for vector in vectors]
+        data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(vectors)]
+        self.send(handler, 200, {**self.own_of_embeddings, "object": "list", "data": data, "model": body["model"],
                                  "usage": {"prompt_tokens": 3 * len(texts), "total_tokens": 3 * len(texts)}})
+
+    def respond(self, handler, body, step):
+        only(body, responses.FIELDS, "body")
+        items = responses.output(self, body, expect, ARGUMENTS)
+        if not body.get("stream"):
+            return self.send(handler, 200, responses.response(body, items))
+        self.stream(handler, list(responses.events(self, body, items)), step)
 
     def check(self, body):
         only(body, self.fields, "body")
@@ -273,6 +294,7 @@ class OpenAi(Vendor):
         self.stream(handler, events, step)
 
     always_usage = False
+    own_of_embeddings = {}
 
     def call_id(self, i):
         return f"call_{self.name}_{i}"
@@ -282,6 +304,7 @@ class Mistral(OpenAi):
     fields = {"model", "messages", "stream", "tools", "tool_choice", "parallel_tool_calls", "temperature", "top_p", "max_tokens", "stop",
               "response_format", "random_seed", "n", "presence_penalty", "frequency_penalty", "safe_prompt", "prediction"}
     always_usage = True
+    own_of_embeddings = {"id": "embd-1"}
 
     def check_ids(self, ids):
         for one in ids:

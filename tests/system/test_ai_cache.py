@@ -1,9 +1,10 @@
 """Answers that are kept: for the same request of the same key alone, whole, and for their time."""
 import json
+import socket
 import urllib.request
 
 from ai_client import CALLERS, Gateway
-from harness import eventually, free_port
+from harness import HANG, eventually, free_port
 from test_ai_budgets import usage_of
 from test_ai_keys import Keys
 
@@ -16,6 +17,19 @@ def caching(scratch, kinds=("openai",), cache="{ ttl: 1h }", **arguments):
 def ask(gateway, body, headers=None, path="/v1/chat/completions"):
     status, fields, content = gateway.request("POST", path, body, headers)
     return status, fields.get("x-sluice-cache"), fields, content
+
+
+def leave_after(gateway, body, last):
+    """A caller that closes its connection as soon as it has read `last`."""
+    data = json.dumps(body).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", gateway.port), HANG) as connection:
+        connection.sendall(head.encode() + data)
+        seen = b""
+        while last not in seen:
+            piece = connection.recv(4096)
+            assert piece, seen
+            seen += piece
 
 
 def test_the_same_request_is_answered_from_memory(scratch):
@@ -84,14 +98,25 @@ def test_errors_and_cut_streams_are_never_kept(scratch):
     # Somebody else's going away does not make half an answer a whole one.
     vendor.delay = 0.05
     body = caller.body("any", text="gone", stream=True)
-    import socket
-    data = json.dumps(body).encode()
-    with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
-        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(data) + data)
-        connection.recv(100)
+    leave_after(gateway, body, b"HTTP/1.1")
     eventually(lambda: vendor.gone > 0, "the vendor sees that its caller has gone")
     vendor.delay = 0
     assert ask(gateway, body)[1] == "miss"
+
+
+def test_a_caller_that_leaves_with_the_last_event_has_the_whole_answer(scratch):
+    """As some SDKs do, before the body has ended."""
+    port = free_port()
+    gateway, caller = caching(scratch, top=f'metrics: {{ bind: "127.0.0.1:{port}" }}')
+    gateway["openai"].script.append({"linger": 3})
+    body = caller.body("any", stream=True)
+    leave_after(gateway, body, b"[DONE]\n\n")
+    page = eventually(lambda: (lambda p: p if "sluice_ai_cache_entries 1" in p else None)(
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()), "it is kept")
+    assert 'error_type="cancelled"' not in page
+    status, result, _, content = ask(gateway, body)
+    assert (status, result) == (200, "hit") and content.endswith(b"data: [DONE]\n\n")
+    assert len(gateway["openai"].calls) == 1
 
 
 def test_the_caller_may_do_without(scratch):
@@ -109,3 +134,78 @@ def test_only_where_the_policy_says(scratch):
     assert [ask(gateway, caller.body("other"))[1] for _ in range(2)] == [None, None]
     assert [ask(gateway, caller.body("kept-1"))[1] for _ in range(2)] == ["miss", "hit"]
     eventually(lambda: ask(gateway, caller.body("kept-1"))[1] == "miss", "its time is up")
+
+
+def changed(body, **fields):
+    return {**body, **fields}
+
+
+def test_c4_the_whole_request_is_the_key(scratch):
+    """What makes another answer makes another entry, also a value that is the vendor's own default."""
+    gateway, caller = caching(scratch)
+    plain = caller.body("any", tools=["weather", "time"])
+    system, user = plain["messages"]
+    variants = [plain, changed(plain, temperature=0), changed(plain, temperature=1), changed(plain, temperature=None), changed(plain, max_tokens=10),
+                changed(plain, max_tokens=11), changed(plain, top_p=1), changed(plain, tool_choice="none"), changed(plain, tool_choice="auto"),
+                changed(plain, seed=1), changed(plain, stop=["x"]), changed(plain, tools=plain["tools"][:1]), changed(plain, tools=plain["tools"][::-1]),
+                changed(plain, messages=[user]), changed(plain, messages=[{**system, "content": "Be long."}, user]),
+                changed(plain, messages=[system, {**user, "content": "Hi "}]), changed(plain, user="somebody"), changed(plain, model="another"),
+                changed(plain, response_format={"type": "json_object"})]
+    assert [ask(gateway, body)[1] for body in variants] == ["miss"] * len(variants)
+    assert [ask(gateway, body)[1] for body in variants] == ["hit"] * len(variants)
+    assert len(gateway["openai"].calls) == len(variants)
+
+
+def test_c4_a_longer_beginning_is_no_hit(scratch):
+    gateway, caller = caching(scratch)
+    for text in ("tell me", "tell me more", "tell me more about it", "tell"):
+        assert ask(gateway, caller.body("any", text=text))[1] == "miss"
+
+
+def test_c4_another_provider_or_model_is_another_answer(scratch):
+    """The caller's words stay the same while the policy's do not."""
+    gateway, caller = caching(scratch, ("openai", "mistral"), models="    m: { targets: [{ provider: openai, model: one }] }")
+    body = caller.body("m")
+    assert [ask(gateway, body)[1] for _ in range(2)] == ["miss", "hit"]
+    policy = open(gateway.sluice.policy).read()
+    for target in ("provider: openai, model: two", "provider: mistral, model: one"):
+        gateway.sluice.write_policy(policy.replace("provider: openai, model: one", target))
+        gateway.sluice.ctl("reload")
+        status, result, fields, content = ask(gateway, body)
+        assert (status, result, fields["x-sluice-provider"]) == (200, "miss", target.split()[1].rstrip(",")), target
+        assert ask(gateway, body)[1] == "hit"
+
+
+def test_c4_no_key_sees_what_another_one_asked(scratch):
+    """The same words of two tenants, and of a key that has one's name before its own."""
+    gateway, caller = caching(scratch, keys="required")
+    keys = Keys(gateway)
+    holders = [{"authorization": "Bearer " + keys.create(name, *arguments)} for name, arguments in
+               (("a", ()), ("ab", ()), ("c", ("--team", "a")), ("d", ("--owner", "a")))]
+    body = caller.body("any")
+    eventually(lambda: gateway.request("GET", "/v1/models", headers=holders[-1])[0] == 200, "the keys are known")
+    assert [ask(gateway, body, holder)[1] for holder in holders] == ["miss"] * 4
+    assert [ask(gateway, body, holder)[1] for holder in holders] == ["hit"] * 4
+
+
+def test_c4_it_is_kept_only_for_who_the_policy_names(scratch):
+    gateway, caller = caching(scratch, cache="{ ttl: 1h, keys: [a] }", keys="required")
+    keys = Keys(gateway)
+    named, other = ({"authorization": "Bearer " + keys.create(name)} for name in "ab")
+    body = caller.body("any")
+    eventually(lambda: gateway.request("GET", "/v1/models", headers=other)[0] == 200, "the keys are known")
+    assert [ask(gateway, body, other)[1] for _ in range(2)] == [None, None]
+    assert [ask(gateway, body, named)[1] for _ in range(2)] == ["miss", "hit"]
+
+
+def test_c4_an_answer_of_the_fallback_is_not_the_first_ones(scratch):
+    """What another model said while the first one was away is not what the first one says."""
+    gateway, caller = caching(scratch, ("openai", "anthropic"), models="    m: { targets: [{ provider: openai, model: one }], fallback: [anthropic/two] }")
+    body = caller.body("m")
+    gateway["openai"].script.append({"status": 503})
+    _, result, fields, _ = ask(gateway, body)
+    assert (result, fields["x-sluice-provider"]) == ("miss", "anthropic")
+    _, result, fields, _ = ask(gateway, body)
+    assert (result, fields["x-sluice-provider"]) == ("miss", "openai")
+    _, result, fields, _ = ask(gateway, body)
+    assert (result, fields["x-sluice-provider"]) == ("hit", "openai")

@@ -1,11 +1,9 @@
 """What other gateways' users suffer from and only a running gateway shows, each named after its number in the tables of pitfalls
-(P: between shapes, S: faults of providers, M: names of metrics). The others are in tests/unit/ai and test_ai_failover.py."""
+(P: between shapes, M: names of metrics). The others are in tests/unit/ai; what providers do wrong is in test_ai_scenarios.py."""
 import json
 import re
 import socket
 import urllib.request
-
-import pytest
 
 from ai_client import CALLERS, Gateway
 from harness import HANG, eventually, free_port
@@ -67,31 +65,6 @@ def test_p24_a_caller_that_goes_away_is_billed_for_what_came_and_blames_nobody(s
     ejected = re.findall(r"^sluice_upstream\w*eject\w*\{[^}]*\} (\S+)$", page, re.M)
     assert all(float(value) == 0 for value in ejected), ejected
     assert re.search(r'gen_ai_server_request_duration_count\{[^}]*error_type="cancelled"[^}]*\} 6', page), page
-
-
-@pytest.mark.parametrize("caller", CALLERS)
-def test_s14_a_stream_that_was_cut_is_not_begun_again_elsewhere(scratch, caller):
-    """No prefill: what one model has begun, another does not go on with, and no tokens are paid twice."""
-    gateway = Gateway(scratch, ("openai", "anthropic"), models="    m: { targets: [{ provider: openai }], fallback: [anthropic/claude] }")
-    gateway["openai"].script.append({"cut": 4, "delay": 0.05})
-    events, whole = CALLERS[caller](gateway).streamed("m")
-    assert not whole and "error" in events[-1][1]
-    assert len(gateway["openai"].calls) == 1 and not gateway["anthropic"].calls
-
-
-def test_s16_tries_that_failed_are_not_billed(scratch):
-    gateway = Budgeted(scratch, kinds=("openai", "anthropic"), prices="up: { input: 1000, output: 1000, cached_input: 1000 }\nclaude: { input: 1, output: 1 }\n")
-    policy = open(gateway.policy_file).read().replace("m: { targets: [{ provider: openai, model: up }] }",
-                                                      "m: { targets: [{ provider: openai, model: up }], fallback: [anthropic/claude] }")
-    gateway.sluice.write_policy(policy)
-    gateway.sluice.ctl("reload")
-    headers = gateway.holder("a", "--budget", "1")
-    gateway["openai"].script.append({"status": 503})
-    status, fields, content = gateway.ask(headers)
-    assert status == 200 and fields["x-sluice-provider"] == "anthropic" and json.loads(content)["model"].startswith("claude")
-    lines = eventually(lambda: gateway.usage("--by", "provider,model")["usage"], "it is written")
-    assert [(line["provider"], line["model"], line["requests"], line["errors"]) for line in lines] == [("anthropic", "claude", 1, 0)]
-    assert lines[0]["dollars"] < 0.001 and lines[0]["input"] + lines[0]["cache_read"] + lines[0]["output"] == 30
 
 
 def test_m_names_and_buckets_are_the_conventions_own(scratch):

@@ -89,10 +89,31 @@ def test_who_has_the_api_gets_it_as_it_is(scratch):
     """Byte for byte, with what is kept there."""
     gateway = Gateway(scratch, ("openai",), models="    m: { targets: [{ provider: openai }] }")
     body = {"model": "m", "input": "Hi", "previous_response_id": "resp_1", "unknown": {"kept": 1}}
-    status, _ = gateway.post("/v1/responses", body)
+    status, answer = gateway.post("/v1/responses", body)
     call = gateway["openai"].calls[-1]
     assert call["path"] == "/v1/responses" and call["body"] == body
-    assert status == 404  # the stand-in has none
+    assert status == 400 and "unknown" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("kind", ["openai", "azure"])
+def test_who_has_the_api_answers_in_its_own_words(scratch, kind):
+    gateway = Gateway(scratch, (kind,), models=f"    m: {{ targets: [{{ provider: {kind} }}] }}")
+    caller = ResponsesCaller(gateway)
+    words = "".join(gateway[kind].words())
+    status, answer = caller.call("m")
+    assert status == 200 and caller.text(answer) == words and caller.usage(answer) == (20, 10)
+    events, whole = caller.streamed("m")
+    assert whole and caller.streamed_text(events) == words
+    status, answer = caller.call("m", tools=["weather", "time"])
+    assert [name for _, name, _ in caller.calls(answer)] == ["weather", "time"]
+    status, answer = caller.results("m", answer, ["weather", "time"])
+    assert (status, caller.text(answer)) == (200, "result: sunny")
+    events, whole = caller.streamed("m", tools=["weather", "time"])
+    assert whole and [name for _, name, _ in caller.streamed_calls(events)] == ["weather", "time"]
+    gateway[kind].script.append({"cut": 6, "delay": 0.05})
+    events, whole = caller.streamed("m")
+    assert not whole and events[-1][0] == "error"
+    assert all(call["path"].endswith("/responses") for call in gateway[kind].calls)
 
 
 def test_a_fallback_without_the_api_is_asked_in_its_own_words(scratch):

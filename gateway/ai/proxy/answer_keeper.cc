@@ -1,6 +1,7 @@
 #include "gateway/ai/proxy/answer_keeper.h"
 
 #include <string>
+#include <utility>
 
 #include "gateway/ai/proxy/vendor_request.h"
 
@@ -49,9 +50,10 @@ void AnswerKeeper::keep(const Visit& visit, const http1::ResponseHead* head, Rec
       head != nullptr ? head->fields().first(KnownField::content_type) : std::string_view();
   if (type.empty()) type = kJson;
   if (const auto key = key_of(visit)) {
-    cache_->put(*key, {.content_type = std::string(type),
-                       .body = heard.text(),
-                       .made = ResponseCache::Clock::now()});
+    std::exchange(cache_, nullptr)
+        ->put(*key, {.content_type = std::string(type),
+                     .body = heard.text(),
+                     .made = ResponseCache::Clock::now()});
   }
 }
 

@@ -28,8 +28,8 @@ class AnswerKeeper {
 
   // Null: there is no answer, or it may not be taken.
   CachedAnswerPtr look(const Visit& visit);
-  // A whole answer of a provider that has worked, and nothing else. `head`: null where it was
-  // written anew, as JSON.
+  // A whole answer of a provider that has worked, and nothing else; the first one that is said.
+  // `head`: null where it was written anew, as JSON.
   void keep(const Visit& visit, const http1::ResponseHead* head, Recording& heard);
 
   bool missed() const { return missed_; }

@@ -50,6 +50,8 @@ class AnswerReader {
   std::string last_word(const Problem& problem) const;
 
   const Metered& metered() const { return filter_ ? filter_->metered() : metered_; }
+  // A stream whose last event has gone on to the caller.
+  bool over() const { return mode_ == Mode::stream && !problem_ && filter_->over(); }
   // The vendor has worked: something of an answer has come, not of an error.
   bool streams() const { return mode_ == Mode::stream; }
   bool answered() const {

@@ -166,8 +166,7 @@ Mediator::Answer Call::answer_of_cache() const {
   const auto age = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - recalled_->made);
   return Answer{.status = 200,
                 .lines = "content-type: " + recalled_->content_type + "\r\nage: " +
-                         std::to_string(age.count()) + "\r\nx-sluice-cache: hit\r\n" +
-                         own_lines(),
+                         std::to_string(age.count()) + "\r\nx-sluice-cache: hit\r\n" + own_lines(),
                 .body = recalled_->body};
 }
 
@@ -197,7 +196,16 @@ std::optional<Problem> Call::make_plan() {
     });
   }
   if (plan_.empty()) return Problem{ProblemKind::not_found, "there is no model " + model_, "model"};
+  ask_resting_last();
   return std::nullopt;
+}
+
+// A provider whose keys all rest has said that it would refuse, or until when.
+void Call::ask_resting_last() {
+  const auto ready = [&, now = Clock::now()](const Target& target) {
+    return catalog_.provider(target.provider).keys->ready(now);
+  };
+  if (!std::ranges::all_of(plan_, ready)) std::ranges::stable_partition(plan_, ready);
 }
 
 std::optional<Problem> Call::plan_for_vendor() {
@@ -255,8 +263,8 @@ Mediator::Outgoing Call::request() {
 
 // What the caller may want to know: who has answered, and what was left out.
 std::string Call::own_lines() const {
-  std::string lines = "x-sluice-provider: " + provider().name + "\r\n" +
-                      admission_.limit_lines(endpoint_.shape);
+  std::string lines =
+      "x-sluice-provider: " + provider().name + "\r\n" + admission_.limit_lines(endpoint_.shape);
   if (keeper_.missed()) lines += "x-sluice-cache: miss\r\n";
   if (sent_.dropped.empty()) return lines;
   std::string dropped;

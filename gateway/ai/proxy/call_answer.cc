@@ -34,6 +34,7 @@ bool Call::data(std::string_view bytes, std::string& out) {
   bool good = answer_->data(bytes, filtered ? unfiltered_ : out);
   if (filtered && !filter_->feed(unfiltered_, out)) return refused_by_filter();
   heard_.add(std::string_view(out).substr(before));
+  if (good && !filtered && answer_->over()) keep_answer();
   if (first_token_ == Clock::time_point{} && answer_->streams() &&
       answer_->answer_head() != nullptr)
     first_token_ = Clock::now();
@@ -48,6 +49,7 @@ bool Call::end(std::string& out) {
   if (filtered && (!filter_->feed(unfiltered_, out) || !filter_->end(out)))
     return refused_by_filter();
   heard_.add(std::string_view(out).substr(before));
+  keep_answer();
   return true;
 }
 
@@ -59,7 +61,14 @@ std::optional<Mediator::Answer> Call::answer() {
     answer = problem_answer(endpoint_.shape, *filter_problem_);
   }
   heard_.add(answer->body);
+  keep_answer();
   return answer;
+}
+
+// Before the caller has all of it: the same call again, a moment later, shall find it.
+void Call::keep_answer() {
+  if (filter_problem_ || !answer_->answered() || answer_->status() != 200) return;
+  keeper_.keep(visit(), answer_->answer_head(), heard_);
 }
 
 bool Call::refused_by_filter() {
@@ -144,7 +153,15 @@ Call::Facts Call::facts() const {
   return out;
 }
 
-void Call::ended(http::Ending ending, int status) {
+// Some SDKs go as soon as they have a stream's last event, before its body has ended: they have the
+// whole answer.
+http::Ending Call::ending_of(http::Ending ending) const {
+  const bool over = answer_ && answer_->over() && !filter_;
+  return over && ending == http::Ending::gone ? http::Ending::complete : ending;
+}
+
+void Call::ended(http::Ending said, int status) {
+  const http::Ending ending = ending_of(said);
   const Usage usage = used(ending);
   // Where nobody could be asked there is no target.
   const policy::Price* price = asked_ ? price_of(target()) : nullptr;
@@ -157,9 +174,6 @@ void Call::ended(http::Ending ending, int status) {
   if (filter_) record_findings(catalog_, *filters_, filter_->findings(), "answer");
   count(ending, status, usage, cost);
   audit(ending, status, usage, cost);
-  const bool good = ending == http::Ending::complete && status == 200 && !filter_problem_ &&
-                    answer_ && answer_->answered();
-  if (good) keeper_.keep(visit(), answer_->answer_head(), heard_);
 }
 
 // Calls that nobody was asked for are the route's alone.

@@ -1,5 +1,5 @@
-// One call on its way: the mediator of the proxy (http/mediator.h). What it does to the request is in
-// call.cc, to the answer in call_answer.cc.
+// One call on its way: the mediator of the proxy (http/mediator.h). What it does to the request is
+// in call.cc, to the answer in call_answer.cc.
 #pragma once
 
 #include <chrono>
@@ -77,14 +77,17 @@ class Call final : public http::Mediator {
   Answer answer_of_cache() const;
   AnswerKeeper::Visit visit() const;
   bool refused_by_filter();
+  void keep_answer();
   Cost estimate() const;
   std::optional<Problem> make_plan();
+  void ask_resting_last();
   std::vector<std::string_view> names_for_caller() const;
   std::optional<Problem> plan_for_vendor();
   // Nullopt: the plan's entry `at_` can be asked.
   std::optional<Problem> prepare();
   void note_failure(const http1::ResponseHead& response);
   bool failed();
+  http::Ending ending_of(http::Ending ending) const;
   Usage used(http::Ending ending) const;
   void count(http::Ending ending, int status, const Usage& usage, const Money& cost) const;
   void audit(http::Ending ending, int status, const Usage& usage, const Money& cost);
@@ -129,7 +132,7 @@ class Call final : public http::Mediator {
   // What is counted.
   KeyRing::Clock::time_point begun_ = KeyRing::Clock::now();
   KeyRing::Clock::time_point first_token_;
-  bool asked_ = false;     // a provider, for this
+  bool asked_ = false;        // a provider, for this
   CachedAnswerPtr recalled_;  // what the cache had; null: nothing
   Cost estimate_;             // of what is asked for
   std::uint64_t used_tokens_ = 0;
