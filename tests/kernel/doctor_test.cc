@@ -65,8 +65,13 @@ TEST(Doctor, SysctlsThatBite) {
     set_sysctl("ipv4/tcp_syncookies", "2");
     const DoctorOptions options = forwarding();
     auto found = examine_sysctls(options);
-    for (const char* check : {"rp_filter", "src_valid_mark", "ip_forward", "tcp_syncookies", "fwmark"})
-      EXPECT_EQ(static_cast<int>(worst(found, check).level), 0) << check << worst(found, check).what;
+    for (const char* check :
+         {"rp_filter", "src_valid_mark", "ip_forward", "tcp_syncookies", "fwmark"}) {
+      // Before Linux 6.6 answers to cookies of forwarded connections are lost: a note, at the best.
+      const bool noted = std::string(check) == "tcp_syncookies" && !kernel_has_tcx();
+      EXPECT_EQ(static_cast<int>(worst(found, check).level), noted ? 1 : 0)
+          << check << worst(found, check).what;
+    }
 
     set_sysctl("ipv4/conf/w0/rp_filter", "1");
     set_sysctl("ipv4/conf/w1/src_valid_mark", "1");
@@ -91,7 +96,8 @@ TEST(Doctor, BridgesAndAFullConnectionTable) {
     options.proc_sys = root;
     EXPECT_EQ(static_cast<int>(worst(examine_sysctls(options), "br_netfilter").level), 0);
     EXPECT_EQ(static_cast<int>(worst(examine_sysctls(options), "conntrack").level), 0);
-    shell("cd " + root + " && mkdir -p net/bridge net/netfilter && "
+    shell("cd " + root +
+          " && mkdir -p net/bridge net/netfilter && "
           "echo 1 > net/bridge/bridge-nf-call-iptables && "
           "echo 900 > net/netfilter/nf_conntrack_count && "
           "echo 1000 > net/netfilter/nf_conntrack_max");
@@ -119,8 +125,9 @@ TEST(Doctor, OthersWhoRouteByOurMarks) {
 
 TEST(Doctor, LinksAndPlugins) {
   in_sandbox([] {
-    shell("ip link add w0 mtu 1500 type veth peer name w1 mtu 9000 && "
-          "ip link set w0 up && ip link set w1 up");
+    shell(
+        "ip link add w0 mtu 1500 type veth peer name w1 mtu 9000 && "
+        "ip link set w0 up && ip link set w1 up");
     DoctorOptions options = forwarding();
     auto found = examine_links(options);
     EXPECT_EQ(static_cast<int>(worst(found, "lo").level), 0);
@@ -180,7 +187,8 @@ TEST(Doctor, OtherProgramsInTheirOrder) {
     }
     const Descriptor lookup = load(BPF_PROG_TYPE_SK_LOOKUP, SK_PASS, "their_lookup", BPF_SK_LOOKUP);
     const Descriptor netns(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
-    const Descriptor lookup_link(bpf_link_create(lookup.get(), netns.get(), BPF_SK_LOOKUP, nullptr));
+    const Descriptor lookup_link(
+        bpf_link_create(lookup.get(), netns.get(), BPF_SK_LOOKUP, nullptr));
     ASSERT_TRUE(lookup_link) << std::strerror(errno);
 
     found = examine_programs(options);
