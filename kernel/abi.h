@@ -6,7 +6,7 @@
 
 #include <linux/types.h>
 
-#define SLUICE_ABI_VERSION 3
+#define SLUICE_ABI_VERSION 4
 
 /* Every rule set has two slots; the low bit of the epoch says which is read. */
 #define SLUICE_SLOTS 2

@@ -54,7 +54,8 @@ struct sluice_steer_segment {
   __u16 first_port;
   __u16 last_port;
   __u16 group;
-  __u16 workers; /* 1 to SLUICE_STEER_MAX_WORKERS */
+  __u8 workers; /* 1 to SLUICE_STEER_MAX_WORKERS */
+  __u8 exit;    /* index in steer_exits; read at TC alone */
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_segment) == 8, "sluice_steer_segment");
 
@@ -69,15 +70,32 @@ struct sluice_steer_counters {
   __u64 assigned;
   __u64 no_socket; /* the worker's slot was empty */
   __u64 taken;     /* another program had assigned a socket already */
+  __u64 arrived;   /* SYNs of forwarded connections at TC ingress that a segment claims */
+  __u64 lapsed;    /* of those at the program that takes: nobody served, on_exit applied */
 };
-SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_counters) == 32, "sluice_steer_counters");
+SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_counters) == 48, "sluice_steer_counters");
 
 /* What packets of forwarded connections carry that are caught: `value` under `mask`. */
 struct sluice_steer_mark {
   __u32 value;
   __u32 mask;
+  __u32 judges; /* 0: new connections flow past; those that are proxied go on */
+  __u32 reserved;
 };
-SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_mark) == 8, "sluice_steer_mark");
+SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_mark) == 16, "sluice_steer_mark");
+
+/* Of `steering: tc`: what becomes of a new connection, by the time to which somebody serves. Half
+ * of the indexes belong to each slot. */
+#define SLUICE_STEER_MAX_EXITS 128
+struct sluice_steer_exit {
+  __u64 until;     /* CLOCK_MONOTONIC, nanoseconds: then `on_exit` applies */
+  __u8 closed;     /* on_exit: closed, else bypass */
+  __u8 block_quic; /* UDP to port 443 is dropped while a connection would be caught */
+  __u8 reserved[6];
+};
+SLUICE_ABI_ASSERT(sizeof(struct sluice_steer_exit) == 16, "sluice_steer_exit");
+
+#define SLUICE_STEER_MAX_OWN 4096 /* addresses of the node that the program at TC knows */
 
 /* Who a group belongs to; read by user space alone, so that a successor finds the same groups again. */
 struct sluice_steer_group {

@@ -39,5 +39,6 @@ std::vector<Finding> examine_sysctls(const DoctorOptions& options);   // rp_filt
 std::vector<Finding> examine_marks(const DoctorOptions& options);     // rules and tables of others
 std::vector<Finding> examine_programs(const DoctorOptions& options);  // TC, XDP, sk_lookup
 std::vector<Finding> examine_links(const DoctorOptions& options);     // lo, MTU, CNI
+std::vector<Finding> examine_bypasses(const DoctorOptions& options);  // past netfilter
 
 }  // namespace sluice::kernel

@@ -68,24 +68,31 @@ struct Plugin {
   const char* advice;
 };
 constexpr std::array kPlugins{
-    Plugin{"Cilium", "cilium_", "cilium",
-           "with eBPF host routing (cilium status: Host Routing: BPF) pods' packets pass netfilter by, "
-           "and intercept.forward catches nothing of them; its TC programs may end the chain before "
-           "the guard, its socket load balancing rewrites destinations before interception sees "
-           "them, and it uses mark bits 0xffff0fff",
-           "bpf.hostLegacyRouting: true; guard.position: first; intercept.marks: { mask: 0x3000, "
-           "mark: 0x1000 }; see other_programs"},
-    Plugin{"Calico's eBPF dataplane", "bpfin.cali", "calico-ebpf",
-           "it forwards pods' packets past netfilter, so that intercept.forward may catch nothing of "
-           "them, and drops what a pod's address is borrowed for (source_address: client)",
-           "Calico's iptables or nftables dataplane; allowedSourcePrefixes for borrowed addresses"},
-    Plugin{"Calico", "cali", "calico", "it marks packets in 0xffff0000 unless told otherwise, which "
-                                      "holds Sluice's default bits 0x300000",
+    Plugin{
+        "Cilium", "cilium_", "cilium",
+        "with eBPF host routing (cilium status: Host Routing: BPF) pods' packets pass netfilter "
+        "by, "
+        "and intercept.forward catches nothing of them; its TC programs may end the chain before "
+        "the guard, its socket load balancing rewrites destinations before interception sees "
+        "them, and it uses mark bits 0xffff0fff",
+        "steering: tc in intercept.forward, or bpf.hostLegacyRouting: true; guard.position: first; "
+        "intercept.marks: { mask: 0x3000, "
+        "mark: 0x1000 }; see other_programs"},
+    Plugin{
+        "Calico's eBPF dataplane", "bpfin.cali", "calico-ebpf",
+        "it forwards pods' packets past netfilter, so that intercept.forward may catch nothing of "
+        "them, and drops what a pod's address is borrowed for (source_address: client)",
+        "steering: tc in intercept.forward, or Calico's iptables or nftables dataplane; "
+        "allowedSourcePrefixes for borrowed addresses"},
+    Plugin{"Calico", "cali", "calico",
+           "it marks packets in 0xffff0000 unless told otherwise, which "
+           "holds Sluice's default bits 0x300000",
            "intercept.marks: { mask: 0x3000, mark: 0x1000 }, or narrow Calico's IptablesMarkMask"},
     Plugin{"flannel", "flannel", "flannel", "pods are reached through a tunnel with a smaller MTU",
            "nothing; see mtu"},
-    Plugin{"kindnet", "kindnet", "kindnet", "it masquerades what leaves the cluster's networks, after "
-                                             "interception: the upstream sees the node",
+    Plugin{"kindnet", "kindnet", "kindnet",
+           "it masquerades what leaves the cluster's networks, after "
+           "interception: the upstream sees the node",
            "nothing"},
     Plugin{"kube-proxy (IPVS)", "kube-ipvs", "kube-ipvs",
            "service addresses are the node's own there: intercept.forward does not see them",

@@ -334,6 +334,10 @@ std::vector<std::pair<unsigned, GuardEntry>> GuardAttachment::list() const {
   return out;
 }
 
+std::string guard_link_pin(unsigned interface_index) {
+  return pin_name(interface_index, GuardEntry::tc_ingress);
+}
+
 std::vector<std::string> detach_pinned_guard(const std::string& pin_directory) {
   std::vector<std::string> removed;
   for (const auto& [path, entry] : pinned_links(pin_directory)) {

@@ -79,6 +79,9 @@ class GuardAttachment {
   std::map<Key, Attached> attached_;
 };
 
+// The pin of the guard's TC link at ingress of an interface; there is none where it does not hang.
+std::string guard_link_pin(unsigned interface_index);
+
 // Takes the guard off this network namespace without an object. Each line says what was removed.
 std::vector<std::string> detach_pinned_guard(const std::string& pin_directory);
 

@@ -11,6 +11,9 @@ struct ClsactPlace {
   unsigned interface_index = 0;
   GuardEntry entry = GuardEntry::tc_ingress;
   bool first = true;  // the lowest priority number, or the highest
+  // Of interception (steer_tc.h), not of the guard: another handle, and `first` among filters of the
+  // lowest priority number, else right behind them.
+  bool takes = false;
 };
 
 // Adds the qdisc where it is missing. `replace_ours`: the filter that is there is ours; otherwise a

@@ -5,6 +5,9 @@
 #include <cerrno>
 #include <cstring>
 #include <linux/bpf.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <utility>
 
 #include "kernel/message.h"
 
@@ -16,6 +19,8 @@ constexpr auto kIngress = static_cast<bpf_attach_type>(46);
 constexpr auto kEgress = static_cast<bpf_attach_type>(47);
 constexpr std::uint32_t kLinkType = 11;
 constexpr std::uint32_t kBefore = 1U << 3;
+constexpr std::uint32_t kAfter = 1U << 4;
+constexpr std::uint32_t kRelativeIsLink = 1U << 13;
 constexpr std::size_t kLongestChain = 64;  // BPF_MPROG_MAX
 
 bpf_attach_type attach_type(GuardEntry entry) {
@@ -39,6 +44,31 @@ AttachResult attach_tcx(int program, const Interface& where, GuardEntry entry, b
   return std::unexpected(AttachError{
       code,
       {message("cannot attach the guard to {} by tcx: {}", where.name, std::strerror(code))}});
+}
+
+AttachResult attach_tcx_behind(int program, const Interface& where, const Descriptor& link,
+                               const char* what) {
+  // As include/uapi/linux/bpf.h of Linux 6.6 has it; libbpf 1.1 knows no relative place.
+  struct {
+    __u32 program, interface_index, attach_type, flags, relative_fd, reserved;
+    __u64 expected_revision;
+  } request{static_cast<__u32>(program), where.index, kIngress, kBefore, 0, 0, 0};
+  const auto create = [&] {
+    return Descriptor(
+        static_cast<int>(::syscall(__NR_bpf, BPF_LINK_CREATE, &request, sizeof(request))));
+  };
+  if (link && tcx_interface(link.get()) == where.index) {
+    auto behind = request;
+    behind.flags = kAfter | kRelativeIsLink;
+    behind.relative_fd = static_cast<__u32>(link.get());
+    std::swap(request, behind);
+    if (Descriptor made = create()) return made;
+    std::swap(request, behind);
+  }
+  if (Descriptor made = create()) return made;
+  const int code = errno;
+  return std::unexpected(AttachError{
+      code, {message("cannot attach {} to {} by tcx: {}", what, where.name, std::strerror(code))}});
 }
 
 unsigned tcx_interface(int link) {

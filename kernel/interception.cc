@@ -13,6 +13,7 @@
 #include "kernel/nft_table.h"
 #include "kernel/policy_routing.h"
 #include "kernel/prefix_text.h"
+#include "kernel/steer_choice.h"
 
 namespace sluice::kernel {
 namespace {
@@ -56,9 +57,13 @@ class InterceptionImpl final : public Interception {
       if (auto ok = check_local_destinations(plan); !ok) return ok;
       if (auto ok = check_former_marks(plan.marks); !ok) return ok;
     }
-    prepared_ =
-        InForce{.plan = plan, .node = node, .cgroups = find_cgroups(plan), .tproxy_ports = {}};
+    prepared_ = InForce{.plan = plan,
+                        .by_nft = {},
+                        .node = node,
+                        .cgroups = find_cgroups(plan),
+                        .tproxy_ports = {}};
     prepared_->plan.guard = {};
+    prepared_->by_nft = without_tc(prepared_->plan);
     for (const auto& socket : sockets) {
       if (socket.by_tproxy)
         prepared_->tproxy_ports[{socket.listener, socket.way}] = port_of(socket.fd->get());
@@ -117,6 +122,7 @@ class InterceptionImpl final : public Interception {
  private:
   struct InForce {
     Plan plan;
+    Plan by_nft;  // what the table does of it
     NodeView node;
     CgroupIds cgroups;
     TproxyPorts tproxy_ports;
@@ -168,23 +174,26 @@ class InterceptionImpl final : public Interception {
 Result<void> InterceptionImpl::write_table(InForce& state, bool gateway_serves) {
   NftBatch batch;
   state.rules = 0;
-  if (!uses_marks(state.plan)) {
+  if (!uses_marks(state.by_nft)) {
     write_nft_removal(batch);
   } else {
     state.rules = write_nft_table(
-        batch, state.plan,
+        batch, state.by_nft,
         {judge_syns_, gateway_serves, state.cgroups, state.tproxy_ports, state.node, state.former});
   }
   if (const auto failure = batch.commit(); failure.error != 0)
     return std::unexpected(nft_error(failure));
   state.digest = nft_table_digest();
-  lease_held_ = gateway_serves && state.rules > 0;
+  lease_held_ = gateway_serves && uses_marks(state.plan);
   return {};
 }
 
 Result<void> InterceptionImpl::renew_leases() {
-  const auto leases = leases_of(active_->plan);
-  if (leases.empty()) return {};
+  const auto leases = leases_of(active_->by_nft);
+  if (leases.empty()) {
+    lease_held_ = true;
+    return {};
+  }
   NftBatch batch;
   for (const auto lease : leases)
     batch.renew_timeout_elements(lease_set(lease), lease);
@@ -209,13 +218,14 @@ Result<void> InterceptionImpl::repair_routing() {
 Result<void> InterceptionImpl::follow_node(const NodeView& node, bool& rewrite) {
   if (active_->node == node) return {};
   active_->node = node;
-  rewrite = depends_on_node(active_->plan);
+  rewrite = depends_on_node(active_->by_nft);
   if (auto applied = apply_routing(routing_of(*active_)); !applied)
     return std::unexpected(applied.error());
   return {};
 }
 
 bool InterceptionImpl::table_is_changed(bool look_closely) const {
+  if (!uses_marks(active_->by_nft)) return false;
   if (look_closely) return nft_table_digest() != active_->digest;
   return count_nft_rules() != active_->rules;
 }

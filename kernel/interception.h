@@ -20,7 +20,8 @@ class Interception {
   virtual ~Interception() = default;
 
   // Checks that marks, table and priorities are free, and local destinations sane. Changes nothing.
-  // Every entry's steering is sk_lookup or tproxy; `sockets` are the plan's.
+  // Every entry's steering is chosen; of those of steering tc only the routing is done here.
+  // `sockets` are the plan's.
   virtual Result<void> prepare(const Plan& plan, const std::vector<OwnedSocket>& sockets,
                                const NodeView& node) = 0;
   // Routes and rules, then the table; leases begin held. On an error the old plan is in force.

@@ -4,11 +4,14 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <map>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "kernel/builtin_protect.h"
+#include "kernel/bypass_signs.h"
+#include "kernel/bypass_watch.h"
 #include "kernel/change_monitor.h"
 #include "kernel/guard.h"
 #include "kernel/interception.h"
@@ -24,6 +27,7 @@
 #include "kernel/sockets.h"
 #include "kernel/spared_sockets.h"
 #include "kernel/steer_choice.h"
+#include "kernel/steer_tc.h"
 #include "kernel/steering.h"
 #include "kernel/trial.h"
 
@@ -109,6 +113,7 @@ class KeeperImpl final : public Keeper {
   std::vector<Sample> samples() const override;
   std::uint64_t generation() const override { return generation_; }
   std::vector<std::string> warnings() const override;
+  std::vector<std::string> problems() const override;
 
   Guard& guard() { return *guard_; }
   KeeperHandOver hand_over() const override;
@@ -116,6 +121,7 @@ class KeeperImpl final : public Keeper {
 
   void stop_intercepting() override {
     stopped_ = true;
+    steering_->stop_intercepting();
     interception_->stop_intercepting();
   }
 
@@ -132,6 +138,7 @@ class KeeperImpl final : public Keeper {
   void note(const Result<void>& ticked);
   void note_guarded();
   bool falls_back() const;
+  void look_for_bypasses(const NodeView& node);
   void take_over_from_other_versions();
 
   std::string pin_root_;
@@ -147,6 +154,9 @@ class KeeperImpl final : public Keeper {
   std::vector<Ban> bans_before_;   // of a keeper whose pins may be of another version
   std::optional<Prepared> prepared_;
   Plan plan_;  // in force
+  BypassWatch bypass_;
+  std::vector<BypassSign> signs_;  // of `signs_of_`'s interfaces
+  std::optional<std::map<std::string, unsigned>> signs_of_;
   std::uint64_t generation_ = 0;
   std::uint64_t failed_ticks_ = 0;
   std::vector<std::string> notices_;
@@ -175,7 +185,7 @@ Result<void> KeeperImpl::start(const KeeperOptions& options) {
   auto guard = Guard::open(pins_, options.tcx ? GuardAttach::automatic : GuardAttach::clsact);
   if (!guard) return std::unexpected(guard.error());
   guard_ = std::move(*guard);
-  auto steering = options.sk_lookup ? Steering::open(pins_)
+  auto steering = options.sk_lookup ? Steering::open(pins_, options.tcx)
                                     : std::unexpected(Error{"this kernel has no sk_lookup"});
   if (steering) {
     steering_ = std::move(*steering);
@@ -325,10 +335,13 @@ void KeeperImpl::note(const Result<void>& ticked) {
 Result<void> KeeperImpl::follow_node(bool gateway_alive, bool table_touched) {
   const auto node = read_node_view();
   if (!node) return std::unexpected(node.error());
+  look_for_bypasses(*node);
+  bypass_.look(steering_->arrivals(), gateway_alive && !stopped_, BypassWatch::Clock::now());
   const auto steered = steering_->follow(*node);
+  const auto taken = steering_->tick(gateway_alive, *node);
   if (auto ok = interception_->tick(gateway_alive, *node, table_touched); !ok) return ok;
   if (!steered) return std::unexpected(steered.error());
-  return {};
+  return taken;
 }
 
 // From now on its packets die before any socket sees them: with its connections left open both ends
@@ -340,13 +353,43 @@ Result<void> KeeperImpl::ban(const Prefix& source, std::chrono::seconds duration
   return {};
 }
 
+// Other people's programs come with their interfaces.
+void KeeperImpl::look_for_bypasses(const NodeView& node) {
+  if (signs_of_ == node.interfaces) return;
+  const auto network = read_node_network();
+  if (!network) return;  // the next tick tries again
+  signs_ = find_bypass_signs(*network);
+  signs_of_ = node.interfaces;
+}
+
 bool KeeperImpl::falls_back() const {
   return !no_sk_lookup_.empty() && uses(plan_, SteerBy::tproxy);
 }
 
 std::vector<std::string> KeeperImpl::warnings() const {
-  if (!falls_back()) return {};
-  return {"steering fell back to nftables' tproxy: " + no_sk_lookup_};
+  std::vector<std::string> out;
+  if (falls_back()) out.push_back("steering fell back to nftables' tproxy: " + no_sk_lookup_);
+  const bool by_netfilter = std::ranges::any_of(plan_.intercepts, [](const Intercept& entry) {
+    return entry.way == WayIn::forward && entry.steering != SteerBy::tc;
+  });
+  for (const auto& sign : by_netfilter ? signs_ : std::vector<BypassSign>{})
+    out.push_back(message("packets may go past netfilter, where intercept.forward catches: {}; {}",
+                          to_text(sign), kBypassAdvice));
+  return out;
+}
+
+std::vector<std::string> KeeperImpl::problems() const {
+  std::vector<std::string> out;
+  for (const auto& listener : bypass_.bypassed()) {
+    std::string by;
+    for (const auto& sign : signs_)
+      by += (by.empty() ? " (" : ", ") + to_text(sign);
+    out.push_back(
+        message("intercept.forward catches nothing for listener {}: new connections come "
+                "in and none of them reaches netfilter's prerouting hook{}{}; {}",
+                listener, by, by.empty() ? "" : ")", kBypassAdvice));
+  }
+  return out;
 }
 
 std::vector<Sample> KeeperImpl::samples() const {
@@ -366,6 +409,14 @@ std::vector<Sample> KeeperImpl::samples() const {
                      true,
                      "Times that the guard came to an interface or left it because interfaces came, "
                      "went or were renamed."});
+  const auto bypassed = bypass_.bypassed();
+  for (const auto& [listener, arrived, looked_up] : steering_->arrivals())
+    samples.push_back({"sluice_interception_bypassed",
+                       {{"listener", listener}},
+                       std::ranges::binary_search(bypassed, listener) ? 1.0 : 0.0,
+                       false,
+                       "1 while connections that intercept.forward claims come in and none of them "
+                       "reaches netfilter: it catches nothing."});
   samples.push_back({"sluice_interception_fallback",
                      {},
                      falls_back() ? 1.0 : 0.0,
@@ -403,6 +454,8 @@ Result<std::unique_ptr<Keeper>> Keeper::open(const KeeperOptions& options) {
 
 Result<std::vector<std::string>> cleanup(const KeeperOptions& options) {
   std::vector<std::string> removed = remove_interception();
+  for (auto& line : detach_pinned_steer_tc(pin_directory_path(options.pin_root)))
+    removed.push_back(std::move(line));
   for (auto& line : Guard::cleanup(options.pin_root))
     removed.push_back(std::move(line));
   for (auto& line : remove_other_versions(options.pin_root))

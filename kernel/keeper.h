@@ -165,6 +165,10 @@ class Keeper {
   // Ends what the sources that were banned since the last call have open; returns how many. Walks
   // the node's table of TCP sockets once for each 64 of them: call it once for many bans.
   virtual Result<std::size_t> end_banned_connections() = 0;
+
+  // What the policy asks for and does not happen, as of the last tick: for the log, as errors, and
+  // status.
+  virtual std::vector<std::string> problems() const = 0;
 };
 
 // `sluice cleanup`: removes every trace (rules, routes, pins, links), whether or not a keeper

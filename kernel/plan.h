@@ -45,8 +45,9 @@ struct Listener {
 enum class OnExit : std::uint8_t { closed, bypass };
 
 // Who finds the listener's socket for what is caught. `automatic` becomes one of the others when a
-// plan is prepared.
-enum class SteerBy : std::uint8_t { automatic, sk_lookup, tproxy };
+// plan is prepared. `tc`, of way forward alone: taken by a program where packets come in, without
+// nftables.
+enum class SteerBy : std::uint8_t { automatic, sk_lookup, tproxy, tc };
 
 // What becomes of connections that are open when a rule begins to refuse or to catch them.
 enum class OnChange : std::uint8_t { keep, drain, reset };
@@ -165,6 +166,8 @@ struct Plan {
   std::vector<std::uint16_t>
       host_ports;  // of the node's own addresses: never intercepted, dropped or banned
   GuardPlan guard;
+  // Where entries of steering tc take connections: names and globs; empty: all but lo.
+  std::vector<std::string> tc_interfaces{};
 };
 
 // Packets are marked and routed: something is caught, or answers to a client's address come back.

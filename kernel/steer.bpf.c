@@ -119,6 +119,23 @@ struct {
   __type(value, struct sluice_steer_mark);
 } steer_mark SEC(".maps");
 
+/* Of `steering: tc`, by the index that a segment names. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, SLUICE_SLOTS* SLUICE_STEER_MAX_EXITS);
+  __type(key, __u32);
+  __type(value, struct sluice_steer_exit);
+} steer_exits SEC(".maps");
+
+/* The node's own addresses: what goes there is never turned. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, SLUICE_STEER_MAX_OWN);
+  __uint(key_size, 16);
+  __uint(value_size, sizeof(__u32));
+} steer_own SEC(".maps");
+
 struct flow {
   __u32 remote[4]; /* network order */
   __u32 local[4];
@@ -277,6 +294,8 @@ int sluice_steer(struct bpf_sk_lookup* ctx) {
   return SK_PASS;
 }
 
+#include "kernel/steer_packet.bpf.h"
 #include "kernel/steer_cookie.bpf.h"
+#include "kernel/steer_take.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL and additional rights";

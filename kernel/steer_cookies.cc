@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "kernel/guard_attach.h"
 #include "kernel/guard_tcx.h"
 
 namespace sluice::kernel {
@@ -24,8 +25,8 @@ void SteerCookies::follow(const NodeView& node, int program, bool wanted) {
   error_.clear();
   for (const auto& [name, index] : node.interfaces) {
     if (name == "lo" || links_.contains(index)) continue;
-    auto link = attach_tcx(program, {.index = index, .name = name, .up = true},
-                           GuardEntry::tc_ingress, false);
+    auto link = attach_tcx_behind(program, {.index = index, .name = name, .up = true},
+                                  pins_.get(guard_link_pin(index)), "the counter of connections");
     if (link) {
       links_.emplace(index, std::move(*link));
     } else if (link.error().code != ENODEV) {

@@ -1,6 +1,7 @@
 // Where the program hangs that brings the answers to SYN cookies of forwarded connections to their
-// listener (steer_cookie.bpf.h): at TC ingress of every interface but lo, while an entry needs it.
-// Not pinned: without a keeper nobody serves what it brings.
+// listener, and new connections are counted (steer_cookie.bpf.h): at TC ingress of every interface
+// but lo, while an entry needs it, before other people's programs, which may send packets
+// elsewhere. Not pinned: without a keeper nobody serves what it brings.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +16,8 @@ namespace sluice::kernel {
 
 class SteerCookies {
  public:
+  // `pins`, where the guard's links are, outlive the object.
+  explicit SteerCookies(const PinDirectory& pins) : pins_(pins) {}
   // Attaches and detaches to what the node has now. A kernel before 6.6 has no tcx: there, and
   // where it refuses, error() says so.
   void follow(const NodeView& node, int program, bool wanted);
@@ -22,6 +25,7 @@ class SteerCookies {
   const std::string& error() const { return error_; }
 
  private:
+  const PinDirectory& pins_;
   std::map<unsigned, Descriptor> links_;  // by interface
   std::string error_;
 };

@@ -76,11 +76,15 @@ Result<Descriptor> destinations_map(const SteerTable& table) {
   return make_map(BPF_MAP_TYPE_LPM_TRIE, BPF_F_NO_PREALLOC, "steer_dests", keys, values);
 }
 
-Result<Descriptor> segments_map(const SteerTable& table) {
+Result<Descriptor> segments_map(const SteerTable& table, std::uint32_t slot) {
   std::vector<__u32> keys(table.segments.size());
-  for (std::size_t i = 0; i < keys.size(); i++)
+  std::vector<sluice_steer_segment> segments = table.segments;
+  for (std::size_t i = 0; i < keys.size(); i++) {
     keys[i] = static_cast<__u32>(i);
-  return make_map(BPF_MAP_TYPE_ARRAY, SLUICE_F_INNER_MAP, "steer_segments", keys, table.segments);
+    segments[i].exit =
+        static_cast<__u8>(segments[i].exit + slot * SLUICE_STEER_MAX_EXITS);  // below 256
+  }
+  return make_map(BPF_MAP_TYPE_ARRAY, SLUICE_F_INNER_MAP, "steer_segments", keys, segments);
 }
 
 Result<void> fill_interfaces(int map, std::uint32_t slot, const SteerTable& table) {
@@ -108,7 +112,7 @@ Result<void> fill_steer_slot(const SteerMaps& maps, std::uint32_t slot, const St
   if (auto ok = put(maps.sources, slot, sources_map(table), "steer_sources"); !ok) return ok;
   if (auto ok = put(maps.destinations, slot, destinations_map(table), "steer_dests"); !ok)
     return ok;
-  return put(maps.segments, slot, segments_map(table), "steer_segments");
+  return put(maps.segments, slot, segments_map(table, slot), "steer_segments");
 }
 
 }  // namespace sluice::kernel

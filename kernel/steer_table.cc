@@ -128,6 +128,11 @@ class Compiler {
           return std::unexpected(ok.error());
       }
     }
+    if (table_.exits.size() > SLUICE_STEER_MAX_EXITS) {
+      return std::unexpected(
+          Error{message("intercept.forward: more than {} kinds of on_exit, lease and quic",
+                        SLUICE_STEER_MAX_EXITS)});
+    }
     return std::move(table_);
   }
 
@@ -156,6 +161,7 @@ class Compiler {
     for (std::size_t index = 0; index < plan_.protect.size(); index++) {
       if (leaves_clients_alone(plan_.protect[index]))
         protects_.add(plan_.protect[index].peer, index);
+      if (!plan_.protect[index].upstream) protected_servers_.add(plan_.protect[index].peer, index);
     }
   }
 
@@ -249,7 +255,14 @@ class Compiler {
       nodes.insert(intercept.except_to.begin(), intercept.except_to.end());
     }
     nodes.insert(all_of_v4());
+    for (const auto& protect : plan_.protect) {
+      if (side != SLUICE_STEER_NODE && !protect.upstream) nodes.insert(protect.peer);
+    }
     segments_of_.clear();
+    protected_clients_.clear();
+    for (std::size_t index = 0; index < plan_.protect.size(); index++) {
+      if (signatures_[source_class].protects[index]) protected_clients_.insert(index);
+    }
     for (const auto& node : nodes) {
       auto ports = ports_of(side, source_class, node);
       if (!ports) return std::unexpected(ports.error());
@@ -287,13 +300,17 @@ class Compiler {
     const auto& source = signatures_[source_class];
     const auto found = candidates(side, source, node);
     const bool own = own_.covers(node);
-    const auto key = std::make_pair(found, own);
+    const bool forwarded = side != SLUICE_STEER_NODE && !own && !local_.covers(node);
+    const auto spared = forwarded ? protects_on_the_way(side, node) : std::vector<std::size_t>{};
+    const auto key = std::make_tuple(found, own, spared);
     if (const auto known = segments_of_.find(key); known != segments_of_.end())
       return known->second;
     if (auto ok = refuse_ambiguous(found); !ok) return std::unexpected(ok.error());
 
     FreePorts free;
     if (own) leave_to_host(source, side, free);
+    for (const std::size_t index : spared)
+      leave_ports(plan_.protect[index], free);
     const auto first = static_cast<std::uint32_t>(table_.segments.size());
     claim(found, own, free);
     const sluice_steer_ports ports{first,
@@ -322,15 +339,36 @@ class Compiler {
     return {};
   }
 
-  void leave_to_host(const SourceSignature& source, std::uint8_t side, FreePorts& free) const {
+  static void leave_ports(const Protect& protect, FreePorts& free) {
     const auto drop = [](PortRange) {};
+    if (protect.to_ports.empty()) free.take(kAllPorts, drop);
+    for (const auto& range : protect.to_ports)
+      free.take(range, drop);
+  }
+
+  void leave_to_host(const SourceSignature& source, std::uint8_t side, FreePorts& free) const {
     for (std::size_t index = 0; index < plan_.protect.size(); index++) {
-      if (!source.protects[index] || !sides_[side][index]) continue;
-      const auto& ports = plan_.protect[index].to_ports;
-      if (ports.empty()) free.take(kAllPorts, drop);
-      for (const auto& range : ports)
-        free.take(range, drop);
+      if (source.protects[index] && sides_[side][index]) leave_ports(plan_.protect[index], free);
     }
+  }
+
+  // Of forwarded connections: the protected peers that are their client or server.
+  std::vector<std::size_t> protects_on_the_way(std::uint8_t side, const Prefix& node) const {
+    std::set<std::size_t> found = protected_clients_;
+    protected_servers_.covering(node, [&](int, std::size_t index) { found.insert(index); });
+    std::erase_if(found, [&](std::size_t index) { return !sides_[side][index]; });
+    return {found.begin(), found.end()};
+  }
+
+  // Where an entry's connections go while nobody serves; those that share it share a lease.
+  std::uint8_t exit_of(const Intercept& intercept) {
+    if (intercept.steering != SteerBy::tc) return 0;
+    const SteerTable::Exit exit{intercept.lease, intercept.on_exit == OnExit::closed,
+                                intercept.block_quic};
+    const auto found = std::ranges::find(table_.exits, exit);
+    const auto index = static_cast<std::size_t>(found - table_.exits.begin());
+    if (found == table_.exits.end()) table_.exits.push_back(exit);
+    return static_cast<std::uint8_t>(std::min<std::size_t>(index, SLUICE_STEER_MAX_EXITS - 1));
   }
 
   // The pieces of a range that host_ports do not keep.
@@ -369,8 +407,8 @@ class Compiler {
       const std::uint16_t group = group_of_(intercept.listener, intercept.way);
       const auto take = [&](PortRange range) {
         if (intercept.steering == SteerBy::tproxy) return;
-        segments.push_back(
-            {range.first, range.last, group, static_cast<std::uint16_t>(plan_.workers)});
+        segments.push_back({range.first, range.last, group,
+                            static_cast<std::uint8_t>(plan_.workers), exit_of(intercept)});
       };
       if (!own || intercept.take_over) {
         free.take(claimed.range, take);
@@ -389,6 +427,7 @@ class Compiler {
     for (const auto& segment : segments) {
       const bool joins = table_.segments.size() > begin &&
                          table_.segments.back().group == segment.group &&
+                         table_.segments.back().exit == segment.exit &&
                          table_.segments.back().last_port + 1 == segment.first_port;
       if (joins) {
         table_.segments.back().last_port = segment.last_port;
@@ -403,10 +442,11 @@ class Compiler {
   const GroupOf& group_of_;
   std::vector<std::vector<bool>> sides_;  // by side: which protect entries hold there
   std::vector<Prefix> own_prefixes_;
-  PrefixIndex own_, to_, except_to_, from_, except_from_, local_, protects_;
+  PrefixIndex own_, to_, except_to_, from_, except_from_, local_, protects_, protected_servers_;
   std::vector<SourceSignature> signatures_;
-  std::map<std::pair<std::vector<Candidate>, bool>, sluice_steer_ports>
-      segments_of_;  // of one side and class
+  std::map<std::tuple<std::vector<Candidate>, bool, std::vector<std::size_t>>, sluice_steer_ports>
+      segments_of_;                          // of one side and class
+  std::set<std::size_t> protected_clients_;  // that sources of this class are
   SteerTable table_;
 };
 

@@ -5,8 +5,11 @@
 // addresses, and everything that a local entry names, belong to local entries only; on own
 // addresses protected peers, and host_ports unless the entry takes over, are left to the host.
 // Entries of steering tproxy hold their places against less specific ones and get no segment.
+// Forwarded connections from and to protected peers are nobody's: nftables passes them by as well,
+// but the programs at TC know this table alone.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -37,7 +40,14 @@ struct SteerTable {
   std::vector<Source> sources;
   std::vector<NamedInterface> interfaces;
   std::vector<Destination> destinations;
-  std::vector<sluice_steer_segment> segments;
+  std::vector<sluice_steer_segment> segments;  // their `exit` counts from 0 in `exits`
+  struct Exit {
+    std::chrono::milliseconds lease{};
+    bool closed = true;
+    bool block_quic = false;
+    auto operator<=>(const Exit&) const = default;
+  };
+  std::vector<Exit> exits;  // at most SLUICE_STEER_MAX_EXITS
 };
 
 using GroupOf = std::function<std::uint16_t(std::uint32_t listener, WayIn way)>;

@@ -1,6 +1,7 @@
 #include "kernel/steering.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -17,9 +18,11 @@
 #include "kernel/prefix_text.h"
 #include "kernel/steer_choice.h"
 #include "kernel/steer_cookies.h"
+#include "kernel/steer_exits.h"
 #include "kernel/steer_groups.h"
 #include "kernel/steer_slots.h"
 #include "kernel/steer_table.h"
+#include "kernel/steer_tc.h"
 #include "steer.skel.h"
 
 namespace sluice::kernel {
@@ -45,9 +48,9 @@ Skeleton load_program(const PinDirectory& pins) {
 }
 
 void remove_map_pins(const PinDirectory& pins) {
-  for (const char* map :
-       {"steer_sources", "steer_dests", "steer_segments", "steer_state", "steer_sockets",
-        "steer_counters", "steer_groups", "steer_ports", "steer_ifaces", "steer_mark"}) {
+  for (const char* map : {"steer_sources", "steer_dests", "steer_segments", "steer_state",
+                          "steer_sockets", "steer_counters", "steer_groups", "steer_ports",
+                          "steer_ifaces", "steer_mark", "steer_exits", "steer_own"}) {
     pins.remove(map);
   }
 }
@@ -66,6 +69,9 @@ class MappedState {
   bool valid() const { return memory_ != MAP_FAILED; }
   std::uint64_t generation() const { return state().generation; }
   std::uint64_t epoch() const { return std::atomic_ref(state().epoch).load(); }
+  std::uint32_t other_slot() const {
+    return static_cast<std::uint32_t>((epoch() + 1) % SLUICE_SLOTS);
+  }
   // One store: every program that starts after it reads the other slot.
   void flip(std::uint64_t generation) {
     state().generation = generation;
@@ -83,8 +89,18 @@ struct Compiled {
   SteerGroups groups;
   std::vector<std::uint16_t> used_groups;
   std::vector<OwnedSocket> sockets;
+  std::uint32_t slot = 0;
+  std::vector<SteerTable::Exit> exits;  // of steering tc
   std::size_t sources = 0, destinations = 0, segments = 0;
+  bool by_tc() const { return uses(plan, SteerBy::tc); }
 };
+
+// Those of way forward that nftables turns, and sk_lookup gives their socket.
+bool forwards_by_lookup(const Plan& plan) {
+  return std::ranges::any_of(plan.intercepts, [](const Intercept& entry) {
+    return entry.way == WayIn::forward && entry.steering == SteerBy::sk_lookup;
+  });
+}
 
 // Interfaces come and go with every container.
 bool same_for(const Plan& plan, const NodeView& before, const NodeView& now) {
@@ -97,14 +113,21 @@ bool same_for(const Plan& plan, const NodeView& before, const NodeView& now) {
 
 class SteeringImpl final : public Steering {
  public:
-  SteeringImpl(const PinDirectory& pins, Skeleton skeleton)
+  SteeringImpl(const PinDirectory& pins, Skeleton skeleton, bool tcx)
       : pins_(pins),
         skeleton_(std::move(skeleton)),
-        state_(bpf_map__fd(skeleton_->maps.steer_state)) {}
+        state_(bpf_map__fd(skeleton_->maps.steer_state)),
+        exits_(bpf_map__fd(skeleton_->maps.steer_exits)),
+        taking_(pins, bpf_program__fd(skeleton_->progs.sluice_take), tcx),
+        cookies_(pins) {}
 
   Result<void> start() {
     if (!state_.valid())
       return std::unexpected(Error{"steering: cannot map steer_state into memory"});
+    sluice_steer_mark mark{};
+    const __u32 zero = 0;
+    bpf_map_lookup_elem(fd(skeleton_->maps.steer_mark), &zero, &mark);
+    judges_ = mark.judges != 0;  // since an earlier keeper, whose on_exit holds until the next plan
     return adopt_link();
   }
 
@@ -129,16 +152,25 @@ class SteeringImpl final : public Steering {
     }
     auto compiled = compile(active_->plan, active_->sockets, node);
     if (!compiled) return std::unexpected(compiled.error());
+    if (served_) exits_.renew(compiled->slot, compiled->exits);
     state_.flip(compiled->plan.generation);
     active_ = std::move(*compiled);
     return true;
   }
+
+  Result<void> tick(bool gateway_alive, const NodeView& node) override;
+  void stop_intercepting() override {
+    judges_ = false;
+    write_mark();
+  }
+  std::vector<Arrivals> arrivals() const override;
 
   std::uint64_t generation() const override { return state_.generation(); }
   std::vector<Sample> samples() const override;
 
   void remove() override {
     cookies_.follow({}, -1, false);
+    taking_.remove();
     detach();
     remove_map_pins(pins_);
   }
@@ -148,6 +180,9 @@ class SteeringImpl final : public Steering {
   int program() const { return bpf_program__fd(skeleton_->progs.sluice_steer); }
 
   void follow_cookies(const NodeView& node);
+  void write_mark();
+  void write_own(const NodeView& node);
+  Result<void> begin_to_take();
   Result<void> adopt_link();
   Result<void> attach();
   void detach();
@@ -166,12 +201,17 @@ class SteeringImpl final : public Steering {
   Skeleton skeleton_;
   MappedState state_;
   Descriptor link_;
+  SteerExits exits_;
+  SteerTc taking_;
   SteerCookies cookies_;
+  bool served_ = false;  // somebody serves, as of the last commit or tick
+  bool judges_ = false;  // the program of steering tc decides about new connections
   std::optional<Compiled> active_;
   std::optional<Compiled> prepared_;
   std::optional<Compiled> previous_;  // between commit() and settle() or revert()
   std::uint64_t previous_generation_ = 0;
   bool attached_by_commit_ = false;
+  bool took_by_commit_ = false;  // likewise, the program of steering tc
 };
 
 Result<void> SteeringImpl::commit() {
@@ -186,7 +226,10 @@ Result<void> SteeringImpl::commit() {
     active_->groups.write(fd(skeleton_->maps.steer_groups));
     if (attached_by_commit_) ok = attach();
   }
+  if (ok) ok = begin_to_take();
   if (ok) {
+    served_ = true;
+    exits_.renew(active_->slot, active_->exits);
     state_.flip(active_->plan.generation);
     return {};
   }
@@ -194,17 +237,57 @@ Result<void> SteeringImpl::commit() {
   return ok;
 }
 
-void SteeringImpl::follow_cookies(const NodeView& node) {
-  const bool wanted =
-      active_ && std::ranges::any_of(active_->plan.intercepts, [](const Intercept& entry) {
-        return entry.way == WayIn::forward && entry.steering != SteerBy::tproxy;
-      });
-  if (wanted) {
-    const Marks& marks = active_->plan.marks;
-    const sluice_steer_mark mark{.value = marks.intercepted(), .mask = marks.mask};
-    const __u32 zero = 0;
-    bpf_map_update_elem(fd(skeleton_->maps.steer_mark), &zero, &mark, BPF_ANY);
+void SteeringImpl::write_mark() {
+  if (!active_) return;
+  const Marks& marks = active_->plan.marks;
+  const sluice_steer_mark mark{.value = marks.intercepted(),
+                               .mask = marks.mask,
+                               .judges = judges_ && active_->by_tc(),
+                               .reserved = 0};
+  const __u32 zero = 0;
+  bpf_map_update_elem(fd(skeleton_->maps.steer_mark), &zero, &mark, BPF_ANY);
+}
+
+// More than the map holds are told by their sockets, at the price of a mark that changes nothing.
+void SteeringImpl::write_own(const NodeView& node) {
+  using Key = std::array<std::uint8_t, 16>;
+  const int map = fd(skeleton_->maps.steer_own);
+  std::set<Key> wanted, gone;
+  for (const auto& address : node.addresses)
+    wanted.insert(address.address);
+  Key key{};
+  for (const Key* from = nullptr; bpf_map_get_next_key(map, from, &key) == 0; from = &key) {
+    if (wanted.erase(key) == 0) gone.insert(key);
   }
+  for (const Key& old : gone)
+    bpf_map_delete_elem(map, &old);
+  const __u32 own = 1;
+  for (const Key& added : wanted)
+    bpf_map_update_elem(map, &added, &own, BPF_ANY);
+}
+
+// Its program hangs before the tables switch, and until settle() judges no new connection: what it
+// took would have no route yet.
+Result<void> SteeringImpl::begin_to_take() {
+  took_by_commit_ = active_->by_tc() && taking_.attached() == 0;
+  if (!active_->by_tc()) return {};
+  judges_ = judges_ && taking_.attached() > 0;
+  write_mark();
+  write_own(active_->node);
+  return taking_.follow(active_->node, active_->plan.tc_interfaces);
+}
+
+Result<void> SteeringImpl::tick(bool gateway_alive, const NodeView& node) {
+  served_ = gateway_alive;
+  if (!active_ || !active_->by_tc()) return {};
+  if (served_) exits_.renew(active_->slot, active_->exits);
+  write_own(node);
+  return taking_.follow(node, active_->plan.tc_interfaces);
+}
+
+void SteeringImpl::follow_cookies(const NodeView& node) {
+  const bool wanted = active_ && forwards_by_lookup(active_->plan);
+  if (wanted) write_mark();
   cookies_.follow(node, bpf_program__fd(skeleton_->progs.sluice_cookie), wanted);
 }
 
@@ -218,7 +301,10 @@ void SteeringImpl::revert() {
 void SteeringImpl::restore_previous() {
   if (attached_by_commit_) detach();
   active_ = std::exchange(previous_, std::nullopt);
-  if (!active_) return;
+  if (!active_) {
+    if (took_by_commit_) taking_.leave();
+    return;
+  }
   put_sockets(*active_);
   settle();
 }
@@ -228,6 +314,9 @@ void SteeringImpl::settle() {
   drop_unused_sockets();
   release_ports();
   if (active_->used_groups.empty()) detach();
+  judges_ = active_->by_tc();
+  write_mark();
+  if (!judges_) taking_.leave();
   follow_cookies(active_->node);
 }
 
@@ -297,7 +386,8 @@ Result<Compiled> SteeringImpl::compile(const Plan& plan, const std::vector<Owned
                     .node = node,
                     .groups = SteerGroups::read(fd(skeleton_->maps.steer_groups)),
                     .used_groups = {},
-                    .sockets = sockets};
+                    .sockets = sockets,
+                    .exits = {}};
   compiled.plan.guard = {};
   if (auto ok = assign_groups(compiled); !ok) return std::unexpected(ok.error());
   const auto group_of = [&](std::uint32_t listener, WayIn way) {
@@ -310,8 +400,11 @@ Result<Compiled> SteeringImpl::compile(const Plan& plan, const std::vector<Owned
   compiled.segments = table->segments.size();
   const SteerMaps maps{fd(skeleton_->maps.steer_sources), fd(skeleton_->maps.steer_dests),
                        fd(skeleton_->maps.steer_segments), fd(skeleton_->maps.steer_ifaces)};
-  const auto inactive = static_cast<std::uint32_t>((state_.epoch() + 1) % SLUICE_SLOTS);
-  if (auto ok = fill_steer_slot(maps, inactive, *table); !ok) return std::unexpected(ok.error());
+  compiled.slot = state_.other_slot();
+  compiled.exits = table->exits;
+  if (auto ok = fill_steer_slot(maps, compiled.slot, *table); !ok)
+    return std::unexpected(ok.error());
+  exits_.fill(compiled.slot, compiled.exits);
   return compiled;
 }
 
@@ -383,6 +476,8 @@ sluice_steer_counters SteeringImpl::counters(std::uint32_t group) const {
     sum.assigned += one.assigned;
     sum.no_socket += one.no_socket;
     sum.taken += one.taken;
+    sum.arrived += one.arrived;
+    sum.lapsed += one.lapsed;
   }
   return sum;
 }
@@ -391,6 +486,23 @@ void SteeringImpl::clear_counters(std::uint32_t group) {
   const std::vector<sluice_steer_counters> zero(
       static_cast<std::size_t>(libbpf_num_possible_cpus()));
   bpf_map_update_elem(fd(skeleton_->maps.steer_counters), &group, zero.data(), BPF_ANY);
+}
+
+std::vector<Steering::Arrivals> SteeringImpl::arrivals() const {
+  std::vector<Arrivals> out;
+  if (!active_) return out;
+  std::set<std::uint32_t> seen;
+  for (const auto& intercept : active_->plan.intercepts) {
+    if (intercept.way != WayIn::forward || intercept.steering != SteerBy::sk_lookup ||
+        !seen.insert(intercept.listener).second)
+      continue;
+    const auto& name = active_->plan.listeners[intercept.listener].name;
+    const auto group = active_->groups.find(name, intercept.way);
+    if (!group) continue;
+    const auto counted = counters(*group);
+    out.push_back({name, counted.arrived, counted.lookups});
+  }
+  return out;
 }
 
 std::vector<Sample> SteeringImpl::samples() const {
@@ -419,7 +531,20 @@ std::vector<Sample> SteeringImpl::samples() const {
         "Connections claimed while no socket could take them.");
     add("sluice_steer_taken_total", counted.taken,
         "Connections that another sk_lookup program had taken before.");
+    if (intercept.way != WayIn::forward || intercept.steering == SteerBy::tproxy) continue;
+    add("sluice_interception_arrived_total", counted.arrived,
+        "New connections that intercept.forward claims, where they come in (TC ingress): beside "
+        "sluice_steer_assigned_total, what is caught of them.");
+    if (intercept.steering != SteerBy::tc) continue;
+    add("sluice_interception_lapsed_total", counted.lapsed,
+        "Connections at steering tc while nobody served: on_exit applied.");
   }
+  if (active_->by_tc())
+    samples.push_back({"sluice_steer_tc_interfaces",
+                       {},
+                       static_cast<double>(taking_.attached()),
+                       false,
+                       "Interfaces on which steering tc takes connections."});
   samples.push_back({"sluice_steer_unclaimed_total",
                      {},
                      static_cast<double>(counters(SLUICE_STEER_UNCLAIMED).lookups),
@@ -449,7 +574,7 @@ class NoSteering final : public Steering {
  public:
   Result<void> prepare(const Plan& plan, const std::vector<OwnedSocket>&,
                        const NodeView&) override {
-    if (!uses(plan, SteerBy::sk_lookup)) return {};
+    if (!uses(plan, SteerBy::sk_lookup) && !uses(plan, SteerBy::tc)) return {};
     return std::unexpected(Error{"steering: this kernel has no sk_lookup"});
   }
   Result<void> commit() override { return {}; }
@@ -457,6 +582,9 @@ class NoSteering final : public Steering {
   void settle() override {}
   void abandon() override {}
   Result<bool> follow(const NodeView&) override { return false; }
+  Result<void> tick(bool, const NodeView&) override { return {}; }
+  void stop_intercepting() override {}
+  std::vector<Arrivals> arrivals() const override { return {}; }
   std::uint64_t generation() const override { return 0; }
   std::vector<Sample> samples() const override { return {}; }
   void remove() override {}
@@ -468,7 +596,7 @@ std::unique_ptr<Steering> Steering::none() {
   return std::make_unique<NoSteering>();
 }
 
-Result<std::unique_ptr<Steering>> Steering::open(const PinDirectory& pins) {
+Result<std::unique_ptr<Steering>> Steering::open(const PinDirectory& pins, bool tcx) {
   Skeleton skeleton = load_program(pins);
   if (!skeleton && errno == EINVAL) {
     // Pinned maps of another shape under our version: made by a build that was never released.
@@ -482,7 +610,7 @@ Result<std::unique_ptr<Steering>> Steering::open(const PinDirectory& pins) {
                       "later, CAP_BPF and CAP_NET_ADMIN)",
                       std::strerror(errno))});
   }
-  auto steering = std::make_unique<SteeringImpl>(pins, std::move(skeleton));
+  auto steering = std::make_unique<SteeringImpl>(pins, std::move(skeleton), tcx);
   if (auto ok = steering->start(); !ok) return std::unexpected(ok.error());
   return steering;
 }

@@ -19,7 +19,8 @@ class Steering {
   // Loads the program with the maps that an earlier keeper left pinned, or with new ones. A link
   // that is still attached to this namespace gets the new program in place, without a gap. `pins`
   // outlives the object.
-  static Result<std::unique_ptr<Steering>> open(const PinDirectory& pins);
+  // `tcx`: false as on a kernel before 6.6.
+  static Result<std::unique_ptr<Steering>> open(const PinDirectory& pins, bool tcx = true);
   // For a kernel without sk_lookup: takes plans without entries of that steering.
   static std::unique_ptr<Steering> none();
   virtual ~Steering() = default;
@@ -39,6 +40,20 @@ class Steering {
   // Compiles the plan in force again when the node's addresses or interfaces differ from those it
   // was compiled with. Does nothing while another plan is prepared. True: changed.
   virtual Result<bool> follow(const NodeView& node) = 0;
+
+  // About once a second, after follow(): renews the leases of steering tc while the gateway serves,
+  // and hangs its program at interfaces that came. The error is what the kernel refused.
+  virtual Result<void> tick(bool gateway_alive, const NodeView& node) = 0;
+  // Steering tc takes no new connection any more; those proxied go on.
+  virtual void stop_intercepting() = 0;
+  // Of forwarded connections, by listener, since the maps were made: those that an entry claims
+  // where they come in, and lookups that found the entry.
+  struct Arrivals {
+    std::string listener;
+    std::uint64_t arrived = 0;
+    std::uint64_t looked_up = 0;
+  };
+  virtual std::vector<Arrivals> arrivals() const = 0;
 
   virtual std::uint64_t generation() const = 0;  // in force, also a predecessor's; 0: none
   virtual std::vector<Sample> samples() const = 0;

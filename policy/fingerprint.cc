@@ -323,6 +323,7 @@ class FingerprintWriter {
         value.access_log.path, marks.mark, marks.mask, marks.table, marks.priority,
         value.default_route, value.bans.max, value.bans.rate_count, value.bans.rate_period,
         value.redis, value.kubernetes, value.guard);
+    unordered(value.intercept.tc.interfaces);
     unordered(value.sets);
     unordered(value.protect.from);
     unordered(value.trusted_proxies);
@@ -444,6 +445,9 @@ std::vector<Item> items_of(const Config& config) {
                                   rest.intercept.marks.table, rest.intercept.marks.priority),
                    rest.intercept.marks.where});
   rest.intercept.marks = {};
+  items.push_back({"intercept.tc", "settings", fingerprint_of(rest.intercept.tc.interfaces),
+                   rest.intercept.tc.where});
+  rest.intercept.tc = {};
   add_settings(items, rest);
   items.push_back({"settings", "other settings", fingerprint(rest), {}});
   return items;

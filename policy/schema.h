@@ -75,6 +75,8 @@ const Field& schema();
 // Words in the order of their enumerators in config.h.
 inline constexpr std::array<std::string_view, 2> kOnExitWords{"closed", "bypass"};
 inline constexpr std::array<std::string_view, 3> kSteerByWords{"auto", "sk_lookup", "tproxy"};
+inline constexpr std::array<std::string_view, 4> kSteerForwardByWords{"auto", "sk_lookup", "tproxy",
+                                                                      "tc"};
 inline constexpr std::array<std::string_view, 3> kOnChangeWords{"keep", "drain", "reset"};
 inline constexpr std::array<std::string_view, 2> kQuicWords{"pass", "block"};
 inline constexpr std::array<std::string_view, 4> kListenerProtocolWords{"http", "tcp", "auto",

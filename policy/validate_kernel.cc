@@ -162,6 +162,27 @@ void check_steering(const std::vector<Intercept>& entries, const char* way, Repo
   }
 }
 
+// A program at TC has no part of netfilter, and sees every packet that comes in: it cannot leave
+// some entries to nftables.
+void check_tc(const Config& config, Reporter& reporter) {
+  const InterceptConfig& intercept = config.intercept;
+  const auto first = std::ranges::find(intercept.forward, SteerBy::tc, &Intercept::steering);
+  if (first == intercept.forward.end()) return;
+  for (const Intercept& entry : intercept.forward) {
+    if (entry.steering != SteerBy::tc && entry.steering != SteerBy::automatic)
+      reporter.error(entry.where,
+                     "intercept.forward: steering tc is for all entries or for none of them",
+                     "the one that says tc is at " + first->where.to_string());
+    if (entry.on_change == OnChange::reset)
+      reporter.error(entry.where, "intercept.forward: steering tc cannot reset open connections",
+                     "use `on_change: drain` or `keep`");
+  }
+  if (config.guard && !config.guard->first)
+    reporter.error(config.guard->where,
+                   "guard.position: last would hide from the guard what steering tc takes",
+                   "use `position: first`; the entry is at " + first->where.to_string());
+}
+
 Location where_of_marks(const Config& config) {
   for (const auto* entries :
        {&config.intercept.local, &config.intercept.forward, &config.intercept.output}) {
@@ -260,6 +281,7 @@ void check_interception(const Config& config, Reporter& reporter) {
   check_steering(intercept.local, "local", reporter);
   check_steering(intercept.forward, "forward", reporter);
   check_steering(intercept.output, "output", reporter);
+  check_tc(config, reporter);
   check_taken_ports(config, reporter);
 }
 

@@ -535,6 +535,10 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
   for (const auto& warning : keeper_->warnings())
     warnings.push_back(json::string(warning));
   head["warnings"] = std::move(warnings);
+  json::array problems;
+  for (const auto& problem : keeper_->problems())
+    problems.push_back(json::string(problem));
+  head["problems"] = std::move(problems);
   head["gateway"] = supervisor_.status();
   head["gateway"].as_object()["memory"] = memory_.status();
   head["upgrade"] = upgrade_.status();

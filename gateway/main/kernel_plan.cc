@@ -15,8 +15,7 @@ static_assert(static_cast<int>(gateway::WayIn::forward) ==
               static_cast<int>(kernel::WayIn::forward));
 static_assert(static_cast<int>(gateway::WayIn::output) == static_cast<int>(kernel::WayIn::output));
 
-static_assert(static_cast<int>(policy::SteerBy::tproxy) ==
-              static_cast<int>(kernel::SteerBy::tproxy));
+static_assert(static_cast<int>(policy::SteerBy::tc) == static_cast<int>(kernel::SteerBy::tc));
 static_assert(static_cast<int>(policy::OnChange::reset) ==
               static_cast<int>(kernel::OnChange::reset));
 
@@ -241,7 +240,8 @@ kernel::Plan make_kernel_plan(const policy::Config& config, std::uint64_t genera
           .marks = marks_of(config),
           .protect = protect_of(config),
           .host_ports = config.protect.host_ports,
-          .guard = guard_of(config)};
+          .guard = guard_of(config),
+          .tc_interfaces = config.intercept.tc.interfaces};
 }
 
 }  // namespace sluice::control

@@ -31,8 +31,10 @@ std::vector<policy::LiveState::Steering> steering_of(const kernel::Plan& plan,
   for (const auto* entries : {&intercept.local, &intercept.forward, &intercept.output}) {
     for (const policy::Intercept& entry : *entries) {
       if (next == plan.intercepts.size()) return out;
-      const bool tproxy = plan.intercepts[next++].steering == kernel::SteerBy::tproxy;
-      out.push_back({entry.where, tproxy ? "tproxy" : "sk_lookup"});
+      const kernel::SteerBy by = plan.intercepts[next++].steering;
+      out.push_back({entry.where, by == kernel::SteerBy::tproxy ? "tproxy"
+                                  : by == kernel::SteerBy::tc   ? "a program at TC ingress"
+                                                                : "sk_lookup"});
     }
   }
   return out;

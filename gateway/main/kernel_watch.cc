@@ -1,5 +1,6 @@
 #include "gateway/main/kernel_watch.h"
 
+#include <algorithm>
 #include <chrono>
 #include <fcntl.h>
 #include <utility>
@@ -8,6 +9,8 @@
 
 namespace sluice::control {
 
+using gateway::log_error;
+using gateway::log_info;
 using gateway::log_warn;
 
 namespace {
@@ -28,7 +31,6 @@ KernelWatch::KernelWatch(boost::asio::io_context& io, kernel::Keeper& keeper,
 void KernelWatch::start() {
   tick();
   watch_changes();
-  say_warnings();
 }
 
 void KernelWatch::stop() {
@@ -40,6 +42,7 @@ void KernelWatch::look(bool alive) {
   keeper_.tick(alive);
   for (const auto& notice : keeper_.take_notices())
     log_warn("keeper", notice);
+  say_warnings();
 }
 
 void KernelWatch::tick() {
@@ -81,11 +84,25 @@ void KernelWatch::changed() {
 }
 
 void KernelWatch::say_warnings() {
+  say_problems();
   auto warnings = keeper_.warnings();
   if (warnings == said_) return;
-  for (const auto& warning : warnings)
-    log_warn("keeper", "NOT AS ASKED FOR: " + warning);
+  for (const auto& warning : warnings) {
+    if (std::ranges::find(said_, warning) == said_.end())
+      log_warn("keeper", "NOT AS ASKED FOR: " + warning);
+  }
   said_ = std::move(warnings);
+}
+
+void KernelWatch::say_problems() {
+  auto problems = keeper_.problems();
+  if (problems == said_problems_) return;
+  for (const auto& problem : problems) {
+    if (std::ranges::find(said_problems_, problem) == said_problems_.end())
+      log_error("keeper", problem);
+  }
+  if (problems.empty()) log_info("keeper", "intercepted connections reach their listeners again");
+  said_problems_ = std::move(problems);
 }
 
 }  // namespace sluice::control

@@ -24,9 +24,10 @@ class KernelWatch {
   void start();
   void stop();
   void look(bool alive);
-  void say_warnings();  // where they are others than before
+  void say_warnings();  // and problems, where they are others than before
 
  private:
+  void say_problems();
   void tick();
   void watch_changes();
   void wait_for_change(boost::asio::posix::stream_descriptor& descriptor);
@@ -40,6 +41,7 @@ class KernelWatch {
   boost::asio::steady_timer change_timer_;
   std::vector<std::unique_ptr<boost::asio::posix::stream_descriptor>> changes_;  // duplicates
   std::vector<std::string> said_;
+  std::vector<std::string> said_problems_;
   bool stopped_ = false;
 };
 

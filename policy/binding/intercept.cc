@@ -19,7 +19,7 @@ void caught(const Node& node, const Reporter& reporter, Intercept& out) {
   optional(node, "listener", out.listener);
   optional_word(node, "on_exit", kOnExitWords, out.on_exit);
   optional(node, "lease", out.lease);
-  optional_word(node, "steering", kSteerByWords, out.steering);
+  optional_word(node, "steering", kSteerForwardByWords, out.steering);
   optional_word(node, "on_change", kOnChangeWords, out.on_change);
   optional_word(node, "quic", kQuicWords, out.quic);
   optional(node, "take_over", out.take_over);
@@ -40,6 +40,10 @@ void intercept(const Node& node, const Reporter& reporter, InterceptConfig& out)
     optional(*marks, "mask", out.marks.mask);
     optional(*marks, "table", out.marks.table);
     optional(*marks, "priority", out.marks.priority);
+  }
+  if (const Node* tc = node.find("tc")) {
+    out.tc.where = reporter.locate(tc->where());
+    optional(*tc, "interfaces", out.tc.interfaces);
   }
   each(node, "local", [&](const Node& e) { caught(e, reporter, out.local.emplace_back()); });
   each(node, "forward", [&](const Node& e) { passing(e, reporter, out.forward.emplace_back()); });

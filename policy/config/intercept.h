@@ -22,7 +22,7 @@ struct Marks {
 };
 
 enum class OnExit { closed, bypass };
-enum class SteerBy { automatic, sk_lookup, tproxy };
+enum class SteerBy { automatic, sk_lookup, tproxy, tc };  // tc: forward only
 enum class OnChange { keep, drain, reset };
 enum class Quic { pass, block };
 
@@ -51,8 +51,15 @@ struct Intercept {
   Location where;
 };
 
+// Where entries of steering tc take connections.
+struct InterceptTc {
+  std::vector<std::string> interfaces;  // names and globs; empty: all but lo
+  Location where;
+};
+
 struct InterceptConfig {
   Marks marks;
+  InterceptTc tc;
   std::vector<Intercept> local;
   std::vector<Intercept> forward;
   std::vector<Intercept> output;

@@ -395,6 +395,7 @@ Step steering(const InterceptStep& caught, const LiveState& live) {
   } else {
     step.verdict = entry.steering == SteerBy::tproxy      ? "by tproxy"
                    : entry.steering == SteerBy::sk_lookup ? "by sk_lookup"
+                   : entry.steering == SteerBy::tc        ? "by a program at TC ingress"
                                                           : "by sk_lookup, or tproxy where the "
                                                             "kernel has none (auto)";
   }

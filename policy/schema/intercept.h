@@ -90,6 +90,15 @@ inline constexpr Field kExcept[] = {
    .example = "tproxy",       \
    .words = kSteerByWords,    \
    .doc = "Who finds the listener: sk_lookup, nftables' tproxy, or what the kernel has (auto)."}
+#define SLUICE_FIELD_STEERING_FORWARD                                                           \
+  {.name = "steering",                                                                          \
+   .type = word,                                                                                \
+   .fallback = "auto",                                                                          \
+   .example = "tc",                                                                             \
+   .words = kSteerForwardByWords,                                                               \
+   .doc =                                                                                       \
+       "Who finds the listener: sk_lookup, nftables' tproxy, or what the kernel has (auto); or a " \
+       "program where packets come in, for nodes on which they go past netfilter (tc)."}
 #define SLUICE_FIELD_ON_CHANGE                                                             \
   {.name = "on_change",                                                                    \
    .type = word,                                                                           \
@@ -147,7 +156,7 @@ inline constexpr Field kInterceptForward[] = {
      .words = kOnExitWords,
      .doc = "When Sluice is gone: new connections wait (closed) or flow past it (bypass)."},
     SLUICE_FIELD_LEASE,
-    SLUICE_FIELD_STEERING,
+    SLUICE_FIELD_STEERING_FORWARD,
     SLUICE_FIELD_ON_CHANGE,
     SLUICE_FIELD_QUIC,
 };
@@ -177,11 +186,22 @@ inline constexpr Field kInterceptOutput[] = {
     SLUICE_FIELD_ON_CHANGE,
     SLUICE_FIELD_QUIC,
 };
+inline constexpr Field kInterceptTc[] = {
+    {.name = "interfaces",
+     .type = text,
+     .shape = list,
+     .example = "[\"lxc*\"]",
+     .doc = "Names and globs, followed as interfaces come and go; left out: all but lo."},
+};
 inline constexpr Field kIntercept[] = {
     {.name = "marks",
      .example = "{ table: 5178 }",
      .children = kMarks,
      .doc = "Packet marks and routing table that interception uses."},
+    {.name = "tc",
+     .example = "{ interfaces: [\"lxc*\"] }",
+     .children = kInterceptTc,
+     .doc = "Where `steering: tc` takes connections: before other programs of TC ingress."},
     {.name = "local",
      .shape = list,
      .example = "[{ to: [203.0.113.0/24], ports: [80] }]",

@@ -40,6 +40,11 @@ void show_head(const json::object& status) {
     std::cout << "gateway pid " << text_at(process, "pid") << ", "
               << (text_at(process, "alive") == "true" ? "serving" : "NOT SERVING") << ", restarts "
               << count_at(process, "restarts") << '\n';
+  for (const auto& problem : array_at(status, "problems"))
+    std::cout << (colours() ? "\x1b[31m" : "") << "PROBLEM: " << problem.as_string().c_str()
+              << (colours() ? "\x1b[0m\n" : "\n");
+  for (const auto& warning : array_at(status, "warnings"))
+    std::cout << "warning: " << warning.as_string().c_str() << '\n';
   if (const json::object& console = object_at(status, "console"); !console.empty())
     std::cout << "console " << text_at(console, "url")
               << (text_at(console, "pid").empty() ? " DOES NOT RUN" : "") << '\n';

@@ -385,6 +385,22 @@ const Wrong kKernel[] = {
      {"p.yaml:3:3: error: intercept.marks: routing table 254 is the system's own (any other "
       "number, such as "
       "5177)"}},
+    {"SteeringTcBesideAnother",
+     "version: 1\nlisteners: { a: {} }\nintercept:\n  forward:\n"
+     "    - { from: [10.0.0.0/8], ports: [80], steering: tc }\n"
+     "    - { from: [10.0.0.0/8], ports: [443], steering: tproxy }\n",
+     {"p.yaml:6:7: error: intercept.forward: steering tc is for all entries or for none of them "
+      "(the one that says tc is at p.yaml:5:7)"}},
+    {"SteeringTcCannotReset",
+     "version: 1\nlisteners: { a: {} }\nintercept:\n  forward:\n"
+     "    - { ports: [80], steering: tc, on_change: reset }\n",
+     {"p.yaml:5:7: error: intercept.forward: steering tc cannot reset open connections (use "
+      "`on_change: drain` or `keep`)"}},
+    {"SteeringTcBeforeTheGuard",
+     "version: 1\nlisteners: { a: {} }\nintercept:\n  forward:\n"
+     "    - { ports: [80], steering: tc }\nguard: { position: last }\n",
+     {"p.yaml:6:1: error: guard.position: last would hide from the guard what steering tc takes "
+      "(use `position: first`; the entry is at p.yaml:5:7)"}},
     {"Ambiguous",
      "version: 1\nlisteners: { a: {}, b: {} }\nintercept:\n  forward:\n"
      "    - { from: [10.0.0.0/8], ports: [400-500], listener: a }\n"
