@@ -11,13 +11,14 @@ namespace sluice::policy {
 
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 19> kLayers{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 20> kLayers{{
     {"protect.from", "guard, interception"},
     {"intercept.local", "steering"},
     {"intercept.forward", "interception, steering"},
     {"intercept.output", "interception, steering"},
     {"intercept.marks", "interception"},
     {"listeners", "gateway"},
+    {"ai.bypass", "interception"},
     {"upstreams", "gateway"},
     {"routes", "gateway"},
     {"limits", "gateway"},

@@ -1,9 +1,11 @@
 // Cross-checks of `ai`.
 #include <algorithm>
+#include <array>
 #include <string>
 #include <vector>
 
 #include "policy/ai_providers.h"
+#include "policy/host.h"
 #include "policy/nearest_name.h"
 #include "policy/schema/ai.h"
 #include "policy/validate.h"
@@ -37,6 +39,7 @@ class AiCheck {
     if (ai_.audit) check(ai_.audit->scope, ai_.where, "ai.audit");
     for (const AiIdentity& identity : ai_.identities)
       check(identity);
+    if (ai_.bypass) check(*ai_.bypass);
   }
 
  private:
@@ -95,6 +98,22 @@ class AiCheck {
       reporter_.error(filter.where, who + " finds nothing",
                       "such as `find: [secrets]`, or a `pattern`");
     check(filter.scope, filter.where, who);
+  }
+
+  void check(const AiBypass& bypass) {
+    if (vendor_upstreams(ai_).empty())
+      reporter_.error(bypass.where,
+                      "ai.bypass: every provider has an upstream of its own, so that "
+                      "no host is known to be a vendor's",
+                      "`hosts: [api.openai.com]`");
+    for (const std::string& host : bypass.hosts) {
+      std::array<char, kMaxHostLength> memory;
+      const auto normal = normalise_host(host, memory);
+      const bool name = normal && *normal == host && !host.empty() && !host.starts_with('[');
+      if (!name || IpAddress::parse(host))
+        reporter_.error(bypass.where, "ai.bypass: `" + host + "` is no host name that resolves",
+                        "such as api.openai.com, without `*`, scheme and path");
+    }
   }
 
   void check(const AiIdentity& identity) {
