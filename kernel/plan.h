@@ -154,6 +154,13 @@ struct GuardPlan {
   std::optional<std::chrono::steady_clock::time_point> revert_at{};
 };
 
+// What goes to vendors around the gateway.
+struct VendorPlan {
+  bool reject = false;  // new connections to `ports`; else all of it is counted alone
+  std::vector<PortRange> ports;
+  std::vector<Prefix> hosts;  // with an address in the policy; the others come from DNS
+};
+
 struct Plan {
   std::uint64_t generation = 0;
   std::uint32_t workers = 1;  // 1 to 64
@@ -165,6 +172,7 @@ struct Plan {
   std::vector<std::uint16_t>
       host_ports;  // of the node's own addresses: never intercepted, dropped or banned
   GuardPlan guard;
+  std::optional<VendorPlan> vendors{};
 };
 
 // Packets are marked and routed: something is caught, or answers to a client's address come back.
