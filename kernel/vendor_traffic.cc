@@ -159,6 +159,7 @@ class VendorTrafficImpl final : public VendorTraffic {
 
   Result<void> tick() override {
     if (!judged_) return {};
+    latest_ = counted();
     if (hosts_ == wanted_hosts() && count_nft_rules(kVendorTable) == rules_) return {};
     return write();
   }
@@ -186,9 +187,15 @@ class VendorTrafficImpl final : public VendorTraffic {
       if (former.mark != now.mark) out.push_back(former);
     return out;
   }
-  // Since the table was last written.
-  NftCount count(const char* chain) const {
-    return rules_ > 0 ? nft_count_of(kVendorTable, chain) : NftCount{};
+  // Since the table was last written. Of one that others removed, as it was at the last tick.
+  struct Counts {
+    NftCount all, refused;
+  };
+  Counts counted() const {
+    if (rules_ == 0) return {};
+    const Counts now{nft_count_of(kVendorTable, kVendorAll),
+                     nft_count_of(kVendorTable, kVendorRefused)};
+    return now.all.bytes < latest_.all.bytes ? latest_ : now;
   }
   Result<void> write();
 
@@ -197,14 +204,17 @@ class VendorTrafficImpl final : public VendorTraffic {
   std::map<Prefix, Clock::time_point> known_;  // by DNS
   std::vector<Prefix> hosts_;                  // in the table
   int rules_ = 0;                              // likewise; 0: there is none
-  NftCount all_, refused_;                     // in tables before this one
+  Counts latest_;                              // as of the last tick
+  Counts before_this_;                         // in tables before this one
 };
 
 // What a table has counted would go with it.
 Result<void> VendorTrafficImpl::write() {
   if (!judged_ && count_nft_rules(kVendorTable) < 0) return {};  // else it is of one that crashed
-  all_ += count(kVendorAll);
-  refused_ += count(kVendorRefused);
+  const Counts last = counted();
+  before_this_.all += last.all;
+  before_this_.refused += last.refused;
+  latest_ = {};
   rules_ = 0;
   hosts_ = wanted_hosts();
   NftBatch::Failure failure;
@@ -225,9 +235,9 @@ Result<void> VendorTrafficImpl::write() {
 
 std::vector<Sample> VendorTrafficImpl::samples() const {
   if (!judged_) return {};
-  NftCount all = all_, refused = refused_;
-  all += count(kVendorAll);
-  refused += count(kVendorRefused);
+  auto [all, refused] = counted();
+  all += before_this_.all;
+  refused += before_this_.refused;
   const std::string help =
       "Bytes of packets from this node, or through it, to vendors' addresses around the gateway "
       "(`ai.bypass`), by `result`: passed, or rejected.";
