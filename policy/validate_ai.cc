@@ -82,7 +82,8 @@ class AiCheck {
   void check(const AiBudget& budget) {
     const std::string who = "budget `" + budget.name + "`";
     if (ai_.prices.empty())
-      reporter_.error(budget.where, who + " needs `prices`", "what models cost, such as prices.yaml");
+      reporter_.error(budget.where, who + " needs `prices`",
+                      "what models cost, such as prices.yaml");
     const bool by_caller = budget.each == AiEach::key || budget.each == AiEach::team ||
                            budget.each == AiEach::owner || !budget.scope.keys.empty() ||
                            !budget.scope.teams.empty();
@@ -109,8 +110,7 @@ class AiCheck {
     for (const std::string& host : bypass.hosts) {
       std::array<char, kMaxHostLength> memory;
       const auto normal = normalise_host(host, memory);
-      const bool name = normal && *normal == host && !host.empty() && !host.starts_with('[');
-      if (!name || IpAddress::parse(host))
+      if (!normal || *normal != host || !is_dns_name(host))
         reporter_.error(bypass.where, "ai.bypass: `" + host + "` is no host name that resolves",
                         "such as api.openai.com, without `*`, scheme and path");
     }
@@ -132,10 +132,10 @@ class AiCheck {
   // Keys and teams are the key file's to know, which changes without the policy.
   void check(const AiScope& scope, const Location& where, const std::string& who) {
     for (const std::string& name : scope.routes) {
-      const bool known = name.ends_with('*') ||
-                         std::ranges::any_of(routes_, [&](const Route& route) {
-                           return route.ai && route.name == name;
-                         });
+      const bool known =
+          name.ends_with('*') || std::ranges::any_of(routes_, [&](const Route& route) {
+            return route.ai && route.name == name;
+          });
       if (known) continue;
       std::vector<std::string_view> names;
       for (const Route& route : routes_)

@@ -15,11 +15,7 @@ bool may_be_minted(const std::string& host) {
   const bool wildcard = rest.starts_with("*.");
   if (wildcard) rest.remove_prefix(2);
   const auto normal = normalise_host_pattern(rest);
-  if (!normal || *normal != rest || rest.starts_with('[') || IpAddress::parse(rest)) return false;
-  const auto is_of_a_name = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
-  };
-  return std::ranges::all_of(rest, is_of_a_name) &&
+  return normal && *normal == rest && is_dns_name(rest) &&
          (!wildcard || rest.find('.') != std::string_view::npos);
 }
 
@@ -103,7 +99,8 @@ void check_tls(const Config& config, Reporter& reporter) {
   for (const Listener& listener : config.listeners)
     check_listener_tls(listener, reporter);
   for (const Upstream& upstream : config.upstreams) {
-    if (upstream.tls) check_upstream_tls("upstream `" + upstream.name + "`", *upstream.tls, reporter);
+    if (upstream.tls)
+      check_upstream_tls("upstream `" + upstream.name + "`", *upstream.tls, reporter);
   }
   if (!config.redis) return;
   if (config.redis->tls) check_upstream_tls("cluster.redis", *config.redis->tls, reporter);
