@@ -5,8 +5,6 @@
 
 #include "gateway/http1/connection.h"
 #include "gateway/tcp_session.h"
-#include "gateway/tls/handshake.h"
-#include "gateway/tls/passthrough.h"
 #include "gateway/worker.h"
 
 namespace sluice::gateway {
@@ -98,10 +96,8 @@ void Detection::decide(Detected what) {
   const RefPtr<Detection> guard = std::move(self_);
   timer_.cancel();
   client_.transport->set_user(nullptr);
-  if (what == Detected::tls && listener_->policy().tls) {
-    tls::Handshake::start(worker_, std::move(client_));
-  } else if (what == Detected::tls) {
-    tls::Passthrough::start(worker_, std::move(client_));
+  if (what == Detected::tls) {
+    worker_.begin_tls(std::move(client_));
   } else if (what == Detected::http) {
     http1::Connection::start(worker_, std::move(client_));
   } else {

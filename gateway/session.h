@@ -58,6 +58,9 @@ struct Client {
   policy::SocketAddress peer;
   // The peer is who a trusted proxy says, not who has shaken hands: never banned in the kernel.
   bool peer_claimed = false;
+  // Under TLS that a certificate authority of the operator's ended: what it sends reaches its
+  // original destination by TLS alone.
+  bool decrypted = false;
   std::uint64_t id = 0;  // of the connection, for the log; unique in this process
 };
 

@@ -233,7 +233,7 @@ void Worker::take_handed(HandedConnection connection) {
 void Worker::identified(Client client) {
   const policy::Listener& policy = client.ticket.listener().policy();
   if (policy.tls && policy.protocol != policy::ListenerProtocol::automatic)
-    return tls::Handshake::start(*this, std::move(client));
+    return begin_tls(std::move(client));
   switch (policy.protocol) {
     case policy::ListenerProtocol::http:
       return http1::Connection::start(*this, std::move(client));
@@ -244,6 +244,12 @@ void Worker::identified(Client client) {
     case policy::ListenerProtocol::automatic:
       return Detection::start(*this, std::move(client));
   }
+}
+
+void Worker::begin_tls(Client client) {
+  const policy::Listener& policy = client.ticket.listener().policy();
+  if (policy.tls && !policy.tls->authority) return tls::Handshake::start(*this, std::move(client));
+  tls::Passthrough::start(*this, std::move(client));
 }
 
 std::uint64_t Worker::next_connection_id() {

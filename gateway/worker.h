@@ -122,6 +122,7 @@ class Worker {
   // Phase accept: what speaks on the connection is decided by the listener's protocol.
   void accepted(Client client);
   void identified(Client client);  // the same, once it is known whose connection it is
+  void begin_tls(Client client);   // of a client that speaks it, or has to
   std::uint64_t next_connection_id();
   // A connection that was just accepted goes to a worker that has fewer; false: it stays.
   bool hand_over(const Listener& listener, int fd,

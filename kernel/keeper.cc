@@ -30,6 +30,7 @@
 #include "kernel/steer_tc.h"
 #include "kernel/steering.h"
 #include "kernel/trial.h"
+#include "kernel/vendor_traffic.h"
 
 namespace sluice::kernel {
 namespace {
@@ -116,6 +117,7 @@ class KeeperImpl final : public Keeper {
   std::vector<std::string> problems() const override;
 
   Guard& guard() { return *guard_; }
+  VendorTraffic& vendors() const { return *vendors_; }
   KeeperHandOver hand_over() const override;
   std::vector<std::string> take_notices() override { return std::exchange(notices_, {}); }
 
@@ -123,6 +125,7 @@ class KeeperImpl final : public Keeper {
     stopped_ = true;
     steering_->stop_intercepting();
     interception_->stop_intercepting();
+    vendors_->remove();  // with nobody to go through, going around is not refused
   }
 
  private:
@@ -148,6 +151,7 @@ class KeeperImpl final : public Keeper {
   std::unique_ptr<Guard> guard_;
   std::unique_ptr<Steering> steering_;
   std::unique_ptr<Interception> interception_;
+  std::unique_ptr<VendorTraffic> vendors_ = VendorTraffic::create();
   std::string no_sk_lookup_;  // why there is none; empty: there is
   std::vector<OwnedSocket> sockets_;
   std::vector<Prefix> condemned_;  // banned, and their connections not looked for yet
@@ -244,7 +248,13 @@ Result<void> KeeperImpl::commit() {
     steering_->revert();
     return give_up(ok);
   }
+  if (auto ok = vendors_->commit(prepared_->plan); !ok) {
+    interception_->revert();
+    steering_->revert();
+    return give_up(ok);
+  }
   if (auto ok = guard_->commit(prepared_->plan.generation); !ok) {
+    vendors_->revert();
     interception_->revert();
     steering_->revert();
     return give_up(ok);
@@ -297,6 +307,7 @@ void KeeperImpl::tick(bool gateway_alive) {
   }
   missed_change_ = monitor_.take().nftables;
   if (auto guarded = guard_->tick(); result) result = std::move(guarded);
+  if (auto watched = vendors_->tick(); result) result = std::move(watched);
   note_guarded();
   note(result);
 }
@@ -398,6 +409,8 @@ std::vector<Sample> KeeperImpl::samples() const {
     samples.push_back(std::move(sample));
   for (auto& sample : guard_->samples())
     samples.push_back(std::move(sample));
+  for (auto& sample : vendors_->samples())
+    samples.push_back(std::move(sample));
   samples.push_back({"sluice_keeper_failed_ticks_total",
                      {},
                      static_cast<double>(failed_ticks_),
@@ -440,6 +453,14 @@ void protect_named_upstreams(Keeper& keeper, std::vector<Prefix> hosts) {
   static_cast<KeeperImpl&>(keeper).guard().protect_named_upstreams(std::move(hosts));
 }
 
+std::vector<Prefix> vendors_followed(const Keeper& keeper) {
+  return static_cast<const KeeperImpl&>(keeper).vendors().hosts();
+}
+
+void follow_vendors(Keeper& keeper, std::vector<Prefix> hosts) {
+  static_cast<KeeperImpl&>(keeper).vendors().follow(std::move(hosts));
+}
+
 Result<std::unique_ptr<Keeper>> Keeper::open(const KeeperOptions& options) {
   remove_stale_namespaces(options.pin_root);
   const auto version = KeeperImpl::abi_version_of(options);
@@ -456,6 +477,7 @@ Result<std::vector<std::string>> cleanup(const KeeperOptions& options) {
   std::vector<std::string> removed = remove_interception();
   for (auto& line : detach_pinned_steer_tc(pin_directory_path(options.pin_root)))
     removed.push_back(std::move(line));
+  if (remove_vendor_traffic()) removed.emplace_back("nftables table inet sluice_vendors");
   for (auto& line : Guard::cleanup(options.pin_root))
     removed.push_back(std::move(line));
   for (auto& line : remove_other_versions(options.pin_root))

@@ -84,6 +84,7 @@ struct NftBatch::State {
   std::vector<char> bytes;
   std::vector<char> scratch = std::vector<char>(kMessageSpace);
   std::vector<std::string> subjects;  // by sequence number
+  const char* table = kNftTable;
   std::uint32_t set_id = 0;
   std::size_t last_message = 0;
 
@@ -103,7 +104,7 @@ struct NftBatch::State {
   Set set(const std::string& name, NftKey key, std::uint32_t flags) {
     Set made(nftnl_set_alloc());
     nftnl_set_set_u32(made.get(), NFTNL_SET_FAMILY, kFamily);
-    nftnl_set_set_str(made.get(), NFTNL_SET_TABLE, kNftTable);
+    nftnl_set_set_str(made.get(), NFTNL_SET_TABLE, table);
     nftnl_set_set_str(made.get(), NFTNL_SET_NAME, name.c_str());
     nftnl_set_set_u32(made.get(), NFTNL_SET_KEY_TYPE, shape_of(key).type);
     nftnl_set_set_u32(made.get(), NFTNL_SET_KEY_LEN, shape_of(key).length);
@@ -134,7 +135,8 @@ void put_element(nftnl_set* set, const std::array<std::uint8_t, 16>& key, std::u
 
 }  // namespace
 
-NftBatch::NftBatch() : state_(std::make_unique<State>()) {
+NftBatch::NftBatch(const char* table) : state_(std::make_unique<State>()) {
+  state_->table = table;
   nftnl_batch_begin(state_->scratch.data(), state_->next("the transaction"));
   state_->append();
 }
@@ -144,25 +146,27 @@ NftBatch::~NftBatch() = default;
 void NftBatch::add_table() {
   Table table(nftnl_table_alloc());
   nftnl_table_set_u32(table.get(), NFTNL_TABLE_FAMILY, kFamily);
-  nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, kNftTable);
+  nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, state_->table);
   nftnl_table_nlmsg_build_payload(
-      state_->message(NFT_MSG_NEWTABLE, NLM_F_CREATE, "table inet sluice"), table.get());
+      state_->message(NFT_MSG_NEWTABLE, NLM_F_CREATE, "table inet " + std::string(state_->table)),
+      table.get());
   state_->append();
 }
 
 void NftBatch::delete_table() {
   Table table(nftnl_table_alloc());
   nftnl_table_set_u32(table.get(), NFTNL_TABLE_FAMILY, kFamily);
-  nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, kNftTable);
-  nftnl_table_nlmsg_build_payload(state_->message(NFT_MSG_DELTABLE, 0, "table inet sluice"),
-                                  table.get());
+  nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, state_->table);
+  nftnl_table_nlmsg_build_payload(
+      state_->message(NFT_MSG_DELTABLE, 0, "table inet " + std::string(state_->table)),
+      table.get());
   state_->append();
 }
 
 void NftBatch::add_chain(const std::string& name) {
   Chain chain(nftnl_chain_alloc());
   nftnl_chain_set_u32(chain.get(), NFTNL_CHAIN_FAMILY, kFamily);
-  nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_TABLE, kNftTable);
+  nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_TABLE, state_->table);
   nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_NAME, name.c_str());
   nftnl_chain_nlmsg_build_payload(state_->message(NFT_MSG_NEWCHAIN, NLM_F_CREATE, "chain " + name),
                                   chain.get());
@@ -172,7 +176,7 @@ void NftBatch::add_chain(const std::string& name) {
 void NftBatch::add_chain(const std::string& name, const NftHook& hook) {
   Chain chain(nftnl_chain_alloc());
   nftnl_chain_set_u32(chain.get(), NFTNL_CHAIN_FAMILY, kFamily);
-  nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_TABLE, kNftTable);
+  nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_TABLE, state_->table);
   nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_NAME, name.c_str());
   nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_TYPE, hook.type);
   nftnl_chain_set_u32(chain.get(), NFTNL_CHAIN_HOOKNUM, hook.number);
@@ -231,7 +235,7 @@ void NftBatch::flush_set(const std::string& name) {
 
 void NftBatch::add_rule(const std::string& chain, const NftRule& rule) {
   nftnl_rule_set_u32(rule.get(), NFTNL_RULE_FAMILY, kFamily);
-  nftnl_rule_set_str(rule.get(), NFTNL_RULE_TABLE, kNftTable);
+  nftnl_rule_set_str(rule.get(), NFTNL_RULE_TABLE, state_->table);
   nftnl_rule_set_str(rule.get(), NFTNL_RULE_CHAIN, chain.c_str());
   nftnl_rule_nlmsg_build_payload(
       state_->message(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, "a rule of chain " + chain),

@@ -29,7 +29,7 @@ struct NftHook {
 
 class NftBatch {
  public:
-  NftBatch();
+  explicit NftBatch(const char* table = kNftTable);  // a literal
   ~NftBatch();
   NftBatch(const NftBatch&) = delete;
   NftBatch& operator=(const NftBatch&) = delete;

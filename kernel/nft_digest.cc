@@ -2,8 +2,11 @@
 
 #include <functional>
 #include <libmnl/libmnl.h>
+#include <libnftnl/expr.h>
+#include <libnftnl/rule.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <memory>
 #include <set>
 #include <span>
 #include <string>
@@ -49,22 +52,22 @@ std::string text_of(const nlmsghdr& header, std::uint16_t type) {
   return found ? mnl_attr_get_str(found) : "";
 }
 
-bool table_is_there(NetlinkSocket& socket) {
+bool table_is_there(NetlinkSocket& socket, const char* name = kNftTable) {
   NetlinkMessage table(subsystem(NFT_MSG_GETTABLE), 0);
   table.extra<nfgenmsg>().nfgen_family = kFamily;
-  mnl_attr_put_strz(table.header(), NFTA_TABLE_NAME, kNftTable);
+  mnl_attr_put_strz(table.header(), NFTA_TABLE_NAME, name);
   return socket.request(table) == 0;
 }
 
 // `set` non-empty: its elements. Every object's attribute 1 is the table's name.
 int dump(NetlinkSocket& socket, int type, const std::string& set,
-         const std::function<void(const nlmsghdr&)>& each) {
+         const std::function<void(const nlmsghdr&)>& each, const char* table = kNftTable) {
   NetlinkMessage request(subsystem(type), 0);
   request.extra<nfgenmsg>().nfgen_family = kFamily;
-  mnl_attr_put_strz(request.header(), NFTA_TABLE_NAME, kNftTable);
+  mnl_attr_put_strz(request.header(), NFTA_TABLE_NAME, table);
   if (!set.empty()) mnl_attr_put_strz(request.header(), NFTA_SET_ELEM_LIST_SET, set.c_str());
   return socket.dump(request, [&](const nlmsghdr& header) {
-    if (text_of(header, NFTA_TABLE_NAME) == kNftTable) each(header);
+    if (text_of(header, NFTA_TABLE_NAME) == table) each(header);
   });
 }
 
@@ -74,6 +77,22 @@ std::span<const char> body_of(const nlmsghdr& header) {
       static_cast<const char*>(mnl_nlmsg_get_payload_offset(&header, sizeof(nfgenmsg)));
   const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(&header));
   return {begin, end};
+}
+
+NftCount counters_of(const nlmsghdr& header) {
+  NftCount count;
+  const std::unique_ptr<nftnl_rule, decltype(&nftnl_rule_free)> rule(nftnl_rule_alloc(),
+                                                                     &nftnl_rule_free);
+  if (!rule || nftnl_rule_nlmsg_parse(&header, rule.get()) < 0) return count;
+  const auto add = [](nftnl_expr* expression, void* sum) {
+    if (std::string_view(nftnl_expr_get_str(expression, NFTNL_EXPR_NAME)) == "counter")
+      *static_cast<NftCount*>(sum) +=
+          NftCount{nftnl_expr_get_u64(expression, NFTNL_EXPR_CTR_PACKETS),
+                   nftnl_expr_get_u64(expression, NFTNL_EXPR_CTR_BYTES)};
+    return 0;
+  };
+  nftnl_expr_foreach(rule.get(), add, &count);
+  return count;
 }
 
 }  // namespace
@@ -96,14 +115,30 @@ std::uint64_t nft_table_digest() {
   return digest.value();
 }
 
-int count_nft_rules() {
+int count_nft_rules(const char* table) {
   NetlinkSocket socket(NETLINK_NETFILTER);
-  if (!socket.valid() || !table_is_there(socket)) return -1;
+  if (!socket.valid() || !table_is_there(socket, table)) return -1;
   int rules = 0;
-  const int error = dump(socket, NFT_MSG_GETRULE, "", [&](const nlmsghdr& header) {
-    if (header.nlmsg_type == subsystem(NFT_MSG_NEWRULE)) rules++;
-  });
+  const int error = dump(
+      socket, NFT_MSG_GETRULE, "",
+      [&](const nlmsghdr& header) {
+        if (header.nlmsg_type == subsystem(NFT_MSG_NEWRULE)) rules++;
+      },
+      table);
   return error == 0 ? rules : -1;
+}
+
+NftCount nft_count_of(const char* table, const char* chain) {
+  NftCount count;
+  NetlinkSocket socket(NETLINK_NETFILTER);
+  if (!socket.valid() || !table_is_there(socket, table)) return count;
+  dump(
+      socket, NFT_MSG_GETRULE, "",
+      [&](const nlmsghdr& header) {
+        if (text_of(header, NFTA_RULE_CHAIN) == chain) count += counters_of(header);
+      },
+      table);
+  return count;
 }
 
 }  // namespace sluice::kernel

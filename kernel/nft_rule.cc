@@ -256,6 +256,11 @@ NftRule& NftRule::reset_tcp() {
   return refuse(NFT_REJECT_TCP_RST, 0);
 }
 
+NftRule& NftRule::count() {
+  nftnl_rule_add_expr(get(), nftnl_expr_alloc("counter"));
+  return *this;
+}
+
 NftRule& NftRule::accept() {
   return verdict(NF_ACCEPT, nullptr);
 }

@@ -38,6 +38,7 @@ class NftRule {
   NftRule& in_cgroup(std::uint64_t id, std::uint32_t level);  // socket cgroupv2
 
   // Statements.
+  NftRule& count();  // packets and bytes, see nft_count_of()
   NftRule& set_mark(std::uint32_t value, std::uint32_t mask);
   NftRule& set_ct_mark(std::uint32_t value, std::uint32_t mask);
   // The listener on this port gets the packet, of either IP version. Without such a listener the

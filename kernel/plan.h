@@ -155,6 +155,13 @@ struct GuardPlan {
   std::optional<std::chrono::steady_clock::time_point> revert_at{};
 };
 
+// What goes to vendors around the gateway.
+struct VendorPlan {
+  bool reject = false;  // new connections to `ports`; else all of it is counted alone
+  std::vector<PortRange> ports;
+  std::vector<Prefix> hosts;  // with an address in the policy; the others come from DNS
+};
+
 struct Plan {
   std::uint64_t generation = 0;
   std::uint32_t workers = 1;  // 1 to 64
@@ -168,6 +175,7 @@ struct Plan {
   GuardPlan guard;
   // Where entries of steering tc take connections: names and globs; empty: all but lo.
   std::vector<std::string> tc_interfaces{};
+  std::optional<VendorPlan> vendors{};
 };
 
 // Packets are marked and routed: something is caught, or answers to a client's address come back.

@@ -49,12 +49,16 @@ std::string without_last_slash(std::string path) {
   return path;
 }
 
+std::string own_upstream(const AiProvider& provider) {
+  return "ai." + provider.name;
+}
+
 // What an LLM is, not a web server: slow to begin, and its errors are the model's, not a host's.
 void add_upstream(Config& config, AiProvider& provider) {
   constexpr std::uint32_t kAll = kRetryConnectFailure | kRetryReset | kRetry429 | kRetry500 |
                                  kRetry502 | kRetry503 | kRetry504;
   Upstream& upstream = config.upstreams.emplace_back();
-  upstream.name = provider.url.upstream = "ai." + provider.name;
+  upstream.name = provider.url.upstream = own_upstream(provider);
   upstream.where = provider.where;
   upstream.endpoints.push_back(endpoint_of(provider.url));
   upstream.endpoints.back().where = provider.where;
@@ -67,6 +71,27 @@ void add_upstream(Config& config, AiProvider& provider) {
                     .back_off = 200ms,
                     .max_back_off = 2s,
                     .max_retry_after = 5s};
+}
+
+constexpr std::uint16_t kHttps = 443;
+
+constexpr std::string_view kWatched = "ai.bypass.";
+
+std::string watched_upstream(const std::string& host) {
+  return std::string(kWatched) + host;
+}
+
+// Nothing is sent there: it has its addresses looked up as every upstream's are.
+void add_watched(Config& config, const AiBypass& bypass, const std::string& host) {
+  const std::string name = watched_upstream(host);
+  if (std::ranges::find(config.upstreams, name, &Upstream::name) != config.upstreams.end()) return;
+  Upstream& upstream = config.upstreams.emplace_back();
+  upstream.name = name;
+  upstream.where = bypass.where;
+  Endpoint& endpoint = upstream.endpoints.emplace_back();
+  endpoint.dns = host;
+  endpoint.port = kHttps;
+  endpoint.where = bypass.where;
 }
 
 }  // namespace
@@ -86,6 +111,23 @@ void complete_ai(Config& config) {
     if (provider.url.target.empty()) provider.url.target = usual_path(provider);
     if (provider.url.upstream.empty()) add_upstream(config, provider);
   }
+  if (!config.ai->bypass) return;
+  for (const std::string& host : config.ai->bypass->hosts)
+    add_watched(config, *config.ai->bypass, host);
+}
+
+std::vector<std::string> vendor_upstreams(const AiConfig& ai) {
+  std::vector<std::string> names;
+  if (!ai.bypass) return names;
+  for (const AiProvider& provider : ai.providers)
+    if (provider.url.upstream == own_upstream(provider)) names.push_back(provider.url.upstream);
+  for (const std::string& host : ai.bypass->hosts)
+    names.push_back(watched_upstream(host));
+  return names;
+}
+
+bool is_watched_upstream(std::string_view name) {
+  return name.starts_with(kWatched);
 }
 
 bool is_secret_reference(std::string_view text) {

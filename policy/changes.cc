@@ -19,6 +19,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 20> kLayers{
     {"intercept.marks", "interception"},
     {"intercept.tc", "interception, steering"},
     {"listeners", "gateway"},
+    {"ai.bypass", "interception"},
     {"upstreams", "gateway"},
     {"routes", "gateway"},
     {"limits", "gateway"},

@@ -14,7 +14,7 @@ bool Config::needs_kernel() const {
       bans.rules, [](const BanRule& rule) {
         return rule.mode == BanMode::enforce && rule.action == BanAction::drop;
       });
-  return intercepts || client_source || bans_in_kernel || guard.has_value();
+  return intercepts || client_source || bans_in_kernel || guard.has_value() || (ai && ai->bypass);
 }
 
 }  // namespace sluice::policy

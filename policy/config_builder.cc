@@ -96,6 +96,26 @@ void add_original_destination(Config& config) {
   implicit.original_destination = true;
 }
 
+// What was decrypted on its way goes on to where it was going by TLS, whatever route or default
+// sends it there: such upstreams without it have a twin that has.
+void add_twins_over_tls(Config& config) {
+  const auto decrypts = [](const Listener& listener) {
+    return listener.tls && listener.tls->authority;
+  };
+  const auto listener = std::ranges::find_if(config.listeners, decrypts);
+  if (listener == config.listeners.end()) return;
+  const std::size_t known = config.upstreams.size();
+  for (std::size_t i = 0; i < known; ++i) {
+    if (!config.upstreams[i].original_destination || config.upstreams[i].tls) continue;
+    config.upstreams[i].over_tls = static_cast<std::uint32_t>(config.upstreams.size());
+    Upstream twin = config.upstreams[i];
+    twin.name += ".tls";
+    twin.over_tls.reset();
+    twin.tls.emplace().where = listener->tls->authority->where;
+    config.upstreams.push_back(std::move(twin));
+  }
+}
+
 // Services that are asked under an address of their own get an upstream of their own.
 void add_auth_upstreams(Config& config) {
   const auto add = [&](AuthUrl& url, const Auth& auth, const std::string& what) {
@@ -210,6 +230,7 @@ Config build_config(const Node& root, const Reporter& reporter) {
 void complete(Config& config) {
   name_the_only_listener(config);
   add_original_destination(config);
+  add_twins_over_tls(config);
   add_auth_upstreams(config);
   add_pod_sets(config);
   add_kubernetes(config);

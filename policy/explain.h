@@ -150,6 +150,8 @@ struct LiveState {
   std::span<const IpAddress> node_addresses = {};  // for protect.host_ports
   std::span<const BuiltIn> built_in = {};
   std::span<const Steering> steering = {};
+  // Addresses that `ai.bypass` takes for vendors'; nullopt: not known.
+  std::optional<std::span<const IpAddress>> vendors = std::nullopt;
   const LiveGateway* gateway = nullptr;
 };
 

@@ -96,10 +96,14 @@ class FingerprintWriter {
     all(value.detect, value.handshake, value.head, value.body_idle, value.idle, value.drain);
   }
   void add(const TlsCertificate& value) { all(value.cert, value.key); }
+  void add(const CertificateAuthority& value) {
+    all(value.pair);
+    unordered(value.hosts);
+  }
   void add(const ListenerTls& value) {
     all(value.certificates,  // the first is for unknown names
-        value.min_version, value.ciphers, value.alpn, value.strict_sni, value.client_auth,
-        value.client_ca);
+        value.authority, value.min_version, value.ciphers, value.alpn, value.strict_sni,
+        value.client_auth, value.client_ca);
   }
   void add(const UpstreamTls& value) {
     all(value.ca, value.sni, value.verify, value.min_version, value.cert, value.key);
@@ -176,7 +180,7 @@ class FingerprintWriter {
   void add(const AiTimeouts& value) { all(value.connect, value.first_token, value.idle); }
   void add(const AiProvider& value) {
     all(value.name, value.kind, value.url, value.url.authority, value.url.target, value.keys,
-        value.api_version, value.timeouts);
+        value.caller_key, value.api_version, value.timeouts);
   }
   void add(const AiTarget& value) { all(value.provider, value.model, value.weight); }
   void add(const AiModel& value) {
@@ -203,12 +207,17 @@ class FingerprintWriter {
     all(value.path, value.max_body, value.max_memory, value.scope);
   }
   void add(const AiIdentity& value) { all(value.from, value.key); }
+  void add(const AiBypass& value) {
+    all(value.action);
+    unordered(value.hosts);
+  }
   void add(const AiConfig& value) {
     unordered(value.providers);
     unordered(value.models);
     unordered(value.budgets);
     all(value.untranslatable, value.keys, value.identities, value.key_file, value.prices,
-        value.unpriced, value.usage, value.cache, value.filters, value.audit, value.scope);
+        value.unpriced, value.usage, value.cache, value.filters, value.audit, value.bypass,
+        value.scope);
   }
   void add(const AuthUrl& value) { all(value.text, value.upstream); }
   void add(const JwtAuth& value) {
@@ -425,6 +434,11 @@ std::vector<Item> items_of(const Config& config) {
     add_items(items, "ai.models", rest.ai->models);
     add_items(items, "ai.budgets", rest.ai->budgets);
     add_items(items, "ai.filters", rest.ai->filters);
+    if (rest.ai->bypass) {
+      const AiBypass& bypass = *rest.ai->bypass;
+      items.push_back({"ai.bypass", "settings", fingerprint_of(bypass), bypass.where});
+      rest.ai->bypass.reset();
+    }
     items.push_back({"ai", "settings", fingerprint_of(*rest.ai), rest.ai->where});
     rest.ai.reset();
   }

@@ -86,4 +86,11 @@ std::optional<std::string> normalise_host_pattern(std::string_view pattern) {
   return (wildcard ? "*." : "") + std::string(*host);
 }
 
+bool is_dns_name(std::string_view host) {
+  const auto is_of_a_name = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
+  };
+  return !host.empty() && std::ranges::all_of(host, is_of_a_name) && !IpAddress::parse(host);
+}
+
 }  // namespace sluice::policy

@@ -21,4 +21,8 @@ std::optional<std::string_view> normalise_host(std::string_view value, std::span
 // The same for a route's pattern, which may begin with "*.". nullopt: no host.
 std::optional<std::string> normalise_host_pattern(std::string_view pattern);
 
+// Whether a host in normal form is a name that DNS and certificates know: letters, digits, `-` and
+// `.` alone, and no address.
+bool is_dns_name(std::string_view host);
+
 }  // namespace sluice::policy

@@ -1,9 +1,11 @@
 // Cross-checks of `ai`.
 #include <algorithm>
+#include <array>
 #include <string>
 #include <vector>
 
 #include "policy/ai_providers.h"
+#include "policy/host.h"
 #include "policy/nearest_name.h"
 #include "policy/schema/ai.h"
 #include "policy/validate.h"
@@ -37,6 +39,7 @@ class AiCheck {
     if (ai_.audit) check(ai_.audit->scope, ai_.where, "ai.audit");
     for (const AiIdentity& identity : ai_.identities)
       check(identity);
+    if (ai_.bypass) check(*ai_.bypass);
   }
 
  private:
@@ -79,7 +82,8 @@ class AiCheck {
   void check(const AiBudget& budget) {
     const std::string who = "budget `" + budget.name + "`";
     if (ai_.prices.empty())
-      reporter_.error(budget.where, who + " needs `prices`", "what models cost, such as prices.yaml");
+      reporter_.error(budget.where, who + " needs `prices`",
+                      "what models cost, such as prices.yaml");
     const bool by_caller = budget.each == AiEach::key || budget.each == AiEach::team ||
                            budget.each == AiEach::owner || !budget.scope.keys.empty() ||
                            !budget.scope.teams.empty();
@@ -95,6 +99,21 @@ class AiCheck {
       reporter_.error(filter.where, who + " finds nothing",
                       "such as `find: [secrets]`, or a `pattern`");
     check(filter.scope, filter.where, who);
+  }
+
+  void check(const AiBypass& bypass) {
+    if (vendor_upstreams(ai_).empty())
+      reporter_.error(bypass.where,
+                      "ai.bypass: every provider has an upstream of its own, so that "
+                      "no host is known to be a vendor's",
+                      "`hosts: [api.openai.com]`");
+    for (const std::string& host : bypass.hosts) {
+      std::array<char, kMaxHostLength> memory;
+      const auto normal = normalise_host(host, memory);
+      if (!normal || *normal != host || !is_dns_name(host))
+        reporter_.error(bypass.where, "ai.bypass: `" + host + "` is no host name that resolves",
+                        "such as api.openai.com, without `*`, scheme and path");
+    }
   }
 
   void check(const AiIdentity& identity) {
@@ -113,10 +132,10 @@ class AiCheck {
   // Keys and teams are the key file's to know, which changes without the policy.
   void check(const AiScope& scope, const Location& where, const std::string& who) {
     for (const std::string& name : scope.routes) {
-      const bool known = name.ends_with('*') ||
-                         std::ranges::any_of(routes_, [&](const Route& route) {
-                           return route.ai && route.name == name;
-                         });
+      const bool known =
+          name.ends_with('*') || std::ranges::any_of(routes_, [&](const Route& route) {
+            return route.ai && route.name == name;
+          });
       if (known) continue;
       std::vector<std::string_view> names;
       for (const Route& route : routes_)

@@ -1,6 +1,6 @@
 // What `tls` and the PROXY protocol cannot mean. Whether the files are good is found out where they
 // are read.
-#include <set>
+#include <algorithm>
 
 #include "policy/host.h"
 #include "policy/schema.h"
@@ -8,6 +8,40 @@
 
 namespace sluice::policy {
 namespace {
+
+// An exact name, or "*." before at least two labels: a whole top-level domain is nobody's.
+bool may_be_minted(const std::string& host) {
+  std::string_view rest = host;
+  const bool wildcard = rest.starts_with("*.");
+  if (wildcard) rest.remove_prefix(2);
+  const auto normal = normalise_host_pattern(rest);
+  return normal && *normal == rest && is_dns_name(rest) &&
+         (!wildcard || rest.find('.') != std::string_view::npos);
+}
+
+void check_authority(const Listener& listener, Reporter& reporter) {
+  const CertificateAuthority& authority = *listener.tls->authority;
+  const std::string name = "listener `" + listener.name + "`";
+  if (listener.protocol == ListenerProtocol::tcp) {
+    reporter.error(authority.where, name + " speaks plain TCP: nothing reads what is decrypted",
+                   "`protocol: auto`, or `http`");
+  }
+  if (listener.tls->strict_sni) {
+    reporter.error(listener.tls->where,
+                   name + ": strict_sni refuses what a certificate authority lets pass",
+                   "remove strict_sni");
+  }
+  if (authority.hosts.empty()) {
+    reporter.error(authority.where, name + ": the certificate authority is for no host",
+                   "hosts: [api.openai.com]");
+  }
+  for (const std::string& host : authority.hosts) {
+    if (may_be_minted(host)) continue;
+    reporter.error(authority.where,
+                   name + ": `" + host + "` is no name that a certificate can be made for",
+                   "such as api.openai.com, or `*.openai.azure.com` for one label");
+  }
+}
 
 void check_listener_tls(const Listener& listener, Reporter& reporter) {
   const std::string name = "listener `" + listener.name + "`";
@@ -17,10 +51,11 @@ void check_listener_tls(const Listener& listener, Reporter& reporter) {
     reporter.error(tls.where, name + " passes TLS through, so it needs no certificate",
                    "remove tls, or say `protocol: http` to end it here");
   }
-  if (tls.certificates.empty()) {
+  if (tls.certificates.empty() && !tls.authority) {
     reporter.error(tls.where, name + ": tls needs a certificate",
                    "certificates: [{ cert: a.pem, key: a.key }]");
   }
+  if (tls.authority) check_authority(listener, reporter);
   if (tls.alpn.empty()) {
     reporter.error(tls.where, name + ": tls.alpn is empty", "known: h2, http/1.1");
   }
@@ -64,7 +99,8 @@ void check_tls(const Config& config, Reporter& reporter) {
   for (const Listener& listener : config.listeners)
     check_listener_tls(listener, reporter);
   for (const Upstream& upstream : config.upstreams) {
-    if (upstream.tls) check_upstream_tls("upstream `" + upstream.name + "`", *upstream.tls, reporter);
+    if (upstream.tls)
+      check_upstream_tls("upstream `" + upstream.name + "`", *upstream.tls, reporter);
   }
   if (!config.redis) return;
   if (config.redis->tls) check_upstream_tls("cluster.redis", *config.redis->tls, reporter);

@@ -26,7 +26,8 @@ bool Exchange::begin_mediation() {
                              .path = normal_path_,
                              .route = config_->policy().routes[*route_].name,
                              .client = client_address(),
-                             .claimed = address_claimed_});
+                             .claimed = address_claimed_,
+                             .called = client_->client().decrypted ? host_ : std::string_view()});
   auto answer = mediator_->admit();
   if (!answer) return true;
   answer_mediated(*answer);

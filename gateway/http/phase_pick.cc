@@ -12,6 +12,11 @@ namespace sluice::gateway::http {
 
 void Exchange::pick() {
   state_ = State::connecting;
+  // The policy that ended its TLS is not the one of now.
+  if (client_->client().decrypted && cluster_->config().original_destination && !cluster_->tls()) {
+    client_->close_after(true);
+    return refuse(421, "decrypted: its original destination would get it in clear text");
+  }
   if (cluster_->config().original_destination && !destination_) {
     destination_ =
         reachable_destination(worker_, listener().way(), client_->client().transport->fd());

@@ -81,8 +81,9 @@ void Exchange::arm_deadline(std::chrono::nanoseconds route_timeout) {
 }
 
 void Exchange::use_upstream(std::uint32_t index) {
-  upstream_index_ = index;
-  cluster_ = &config_->clusters().at(index);
+  const auto& over_tls = config_->policy().upstreams[index].over_tls;
+  upstream_index_ = client_->client().decrypted && over_tls ? *over_tls : index;
+  cluster_ = &config_->clusters().at(upstream_index_);
 }
 
 }  // namespace sluice::gateway::http

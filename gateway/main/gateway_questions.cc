@@ -99,11 +99,15 @@ void GatewayQuestions::repeat_orders() {
 
 void GatewayQuestions::follow_names() {
   const policy::Config& config = reloader_.current().config();
-  if (!has_named_peers(config)) return kernel::protect_named_upstreams(keeper_, {});
+  const bool vendors = config.ai && config.ai->bypass;
+  const bool peers = has_named_peers(config);
+  if (!peers) kernel::protect_named_upstreams(keeper_, {});
+  if (!peers && !vendors) return;
   supervisor_.ask("status", [this](const Answer& answer) {
     if (!answer) return;
-    kernel::protect_named_upstreams(
-        keeper_, hosts_of_named_peers(reloader_.current().config(), *answer));
+    const policy::Config& now = reloader_.current().config();
+    kernel::protect_named_upstreams(keeper_, hosts_of_named_peers(now, *answer));
+    kernel::follow_vendors(keeper_, hosts_of_vendors(now, *answer));
   });
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "gateway/gateway.h"
+#include "policy/ai_providers.h"
 
 namespace sluice::control {
 namespace {
@@ -208,6 +209,24 @@ kernel::Marks marks_of(const policy::Config& config) {
   return {.mark = marks.mark, .mask = marks.mask, .table = marks.table, .priority = marks.priority};
 }
 
+// Where providers are asked at other ports than the web's, those count as well.
+std::optional<kernel::VendorPlan> vendors_of(const policy::Config& config) {
+  if (!config.ai || !config.ai->bypass) return std::nullopt;
+  kernel::VendorPlan out{.reject = config.ai->bypass->action == policy::AiBypassAction::reject,
+                         .ports = {{80, 80}, {443, 443}},
+                         .hosts = {}};
+  for (const std::string& name : policy::vendor_upstreams(*config.ai)) {
+    const auto upstream = std::ranges::find(config.upstreams, name, &policy::Upstream::name);
+    if (upstream == config.upstreams.end()) continue;
+    for (const policy::Endpoint& endpoint : upstream->endpoints) {
+      const std::uint16_t port = endpoint.is_name() ? endpoint.port : endpoint.address.port;
+      out.ports.push_back({port, port});
+      if (!endpoint.is_name()) out.hosts.push_back(host(endpoint.address.address));
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 kernel::Prefix to_kernel(const policy::Prefix& prefix) {
@@ -241,7 +260,8 @@ kernel::Plan make_kernel_plan(const policy::Config& config, std::uint64_t genera
           .protect = protect_of(config),
           .host_ports = config.protect.host_ports,
           .guard = guard_of(config),
-          .tc_interfaces = config.intercept.tc.interfaces};
+          .tc_interfaces = config.intercept.tc.interfaces,
+          .vendors = vendors_of(config)};
 }
 
 }  // namespace sluice::control

@@ -4,6 +4,7 @@
 
 #include "gateway/main/kernel_plan.h"
 #include "kernel/builtin_protect.h"
+#include "kernel/named_upstreams.h"
 #include "kernel/node_view.h"
 #include "kernel/steer_choice.h"
 
@@ -65,6 +66,8 @@ KernelView look_at_kernel(const kernel::Keeper& keeper, const policy::Config& co
     view.built_in.push_back(
         {from_kernel(protect.peer), from_kernel_ports(protect.to_ports), what_is(protect)});
   }
+  for (const auto& vendor : kernel::vendors_followed(keeper))
+    view.vendors.push_back(from_kernel(vendor).address);
   kernel::Plan plan = make_kernel_plan(config, 1, 1);
   if (kernel::choose_steering(plan, falls_back(keeper) ? "none here" : ""))
     view.steering = steering_of(plan, config.intercept);

@@ -13,6 +13,7 @@ struct KernelView {
   std::vector<policy::IpAddress> addresses;
   std::vector<policy::LiveState::BuiltIn> built_in;
   std::vector<policy::LiveState::Steering> steering;
+  std::vector<policy::IpAddress> vendors;
 
   policy::LiveState state() const {  // views of this object
     policy::LiveState live;
@@ -20,6 +21,7 @@ struct KernelView {
     live.node_addresses = addresses;
     live.built_in = built_in;
     live.steering = steering;
+    live.vendors = std::span<const policy::IpAddress>(vendors);
     return live;
   }
 };

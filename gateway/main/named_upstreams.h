@@ -17,4 +17,8 @@ bool has_named_peers(const policy::Config& config);
 std::vector<kernel::Prefix> hosts_of_named_peers(const policy::Config& config,
                                                  std::string_view gateway_status);
 
+// The same of vendors (`ai.bypass`).
+std::vector<kernel::Prefix> hosts_of_vendors(const policy::Config& config,
+                                             std::string_view gateway_status);
+
 }  // namespace sluice::control

@@ -55,6 +55,11 @@ std::string ingredients_of(const policy::Listener& listener, const Material& mat
   for (const policy::TlsCertificate& certificate : tls.certificates)
     digest.all(std::string_view(certificate.cert),
                material.find(certificate.cert, certificate.key));
+  if (!tls.authority) return digest.end();
+  const policy::TlsCertificate& own = tls.authority->pair;
+  digest.all(std::string_view(own.cert), material.find(own.cert, own.key));
+  for (const std::string& host : tls.authority->hosts)
+    digest.all(std::string_view(host));
   return digest.end();
 }
 

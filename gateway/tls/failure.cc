@@ -43,6 +43,8 @@ Failure take_failure() {
       return Failure::alpn;
     case SSL_R_CALLBACK_FAILED:  // the only callback that refuses is the one for SNI
       return Failure::unknown_name;
+    case SSL_R_CERT_CB_ERROR:  // a certificate authority that is out of date
+      return Failure::unready;
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
       return Failure::no_certificate;
     case SSL_R_CERTIFICATE_VERIFY_FAILED:

@@ -11,6 +11,7 @@
 
 #include "gateway/log.h"
 #include "gateway/tls/certificate.h"
+#include "gateway/tls/leaf_mint.h"
 #include "kernel/keeper_protocol.h"
 #include "policy/schema.h"
 
@@ -19,11 +20,16 @@ namespace {
 
 constexpr std::size_t kMaxFile = 8UL << 20;
 
-std::expected<SecretPtr, std::string> read(const std::string& path) {
+enum class Readers : std::uint8_t { any, owner_alone };
+
+std::expected<SecretPtr, std::string> read(const std::string& path,
+                                           Readers readers = Readers::any) {
   const kernel::protocol::OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
   if (!fd || ::fstat(fd.get(), &status) != 0) return std::unexpected(std::strerror(errno));
   if (!S_ISREG(status.st_mode)) return std::unexpected("not a regular file");
+  if (readers == Readers::owner_alone && (status.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+    return std::unexpected("is the key of a certificate authority and open to others: chmod 600");
   if (static_cast<std::size_t>(status.st_size) > kMaxFile) return std::unexpected("too large");
   std::vector<char> bytes(static_cast<std::size_t>(status.st_size));
   std::size_t filled = 0;
@@ -59,15 +65,28 @@ struct ReadPair {
   Certificate certificate;
 };
 
-std::expected<ReadPair, std::string> read_pair(const PairName& name) {
+// What a pair is for.
+enum class PairUse : std::uint8_t { show, sign };
+
+std::expected<ReadPair, std::string> read_pair(const PairName& name, PairUse use) {
   auto cert = read(name.cert);
   if (!cert) return std::unexpected(name.cert + ": " + cert.error());
-  auto key = name.key.empty() ? cert : read(name.key);
+  auto key = name.key.empty()
+                 ? cert
+                 : read(name.key, use == PairUse::sign ? Readers::owner_alone : Readers::any);
   if (!key) return std::unexpected(name.key + ": " + key.error());
   KeyPair pair{.cert = std::move(*cert), .key = std::move(*key)};
   auto parsed = parse_certificate(pair);
   if (!parsed) return std::unexpected(name.cert + ": " + parsed.error());
+  if (use == PairUse::sign) {
+    if (auto able = may_sign(*parsed); !able)
+      return std::unexpected(name.cert + ": " + able.error());
+  }
   return ReadPair{std::move(pair), std::move(*parsed)};
+}
+
+PairUse use_of(const PairName& name, const std::set<PairName>& signers) {
+  return signers.contains(name) ? PairUse::sign : PairUse::show;
 }
 
 std::expected<SecretPtr, std::string> read_authority(const std::string& authority) {
@@ -138,6 +157,7 @@ std::string joined(const std::vector<std::string>& names) {
 // What a policy names, and where it first says so.
 struct Wanted {
   std::map<PairName, policy::Location> pairs;
+  std::set<PairName> signers;  // of them
   std::map<std::string, policy::Location> authorities;
   std::map<std::string, policy::Location> secrets;
 };
@@ -157,6 +177,11 @@ Wanted wanted_by(const policy::Config& config) {
     if (!listener.tls) continue;
     for (const policy::TlsCertificate& one : listener.tls->certificates)
       out.pairs.emplace(PairName{one.cert, one.key}, one.where);
+    if (const auto& authority = listener.tls->authority) {
+      const PairName name{authority->pair.cert, authority->pair.key};
+      out.pairs.emplace(name, authority->where);
+      out.signers.insert(name);
+    }
     if (listener.tls->client_auth != policy::ClientAuth::none)
       out.authorities.emplace(listener.tls->client_ca, listener.tls->where);
   }
@@ -188,7 +213,7 @@ std::expected<Material, Problems> Files::load(const policy::Config& config) {
     problems.push_back({where, reason});
   };
   for (const auto& [name, where] : wanted.pairs) {
-    auto found = read_pair(name);
+    auto found = read_pair(name, use_of(name, wanted.signers));
     const KeyPair* held = current_.find(name.cert, name.key);
     if (found) {
       material.pairs.emplace(name, std::move(found->pair));
@@ -230,6 +255,7 @@ std::expected<Material, Problems> Files::load(const policy::Config& config) {
 void Files::adopt(const policy::Config& config, Material material) {
   const Wanted wanted = wanted_by(config);
   pairs_.clear();
+  signers_ = wanted.signers;
   authorities_.clear();
   paths_.clear();
   for (const auto& [name, where] : wanted.pairs) {
@@ -253,7 +279,7 @@ void Files::adopt(const policy::Config& config, Material material) {
 bool Files::refresh() {
   bool changed = false;
   for (const PairName& name : pairs_) {
-    auto found = read_pair(name);
+    auto found = read_pair(name, use_of(name, signers_));
     if (!found) {
       say_once(name.cert, found.error());
       continue;

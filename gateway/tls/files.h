@@ -38,6 +38,7 @@ class Files {
 
   Material current_;
   std::set<PairName> pairs_;                 // in force
+  std::set<PairName> signers_;               // of them, those of certificate authorities of ours
   std::set<std::string> authorities_;        // the same
   std::set<std::string> secrets_;            // the same: `file:PATH`, `${NAME}`
   std::set<std::string> paths_;              // of all three

@@ -11,23 +11,23 @@
 
 namespace sluice::gateway::tls {
 
-void Handshake::start(Worker& worker, Client client) {
+void Handshake::start(Worker& worker, Client client, std::string early) {
   auto handshake = make_ref<Handshake>(worker, std::move(client));
   handshake->client_.transport->set_user(handshake.get());
   handshake->self_ = handshake;
   worker.session_opened(*handshake);
-  handshake->begin();
+  handshake->begin(std::move(early));
 }
 
 Handshake::Handshake(Worker& worker, Client client)
     : worker_(worker), client_(std::move(client)), listener_(RefPtr(&client_.ticket.listener())) {}
 
-void Handshake::begin() {
+void Handshake::begin(std::string early) {
   context_ = listener_->tls();
   SslPtr ssl = context_ ? context_->accept() : nullptr;
   if (!ssl) return fail(Failure::unready);
   SSL_set_accept_state(ssl.get());
-  client_.transport->set_tls(std::make_unique<TlsStream>(std::move(ssl)));
+  client_.transport->set_tls(std::make_unique<TlsStream>(std::move(ssl), std::move(early)));
   worker_.wheel().arm(timer_, listener_->policy().timeouts.handshake);
   proceed();
 }
@@ -49,6 +49,7 @@ void Handshake::established() {
   const RefPtr<Handshake> guard = std::move(self_);
   timer_.cancel();
   client_.transport->set_user(nullptr);
+  client_.decrypted = context_->is_selective();
   const TlsStream& stream = *client_.transport->tls();
   worker_.metrics().tls_handshake(listener_->slot(), stream.version() >= TLS1_3_VERSION,
                                   stream.resumed());

@@ -1,6 +1,8 @@
 // Phase tls: a client's handshake, between accept and the protocol inside.
 #pragma once
 
+#include <string>
+
 #include "gateway/refcounted.h"
 #include "gateway/session.h"
 #include "gateway/timer_wheel.h"
@@ -15,8 +17,8 @@ namespace sluice::gateway::tls {
 
 class Handshake final : public Session, public RefCounted<Handshake>, private TransportUser {
  public:
-  // The listener has `tls`.
-  static void start(Worker& worker, Client client);
+  // The listener has `tls`. `early`: bytes that were read already.
+  static void start(Worker& worker, Client client, std::string early = {});
 
   Handshake(Worker& worker, Client client);
 
@@ -25,7 +27,7 @@ class Handshake final : public Session, public RefCounted<Handshake>, private Tr
   const Listener& listener() const override { return *listener_; }
 
  private:
-  void begin();
+  void begin(std::string early);
   void proceed();
   void established();
   void on_readable() override;

@@ -1,6 +1,7 @@
 #include "gateway/tls/passthrough.h"
 
 #include "gateway/tcp_session.h"
+#include "gateway/tls/handshake.h"
 #include "gateway/worker.h"
 #include "policy/host.h"
 
@@ -58,10 +59,16 @@ void Passthrough::route() {
   std::array<char, 256> memory;
   const auto name = policy::normalise_host(hello_.server_name(), memory);
   if (!name) return fail(Failure::malformed);
+  const ServerContextPtr& context = listener_->tls();
+  if (listener_->policy().tls && !context) return fail(Failure::unready);
   const RefPtr<Passthrough> guard = std::move(self_);
   timer_.cancel();
   client_.transport->set_user(nullptr);
-  TcpSession::start(worker_, std::move(client_), std::string(*name), std::move(bytes_));
+  if (context && !name->empty() && context->ends(*name)) {
+    Handshake::start(worker_, std::move(client_), std::move(bytes_));
+  } else {
+    TcpSession::start(worker_, std::move(client_), std::string(*name), std::move(bytes_));
+  }
   worker_.session_closed(*this);  // last, so that a drain does not end between the two
 }
 

@@ -1,5 +1,6 @@
 // A client's TLS that is not ended here: the name in its ClientHello chooses the route, and every
-// byte goes on as it came.
+// byte goes on as it came. Where the listener has a certificate authority, the same name says
+// whether it is ended after all.
 #pragma once
 
 #include <string>

@@ -4,7 +4,9 @@
 #include <array>
 #include <openssl/evp.h>
 
+#include "gateway/clocks.h"
 #include "gateway/tls/certificate.h"
+#include "policy/host.h"
 
 namespace sluice::gateway::tls {
 namespace {
@@ -19,14 +21,16 @@ std::string protocol_list(const policy::ListenerTls& tls) {
   return list;
 }
 
-// Tickets of one listener are of no use at another, nor after the authorities have changed: what a
-// client has shown elsewhere says nothing here.
+// Tickets of one listener are of no use at another, nor after the authorities have changed,
+// clients' or ours: what a client has shown or believed elsewhere says nothing here.
 void set_session_scope(SSL_CTX* context, const policy::Listener& listener,
-                       std::string_view client_ca) {
+                       std::string_view client_ca, std::string_view own_authority) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
   unsigned size = 0;
   std::string scope = listener.name + '\n' + std::to_string(int(listener.tls->client_auth)) + '\n';
   scope += client_ca;
+  scope += '\n';
+  scope += own_authority;
   EVP_Digest(scope.data(), scope.size(), digest.data(), &size, EVP_sha256(), nullptr);
   SSL_CTX_set_session_id_context(context, digest.data(),
                                  std::min(size, unsigned{SSL_MAX_SID_CTX_LENGTH}));
@@ -75,6 +79,10 @@ std::expected<std::shared_ptr<const ServerContext>, std::string> ServerContext::
     if (auto added = self->add(listener, wanted, material, tickets); !added)
       return std::unexpected(wanted.cert + ": " + added.error());
   }
+  if (tls.authority) {
+    if (auto added = self->add_authority(listener, material, tickets); !added)
+      return std::unexpected(tls.authority->pair.cert + ": " + added.error());
+  }
   if (self->contexts_.empty()) return std::unexpected("there is no certificate");
   return self;
 }
@@ -111,6 +119,25 @@ std::expected<void, std::string> ServerContext::add(const policy::Listener& list
   return {};
 }
 
+std::expected<void, std::string> ServerContext::add_authority(const policy::Listener& listener,
+                                                              const Material& material,
+                                                              const TicketKeys& tickets) {
+  const policy::CertificateAuthority& wanted = *listener.tls->authority;
+  const KeyPair* pair = material.find(wanted.pair.cert, wanted.pair.key);
+  if (pair == nullptr) return std::unexpected("was not read");
+  auto authority = parse_certificate(*pair);
+  if (!authority) return std::unexpected(authority.error());
+  if (auto able = may_sign(*authority); !able) return able;
+  certificates_.push_back({wanted.pair.cert, wanted.hosts, authority->not_after});
+  auto context = make_context(listener, material, tickets);
+  if (!context) return std::unexpected(context.error());
+  SSL_CTX_set_cert_cb(context->get(), &ServerContext::show_leaf, this);
+  mint_ = std::make_unique<LeafMint>(std::move(*authority), wanted);
+  contexts_.push_back(std::move(*context));
+  names_.emplace_back();
+  return {};
+}
+
 std::expected<SslCtxPtr, std::string> ServerContext::make_context(const policy::Listener& listener,
                                                                   const Material& material,
                                                                   const TicketKeys& tickets) {
@@ -134,7 +161,10 @@ std::expected<SslCtxPtr, std::string> ServerContext::make_context(const policy::
   SSL_CTX_set_num_tickets(raw, 1);
   tickets.attach(raw);
   const SecretPtr client_ca = material.authority(tls.client_ca);
-  set_session_scope(raw, listener, client_ca ? client_ca->view() : std::string_view());
+  const KeyPair* own =
+      tls.authority ? material.find(tls.authority->pair.cert, tls.authority->pair.key) : nullptr;
+  set_session_scope(raw, listener, client_ca ? client_ca->view() : std::string_view(),
+                    own != nullptr ? own->cert->view() : std::string_view());
   ask_for_certificate(raw, listener, client_ca_.get());
   SSL_CTX_set_tlsext_servername_callback(raw, &ServerContext::choose_certificate);
   SSL_CTX_set_tlsext_servername_arg(raw, this);
@@ -169,6 +199,18 @@ int ServerContext::choose_certificate(SSL* ssl, int* alert, void* self) {
   if (!context.strict_) return name == nullptr ? SSL_TLSEXT_ERR_NOACK : SSL_TLSEXT_ERR_OK;
   *alert = SSL_AD_UNRECOGNIZED_NAME;
   return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+// 0 ends the handshake: nobody comes here with a name that is not covered, so that the authority is
+// out of date.
+int ServerContext::show_leaf(SSL* ssl, void* self) {
+  LeafMint& mint = *static_cast<const ServerContext*>(self)->mint_;
+  const char* asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  std::array<char, policy::kMaxHostLength> memory;
+  const auto name = policy::normalise_host(asked == nullptr ? "" : asked, memory);
+  const LeafPtr leaf = name ? mint.leaf_for(*name, unix_now()) : nullptr;
+  if (!leaf) return 0;
+  return SSL_use_cert_and_key(ssl, leaf->certificate.get(), leaf->key.get(), mint.chain(), 1);
 }
 
 int ServerContext::choose_protocol(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_size,

@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "gateway/tls/leaf_mint.h"
 #include "gateway/tls/material.h"
 #include "gateway/tls/openssl.h"
 #include "gateway/tls/ticket_keys.h"
@@ -35,6 +36,10 @@ class ServerContext {
   // A server's side, without a transport; null: out of memory.
   SslPtr accept() const { return SslPtr(SSL_new(contexts_.front().get())); }
   std::span<const CertificateInfo> certificates() const { return certificates_; }
+  // With a certificate authority: TLS is ended for some names alone, see ends().
+  bool is_selective() const { return mint_ != nullptr; }
+  // Whether it ends TLS of who asks for `name`, in normal form.
+  bool ends(std::string_view name) const { return mint_ == nullptr || mint_->covers(name); }
 
  private:
   struct Hash {
@@ -49,11 +54,15 @@ class ServerContext {
   std::expected<void, std::string> add(const policy::Listener& listener,
                                        const policy::TlsCertificate& wanted,
                                        const Material& material, const TicketKeys& tickets);
+  std::expected<void, std::string> add_authority(const policy::Listener& listener,
+                                                 const Material& material,
+                                                 const TicketKeys& tickets);
   std::expected<SslCtxPtr, std::string> make_context(const policy::Listener& listener,
                                                      const Material& material,
                                                      const TicketKeys& tickets);
   SSL_CTX* find(std::string_view name) const;
   static int choose_certificate(SSL* ssl, int* alert, void* self);
+  static int show_leaf(SSL* ssl, void* self);
   static int choose_protocol(SSL* ssl, const unsigned char** out, unsigned char* out_size,
                              const unsigned char* offered, unsigned offered_size, void* self);
 
@@ -64,6 +73,7 @@ class ServerContext {
   std::vector<CertificateInfo> certificates_;
   std::string protocols_;  // as ALPN writes them; empty: none
   X509StorePtr client_ca_;
+  std::unique_ptr<LeafMint> mint_;  // null: certificates are given
   bool strict_ = false;
 };
 using ServerContextPtr = std::shared_ptr<const ServerContext>;

@@ -14,7 +14,8 @@ constexpr std::size_t kRecord = 16 * 1024;  // RFC 8446 section 5.1
 }  // namespace
 
 // A blocked write is tried again from wherever its bytes lie then.
-TlsStream::TlsStream(tls::SslPtr ssl) : ssl_(std::move(ssl)) {
+TlsStream::TlsStream(tls::SslPtr ssl, std::string early)
+    : ssl_(std::move(ssl)), early_(std::move(early)) {
   SSL_set_mode(ssl_.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 }
 
@@ -22,6 +23,16 @@ void TlsStream::attach(Transport& transport) {
   tls::BioPtr bio = tls::make_transport_bio(transport);
   BIO* const raw = bio.release();
   SSL_set_bio(ssl_.get(), raw, raw);  // the one reference is for both directions
+}
+
+std::size_t TlsStream::take_early(std::span<char> room) {
+  const std::size_t bytes = early_.copy(room.data(), room.size());
+  if (bytes == early_.size()) {
+    early_ = {};
+  } else {
+    early_.erase(0, bytes);
+  }
+  return bytes;
 }
 
 TlsStream::Step TlsStream::handshake() {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "gateway/tls/failure.h"
@@ -19,8 +20,8 @@ class TlsStream {
   enum class Step : std::uint8_t { done, wants_read, wants_write, failed };
 
   // `ssl`: with its side (accept or connect state) set. Transport::set_tls makes the connection
-  // between the two.
-  explicit TlsStream(tls::SslPtr ssl);
+  // between the two. `early`: bytes that were read from the socket already.
+  explicit TlsStream(tls::SslPtr ssl, std::string early = {});
   void attach(Transport& transport);
 
   // One step; again when the transport is readable, or writable. Never blocks.
@@ -48,9 +49,12 @@ class TlsStream {
   void shutdown();  // close_notify, as far as the socket takes it
 
   SSL* ssl() const { return ssl_.get(); }
+  // For what reads in place of the socket: of the early bytes, as many as there is room for.
+  std::size_t take_early(std::span<char> room);
 
  private:
   tls::SslPtr ssl_;
+  std::string early_;  // what is left of them
   std::optional<std::unique_ptr<const tls::Identity>> identity_;
   tls::Failure failure_ = tls::Failure::closed;
   std::string_view said_;  // by OpenSSL, of the failure

@@ -1,5 +1,6 @@
 #include "gateway/tls/transport_bio.h"
 
+#include "gateway/tls/stream.h"
 #include "gateway/transport.h"
 
 namespace sluice::gateway::tls {
@@ -14,7 +15,8 @@ Transport& transport_of(BIO* bio) {
 
 int read_bytes(BIO* bio, char* data, std::size_t size, std::size_t* done) {
   BIO_clear_retry_flags(bio);
-  *done = 0;
+  *done = transport_of(bio).tls()->take_early({data, size});
+  if (*done > 0) return 1;
   const Received got = transport_of(bio).receive({data, size});
   switch (got.result) {
     case ReadResult::data:

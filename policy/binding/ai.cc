@@ -1,11 +1,14 @@
 // From the tree to `ai`.
 #include "policy/schema/ai.h"
 
+#include <array>
+
 #include "policy/auth_url.h"
 #include "policy/binding/ai_sections.h"
 #include "policy/binding/paths.h"
 #include "policy/binding/read.h"
 #include "policy/binding/sections.h"
+#include "policy/host.h"
 
 namespace sluice::policy::binding {
 
@@ -22,6 +25,7 @@ void provider(const Node& node, const Reporter& reporter, AiProvider& out) {
   optional(node, "base_url", out.base_url);
   if (const Node* key = node.find("key")) out.keys.push_back(secret_beside_policy(*key, reporter));
   each(node, "keys", [&](const Node& key) { out.keys.push_back(secret_beside_policy(key, reporter)); });
+  optional_word(node, "caller_key", kAiCallerKeyWords, out.caller_key);
   optional(node, "api_version", out.api_version);
   optional(node, "upstream", out.url.upstream);
   if (const Node* timeouts = node.find("timeouts")) {
@@ -51,6 +55,17 @@ void model(const Node& node, const Reporter& reporter, AiModel& out) {
        [&](const Node& element) { out.fallback.push_back(fallback(element.text)); });
 }
 
+// What is no host stays as it is, which check_ai() reports.
+void bypass(const Node& node, const Reporter& reporter, AiBypass& out) {
+  out.where = reporter.locate(node.where());
+  optional_word(node, "action", kAiBypassActionWords, out.action);
+  each(node, "hosts", [&](const Node& host) {
+    std::array<char, kMaxHostLength> memory;
+    const auto normal = normalise_host(host.text, memory);
+    out.hosts.emplace_back(normal ? *normal : std::string_view(host.text));
+  });
+}
+
 }  // namespace
 
 void ai(const Node& node, const Reporter& reporter, AiConfig& out) {
@@ -70,6 +85,7 @@ void ai(const Node& node, const Reporter& reporter, AiConfig& out) {
   path(node, "prices", reporter, out.prices);
   optional_word(node, "scope", kLimitScopeWords, out.scope);
   optional_word(node, "untranslatable", kAiUntranslatableWords, out.untranslatable);
+  if (const Node* child = node.find("bypass")) bypass(*child, reporter, out.bypass.emplace());
   ai_controls(node, reporter, out);
 }
 

@@ -2,6 +2,7 @@
 #include "policy/binding/paths.h"
 #include "policy/binding/read.h"
 #include "policy/binding/sections.h"
+#include "policy/host.h"
 #include "policy/schema.h"
 
 namespace sluice::policy::binding {
@@ -19,6 +20,15 @@ void certificate(const Node& node, const Reporter& reporter, TlsCertificate& out
   file_path(node, "key", reporter, out.key);
 }
 
+// What is no host stays as it is, which check_tls() reports.
+void certificate_authority(const Node& node, const Reporter& reporter, CertificateAuthority& out) {
+  out.where = reporter.locate(node.where());
+  certificate(node, reporter, out.pair);
+  each(node, "hosts", [&](const Node& host) {
+    out.hosts.push_back(normalise_host_pattern(host.text).value_or(host.text));
+  });
+}
+
 }  // namespace
 
 void listener_tls(const Node& node, const Reporter& reporter, ListenerTls& out) {
@@ -26,6 +36,8 @@ void listener_tls(const Node& node, const Reporter& reporter, ListenerTls& out) 
   each(node, "certificates", [&](const Node& element) {
     certificate(element, reporter, out.certificates.emplace_back());
   });
+  if (const Node* authority = node.find("certificate_authority"))
+    certificate_authority(*authority, reporter, out.authority.emplace());
   optional_word(node, "min_version", kTlsVersionWords, out.min_version);
   optional(node, "ciphers", out.ciphers);
   if (const Node* alpn = node.find("alpn")) {

@@ -17,6 +17,8 @@ namespace sluice::policy {
 
 enum class AiKind : std::uint8_t { openai, azure, anthropic, gemini, mistral, compatible };
 
+enum class AiCallerKey : std::uint8_t { replace, pass };
+
 struct AiTimeouts {
   Duration connect = 5s;
   Duration first_token = 5min;  // from the request's end to the first byte for the caller
@@ -30,6 +32,7 @@ struct AiProvider {
   std::string base_url;           // as written; "": the vendor's own
   AuthUrl url;                    // what it comes to; `upstream` as there
   std::vector<std::string> keys;  // `file:PATH` or `${NAME}`; empty: the service asks for none
+  AiCallerKey caller_key = AiCallerKey::replace;  // that a caught caller has of its own
   std::string api_version;        // Azure's older form of paths; "": the newer one
   AiTimeouts timeouts;
   Location where;
@@ -116,6 +119,14 @@ struct AiAudit {
   AiScope scope;
 };
 
+// Packets to providers' addresses that go around the gateway.
+enum class AiBypassAction : std::uint8_t { count, reject };
+struct AiBypass {
+  AiBypassAction action = AiBypassAction::count;
+  std::vector<std::string> hosts;  // beside the providers', in normal form
+  Location where;
+};
+
 struct AiConfig {
   std::vector<AiProvider> providers;
   std::vector<AiModel> models;  // none: `PROVIDER/MODEL`, or any model of the only provider
@@ -131,6 +142,7 @@ struct AiConfig {
   std::optional<AiCache> cache;
   std::vector<AiFilter> filters;
   std::optional<AiAudit> audit;
+  std::optional<AiBypass> bypass;  // none: nobody looks
   Location where;
 };
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "policy/diagnostic.h"
@@ -21,8 +23,20 @@ struct TlsCertificate {
   Location where;
 };
 
+// An authority whose key is here: certificates for `hosts` are made as clients ask for them, and
+// TLS for every other name is not ended.
+struct CertificateAuthority {
+  TlsCertificate pair;             // its own; the key's file is nobody else's to read
+  std::vector<std::string> hosts;  // in normal form; "*." stands for one label
+  Location where;
+
+  // "api.example.com": the entry of `hosts` that is for it; null: none.
+  const std::string* entry_for(std::string_view host) const;
+};
+
 struct ListenerTls {
   std::vector<TlsCertificate> certificates;  // the first one is for names that none is for
+  std::optional<CertificateAuthority> authority;  // then there are no certificates
   TlsVersion min_version = TlsVersion::tls12;
   // OpenSSL's list, for TLS 1.2: forward secrecy and AEADs alone, as Mozilla's "intermediate".
   std::string ciphers =

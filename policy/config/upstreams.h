@@ -137,6 +137,9 @@ struct Upstream {
   Dns dns;
   ProxyProtocol send_proxy_protocol = ProxyProtocol::none;  // v1 or v2
   std::optional<UpstreamTls> tls;
+  // Of an original destination without `tls`, where some listener has a certificate authority: its
+  // twin with it, an index in Config::upstreams, for what was decrypted on its way.
+  std::optional<std::uint32_t> over_tls;
   std::optional<HealthCheck> health_check;
   OutlierDetection outlier_detection;
   UpstreamTimeouts timeouts;

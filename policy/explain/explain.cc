@@ -257,7 +257,13 @@ Explanation explain(const Snapshot& snapshot, const PacketDescription& packet,
   explaining::InterceptStep caught = explaining::intercept(snapshot, packet, live);
   explanation.steps.push_back(caught.step);
   explanation = ended(std::move(explanation), caught.listener ? Verdict::caught : Verdict::pass);
-  if (!caught.listener) return explanation;
+  if (!caught.listener) {
+    auto bypass = explaining::bypass(snapshot, packet, live);
+    if (!bypass) return explanation;
+    explanation.steps.push_back(std::move(*bypass));
+    if (!explanation.steps.back().final) return explanation;
+    return ended(std::move(explanation), Verdict::drop);
+  }
   explanation.listener = caught.listener;
   explanation.way = caught.way;
   explanation.steps.push_back(explaining::steering(caught, live));
@@ -279,7 +285,9 @@ Explanation explain_connection(const Snapshot& snapshot, const RequestDescriptio
   view.host = normalise_host(connection.host, host_memory).value_or("");
   if (ends_at_door(explanation, snapshot, view, live)) return explanation;
   if (ends_by_ban(explanation, snapshot, view, live)) return explanation;
-  if (snapshot.config().listeners[*listener].protocol == ListenerProtocol::http) {
+  const Listener& entered = snapshot.config().listeners[*listener];
+  if (auto tls = explaining::tls(entered, view.host)) explanation.steps.push_back(std::move(*tls));
+  if (entered.protocol == ListenerProtocol::http) {
     explanation.steps.push_back({"head", kAskForRequest, {}, {}, true});
     return ended(std::move(explanation), Verdict::caught);
   }
@@ -324,6 +332,8 @@ Explanation explain(const Snapshot& snapshot, const RequestDescription& request,
   view.identity = &identity;
   view.attributes = &claims;
 
+  if (auto tls = explaining::tls(snapshot.config().listeners[*listener], view.host))
+    explanation.steps.push_back(std::move(*tls));
   if (ends_at_door(explanation, snapshot, view, live)) return explanation;
   if (request.claim) {
     view.client = request.claim->client;

@@ -26,6 +26,13 @@ InterceptStep intercept(const Snapshot& snapshot, const PacketDescription& packe
                         const LiveState& live);
 Step steering(const InterceptStep& caught, const LiveState& live);
 
+// Whether TLS of who asks for `host` (in normal form) is ended; nullopt: the listener has no
+// certificate authority, which could say no.
+std::optional<Step> tls(const Listener& listener, std::string_view host);
+// Of a packet that is not caught: what `ai.bypass` says of it; nullopt: nothing.
+std::optional<Step> bypass(const Snapshot& snapshot, const PacketDescription& packet,
+                           const LiveState& live);
+
 // Access rules of a listener or a route; `owner`: "listener `web`".
 Step access(const std::string& owner, const Access& access, const Location& where,
             const RequestView& request, bool closes);

@@ -10,6 +10,8 @@ inline constexpr std::array<std::string_view, 6> kAiKindWords{"openai", "azure",
                                                               "gemini", "mistral", "compatible"};
 inline constexpr std::array<std::string_view, 2> kAiUntranslatableWords{"refuse", "drop"};
 inline constexpr std::array<std::string_view, 2> kAiKeysWords{"required", "none"};
+inline constexpr std::array<std::string_view, 2> kAiCallerKeyWords{"replace", "pass"};
+inline constexpr std::array<std::string_view, 2> kAiBypassActionWords{"count", "reject"};
 
 }  // namespace sluice::policy
 
@@ -70,6 +72,15 @@ inline constexpr Field kAiProvider[] = {
      .shape = list,
      .example = "[\"${GEMINI_1}\", \"${GEMINI_2}\"]",
      .doc = "Several, used in turn. One that is refused or has used up its rate rests by itself."},
+    {.name = "caller_key",
+     .type = word,
+     .fallback = "replace",
+     .example = "pass",
+     .words = kAiCallerKeyWords,
+     .doc = "pass: of callers that called this provider's own host and were caught "
+            "(`certificate_authority`), the vendor's key that they show goes on to it in place of "
+            "`key`, as long as the call keeps its shape; to no other provider, and never a virtual "
+            "key."},
     {.name = "api_version",
      .type = text,
      .example = "\"2024-10-21\"",
@@ -93,6 +104,20 @@ inline constexpr Field kAiIdentity[] = {
      .example = "team-a",
      .required = true,
      .doc = "The virtual key, by its name, whose models, limits and budget are theirs."},
+};
+inline constexpr Field kAiBypass[] = {
+    {.name = "action",
+     .type = word,
+     .fallback = "count",
+     .example = "reject",
+     .words = kAiBypassActionWords,
+     .doc = "count: what goes there is counted. reject: and new connections to ports 80 and 443 "
+            "(TCP, and UDP for QUIC) are refused; what is open goes on."},
+    {.name = "hosts",
+     .type = text,
+     .shape = list,
+     .example = "[api.openai.com]",
+     .doc = "Vendors' hosts beside those of `providers`."},
 };
 inline constexpr Field kAiTarget[] = {
     {.name = "provider",
@@ -162,15 +187,17 @@ inline constexpr Field kAi[] = {
     {.name = "prices",
      .type = text,
      .example = "prices.yaml",
-     .doc = "A file of what models cost in US dollars for a million tokens, read again when it "
-            "changes: `gpt-5: { input: 1.25, output: 10, cached_input: 0.125 }`; PROVIDER/MODEL "
-            "where providers differ, `*` at the end for the rest. Left out: costs are not counted."},
+     .doc =
+         "A file of what models cost in US dollars for a million tokens, read again when it "
+         "changes: `gpt-5: { input: 1.25, output: 10, cached_input: 0.125 }`; PROVIDER/MODEL "
+         "where providers differ, `*` at the end for the rest. Left out: costs are not counted."},
     {.name = "budgets",
      .shape = map,
      .example = "{ search: { dollars: 500, teams: [search] } }",
      .children = kAiBudget,
-     .doc = "Money, by any of key, team, model and route; a call needs room in each that is for it. "
-            "Needs `prices`. Keys may have one of their own (`sluice keys create --budget`)."},
+     .doc =
+         "Money, by any of key, team, model and route; a call needs room in each that is for it. "
+         "Needs `prices`. Keys may have one of their own (`sluice keys create --budget`)."},
     {.name = "scope",
      .type = word,
      .fallback = "per_node",
@@ -204,6 +231,13 @@ inline constexpr Field kAi[] = {
      .children = kAiAudit,
      .doc = "A line of JSON for each call, with its request and answer, without secrets and "
             "personal data. Left out: none."},
+    {.name = "bypass",
+     .example = "{ action: reject, hosts: [api.openai.com] }",
+     .children = kAiBypass,
+     .doc =
+         "Packets of this node, and those it forwards, to the addresses of providers' hosts that "
+         "do not go through the gateway: sluice_ai_unmetered_bytes_total. What `protect` names "
+         "is left alone. Left out: nobody looks."},
     {.name = "untranslatable",
      .type = word,
      .fallback = "refuse",

@@ -17,14 +17,40 @@ inline constexpr Field kTlsCertificate[] = {
      .example = "/etc/sluice/a.key",
      .doc = "PEM file of its private key; left out: in the same file."},
 };
+inline constexpr Field kCertificateAuthority[] = {
+    {.name = "cert",
+     .type = text,
+     .example = "/etc/sluice/authority.pem",
+     .required = true,
+     .doc = "PEM file: the authority's certificate, which clients have to trust, then those that "
+            "lead to its root. Relative: to the policy's directory. Read again when it changes."},
+    {.name = "key",
+     .type = text,
+     .example = "/etc/sluice/authority.key",
+     .required = true,
+     .doc = "PEM file of its private key; of mode 0600, else it is refused."},
+    {.name = "hosts",
+     .type = text,
+     .shape = list,
+     .example = "[api.openai.com, \"*.openai.azure.com\"]",
+     .required = true,
+     .doc = "Whose TLS is ended: names, or `*.` and a name, which stands for one label."},
+};
 inline constexpr Field kListenerTls[] = {
     {.name = "certificates",
      .shape = list,
      .example = "[{ cert: a.pem, key: a.key }]",
      .children = kTlsCertificate,
-     .required = true,
+     .excludes = "certificate_authority",
      .doc = "Chosen by the name that the client asks for (SNI), wildcards included; the first is "
             "for all other names. One name may have an ECDSA and an RSA certificate."},
+    {.name = "certificate_authority",
+     .example = "{ cert: ca.pem, key: ca.key, hosts: [api.openai.com] }",
+     .children = kCertificateAuthority,
+     .excludes = "certificates",
+     .doc = "Instead of certificates, for caught clients: those for `hosts` are made when a client "
+            "asks for one (a day's, keys in memory alone), and TLS for every other name passes as "
+            "with `protocol: tls`. What was decrypted reaches its original destination by TLS."},
     {.name = "min_version",
      .type = word,
      .fallback = "\"1.2\"",

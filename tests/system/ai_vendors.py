@@ -41,7 +41,7 @@ class Vendor:
 
     shape = ""
 
-    def __init__(self, scratch, name, key="secret-" + "x" * 8, certificate=None):
+    def __init__(self, scratch, name, key="secret-" + "x" * 8, certificate=None, address=("127.0.0.1", 0)):
         self.name, self.key = name, key
         self.calls, self.script = [], []
         self.gone = 0  # callers that went away in the middle of a stream
@@ -68,7 +68,7 @@ class Vendor:
             def handle_error(self, *_):
                 pass
 
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server = Server(address, Handler)
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)

@@ -75,6 +75,13 @@ std::optional<Problem> Admission::know(const http1::RequestHead& caller) {
   return Problem{ProblemKind::authentication, std::string(why)};
 }
 
+std::string_view Admission::foreign_key(const http1::RequestHead& caller) const {
+  const std::string_view shown = shown_key(caller);
+  const bool is_virtual = shown.starts_with(kVirtualKeyPrefix) ||
+                          (catalog_.keys() != nullptr && catalog_.keys()->find(shown) != nullptr);
+  return is_virtual ? std::string_view() : shown;
+}
+
 CallFacts Admission::facts() const {
   CallFacts facts{.key = {}, .team = {}, .owner = {}, .model = model_, .route = route_};
   if (known_ == nullptr) return facts;

@@ -42,6 +42,8 @@ class Admission {
 
   // Nullopt: known, or nobody asks.
   std::optional<Problem> know(const http1::RequestHead& caller);
+  // What the caller shows that is no virtual key: a vendor's, for all that is known; "": nothing.
+  std::string_view foreign_key(const http1::RequestHead& caller) const;
   const VirtualKey* key() const { return known_ != nullptr ? &known_->key : nullptr; }
 
   // Whether it may ask for `model`, by the name that it uses; "": the path names none.

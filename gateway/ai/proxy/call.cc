@@ -188,7 +188,7 @@ std::optional<Problem> Call::make_plan() {
     if (asks) return Problem::invalid("model", "is missing");
     return plan_for_vendor();
   }
-  plan_ = catalog_.plan(model_, worker_.random());
+  plan_ = catalog_.plan(model_, called_, worker_.random());
   // What only one vendor has is asked of nobody else.
   if (!asks) {
     std::erase_if(plan_, [&](const Target& target) {
@@ -209,7 +209,7 @@ void Call::ask_resting_last() {
 }
 
 std::optional<Problem> Call::plan_for_vendor() {
-  const auto provider = catalog_.first_of(endpoint_.shape);
+  const auto provider = catalog_.first_of(endpoint_.shape, called_);
   if (!provider) {
     return Problem{ProblemKind::not_supported,
                    "no provider here speaks the API of " + std::string(endpoint_.path)};
@@ -225,6 +225,13 @@ std::optional<Problem> Call::prepare() {
   return std::nullopt;
 }
 
+// To the very host that the caller meant it for, in the shape that it speaks there.
+std::string_view Call::passed_key() const {
+  const Provider& to = provider();
+  if (!to.passes_caller_key || called_.empty() || called_ != to.host || !same_shape()) return {};
+  return admission_.foreign_key(caller_);
+}
+
 Mediator::Outgoing Call::request() {
   asked_ = true;
   KeyRing& keys = *provider().keys;
@@ -234,7 +241,9 @@ Mediator::Outgoing Call::request() {
                         .stream = body_->stream(),
                         .query = query_,
                         .body_size = sent_.text.size()};
-  if (!keys.empty()) {
+  request.key = passed_key();
+  key_is_callers_ = !request.key.empty();
+  if (!key_is_callers_ && !keys.empty()) {
     key_ = keys.choose(Clock::now());
     request.key = keys.value(key_);
   }
@@ -253,7 +262,7 @@ Mediator::Outgoing Call::request() {
             .hide_usage = sent_.hide_usage,
             .wants_usage = body_->wants_usage(),
             .as_array = as_array,
-            .own_key = !keys.empty(),
+            .own_key = !key_is_callers_ && !keys.empty(),
             .collect = filters_.has_value(),
             .embedding = !same_shape() && body_->embedding() ? &*body_->embedding() : nullptr,
             .model = target().model,
@@ -277,7 +286,7 @@ std::string Call::own_lines() const {
 bool Call::next() {
   if (filter_problem_) return false;
   KeyRing& keys = *provider().keys;
-  if (std::exchange(key_failed_, false) && ++keys_tried_ < keys.size() &&
+  if (std::exchange(key_failed_, false) && !key_is_callers_ && ++keys_tried_ < keys.size() &&
       keys.ready(Clock::now())) {
     answer_.reset();
     return true;

@@ -22,6 +22,9 @@ struct Asker {
   std::string_view route;  // its name
   policy::IpAddress client;
   bool claimed = false;  // by a proxy: it stands for no identity
+  // The vendor's host that it called and was caught on its way to, by TLS that was ended here; "":
+  // the gateway's own.
+  std::string_view called = {};
 };
 
 // For a route that says `ai: true`. `worker` outlives it.

@@ -81,7 +81,8 @@ bool Call::refused_by_filter() {
 Mediator::OnHead Call::head(const http1::ResponseHead& response) {
   answer_->head(response);
   const int status = response.status();
-  const bool key_refused = !provider().keys->empty() && (status == 401 || status == 403);
+  const bool key_refused =
+      !key_is_callers_ && !provider().keys->empty() && (status == 401 || status == 403);
   if (!key_refused && status != 408 && status != 429 && status < 500) return OnHead::take;
   note_failure(response);
   return OnHead::fail;
@@ -89,7 +90,7 @@ Mediator::OnHead Call::head(const http1::ResponseHead& response) {
 
 void Call::note_failure(const http1::ResponseHead& response) {
   KeyRing& keys = *provider().keys;
-  if (keys.empty()) return;
+  if (keys.empty() || key_is_callers_) return;
   if (response.status() == 429) {
     keys.rest(key_, Clock::now() + rest_of(response));
     key_failed_ = true;

@@ -61,8 +61,9 @@ const Catalog::Model* Catalog::find(std::string_view model) const {
   return found == parts_.models.end() ? nullptr : &*found;
 }
 
-// Without a table: PROVIDER/MODEL, or the only provider there is.
-std::vector<Target> Catalog::implied(std::string_view model) const {
+// Without a table: whose host was called, PROVIDER/MODEL, or the only provider there is.
+std::vector<Target> Catalog::implied(std::string_view model, std::string_view called) const {
+  if (const auto own = at_host(called)) return {{*own, std::string(model)}};
   const std::size_t slash = model.find('/');
   if (slash != std::string_view::npos) {
     const auto named = std::ranges::find(parts_.providers, model.substr(0, slash), &Provider::name);
@@ -75,8 +76,9 @@ std::vector<Target> Catalog::implied(std::string_view model) const {
   return {};
 }
 
-std::vector<Target> Catalog::plan(std::string_view model, std::uint64_t random) const {
-  if (parts_.models.empty()) return implied(model);
+std::vector<Target> Catalog::plan(std::string_view model, std::string_view called,
+                                  std::uint64_t random) const {
+  if (parts_.models.empty()) return implied(model, called);
   const Model* known = find(model);
   if (known == nullptr) return {};
   std::uint64_t total = 0;
@@ -95,7 +97,15 @@ std::vector<Target> Catalog::plan(std::string_view model, std::uint64_t random) 
   return plan;
 }
 
-std::optional<std::uint32_t> Catalog::first_of(Shape shape) const {
+std::optional<std::uint32_t> Catalog::at_host(std::string_view called) const {
+  if (called.empty()) return std::nullopt;
+  const auto found = std::ranges::find(parts_.providers, called, &Provider::host);
+  if (found == parts_.providers.end()) return std::nullopt;
+  return static_cast<std::uint32_t>(found - parts_.providers.begin());
+}
+
+std::optional<std::uint32_t> Catalog::first_of(Shape shape, std::string_view called) const {
+  if (const auto own = at_host(called); own && parts_.providers[*own].shape == shape) return own;
   const auto found = std::ranges::find(parts_.providers, shape, &Provider::shape);
   if (found == parts_.providers.end()) return std::nullopt;
   return static_cast<std::uint32_t>(found - parts_.providers.begin());

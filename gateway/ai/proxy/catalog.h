@@ -37,6 +37,8 @@ struct Provider {
   bool has_responses = false;  // the Responses API
   policy::AiTimeouts timeouts;
   std::shared_ptr<KeyRing> keys;
+  std::string host;                // of `authority`
+  bool passes_caller_key = false;  // of callers that called `host` itself
 };
 
 // What is asked there goes to it, and comes back, as it is.
@@ -115,17 +117,21 @@ class Catalog {
   bool is_shared() const { return parts_.shared; }
 
   // All who can be asked for `model`, in the order in which they are: one by weight as `random`
-  // draws it, the other targets, the fallbacks. Empty: nobody knows it.
-  std::vector<Target> plan(std::string_view model, std::uint64_t random) const;
-  // The first provider of that shape.
-  std::optional<std::uint32_t> first_of(Shape shape) const;
+  // draws it, the other targets, the fallbacks. Empty: nobody knows it. Without `models` a caller
+  // that called a provider's own host is its.
+  std::vector<Target> plan(std::string_view model, std::string_view called,
+                           std::uint64_t random) const;
+  // The first provider of that shape, if there is one at `called`, that one.
+  std::optional<std::uint32_t> first_of(Shape shape, std::string_view called) const;
+  // The provider at a vendor's host that a caller has called; nullopt: none, or "".
+  std::optional<std::uint32_t> at_host(std::string_view called) const;
   // The names that callers can ask for, without patterns.
   std::vector<std::string_view> names() const;
   bool has_models() const { return !parts_.models.empty(); }
 
  private:
   const Model* find(std::string_view model) const;
-  std::vector<Target> implied(std::string_view model) const;
+  std::vector<Target> implied(std::string_view model, std::string_view called) const;
 
   std::string filters_text_;  // another one: other answers
   Parts parts_;  // of its models exact names first, then patterns, the longest first

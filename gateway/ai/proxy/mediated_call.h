@@ -32,6 +32,7 @@ class Call final : public http::Mediator {
         caller_(*asker.head),
         path_(asker.path),
         query_(caller_.query()),
+        called_(asker.called),
         client_(asker.client),
         admission_(catalog_, asker.route, asker.claimed ? policy::IpAddress() : asker.client) {}
 
@@ -83,6 +84,8 @@ class Call final : public http::Mediator {
   void ask_resting_last();
   std::vector<std::string_view> names_for_caller() const;
   std::optional<Problem> plan_for_vendor();
+  // The caller's own key, where it goes on to whom it was meant for; "": it does not.
+  std::string_view passed_key() const;
   // Nullopt: the plan's entry `at_` can be asked.
   std::optional<Problem> prepare();
   void note_failure(const http1::ResponseHead& response);
@@ -102,6 +105,7 @@ class Call final : public http::Mediator {
   // The head's bytes may be gone when the answer ends.
   std::string api_fields_;
   std::string cache_control_;
+  std::string called_;  // the vendor's host, of a caught caller
   policy::IpAddress client_;
   Endpoint endpoint_;
   Admission admission_;
@@ -116,6 +120,7 @@ class Call final : public http::Mediator {
   std::size_t key_ = 0;
   std::size_t keys_tried_ = 0;  // of this target
   bool key_failed_ = false;
+  bool key_is_callers_ = false;
   std::string head_text_;
   http1::RequestHead head_;
   std::optional<AnswerReader> answer_;

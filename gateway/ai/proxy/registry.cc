@@ -1,12 +1,14 @@
 #include "gateway/ai/proxy/registry.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <utility>
 
 #include "gateway/clocks.h"
 #include "gateway/log.h"
 #include "gateway/metrics_page.h"
+#include "policy/host.h"
 #include "policy/schema/ai_controls.h"
 
 namespace sluice::gateway::ai {
@@ -41,6 +43,11 @@ Dialect dialect_of(const policy::AiProvider& provider) {
       break;
   }
   return Dialect::openai;
+}
+
+std::string host_of(std::string_view authority) {
+  std::array<char, policy::kMaxHostLength> memory;
+  return std::string(policy::normalise_host(authority, memory).value_or(""));
 }
 
 Target target_of(const policy::AiConfig& config, const policy::AiTarget& target) {
@@ -98,19 +105,21 @@ std::shared_ptr<const Catalog> Registry::apply(const policy::Snapshot& snapshot,
   configured_.store(true, std::memory_order_relaxed);
   std::vector<Provider> providers;
   for (const policy::AiProvider& from : config.providers) {
-    providers.push_back({.name = from.name,
-                         .kind = from.kind,
-                         .shape = shape_of(from.kind),
-                         .dialect = dialect_of(from),
-                         .upstream = snapshot.find_upstream(from.url.upstream).value_or(0),
-                         .authority = from.url.authority,
-                         .path = from.url.target,
-                         .address = from.url.upstream + " " + from.url.authority + from.url.target,
-                         .api_version = from.api_version,
-                         .has_responses = from.kind == policy::AiKind::openai ||
-                                          from.kind == policy::AiKind::azure,
-                         .timeouts = from.timeouts,
-                         .keys = ring_of(from, material)});
+    providers.push_back(
+        {.name = from.name,
+         .kind = from.kind,
+         .shape = shape_of(from.kind),
+         .dialect = dialect_of(from),
+         .upstream = snapshot.find_upstream(from.url.upstream).value_or(0),
+         .authority = from.url.authority,
+         .path = from.url.target,
+         .address = from.url.upstream + " " + from.url.authority + from.url.target,
+         .api_version = from.api_version,
+         .has_responses = from.kind == policy::AiKind::openai || from.kind == policy::AiKind::azure,
+         .timeouts = from.timeouts,
+         .keys = ring_of(from, material),
+         .host = host_of(from.url.authority),
+         .passes_caller_key = from.caller_key == policy::AiCallerKey::pass});
   }
   std::erase_if(rings_, [&](const auto& entry) {
     return std::ranges::find(providers, entry.first, &Provider::name) == providers.end();

@@ -13,6 +13,9 @@
 
 namespace sluice::gateway::ai {
 
+// What each begins with, so that people and scanners of secrets tell them from vendors' keys.
+inline constexpr std::string_view kVirtualKeyPrefix = "sk-sluice-";
+
 struct VirtualKey {
   std::string id;     // public: "k7f3a9c01"
   std::string name;   // what people call it; of one among all

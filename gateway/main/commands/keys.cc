@@ -181,7 +181,7 @@ int create(const Arguments& arguments, const std::string& path) {
   auto key = wanted(arguments);
   if (!key) return usage(key.error());
   const std::string shown =
-      "sk-sluice-" +
+      std::string(gateway::ai::kVirtualKeyPrefix) +
       random_text(48, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789");
   key->sha256 = gateway::ai::hash_of_key(shown);
   key->id = "k" + random_text(8, "0123456789abcdefghjkmnpqrstvwxyz");

@@ -94,6 +94,27 @@ const Wrong kSchema[] = {
      "version: 1\nlisteners: { web: {} }\nroutes: [{ ai: true }]\n",
      {"p.yaml:3:10: error: route `web * *` is served by `ai`, which is not there (such as `ai: { "
       "providers: { openai: { key: \"${OPENAI_API_KEY}\" } } }`)"}},
+    {"CertificateAuthority",
+     "version: 1\nlisteners: { web: { protocol: tcp, tls: { certificate_authority: { cert: a.pem, "
+     "key: a.key, hosts: [a.example, \"*.com\", 10.0.0.1] } } } }\n",
+     {"p.yaml:2:43: error: listener `web` speaks plain TCP: nothing reads what is decrypted "
+      "(`protocol: auto`, or `http`)",
+      "p.yaml:2:43: error: listener `web`: `*.com` is no name that a certificate can be made for "
+      "(such as api.openai.com, or `*.openai.azure.com` for one label)",
+      "p.yaml:2:43: error: listener `web`: `10.0.0.1` is no name that a certificate can be made "
+      "for "
+      "(such as api.openai.com, or `*.openai.azure.com` for one label)"}},
+    {"AiBypassOfNobody",
+     "version: 1\nlisteners: { web: {} }\nupstreams: { a: { endpoints: [\"192.0.2.1:1\"] } }\nai: "
+     "{ "
+     "providers: { openai: { upstream: a } }, bypass: {} }\n",
+     {"p.yaml:4:47: error: ai.bypass: every provider has an upstream of its own, so that no host "
+      "is "
+      "known to be a vendor's (`hosts: [api.openai.com]`)"}},
+    {"AiBypassByPattern",
+     "version: 1\nai: { providers: { openai: {} }, bypass: { hosts: [\"*.openai.com\"] } }\n",
+     {"p.yaml:2:34: error: ai.bypass: `*.openai.com` is no host name that resolves (such as "
+      "api.openai.com, without `*`, scheme and path)"}},
     {"DuplicateKey",
      "version: 1\nworkers: 1\nworkers: 2\n",
      {"p.yaml:3:1: error: `workers` is set twice in the policy (first at p.yaml:2:1)"}},
@@ -200,7 +221,8 @@ const Wrong kSchema[] = {
      {"p.yaml:2:18: error: metrics.bind: `127.0.0.1:0` has port 0 (1 to 65535)"}},
     {"ConsoleAtMetrics",
      "version: 1\nadmin: { bind: \"127.0.0.1:1\" }\nmetrics: { bind: \"127.0.0.1:1\" }\n",
-     {"p.yaml:2:1: error: admin.bind 127.0.0.1:1 is the address of metrics.bind (give the console a "
+     {"p.yaml:2:1: error: admin.bind 127.0.0.1:1 is the address of metrics.bind (give the console "
+      "a "
       "port of its own)"}},
     {"TracesToNoUrl",
      "version: 1\ntracing: { endpoint: \"127.0.0.1:4318\" }\n",
@@ -208,7 +230,8 @@ const Wrong kSchema[] = {
       "http://127.0.0.1:4318)"}},
     {"EndpointNowhere",
      "version: 1\nupstreams: { a: { endpoints: [{ weight: 2 }] } }\n",
-     {"p.yaml:2:31: error: an endpoint of upstream `a` is nowhere (`address`, `dns`, `srv` or `kubernetes`)"}},
+     {"p.yaml:2:31: error: an endpoint of upstream `a` is nowhere (`address`, `dns`, `srv` or "
+      "`kubernetes`)"}},
     {"EndpointName",
      "version: 1\nupstreams: { a: { endpoints: [\"api.internal:80\"] } }\n",
      {"p.yaml:2:31: error: upstreams.a.endpoints[0]: `api.internal:80` is not an address with a "

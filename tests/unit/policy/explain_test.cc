@@ -233,5 +233,52 @@ TEST_F(ExplainingLive, ASourceAlone) {
             Verdict::drop);
 }
 
+constexpr const char* kVendors = R"(version: 1
+intercept:
+  forward:
+    - { from: [10.1.0.0/16], ports: [443], listener: llm }
+listeners:
+  llm: { protocol: auto, tls: { certificate_authority: { cert: a.pem, key: a.key, hosts: [api.openai.com] } } }
+routes: [{ name: models, host: api.openai.com, path: /v1, ai: true }]
+ai:
+  providers: { openai: {} }
+  bypass: { action: reject }
+protect: { from: [10.3.0.0/16] }
+)";
+
+TEST_F(Explaining, TlsIsEndedForListedHostsAlone) {
+  const auto compiled = Snapshot::compile(parse_good(kVendors));
+  RequestDescription request;
+  request.way = Way::forward;
+  request.host = "api.openai.com";
+  request.target = "/v1/chat/completions";
+  const auto listed = explain(*compiled, request);
+  EXPECT_EQ(step(listed, "tls").verdict,
+            "ended by the listener's certificate authority, for `api.openai.com`");
+  EXPECT_EQ(step(listed, "tls").where.to_string(), "p.yaml:6:33");
+  EXPECT_THAT(step(listed, "upstream").verdict, StartsWith("served by `ai`"));
+  request.host = "other.example";
+  EXPECT_THAT(step(explain(*compiled, request), "tls").verdict, StartsWith("passes undecrypted"));
+}
+
+TEST_F(Explaining, WhatGoesAroundTheGatewayIsToldByAddress) {
+  const auto compiled = Snapshot::compile(parse_good(kVendors));
+  const auto around = packet("10.2.0.1", "192.0.2.44", 443);
+  const auto offline = explain(*compiled, around);
+  EXPECT_TRUE(offline.passes);
+  EXPECT_THAT(step(offline, "bypass").verdict, HasSubstr("if it is a vendor's address"));
+  const std::vector<IpAddress> vendors{*IpAddress::parse("192.0.2.44")};
+  LiveState live;
+  live.vendors = std::span<const IpAddress>(vendors);
+  const auto refused = explain(*compiled, around, live);
+  EXPECT_FALSE(refused.passes);
+  EXPECT_THAT(refused.outcome, StartsWith("refused, and counted"));
+  EXPECT_EQ(step(refused, "bypass").where.to_string(), "p.yaml:10:3");
+  EXPECT_TRUE(explain(*compiled, packet("10.2.0.1", "192.0.2.44", 22), live).passes);
+  EXPECT_TRUE(explain(*compiled, packet("10.3.0.1", "192.0.2.44", 443), live).passes);
+  EXPECT_EQ(explain(*compiled, packet("10.2.0.1", "192.0.2.45", 443), live).find("bypass"),
+            nullptr);
+}
+
 }  // namespace
 }  // namespace sluice::policy
