@@ -11,7 +11,7 @@ namespace sluice::policy {
 
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 20> kLayers{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 21> kLayers{{
     {"protect.from", "guard, interception"},
     {"intercept.local", "steering"},
     {"intercept.forward", "interception, steering"},
