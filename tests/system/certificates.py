@@ -22,7 +22,7 @@ class Authority:
         os.makedirs(self.directory)
         self.cert, self.key = f"{self.directory}/ca.pem", f"{self.directory}/ca.key"
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-                "-subj", f"/CN={name}", "-keyout", self.key, "-out", self.cert)
+                "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", self.key, "-out", self.cert)
 
     def issue(self, *names, file=None, key="ec", days=10, cn=None, uri=None):
         """`names`: DNS names or addresses. days < 0: expired."""
