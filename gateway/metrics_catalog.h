@@ -166,8 +166,8 @@ inline constexpr MetricInfo kMirrored{
     {"listener", "route", "result"},
     "Copies of requests for a mirror: sent, or not because of a body above 1 MiB (too_large), of "
     "too many under way (too_many), because no endpoint could be asked (unavailable), or because "
-    "the "
-    "request itself ended before its body did (incomplete). Results that never came are left out."};
+    "the request itself ended before its body did (incomplete). Results that never came are left "
+    "out."};
 
 // --- upstreams -----------------------------------------------------------------------------------
 
