@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <cerrno>
@@ -11,16 +10,17 @@
 #include <linux/bpf.h>
 #include <optional>
 #include <set>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "kernel/message.h"
 #include "kernel/prefix_text.h"
 #include "kernel/steer_choice.h"
 #include "kernel/steer_cookies.h"
+#include "kernel/steer_counters.h"
 #include "kernel/steer_exits.h"
 #include "kernel/steer_groups.h"
+#include "kernel/steer_samples.h"
 #include "kernel/steer_slots.h"
+#include "kernel/steer_state.h"
 #include "kernel/steer_table.h"
 #include "kernel/steer_tc.h"
 #include "steer.skel.h"
@@ -54,34 +54,6 @@ void remove_map_pins(const PinDirectory& pins) {
     pins.remove(map);
   }
 }
-
-class MappedState {
- public:
-  explicit MappedState(int map)
-      : memory_(::mmap(nullptr, static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)),
-                       PROT_READ | PROT_WRITE, MAP_SHARED, map, 0)) {}
-  ~MappedState() {
-    if (valid()) ::munmap(memory_, static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)));
-  }
-  MappedState(const MappedState&) = delete;
-  MappedState& operator=(const MappedState&) = delete;
-
-  bool valid() const { return memory_ != MAP_FAILED; }
-  std::uint64_t generation() const { return state().generation; }
-  std::uint64_t epoch() const { return std::atomic_ref(state().epoch).load(); }
-  std::uint32_t other_slot() const {
-    return static_cast<std::uint32_t>((epoch() + 1) % SLUICE_SLOTS);
-  }
-  // One store: every program that starts after it reads the other slot.
-  void flip(std::uint64_t generation) {
-    state().generation = generation;
-    std::atomic_ref(state().epoch).fetch_add(1);
-  }
-
- private:
-  sluice_state& state() const { return *static_cast<sluice_state*>(memory_); }
-  void* memory_;
-};
 
 struct Compiled {
   Plan plan;  // what steering needs of it: no guard
@@ -117,6 +89,7 @@ class SteeringImpl final : public Steering {
       : pins_(pins),
         skeleton_(std::move(skeleton)),
         state_(bpf_map__fd(skeleton_->maps.steer_state)),
+        counters_(bpf_map__fd(skeleton_->maps.steer_counters)),
         exits_(bpf_map__fd(skeleton_->maps.steer_exits)),
         taking_(pins, bpf_program__fd(skeleton_->progs.sluice_take), tcx),
         cookies_(pins) {}
@@ -194,13 +167,12 @@ class SteeringImpl final : public Steering {
   void drop_unused_sockets();
   void guard_ports(const Compiled& compiled);
   void release_ports();
-  sluice_steer_counters counters(std::uint32_t group) const;
-  void clear_counters(std::uint32_t group);
 
   const PinDirectory& pins_;
   Skeleton skeleton_;
-  MappedState state_;
+  SteerState state_;
   Descriptor link_;
+  SteerCounters counters_;
   SteerExits exits_;
   SteerTc taking_;
   SteerCookies cookies_;
@@ -440,7 +412,7 @@ Result<void> SteeringImpl::put_sockets(const Compiled& compiled) {
     const auto& name = compiled.plan.listeners[socket.listener].name;
     const auto group = compiled.groups.find(name, socket.way);
     if (!group) continue;
-    if (!known.find(name, socket.way) && socket.worker == 0) clear_counters(*group);
+    if (!known.find(name, socket.way) && socket.worker == 0) counters_.clear(*group);
     const __u32 index = *group * SLUICE_STEER_MAX_WORKERS + socket.worker;
     const __u64 value = static_cast<__u64>(socket.fd->get());
     if (bpf_map_update_elem(fd(skeleton_->maps.steer_sockets), &index, &value, BPF_ANY) != 0) {
@@ -466,28 +438,6 @@ void SteeringImpl::drop_unused_sockets() {
   active_->groups.write(fd(skeleton_->maps.steer_groups));
 }
 
-sluice_steer_counters SteeringImpl::counters(std::uint32_t group) const {
-  std::vector<sluice_steer_counters> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
-  sluice_steer_counters sum{};
-  if (bpf_map_lookup_elem(fd(skeleton_->maps.steer_counters), &group, per_cpu.data()) != 0)
-    return sum;
-  for (const auto& one : per_cpu) {
-    sum.lookups += one.lookups;
-    sum.assigned += one.assigned;
-    sum.no_socket += one.no_socket;
-    sum.taken += one.taken;
-    sum.arrived += one.arrived;
-    sum.lapsed += one.lapsed;
-  }
-  return sum;
-}
-
-void SteeringImpl::clear_counters(std::uint32_t group) {
-  const std::vector<sluice_steer_counters> zero(
-      static_cast<std::size_t>(libbpf_num_possible_cpus()));
-  bpf_map_update_elem(fd(skeleton_->maps.steer_counters), &group, zero.data(), BPF_ANY);
-}
-
 std::vector<Steering::Arrivals> SteeringImpl::arrivals() const {
   std::vector<Arrivals> out;
   if (!active_) return out;
@@ -499,75 +449,22 @@ std::vector<Steering::Arrivals> SteeringImpl::arrivals() const {
     const auto& name = active_->plan.listeners[intercept.listener].name;
     const auto group = active_->groups.find(name, intercept.way);
     if (!group) continue;
-    const auto counted = counters(*group);
+    const auto counted = counters_.of(*group);
     out.push_back({name, counted.arrived, counted.lookups});
   }
   return out;
 }
 
 std::vector<Sample> SteeringImpl::samples() const {
-  std::vector<Sample> samples;
-  if (!active_) return samples;
-  auto groups = active_->used_groups;
-  std::sort(groups.begin(), groups.end());
-  std::vector<std::uint16_t> seen;
-  for (const auto& intercept : active_->plan.intercepts) {
-    const auto& name = active_->plan.listeners[intercept.listener].name;
-    const auto group = active_->groups.find(name, intercept.way);
-    if (!group || std::find(seen.begin(), seen.end(), *group) != seen.end()) continue;
-    seen.push_back(*group);
-    const auto counted = counters(*group);
-    const auto add = [&](const char* metric, std::uint64_t value, const char* help) {
-      samples.push_back({metric,
-                         {{"listener", name}, {"way", to_text(intercept.way)}},
-                         static_cast<double>(value),
-                         true,
-                         help});
-    };
-    add("sluice_steer_assigned_total", counted.assigned,
-        "Lookups that gave a listener's socket: new connections, and what nftables asks about "
-        "packets that bypass.");
-    add("sluice_steer_no_socket_total", counted.no_socket,
-        "Connections claimed while no socket could take them.");
-    add("sluice_steer_taken_total", counted.taken,
-        "Connections that another sk_lookup program had taken before.");
-    if (intercept.way != WayIn::forward || intercept.steering == SteerBy::tproxy) continue;
-    add("sluice_interception_arrived_total", counted.arrived,
-        "New connections that intercept.forward claims, where they come in (TC ingress): beside "
-        "sluice_steer_assigned_total, what is caught of them.");
-    if (intercept.steering != SteerBy::tc) continue;
-    add("sluice_interception_lapsed_total", counted.lapsed,
-        "Connections at steering tc while nobody served: on_exit applied.");
-  }
-  if (active_->by_tc())
-    samples.push_back({"sluice_steer_tc_interfaces",
-                       {},
-                       static_cast<double>(taking_.attached()),
-                       false,
-                       "Interfaces on which steering tc takes connections."});
-  samples.push_back({"sluice_steer_unclaimed_total",
-                     {},
-                     static_cast<double>(counters(SLUICE_STEER_UNCLAIMED).lookups),
-                     true,
-                     "Lookups that no intercept entry claims."});
-  samples.push_back({"sluice_steer_cookie_interfaces",
-                     {},
-                     static_cast<double>(cookies_.attached()),
-                     false,
-                     "Interfaces on which answers to SYN cookies of forwarded connections are "
-                     "brought to their listener."});
-  const auto gauge = [&](const char* metric, const char* map, std::size_t value, const char* help) {
-    samples.push_back({metric, {{"map", map}}, static_cast<double>(value), false, help});
-  };
-  const auto map = [&](const char* name, std::size_t entries, std::size_t capacity) {
-    gauge("sluice_kernel_map_entries", name, entries, "Entries of a kernel map in use.");
-    gauge("sluice_kernel_map_capacity", name, capacity, "Entries that a kernel map can hold.");
-  };
-  map("steer_sources", active_->sources, kMaxSteerEntries);
-  map("steer_destinations", active_->destinations, kMaxSteerEntries);
-  map("steer_segments", active_->segments, kMaxSteerEntries);
-  map("steer_groups", active_->groups.used(), SLUICE_STEER_MAX_GROUPS);
-  return samples;
+  if (!active_) return {};
+  return steer_samples({.plan = active_->plan,
+                        .groups = active_->groups,
+                        .counters = counters_,
+                        .sources = active_->sources,
+                        .destinations = active_->destinations,
+                        .segments = active_->segments,
+                        .tc_interfaces = taking_.attached(),
+                        .cookie_interfaces = cookies_.attached()});
 }
 
 class NoSteering final : public Steering {
