@@ -263,11 +263,21 @@ bool GatewaySupervisor::adopt(const std::vector<GatewayLeft>& left) {
 
 // --- policy --------------------------------------------------------------------------------------
 
-void GatewaySupervisor::announce(const protocol::Hello& hello, std::uint64_t generation,
+void GatewaySupervisor::announce(std::uint64_t generation,
                                  const std::vector<policy::PolicyFile>& files) {
-  if (!serving_ || next_ || prepared_ || committed_) return;
-  if (!serving_->spoken_to() || serving_->hello != hello) return;
-  if (send_policy(*serving_, generation, files)) serving_->announced = generation;
+  if (!serving_ || next_ || prepared_ || committed_ || !serving_->spoken_to()) return;
+  if (!send_policy(*serving_, generation, files)) return;
+  serving_->announced = generation;
+  serving_->announced_files = files;
+}
+
+void GatewaySupervisor::withdraw(std::uint64_t generation) {
+  if (serving_ && serving_->announced == generation) forget_announced(*serving_);
+}
+
+void GatewaySupervisor::forget_announced(Instance& instance) {
+  instance.child->send(protocol::Abandon{.generation = std::exchange(instance.announced, 0)});
+  instance.announced_files = {};
 }
 
 bool GatewaySupervisor::send_policy(Instance& to, std::uint64_t generation,
@@ -285,9 +295,11 @@ bool GatewaySupervisor::send_policy(Instance& to, std::uint64_t generation,
 }
 
 void GatewaySupervisor::feed(Instance& instance, const GatewayOffer& offer) {
-  if (instance.announced != offer.generation &&
-      !send_policy(instance, offer.generation, offer.files))
-    return;
+  const bool known =
+      instance.announced == offer.generation && instance.announced_files == offer.files;
+  instance.announced = 0;
+  instance.announced_files = {};
+  if (!known && !send_policy(instance, offer.generation, offer.files)) return;
   if (offer.material && !send_material(instance, offer.generation, *offer.material))
     return instance.child->kill();
 
@@ -332,6 +344,7 @@ void GatewaySupervisor::prepare(const GatewayOffer& offer, bool replace, Done do
       return done(std::unexpected(next.error()));
     }
     next_ = std::move(*next);
+    withdraw(offer.generation);
   }
   preparing_ = offer.generation;
   prepared_ = std::move(done);
@@ -396,8 +409,8 @@ void GatewaySupervisor::abandon(std::uint64_t generation) {
   if (std::exchange(replacing_, false)) {
     next_.reset();
   } else if (serving_) {
-    serving_->announced = 0;
-    serving_->child->send(protocol::Abandon{.generation = generation});
+    serving_->announced = generation;
+    forget_announced(*serving_);
   }
 }
 

@@ -76,10 +76,11 @@ class GatewaySupervisor {
   bool idle() const;    // nothing waits: no prepare, no gateway that starts, no unsent message
   void child_signal();  // call on SIGCHLD
 
-  // Ahead of prepare(), where it is known already: the gateway that serves compiles the policy
-  // while the kernel is being prepared. prepare() or abandon() of the same generation follows.
-  void announce(const kernel::protocol::Hello& hello, std::uint64_t generation,
-                const std::vector<policy::PolicyFile>& files);
+  // Ahead of prepare(): the gateway that serves compiles the policy while the keeper does, and
+  // while the kernel is being prepared. prepare() of the same generation follows, which sends files
+  // that differ again, or abandon(), or withdraw().
+  void announce(std::uint64_t generation, const std::vector<policy::PolicyFile>& files);
+  void withdraw(std::uint64_t generation);
   // The two halves of a reload. `done` of prepare comes once: with the gateway's word, when it
   // dies, or after 30 s. Where the gateway that serves cannot take the offer (another hello), or
   // with `replace`, a second one is started for it; after the commit the first stops accepting,
@@ -116,8 +117,9 @@ class GatewaySupervisor {
     std::uint64_t id = 0;
     std::unique_ptr<GatewayChild> child{};
     kernel::protocol::Hello hello;
-    std::uint64_t generation = 0;  // that it was started with
-    std::uint64_t announced = 0;   // whose policy it has got ahead of the rest
+    std::uint64_t generation = 0;                       // that it was started with
+    std::uint64_t announced = 0;                        // whose policy it has got ahead of the rest
+    std::vector<policy::PolicyFile> announced_files{};  // that policy
     std::uint16_t protocol = kernel::protocol::kVersion;
     Clock::time_point started = Clock::now();
     Clock::time_point heard = Clock::now();
@@ -135,6 +137,7 @@ class GatewaySupervisor {
   void start_next();
   void schedule_start();
   void feed(Instance& instance, const GatewayOffer& offer);
+  void forget_announced(Instance& instance);
   bool send_policy(Instance& to, std::uint64_t generation,
                    const std::vector<policy::PolicyFile>& files);
   void promote_next();

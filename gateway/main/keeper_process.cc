@@ -59,29 +59,35 @@ class KeeperProcess {
         mounted_bpffs_(mounted_bpffs),
         workers_(from ? from->workers : worker_count(first.policy.config().workers)),
         keeper_(std::move(keeper)),
-        reloader_(io_, options.policy_path, std::move(first), keeper_->generation() + 1,
-                  {.apply =
-                       [this](const CompiledPolicy& candidate, std::uint64_t generation,
-                              GatewaySupervisor::Done done) {
-                         apply(candidate, generation, std::move(done));
-                       },
-                   .ended =
-                       [this](const ReloadOutcome& outcome) {
-                         supervisor_.tell(protocol::ReloadEnded{.ok = outcome.ok()});
-                         watch_pods();
-                       },
-                   .lock_out =
-                       [this](const CompiledPolicy& running, const CompiledPolicy& next) {
-                         return lock_out(running, next, plan_context());
-                       },
-                   .names_operator =
-                       [this](const std::vector<policy::Prefix>& prefixes) {
-                         return names_operator(prefixes, plan_context());
-                       },
-                   .pods_gone =
-                       [this](const std::vector<policy::IpAddress>& addresses) {
-                         questions_.forget(addresses);
-                       }}),
+        reloader_(
+            io_, options.policy_path, std::move(first), keeper_->generation() + 1,
+            {.apply =
+                 [this](const CompiledPolicy& candidate, std::uint64_t generation,
+                        GatewaySupervisor::Done done) {
+                   apply(candidate, generation, std::move(done));
+                 },
+             .announce =
+                 [this](std::uint64_t generation, const std::vector<policy::PolicyFile>& files) {
+                   supervisor_.announce(generation, files);
+                 },
+             .withdraw = [this](std::uint64_t generation) { supervisor_.withdraw(generation); },
+             .ended =
+                 [this](const ReloadOutcome& outcome) {
+                   supervisor_.tell(protocol::ReloadEnded{.ok = outcome.ok()});
+                   watch_pods();
+                 },
+             .lock_out =
+                 [this](const CompiledPolicy& running, const CompiledPolicy& next) {
+                   return lock_out(running, next, plan_context());
+                 },
+             .names_operator =
+                 [this](const std::vector<policy::Prefix>& prefixes) {
+                   return names_operator(prefixes, plan_context());
+                 },
+             .pods_gone =
+                 [this](const std::vector<policy::IpAddress>& addresses) {
+                   questions_.forget(addresses);
+                 }}),
         policy_apply_(io_, reloader_,
                       {.context = [this] { return plan_context(); },
                        .revert_at =
@@ -413,8 +419,6 @@ void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generat
   const std::uint32_t workers = worker_count(candidate.config().workers);
   kernel::Plan plan = make_kernel_plan(candidate.config(), generation, workers);
   plan.guard.revert_at = policy_apply_.next_deadline();
-  supervisor_.announce({.workers = workers, .own_mark = own_mark(candidate.config())}, generation,
-                       candidate.files);
   if (auto prepared = keeper_->prepare(plan); !prepared) {
     supervisor_.abandon(generation);
     return done(std::unexpected(prepared.error().message));

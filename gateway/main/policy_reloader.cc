@@ -22,6 +22,9 @@ using gateway::log_info;
 using gateway::log_warn;
 namespace json = boost::json;
 
+// Smaller ones compile in less time than it takes to tell.
+constexpr std::size_t kWorthAnnouncing = 64 * 1024;  // bytes
+
 constexpr std::array<const char*, 4> kResultNames{"none", "applied", "unchanged", "refused"};
 
 void log_lines(const std::string& text) {
@@ -258,11 +261,16 @@ void PolicyReloader::begin_from_disk() {
 void PolicyReloader::begin_with_sets(std::vector<policy::PolicyFile> files) {
   tried_ = files;
   missing_sets_.clear();
+  const auto known = read_known_sets();
+  auto likely = files;
+  std::ranges::copy(known, std::back_inserter(likely));
+  announce(with_additions(std::move(likely)));
   files = with_additions(std::move(files));
   std::vector<std::string> named;
   auto compiled = compile_policy(std::move(files), [&](const std::string& path) {
     named.push_back(path);
-    auto text = gateway::read_set_file(path);
+    const auto read = std::ranges::find(known, path, &policy::PolicyFile::name);
+    auto text = read == known.end() ? gateway::read_set_file(path) : read->text;
     if (text) {
       tried_.push_back({path, *text, policy::PolicyFile::Kind::set});
     } else {
@@ -287,6 +295,7 @@ void PolicyReloader::begin_with_sets(std::vector<policy::PolicyFile> files) {
 void PolicyReloader::begin_complete(std::vector<policy::PolicyFile> files) {
   tried_ = files;
   files = with_additions(std::move(files));
+  announce(files);
   auto compiled = compile_policy(std::move(files));
   if (!compiled) return refuse(to_text(compiled.error()));
   apply(std::move(*compiled));
@@ -317,9 +326,33 @@ std::string PolicyReloader::cut_off_by(const gateway::SetMembers& next,
 void PolicyReloader::begin_members() {
   std::vector<policy::PolicyFile> files = without_members(current_.files);
   files = with_additions(std::move(files));
+  announce(files);
   auto compiled = compile_policy(std::move(files));
   if (!compiled) return refuse(to_text(compiled.error()));
   apply(std::move(*compiled));
+}
+
+// Of the policy in force: the next one most likely names them too.
+std::vector<policy::PolicyFile> PolicyReloader::read_known_sets() const {
+  std::vector<policy::PolicyFile> known;
+  for (const auto& set : current_.config().sets) {
+    if (set.file.empty() ||
+        std::ranges::find(known, set.file, &policy::PolicyFile::name) != known.end())
+      continue;
+    if (auto text = gateway::read_set_file(set.file))
+      known.push_back({set.file, std::move(*text), policy::PolicyFile::Kind::set});
+  }
+  return known;
+}
+
+void PolicyReloader::announce(const std::vector<policy::PolicyFile>& files) {
+  if (!hooks_.announce) return;
+  std::size_t bytes = 0;
+  for (const auto& file : files)
+    bytes += file.text.size();
+  if (bytes < kWorthAnnouncing) return;
+  announced_ = next_generation_++;
+  hooks_.announce(announced_, files);
 }
 
 void PolicyReloader::apply(CompiledPolicy given) {
@@ -330,10 +363,14 @@ void PolicyReloader::apply(CompiledPolicy given) {
   auto candidate = std::make_shared<CompiledPolicy>(std::move(given));
   // A number is used once, so that a message about an attempt that was given up can never be taken
   // for the next.
-  const std::uint64_t generation = next_generation_++;
+  const std::uint64_t generation =
+      announced_ != 0 ? std::exchange(announced_, 0) : next_generation_++;
   hooks_.apply(*candidate, generation,
                [this, candidate, generation](std::expected<void, std::string> applied) {
-                 if (!applied) return refuse(applied.error());
+                 if (!applied) {
+                   if (hooks_.withdraw) hooks_.withdraw(generation);
+                   return refuse(applied.error());
+                 }
                  log_set_changes(current_.config(), candidate->config());
                  const bool others = !current_.same_files(without_members(candidate->files));
                  current_ = std::move(*candidate);
@@ -375,6 +412,7 @@ void PolicyReloader::refuse(std::string error, policy::Diagnostics diagnostics) 
 
 void PolicyReloader::finish(ReloadOutcome::Result result, std::string error,
                             policy::Diagnostics diagnostics) {
+  if (announced_ != 0) hooks_.withdraw(std::exchange(announced_, 0));
   const ReloadOutcome outcome{.result = result,
                               .generation = generation_,
                               .error = std::move(error),

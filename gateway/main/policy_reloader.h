@@ -46,6 +46,12 @@ class PolicyReloader {
     std::function<void(const CompiledPolicy& candidate, std::uint64_t generation,
                        std::function<void(std::expected<void, std::string>)> done)>
         apply;
+    // What the files of `generation` will be, most likely, before they are compiled here, so that
+    // others can begin with them: apply() of the same generation follows, or withdraw(). Only for
+    // policies that take a while to compile; may be empty, both.
+    std::function<void(std::uint64_t generation, const std::vector<policy::PolicyFile>& files)>
+        announce = {};
+    std::function<void(std::uint64_t generation)> withdraw = {};
     std::function<void(const ReloadOutcome&)>
         ended;  // after each reload that did anything; may be empty
     // Whom a policy from disk would cut off: a line each; may be empty.
@@ -82,7 +88,8 @@ class PolicyReloader {
   void put_members_in_force(Done done);
   // What comes at run time, as parse() takes it: those members, and pods.
   std::vector<policy::PolicyFile> additions() const;
-  // This node's pods, as policy::to_text() writes them: in force likewise, and kept for the next start.
+  // This node's pods, as policy::to_text() writes them: in force likewise, and kept for the next
+  // start.
   void set_pods(std::string pods);
   // Why `next`, which differs in `touched`, would cut the operator off; empty: it would not.
   std::string cut_off_by(const gateway::SetMembers& next,
@@ -113,6 +120,8 @@ class PolicyReloader {
   void begin_with_sets(std::vector<policy::PolicyFile> files);
   void begin_complete(std::vector<policy::PolicyFile> files);
   void begin_members();
+  std::vector<policy::PolicyFile> read_known_sets() const;
+  void announce(const std::vector<policy::PolicyFile>& files);
   std::string cut_off(const CompiledPolicy& next) const;  // why it would; empty: it would not
   void apply(CompiledPolicy candidate);
   void expire_members();
@@ -127,6 +136,7 @@ class PolicyReloader {
   std::string hold_;                       // why nothing is reloaded; empty: it is
   std::uint64_t generation_;
   std::uint64_t next_generation_;
+  std::uint64_t announced_ = 0;  // neither applied nor withdrawn yet
   Hooks hooks_;
   ReloadOutcome last_;
   std::deque<Job> waiting_;
