@@ -187,8 +187,8 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
   }
 
   ~GatewayImpl() override {
-    *alive_ = false;
     control_.run([this] {
+      *alive_ = false;
       upstreams_.reset();
       leases_->close();
       names_.close();
