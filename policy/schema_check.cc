@@ -1,15 +1,17 @@
 #include "policy/schema_check.h"
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
-#include "policy/address.h"
-#include "policy/host.h"
 #include "policy/nearest_name.h"
 #include "policy/regex.h"
 #include "policy/units.h"
+#include "policy/value_check.h"
 
 namespace sluice::policy {
 
@@ -27,341 +29,41 @@ std::vector<std::string_view> names_of(std::span<const Field> fields) {
   return names;
 }
 
-// Short and on one line, whatever the file holds; never half a UTF-8 character.
-std::string printable(std::string_view text) {
-  constexpr std::size_t kShown = 60;
-  std::size_t end = std::min(text.size(), kShown);
-  while (end < text.size() && end > 0 && (text[end] & 0xc0) == 0x80)
-    --end;
-  std::string shown(text.substr(0, end));
-  std::ranges::replace_if(
-      shown, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
-  return end < text.size() ? shown + "…" : shown;
-}
+// Where a value stands, such as routes[3].path: written out for messages alone. The parent and the
+// key outlive it.
+class KeyPath {
+ public:
+  KeyPath() = default;  // the policy itself
+  KeyPath(const KeyPath& parent, std::string_view key) : parent_(&parent), key_(key) {}
+  KeyPath(const KeyPath& parent, std::size_t index) : parent_(&parent), index_(index) {}
 
-std::string quoted(std::string_view text) {
-  return "`" + printable(text) + "`";
-}
+  std::string text() const {
+    if (parent_ == nullptr) return {};
+    std::string text = parent_->text();
+    if (index_) return text + "[" + std::to_string(*index_) + "]";
+    return text.empty() ? printable(key_) : text + "." + printable(key_);
+  }
 
-std::string within(std::string_view path) {
-  return path.empty() ? "the policy" : std::string(path);
-}
-
-std::string join(std::string_view path, std::string_view name) {
-  return path.empty() ? printable(name) : std::string(path) + "." + printable(name);
-}
-
-// --- single values
-// ---------------------------------------------------------------------------------
-
-struct Problem {
-  std::string what;  // continues "listeners.web.bind: "
-  std::string hint;
+ private:
+  const KeyPath* parent_ = nullptr;
+  std::string_view key_;
+  std::optional<std::size_t> index_;
 };
-using Verdict = std::optional<Problem>;
 
-std::string format_bound(Type type, std::int64_t bound) {
-  return type == Type::duration ? format_duration(Duration(bound)) : std::to_string(bound);
+std::string operator+(const KeyPath& path, std::string_view more) {
+  return path.text().append(more);
 }
 
-Verdict in_range(const Field& field, double value, std::string_view text) {
-  if (value >= static_cast<double>(field.min) && value <= static_cast<double>(field.max)) return {};
-  const std::string low = format_bound(field.type, field.min);
-  return Problem{quoted(text) + " is out of range",
-                 field.min == field.max ? "it must be " + low
-                                        : low + " to " + format_bound(field.type, field.max)};
+std::string within(const KeyPath& path) {
+  const std::string text = path.text();
+  return text.empty() ? "the policy" : text;
 }
-
-Verdict check_integer(const Field& field, const std::string& text) {
-  const auto value = parse_integer(text);
-  if (!value) {
-    return Problem{quoted(text) + " is not a whole number",
-                   "such as " + std::string(field.example)};
-  }
-  return in_range(field, static_cast<double>(*value), text);
-}
-
-Verdict check_number(const Field& field, const std::string& text) {
-  const auto value = parse_number(text);
-  if (!value) return Problem{quoted(text) + " is not a number", "such as 1.5"};
-  return in_range(field, *value, text);
-}
-
-Verdict check_duration(const Field& field, const std::string& text) {
-  const auto value = parse_duration(text);
-  if (value) return in_range(field, static_cast<double>(value->count()), text);
-  if (parse_integer(text)) {
-    const std::string_view like = field.fallback.empty() ? field.example : field.fallback;
-    const std::string_view unit = like.substr(like.find_first_not_of("0123456789"));
-    return Problem{
-        quoted(text) + " has no unit",
-        "did you mean `" + printable(text) + std::string(unit) + "`? Units: us, ms, s, m, h, d"};
-  }
-  return Problem{quoted(text) + " is not a duration",
-                 "a whole number and us, ms, s, m, h or d, such as " + std::string(field.example)};
-}
-
-Verdict check_rate(const std::string& text) {
-  constexpr std::uint64_t kFastest =
-      1'000'000;  // per second: below, rounding to nanoseconds stays under 0.1 %
-  const auto rate = parse_rate(text);
-  if (!rate && parse_integer(text)) {
-    return Problem{quoted(text) + " has no unit",
-                   "did you mean `" + printable(text) + "/s`? Units: /s, /m, /h, /d"};
-  }
-  if (!rate) {
-    return Problem{quoted(text) + " is not a rate",
-                   "a whole number above 0 and /s, /m, /h or /d, such as 100/s"};
-  }
-  const auto seconds = static_cast<std::uint64_t>(rate->period / 1s);
-  if (rate->count > kFastest * seconds) {
-    return Problem{quoted(text) + " is out of range", "at most 1000000/s"};
-  }
-  return {};
-}
-
-Verdict check_prefix(const std::string& text) {
-  if (Prefix::parse(text)) return {};
-  const auto address = IpAddress::parse(std::string_view(text).substr(0, text.find('/')));
-  const auto length = text.find('/') == std::string::npos
-                          ? std::nullopt
-                          : parse_integer(std::string_view(text).substr(text.find('/') + 1));
-  if (address && length && *length <= address->bits()) {
-    const Prefix network{address->masked(static_cast<int>(*length)),
-                         static_cast<std::uint8_t>(*length)};
-    return Problem{quoted(text) + " has bits set after its prefix",
-                   "did you mean `" + network.to_string() + "`?"};
-  }
-  return Problem{quoted(text) + " is not an address or prefix",
-                 "such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7"};
-}
-
-Verdict check_socket_address(const Field& field, const std::string& text) {
-  const auto address = SocketAddress::parse(text);
-  if (address && address->port != 0) return {};
-  if (address) return Problem{quoted(text) + " has port 0", "1 to 65535"};
-  if (IpAddress::parse(text)) {
-    return Problem{quoted(text) + " has no port", text.find(':') == std::string::npos
-                                                      ? "such as " + text + ":8080"
-                                                      : "such as [" + text + "]:8080"};
-  }
-  // Where a name may stand instead, it is by another key.
-  const bool named = field.excludes.find("dns") != std::string_view::npos;
-  return Problem{quoted(text) + " is not an address with a port",
-                 std::string("such as 192.0.2.10:8080 or \"[2001:db8::10]:8080\"; ") +
-                     (named ? "a name is resolved by `{ dns: \"api.internal:8080\" }`"
-                            : "names are not resolved")};
-}
-
-Verdict check_port(const std::string& text, bool range) {
-  const auto ports = PortRange::parse(text);
-  if (ports && ports->first != 0 && (range || ports->first == ports->last)) return {};
-  return Problem{quoted(text) + (range ? " is not a port or port range" : " is not a port"),
-                 range ? "1 to 65535, such as 443 or 8000-8999" : "1 to 65535"};
-}
-
-bool is_name(std::string_view text) {
-  constexpr std::size_t kLongest = 63;
-  const auto plain = [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-  };
-  return !text.empty() && text.size() <= kLongest && plain(text[0]) &&
-         std::ranges::all_of(text,
-                             [&](char c) { return plain(c) || c == '.' || c == '_' || c == '-'; });
-}
-
-Verdict check_name(const std::string& text) {
-  if (is_name(text)) return {};
-  return Problem{quoted(text) + " is not a name",
-                 "letters, digits, `.`, `_` and `-`, at most 63, beginning with a letter or digit"};
-}
-
-Verdict check_text(const std::string& text) {
-  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
-  if (text.empty()) return Problem{"is empty", "leave it out or give a value"};
-  if (std::ranges::any_of(text, control)) return Problem{"holds a control character", "plain text"};
-  return {};
-}
-
-bool is_label(std::string_view label) {
-  const auto part = [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
-           c == '_';
-  };
-  return !label.empty() && label.size() <= 63 && std::ranges::all_of(label, part);
-}
-
-Verdict check_host(const std::string& text) {
-  constexpr const char* kHint =
-      "such as api.example.com, *.example.com or 192.0.2.7; without a port";
-  std::string_view left = text;
-  if (left.starts_with('[') && left.ends_with(']')) {
-    if (normalise_host_pattern(left)) return {};
-    return Problem{quoted(text) + " is not a host", kHint};
-  }
-  if (left.starts_with("*.")) left.remove_prefix(2);
-  if (left.size() > 253 || left.empty()) return Problem{quoted(text) + " is not a host", kHint};
-  while (true) {
-    const std::size_t dot = left.find('.');
-    if (!is_label(left.substr(0, dot))) return Problem{quoted(text) + " is not a host", kHint};
-    if (dot == std::string_view::npos) return {};
-    left.remove_prefix(dot + 1);
-  }
-}
-
-Verdict check_host_port(const std::string& text) {
-  const std::size_t colon = text.rfind(':');
-  const std::string host = text.substr(0, colon);
-  const auto port =
-      colon == std::string::npos ? std::nullopt : PortRange::parse(text.substr(colon + 1));
-  if (!port || port->first == 0 || port->first != port->last) {
-    return Problem{quoted(text) + " has no port", "such as api.internal:8080"};
-  }
-  if (host.starts_with('*') || host.starts_with('[') || check_host(host)) {
-    return Problem{quoted(text) + " is not a name with a port", "such as api.internal:8080"};
-  }
-  return {};
-}
-
-// In the form in which requests are matched: a pattern in any other form could never match.
-Verdict check_path(const std::string& text) {
-  if (!text.starts_with('/')) return Problem{quoted(text) + " is not a path", "it begins with `/`"};
-  if (text.find_first_of("?#") != std::string::npos) {
-    return Problem{quoted(text) + " holds a query or fragment", "routes match the path alone"};
-  }
-  const bool printable = std::ranges::all_of(text, [](char c) { return c > 0x20 && c < 0x7f; });
-  if (!printable) return Problem{quoted(text) + " is not a path", "escape other bytes as %XX"};
-  const std::string closed = text + "/";
-  for (const std::string_view part : {"//", "/./", "/../"}) {
-    // A trailing slash alone is fine: it only looks like "//" once closed.
-    const std::string& where = part == "//" ? text : closed;
-    if (where.find(part) != std::string::npos) {
-      return Problem{quoted(text) + " is not normalised",
-                     "paths are matched without empty, `.` and `..` segments"};
-    }
-  }
-  return {};
-}
-
-Verdict check_token(const std::string& text) {
-  constexpr std::string_view kOther = "!#$%&'*+-.^_`|~";  // RFC 9110 section 5.6.2
-  const auto part = [&](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           kOther.find(c) != std::string_view::npos;
-  };
-  if (!text.empty() && text.size() <= 128 && std::ranges::all_of(text, part)) return {};
-  return Problem{quoted(text) + " is not a name as HTTP has them",
-                 "letters, digits and `-`, such as x-request-id"};
-}
-
-Verdict check_size(const Field& field, const std::string& text) {
-  const auto value = parse_size(text);
-  if (value) {
-    if (*value >= static_cast<std::uint64_t>(field.min) &&
-        *value <= static_cast<std::uint64_t>(field.max)) {
-      return {};
-    }
-    return Problem{quoted(text) + " is out of range",
-                   format_size(static_cast<std::uint64_t>(field.min)) + " to " +
-                       format_size(static_cast<std::uint64_t>(field.max))};
-  }
-  if (parse_integer(text)) {
-    return Problem{quoted(text) + " has no unit",
-                   "did you mean `" + printable(text) + "B`? Units: B, KiB, MiB, GiB"};
-  }
-  return Problem{quoted(text) + " is not a size",
-                 "a whole number and B, KiB, MiB or GiB, such as " + std::string(field.example)};
-}
-
-Verdict check_action(const std::string& text) {
-  const auto status = parse_integer(text);
-  if (status && (*status < 200 || *status > 599)) {
-    return Problem{quoted(text) + " is not an HTTP status",
-                   "200 to 599, or the name of an upstream"};
-  }
-  return status ? Verdict{} : check_name(text);
-}
-
-Verdict check_cgroup(const std::string& text) {
-  const bool climbs = (text + "/").find("/../") != std::string::npos;
-  if (text.starts_with('/') && text.size() > 1 && !climbs && !check_text(text)) return {};
-  return Problem{quoted(text) + " is not a cgroup path",
-                 "absolute below the cgroup2 root, such as /system.slice/app.service"};
-}
-
-Verdict check_boolean(const std::string& text) {
-  if (parse_boolean(text)) return {};
-  const bool yes = text == "yes" || text == "on" || text == "True" || text == "TRUE";
-  const bool no = text == "no" || text == "off" || text == "False" || text == "FALSE";
-  return Problem{quoted(text) + " is not true or false", yes  ? "did you mean `true`?"
-                                                         : no ? "did you mean `false`?"
-                                                              : "true or false"};
-}
-
-Verdict check_value(const Field& field, const std::string& text) {
-  if (std::ranges::find(field.words, text) != field.words.end()) return {};
-  switch (field.type) {
-    case Type::word:
-      return Problem{quoted(text) + " is not known", suggestion(text, field.words)};
-    case Type::text:
-      return check_text(text);
-    case Type::name:
-      return check_name(text);
-    case Type::boolean:
-      return check_boolean(text);
-    case Type::integer:
-      return check_integer(field, text);
-    case Type::number:
-      return check_number(field, text);
-    case Type::duration:
-      return check_duration(field, text);
-    case Type::rate:
-      return check_rate(text);
-    case Type::percent:
-      if (parse_percent(text)) return {};
-      return Problem{quoted(text) + " is not a percentage", "0% to 100%, such as 20%"};
-    case Type::prefix:
-      return check_prefix(text);
-    case Type::socket_address:
-      return check_socket_address(field, text);
-    case Type::host_port:
-      return check_host_port(text);
-    case Type::port:
-      return check_port(text, false);
-    case Type::port_range:
-      return check_port(text, true);
-    case Type::host:
-      return check_host(text);
-    case Type::path:
-      return check_path(text);
-    case Type::cgroup:
-      return check_cgroup(text);
-    case Type::token:
-      return check_token(text);
-    case Type::size:
-      return check_size(field, text);
-    case Type::regex:
-      return check_text(text);
-    case Type::action:
-      return check_action(text);
-    case Type::ip_protocol:
-      if (parse_ip_protocol(text)) return {};
-      return Problem{quoted(text) + " is not an IP protocol",
-                     "tcp, udp, sctp, icmp, icmpv6 or 0 to 255"};
-    case Type::object:
-      break;
-  }
-  return {};
-}
-
-// --- trees
-// -----------------------------------------------------------------------------------------
 
 class Checker {
  public:
   Checker(const Node& root, Reporter& reporter) : root_(root), reporter_(reporter) {}
 
-  void field(const Node& node, const Field& field, const std::string& path) {
+  void field(const Node& node, const Field& field, const KeyPath& path) {
     if (reporter_.full()) return;
     switch (field.shape) {
       case Shape::one:
@@ -374,7 +76,7 @@ class Checker {
   }
 
  private:
-  void value(const Node& node, const Field& field, const std::string& path) {
+  void value(const Node& node, const Field& field, const KeyPath& path) {
     if (field.type == Type::object) return object(node, field, path);
     if (node.kind != Node::Kind::scalar) {
       reporter_.error(node.kind == Node::Kind::null ? node.where() : node.at,
@@ -393,11 +95,11 @@ class Checker {
     }
   }
 
-  void regex(const Node& node, const std::string& path) {
+  void regex(const Node& node, const KeyPath& path) {
     const auto compiled = Regex::compile(node.text);
     if (!compiled) {
       reporter_.error(node.at,
-                      path + ": " + quoted(node.text) +
+                      path + ": " + in_backticks(node.text) +
                           " is not a regular expression: " + printable(compiled.error()),
                       "RE2's syntax: no look-around, no back-references");
       return;
@@ -409,13 +111,13 @@ class Checker {
                     "simpler ones; prefixes and exact paths cost nothing");
   }
 
-  void reference(const Node& node, const Field& field, const std::string& path) {
+  void reference(const Node& node, const Field& field, const KeyPath& path) {
     const auto& known = names_in(field.refers);
     if (std::ranges::binary_search(known, std::string_view(node.text))) return;
     if (field.refers == "upstreams" && node.text == kOriginalDestination) return;  // implicit
     std::string kind(field.refers);
     if (kind.ends_with('s')) kind.pop_back();
-    reporter_.error(node.at, path + ": there is no " + kind + " " + quoted(node.text),
+    reporter_.error(node.at, path + ": there is no " + kind + " " + in_backticks(node.text),
                     known.empty() ? "the policy has no " + std::string(field.refers)
                                   : suggestion(node.text, known));
   }
@@ -434,7 +136,7 @@ class Checker {
     return found->second;
   }
 
-  void object(const Node& node, const Field& field, const std::string& path) {
+  void object(const Node& node, const Field& field, const KeyPath& path) {
     if (node.kind == Node::Kind::scalar && !field.shorthand.empty()) {
       return value(node, *child_of(field, field.shorthand), path);
     }
@@ -449,11 +151,12 @@ class Checker {
       if (reporter_.full()) return;
       if (const Field* known = child_of(field, entry.key)) {
         excluded(node, entry, *known, path);
-        this->field(entry, *known, join(path, entry.key));
+        this->field(entry, *known, KeyPath(path, entry.key));
       } else {
         const auto names = names_of(field.children);
         misspelt.push_back(nearest_name(entry.key, names));
-        reporter_.error(entry.key_at, "unknown key " + quoted(entry.key) + " in " + within(path),
+        reporter_.error(entry.key_at,
+                        "unknown key " + in_backticks(entry.key) + " in " + within(path),
                         suggestion(entry.key, names));
       }
     }
@@ -462,13 +165,13 @@ class Checker {
       std::string names;
       for (const Field& child : field.children) {
         const bool last = &child == &field.children.back();
-        names += (names.empty() ? "" : last ? " or " : ", ") + quoted(child.name);
+        names += (names.empty() ? "" : last ? " or " : ", ") + in_backticks(child.name);
       }
       reporter_.error(node.at, within(path) + " is empty", names);
     }
   }
 
-  void excluded(const Node& node, const Node& entry, const Field& field, const std::string& path) {
+  void excluded(const Node& node, const Node& entry, const Field& field, const KeyPath& path) {
     std::string_view left = field.excludes;
     while (!left.empty()) {
       const std::size_t end = std::min(left.find(' '), left.size());
@@ -476,37 +179,50 @@ class Checker {
       left.remove_prefix(std::min(end + 1, left.size()));
       const Node* beside = node.find(other);
       if (!beside) continue;
-      reporter_.error(
-          entry.key_at,
-          quoted(entry.key) + " and " + quoted(other) + " cannot both stand in " + within(path),
-          "the other at " + reporter_.locate(beside->key_at).to_string());
+      reporter_.error(entry.key_at,
+                      in_backticks(entry.key) + " and " + in_backticks(other) +
+                          " cannot both stand in " + within(path),
+                      "the other at " + reporter_.locate(beside->key_at).to_string());
     }
   }
 
   // A required key that was only misspelt is one mistake, not two.
-  void missing(const Node& node, const Field& field, const std::string& path,
+  void missing(const Node& node, const Field& field, const KeyPath& path,
                const std::vector<std::string_view>& misspelt) {
     for (const Field& child : field.children) {
       if (!child.required || node.find(child.name)) continue;
       if (std::ranges::find(misspelt, child.name) != misspelt.end()) continue;
       reporter_.error(
-          node.where(), within(path) + " needs " + quoted(child.name),
+          node.where(), within(path) + " needs " + in_backticks(child.name),
           "such as `" + std::string(child.name) + ": " + std::string(child.example) + "`");
     }
   }
 
-  void repeated(const Node& node, const std::string& path) {
+  void repeated(const Node& node, const KeyPath& path) {
+    // Most maps have a few keys.
+    constexpr std::size_t kFew = 12;
+    if (node.children.size() <= kFew) return repeated_among_few(node, path);
     std::unordered_map<std::string_view, Place> seen;
     for (const Node& entry : node.children) {
       const auto [first, added] = seen.emplace(entry.key, entry.key_at);
-      if (added) continue;
-      if (reporter_.full()) return;
-      reporter_.error(entry.key_at, quoted(entry.key) + " is set twice in " + within(path),
-                      "first at " + reporter_.locate(first->second).to_string());
+      if (!added) set_twice(entry, first->second, path);
     }
   }
 
-  void list(const Node& node, const Field& field, const std::string& path) {
+  void repeated_among_few(const Node& node, const KeyPath& path) {
+    for (auto entry = node.children.begin(); entry != node.children.end(); ++entry) {
+      const auto first = std::ranges::find(node.children.begin(), entry, entry->key, &Node::key);
+      if (first != entry) set_twice(*entry, first->key_at, path);
+    }
+  }
+
+  void set_twice(const Node& entry, Place first, const KeyPath& path) {
+    if (reporter_.full()) return;
+    reporter_.error(entry.key_at, in_backticks(entry.key) + " is set twice in " + within(path),
+                    "first at " + reporter_.locate(first).to_string());
+  }
+
+  void list(const Node& node, const Field& field, const KeyPath& path) {
     const bool word = node.kind == Node::Kind::scalar &&
                       std::ranges::find(field.words, node.text) != field.words.end();
     if (node.kind == Node::Kind::map && field.choice) return value(node, field, path);
@@ -532,11 +248,11 @@ class Checker {
     Field element = field;
     if (field.type != Type::word) element.words = {};
     for (std::size_t i = 0; i < node.children.size(); ++i) {
-      value(node.children[i], element, path + "[" + std::to_string(i) + "]");
+      value(node.children[i], element, KeyPath(path, i));
     }
   }
 
-  void entries(const Node& node, const Field& field, const std::string& path) {
+  void entries(const Node& node, const Field& field, const KeyPath& path) {
     if (node.kind == Node::Kind::null) return;
     if (node.kind != Node::Kind::map) {
       reporter_.error(node.at, path + " is a map of names, not a " + kind_name(node),
@@ -549,7 +265,7 @@ class Checker {
       if (problem) {
         reporter_.error(entry.key_at, path + ": " + problem->what, problem->hint);
       }
-      value(entry, field, join(path, entry.key));
+      value(entry, field, KeyPath(path, entry.key));
     }
   }
 
@@ -611,7 +327,7 @@ void merge(Node& into, Node&& more, const Field& field) {
 }
 
 void check(const Node& root, const Field& field, Reporter& reporter) {
-  Checker(root, reporter).field(root, field, "");
+  Checker(root, reporter).field(root, field, {});
 }
 
 }  // namespace sluice::policy

@@ -36,7 +36,6 @@ std::shared_ptr<const Snapshot> Snapshot::compile(Config config) {
 
 Snapshot::Snapshot(Config config)
     : config_(std::move(config)),
-      fingerprint_(policy::fingerprint(config_)),
       listener_index_(index_by_name(config_.listeners)),
       upstream_index_(index_by_name(config_.upstreams)),
       limit_index_(index_by_name(config_.limits)),
@@ -51,6 +50,11 @@ Snapshot::Snapshot(Config config)
     routes_.push_back(resolve(route));
   fallbacks_ = {resolve(config_.default_route.local), resolve(config_.default_route.local),
                 resolve(config_.default_route.forward), resolve(config_.default_route.output)};
+}
+
+std::uint64_t Snapshot::fingerprint() const {
+  std::call_once(fingerprint_made_, [this] { fingerprint_ = policy::fingerprint(config_); });
+  return fingerprint_;
 }
 
 CompiledRoute Snapshot::resolve(const Route& route) const {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
@@ -80,7 +81,7 @@ class Snapshot {
   }
   // Equal for policies that mean the same: comments, places, and the order of what has no order do
   // not count.
-  std::uint64_t fingerprint() const { return fingerprint_; }
+  std::uint64_t fingerprint() const;  // made when first asked for, from any thread
 
   std::optional<std::uint32_t> find_listener(std::string_view name) const;
   std::optional<std::uint32_t> find_upstream(std::string_view name) const;
@@ -112,7 +113,8 @@ class Snapshot {
   Fallback resolve(const DefaultAction& action) const;
 
   Config config_;
-  std::uint64_t fingerprint_ = 0;
+  mutable std::once_flag fingerprint_made_;
+  mutable std::uint64_t fingerprint_ = 0;
   Index listener_index_;
   Index upstream_index_;
   Index limit_index_;
