@@ -202,3 +202,62 @@ routes: [{{ upstream: api }}]
         assert {a: e["drained"] for a, e in endpoints(again).items()} == {"127.0.0.1:9": False, "127.0.0.2:9": True}
         kept = json.load(open(f"{scratch.path}/state/endpoint-orders.json"))
         assert [order["action"] for order in kept["orders"]] == ["drain"]
+
+
+def test_a_policy_that_takes_a_while_to_compile(net):
+    """Its bytes go to the gateway before the keeper has judged them: what it judges otherwise changes nothing."""
+    listed = os.path.join(net.scratch.path, "listed.txt")
+
+    def write_set(*more):
+        with open(listed, "w", encoding="ascii") as file:
+            file.write("".join(f"192.0.{i // 256}.{i % 256}/32\n" for i in range(8000)) + "".join(f"{one}\n" for one in more))
+
+    more = (
+        f"sets: {{ listed: {{ file: {listed} }} }}\n"
+        "guard: { interfaces: [lan0], rules: [{ name: listed, to: [{ set: listed }] }] }\n"
+        f"intercept: {{ forward: [{FORWARD}] }}\n"
+    )
+
+    def text(answer, then=more):
+        route = f"{{ name: said, listener: web, path: {{ prefix: /said }}, direct_response: {{ status: 200, body: {answer} }} }}"
+        return policy(net, then).replace(", source_address: client", "").replace("routes: [", f"routes: [{route}, ")
+
+    def said():
+        return net.curl("http://10.72.0.2:8080/said").strip()
+
+    write_set()
+    sluice = NodeSluice(net, text("first"))
+    gateway = sluice.gateway()
+    assert said() == "first"
+
+    sluice.write_policy(text("second"))
+    sluice.ctl("reload")
+    assert said() == "second"
+
+    sluice.write_policy(text("third", more + "nonsense: 1\n"))
+    assert sluice.ctl("reload", check=False).returncode != 0
+    assert said() == "second"
+
+    sluice.write_policy(text("second") + "# the same\n")
+    assert "unchanged" in sluice.ctl("reload", "--output", "json").stdout
+    assert said() == "second"
+
+    write_set("10.72.0.9")  # another file than the policy
+    sluice.write_policy(text("fourth"))
+    sluice.ctl("reload")
+    assert said() == "fourth"
+    assert "dropped by rule" in sluice.ctl("explain", "--from", "10.71.0.2", "--to", "10.72.0.9", "--port", "9").stdout
+
+    # The set of another name, of which the policy before said nothing.
+    sluice.write_policy(text("fifth", more.replace("listed:", "others:").replace("set: listed", "set: others")))
+    sluice.ctl("reload")
+    assert said() == "fifth"
+
+    # Another number of workers takes another process: what this one was told ahead is withdrawn.
+    assert sluice.gateway() == gateway
+    sluice.write_policy(text("sixth").replace("workers: 1", "workers: 2"))
+    sluice.ctl("reload")
+    eventually(lambda: sluice.gateway() not in (None, gateway), "a gateway with two workers serves")
+    assert said() == "sixth"
+    generation = sluice.status()["generation"]
+    eventually(lambda: sluice.metric("sluice_policy_generation") == 2 * generation, "both layers say the same")
