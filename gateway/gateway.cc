@@ -219,7 +219,7 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
   std::vector<OwnBan> own_bans() const override {
     return gateway::own_bans(diverted_, snapshot_.get());
   }
-  bool unban(const policy::Prefix& source) override { return diverted_.remove(source); }
+  bool unban(const policy::Prefix& source, Unban how) override;
   std::string status_json() const override;
   std::string metrics_text() const override { return metrics_.text(); }
   Metrics& metrics() override { return metrics_; }
@@ -245,8 +245,8 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
   Metrics metrics_;
   std::unique_ptr<AccessLog> access_log_;
   std::unique_ptr<UpstreamControl> upstreams_;  // from the first apply() on
-  auth::AuthRegistry auth_;  // control thread
-  ai::Registry ai_;          // the same
+  auth::AuthRegistry auth_;                     // control thread
+  ai::Registry ai_;                             // the same
   asio::steady_timer files_timer_{control_.io()};
   policy::LimitStore limits_;
   policy::BanTracker bans_;
@@ -352,6 +352,12 @@ void GatewayImpl::look_at_memory() {
   memory_timer_.async_wait([this, alive = alive_](boost::system::error_code error) {
     if (!error && *alive) look_at_memory();
   });
+}
+
+bool GatewayImpl::unban(const policy::Prefix& source, Unban how) {
+  if (snapshot_ && how == Unban::forget) bans_.forget(snapshot_->ban_rules(), source);
+  if (snapshot_ && how == Unban::pardon) bans_.lift(snapshot_->ban_rules(), source, steady_now());
+  return diverted_.remove(source);
 }
 
 void GatewayImpl::apply(std::shared_ptr<const policy::Snapshot> snapshot,

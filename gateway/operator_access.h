@@ -37,7 +37,10 @@ class OperatorAccess {
   // Every route's requests since it is there, the busiest first; at most `most`.
   virtual std::vector<RouteTotals> routes(std::size_t most) const = 0;
   virtual std::vector<OwnBan> own_bans() const = 0;
-  virtual bool unban(const policy::Prefix& source) = 0;  // false: was not banned here
+  // pardon: it may be banned again at its next offence, for longer where a rule says so. forget:
+  // its address is somebody else's now. False: was not banned here.
+  enum class Unban : std::uint8_t { pardon, forget };
+  virtual bool unban(const policy::Prefix& source, Unban how) = 0;
 
  protected:
   ~OperatorAccess() = default;

@@ -184,12 +184,35 @@ void BanTracker::strike_rule(const BanRules& rules, const BanRules::Rule& rule,
   if (!decision || better(found, *decision)) decision = found;
 }
 
+BanTracker::Record* BanTracker::find_known(std::uint64_t key) {
+  const std::span set(records_.data() + (key & set_mask_) * kPerSet, kPerSet);
+  const auto known = std::ranges::find(set, key, &Record::key);
+  return known == set.end() ? nullptr : &*known;
+}
+
+template <typename Visit>
+void BanTracker::each_known(const BanRules& rules, const Prefix& source, Visit visit) {
+  const std::lock_guard lock(mutex_);
+  rules.each([&](const BanRules::Rule& rule) {
+    if (source_prefix(source.address, rule.ipv6_prefix) != source) return;
+    if (Record* known = find_known(record_key(hash_key_, rule.id, source))) visit(*known);
+  });
+}
+
+void BanTracker::lift(const BanRules& rules, const Prefix& source, std::uint64_t now_ns) {
+  each_known(rules, source, [now_ns](Record& record) {
+    if (record.banned_until > now_ns) record.banned_until = record.window_start = now_ns;
+  });
+}
+
+void BanTracker::forget(const BanRules& rules, const Prefix& source) {
+  each_known(rules, source, [](Record& record) { record = Record{}; });
+}
+
 // The key's record, or the least useful one of its set, made new.
 BanTracker::Record& BanTracker::find(std::uint64_t key, std::uint64_t now_ns) {
+  if (Record* known = find_known(key)) return *known;
   const std::span set(records_.data() + (key & set_mask_) * kPerSet, kPerSet);
-  if (const auto known = std::ranges::find(set, key, &Record::key); known != set.end()) {
-    return *known;
-  }
   const auto victim = std::ranges::min_element(
       set, {}, [](const Record& record) { return std::pair(record.bans, record.last_strike); });
   *victim = Record{};

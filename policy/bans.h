@@ -51,6 +51,15 @@ class BanRules {
   std::span<const Rule> of_event(BanEvent event) const {
     return by_event_[static_cast<std::size_t>(event)];
   }
+  template <typename Visit>
+  void each(Visit visit) const {
+    for (const auto& rules : by_limit_)
+      for (const Rule& rule : rules)
+        visit(rule);
+    for (const auto& rules : by_event_)
+      for (const Rule& rule : rules)
+        visit(rule);
+  }
   // Of an upstream_id() that a rule of action route named: the index in Config::upstreams.
   std::optional<std::uint32_t> find_upstream(std::uint64_t id) const;
   const ProtectedSources& protected_sources() const { return protected_; }
@@ -116,6 +125,12 @@ class BanTracker {
                                     std::optional<std::uint32_t> route, const IpAddress& source,
                                     std::uint64_t now_ns);
 
+  // The ban of `source`, which is as wide as it was decided, is over: the next strike may ban
+  // again, for longer where a rule says so.
+  void lift(const BanRules& rules, const Prefix& source, std::uint64_t now_ns);
+  // It is somebody else's from now on: nobody has been banned there.
+  void forget(const BanRules& rules, const Prefix& source);
+
   // For another process: whom it counts, and under which key.
   HashKey hash_key() const { return hash_key_; }
   std::vector<BanRecord> records() const;
@@ -134,6 +149,9 @@ class BanTracker {
   void strike_rule(const BanRules& rules, const BanRules::Rule& rule, const IpAddress& source,
                    std::uint64_t now_ns, std::optional<BanDecision>& decision);
   Record& find(std::uint64_t key, std::uint64_t now_ns);
+  Record* find_known(std::uint64_t key);
+  template <typename Visit>
+  void each_known(const BanRules& rules, const Prefix& source, Visit visit);
   std::optional<Duration> strike_one(const BanRules& rules, const BanRule& rule, Record& record,
                                      std::uint64_t now_ns);
   static bool count_strike(const BanRule& rule, Record& record, std::uint64_t now_ns);

@@ -99,7 +99,9 @@ json::object handle_own_bans(gateway::Gateway& gateway) {
 json::object handle_own_unban(gateway::Gateway& gateway, const json::object& request) {
   const auto source = policy::Prefix::parse(text_of(request, "address"));
   if (!source) return admin_error("that is not an address or prefix");
-  return {{"ok", true}, {"was_banned", gateway::operator_access(gateway).unban(*source)}};
+  using Unban = gateway::OperatorAccess::Unban;
+  const Unban how = request.contains("forget") ? Unban::forget : Unban::pardon;
+  return {{"ok", true}, {"was_banned", gateway::operator_access(gateway).unban(*source, how)}};
 }
 
 json::object handle_upstream(gateway::Gateway& gateway, const json::object& request) {

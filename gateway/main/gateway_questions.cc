@@ -72,9 +72,9 @@ void GatewayQuestions::explain(const json::object& question, const Respond& resp
   const policy::Snapshot& snapshot = *reloader_.current().snapshot;
   const KernelView view = look_at_kernel(keeper_, snapshot.config());
   const policy::Explanation first =
-      parsed->source ? policy::explain_source(snapshot, *parsed->source, policy::KnownBy::kernel,
-                                              view.state())
-                     : policy::explain(snapshot, *parsed->packet, view.state());
+      parsed->source
+          ? policy::explain_source(snapshot, *parsed->source, policy::KnownBy::kernel, view.state())
+          : policy::explain(snapshot, *parsed->packet, view.state());
   if (!parsed->source && !first.listener) return respond(to_json(snapshot, first));
   ask(parsed->source ? rest_of_source(question) : rest_of(question, snapshot, first),
       [respond, head = to_json(snapshot, first)](const json::object& rest) {
@@ -120,11 +120,13 @@ void GatewayQuestions::forget(const std::vector<policy::IpAddress>& addresses) {
     const bool gone = std::ranges::any_of(
         addresses, [&](const policy::IpAddress& address) { return source.contains(address); });
     if (!narrow || !gone) continue;
-    gateway::log_info("keeper", "a pod has gone, and its ban with it", {{"source", source.to_string()}});
+    gateway::log_info("keeper", "a pod has gone, and its ban with it",
+                      {{"source", source.to_string()}});
     (void)keeper_.unban(ban.source);
   }
   for (const policy::IpAddress& address : addresses)
-    ask({{"command", "unban"}, {"address", address.to_string()}}, [](const json::object&) {});
+    ask({{"command", "unban"}, {"address", address.to_string()}, {"forget", true}},
+        [](const json::object&) {});
 }
 
 // The kernel's, and those that the gateway enforces.

@@ -49,6 +49,29 @@ TEST(BanTracker, StrikesOutsideTheWindowDoNotCount) {
               other.strike(rules, 0, ip("192.0.2.1"), 12 * kSecond));
 }
 
+TEST(BanTracker, APardonedSourceIsBannedAgainAtItsNextOffence) {
+  const BanRules rules =
+      rules_of("{ when: { limit: a, count: 1, within: 1s }, for: 10s, grow: 3, up_to: 1h }");
+  const Prefix v4 = *Prefix::parse("192.0.2.1/32");
+  BanTracker tracker(kKey);
+  ASSERT_TRUE(tracker.strike(rules, 0, ip("192.0.2.1"), kSecond));
+  EXPECT_FALSE(tracker.strike(rules, 0, ip("192.0.2.1"), 2 * kSecond)) << "it is banned";
+  tracker.lift(rules, *Prefix::parse("192.0.2.2/32"), 3 * kSecond);
+  EXPECT_FALSE(tracker.strike(rules, 0, ip("192.0.2.1"), 3 * kSecond)) << "another was pardoned";
+  tracker.lift(rules, v4, 3 * kSecond);
+  const auto again = tracker.strike(rules, 0, ip("192.0.2.1"), 3 * kSecond);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->duration, 30s) << "and for longer";
+  tracker.forget(rules, v4);
+  const auto other = tracker.strike(rules, 0, ip("192.0.2.1"), 4 * kSecond);
+  ASSERT_TRUE(other);
+  EXPECT_EQ(other->duration, 10s) << "somebody else's first ban";
+
+  ASSERT_TRUE(tracker.strike(rules, 0, ip("2001:db8::1"), kSecond));
+  tracker.lift(rules, *Prefix::parse("2001:db8::/64"), 2 * kSecond);
+  EXPECT_TRUE(tracker.strike(rules, 0, ip("2001:db8::2"), 2 * kSecond)) << "as wide as the ban";
+}
+
 TEST(BanTracker, GrowsForRepeatersUpToTheLongestAndForgets) {
   const BanRules rules =
       rules_of("{ when: { limit: a, count: 1, within: 1s }, for: 10s, grow: 3, up_to: 1m }");
@@ -66,10 +89,10 @@ TEST(BanTracker, GrowsForRepeatersUpToTheLongestAndForgets) {
 }
 
 TEST(BanTracker, ProtectedSourcesNever) {
-  const BanRules rules = rules_of(
-      "{ when: { limit: a, count: 1, within: 1s } }",
-      "protect: { from: [{ cidr: 10.9.0.0/24, to_ports: [22] }, \"2001:db8::7\"] }\n"
-      "upstreams: { u: { endpoints: [\"192.0.2.99:80\"] } }\n");
+  const BanRules rules =
+      rules_of("{ when: { limit: a, count: 1, within: 1s } }",
+               "protect: { from: [{ cidr: 10.9.0.0/24, to_ports: [22] }, \"2001:db8::7\"] }\n"
+               "upstreams: { u: { endpoints: [\"192.0.2.99:80\"] } }\n");
   BanTracker tracker(kKey);
   for (const char* source : {"10.9.0.200", "127.0.0.1", "::1", "192.0.2.99", "2001:db8::1234"}) {
     EXPECT_FALSE(tracker.strike(rules, 0, ip(source), kSecond)) << source;
