@@ -48,7 +48,14 @@ SecretPtr make_ticket_key() {
 
 void TicketKeys::set(std::vector<SecretPtr> keys) {
   std::erase_if(keys, [](const SecretPtr& key) { return !key || key->size() != kTicketKeySize; });
-  keys_.store(std::make_shared<const Keys>(std::move(keys)));
+  auto next = std::make_shared<const Keys>(std::move(keys));
+  const std::scoped_lock lock(mutex_);
+  keys_.swap(next);
+}
+
+std::shared_ptr<const TicketKeys::Keys> TicketKeys::current() const {
+  const std::scoped_lock lock(mutex_);
+  return keys_;
 }
 
 void TicketKeys::attach(SSL_CTX* context) const {
@@ -61,7 +68,7 @@ int TicketKeys::use(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER
                     EVP_MAC_CTX* mac, int sealing) {
   const auto* self =
       static_cast<const TicketKeys*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), context_slot()));
-  const std::shared_ptr<const Keys> keys = self->keys_.load();
+  const std::shared_ptr<const Keys> keys = self->current();
   if (keys->empty()) return 0;
   if (sealing == 1) {
     const unsigned char* key = bytes_of(*keys->front());

@@ -2,9 +2,9 @@
 // have the same, and so has the next gateway process: a client resumes wherever it lands.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <openssl/ssl.h>
 #include <vector>
 
@@ -31,7 +31,11 @@ class TicketKeys {
   static int use(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
                  EVP_MAC_CTX* mac, int sealing);
 
-  std::atomic<std::shared_ptr<const Keys>> keys_{std::make_shared<const Keys>()};
+  std::shared_ptr<const Keys> current() const;
+
+  // Not std::atomic<std::shared_ptr>: GCC 12's gives its lock up without release after a load.
+  mutable std::mutex mutex_;
+  std::shared_ptr<const Keys> keys_ = std::make_shared<const Keys>();
 };
 
 }  // namespace sluice::gateway::tls
