@@ -314,10 +314,13 @@ def test_a_gateway_that_cannot_start_leaves_the_old_one_serving(node):
     subprocess.run(["prlimit", "--pid", str(sluice.pid), f"--stack={1 << 47}:"], check=True)
     failed = sluice.ctl("upgrade", check=False)
     assert failed.returncode == 1, failed.stdout
-    assert "the new gateway process ended" in failed.stderr
     assert sluice.gateway() == gateway
     eventually(lambda: all(load.done.values()), "everybody is served")
-    assert "going back to the program before" in sluice.output()
+    if "ThreadSanitizer" in failed.stderr:  # which starts no program at all with such a stack
+        assert "nothing has changed" in failed.stderr
+    else:
+        assert "the new gateway process ended" in failed.stderr
+        assert "going back to the program before" in sluice.output()
     subprocess.run(["prlimit", "--pid", str(sluice.pid), f"--stack={before[0]}:"], check=True)
     sluice.ctl("upgrade")
     assert sluice.gateway() != gateway
