@@ -18,7 +18,7 @@ start_sluice() {
   ready_before=$(count_ready)
   nsenter --net="/run/netns/$node" "$sluice" run --policy "$policy" --socket "$socket" >>"$work/sluice.log" 2>&1 &
   main_pid=$!
-  eventually 20 more_ready "$ready_before" || fail "sluice did not become ready"
+  eventually 90 more_ready "$ready_before" || fail "sluice did not become ready"
 }
 count_ready() { grep -cw ready "$work/sluice.log" 2>/dev/null || true; }
 more_ready() { kill -0 "$main_pid" && [ "$(count_ready)" -gt "${1:-0}" ]; }

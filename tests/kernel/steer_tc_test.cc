@@ -80,6 +80,7 @@ TEST(SteerTc, TakesConnectionsWithoutNftablesBothVersions) {
       for (const std::string cookies : {"1", "2"}) {  // 2: each SYN is answered by a cookie
         shell("sysctl -qw net.ipv4.tcp_syncookies=" + cookies);
         for (const std::string address : {"10.2.0.2", "fd02::2", "10.2.99.99", "fd02:9::1"}) {
+          (*keeper)->tick(true);  // the lease, on a slow machine
           const Pair pair = connect_and_take(net, **keeper, address);
           ASSERT_TRUE(pair.both()) << tcx << " " << address << " cookies " << cookies;
           EXPECT_EQ(local_name(pair.server.get()), peer_name(pair.client.get()));
@@ -237,6 +238,7 @@ TEST(SteerTc, AReloadBetweenNftablesAndTcLosesNoConnection) {
       plan.generation++;
       put_in_force(*keeper, plan);
       EXPECT_EQ(shell("nft list tables").empty(), by == SteerBy::tc);
+      keeper->tick(true);
       open.push_back(connect_and_take(net, *keeper, "10.2.0.2"));
       for (const Pair& pair : open) {
         ASSERT_TRUE(pair.both());
