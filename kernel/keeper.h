@@ -118,7 +118,7 @@ class Keeper {
   virtual ~Keeper() = default;
 
   // Fills the inactive slots and creates missing sockets. Nothing that runs changes. A failed
-  // prepare leaves no trace.
+  // prepare leaves no trace. In place of one that was prepared already: its sockets are kept.
   virtual Result<void> prepare(const Plan& plan) = 0;
   // Makes the prepared plan the one in force: steering, interception, guard, all of them or none.
   virtual Result<void> commit() = 0;

@@ -6,6 +6,8 @@
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <sys/file.h>
+#include <thread>
 #include <utility>
 
 #include <boost/asio/io_context.hpp>
@@ -33,6 +35,7 @@
 #include "gateway/main/run_signals.h"
 #include "gateway/main/sandbox.h"
 #include "gateway/main/service_manager.h"
+#include "gateway/main/succession.h"
 #include "gateway/main/tls_source.h"
 #include "gateway/main/top.h"
 #include "gateway/main/upgrade.h"
@@ -54,9 +57,10 @@ class KeeperProcess {
  public:
   KeeperProcess(const RunOptions& options, FirstPolicy first,
                 std::unique_ptr<kernel::Keeper> keeper, std::optional<HandOver> from,
-                bool mounted_bpffs)
+                std::unique_ptr<Predecessor> predecessor, bool mounted_bpffs)
       : options_(options),
         mounted_bpffs_(mounted_bpffs),
+        predecessor_(std::move(predecessor)),
         workers_(from ? from->workers : worker_count(first.policy.config().workers)),
         keeper_(std::move(keeper)),
         reloader_(io_, options.policy_path, std::move(first), keeper_->generation() + 1,
@@ -114,6 +118,21 @@ class KeeperProcess {
                       },
                   .leaving = [this] { console_.pause(); },
                   .stayed = [this] { console_.resume(); }}),
+        succession_(io_, {.busy = [this] { return busy(); },
+                          .hand_over = [this] { return hand_over(); },
+                          .memory =
+                              [this](std::function<void(std::string)> carried) {
+                                supervisor_.collect_memory(true, [carried](const auto& memory) {
+                                  carried(memory.value_or(""));
+                                });
+                              },
+                          .release =
+                              [this] {
+                                watch_.pause(true);
+                                lock_pins(false);
+                              },
+                          .resume = [this] { resume(); },
+                          .done = [this] { handed_over(); }}),
         console_(io_, options.socket_path),
         tls_(io_,
              [this] {
@@ -163,6 +182,15 @@ class KeeperProcess {
   void go_back_to_predecessor(const std::string& problem);  // returns when that is impossible
   std::string busy() const;
   HandOver hand_over() const;
+  std::expected<void, std::string> put_first_in_force();
+  void follow_predecessor();
+  void resume();
+  void handed_over();
+  // Between releasing and taking over nobody has the lock: a successor of another ABI version
+  // takes our pins away.
+  void lock_pins(bool lock) {
+    ::flock(keeper_->hand_over().lock, (lock ? LOCK_EX : LOCK_UN) | LOCK_NB);
+  }
   void begin_to_serve();
   void watch_pods() {
     const policy::Config& config = reloader_.current().config();
@@ -190,6 +218,7 @@ class KeeperProcess {
 
   RunOptions options_;
   bool mounted_bpffs_;
+  std::unique_ptr<Predecessor> predecessor_;  // until what it had is in force here
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   boost::asio::io_context io_{1};
   std::uint32_t workers_;
@@ -199,6 +228,7 @@ class KeeperProcess {
   GatewaySupervisor supervisor_;
   GatewayMemory memory_;
   Upgrade upgrade_;
+  Succession succession_;
   ConsoleChild console_;
   TlsSource tls_;
   PodsChild pods_;
@@ -216,6 +246,7 @@ class KeeperProcess {
   bool kernel_prepared_ = false;  // a plan waits in the inactive slots
   bool in_force_ = false;         // the first plan has been committed
   bool stopping_ = false;
+  bool handed_over_ = false;  // another keeper serves; what is open here finishes
   int exit_code_ = kExitOk;
 };
 
@@ -229,6 +260,7 @@ int KeeperProcess::run() {
     log_warn("keeper", "keeps capabilities that it does not need", {{"reason", dropped.error()}});
   const auto& config = reloader_.current().config();
   if (upgrade_.from()) tls_.inherit(upgrade_.from()->ticket_keys);
+  if (predecessor_) tls_.inherit(predecessor_->left().ticket_keys);
   auto material = tls_.load(config);
   if (!material) {
     log_error("keeper", material.error());
@@ -238,8 +270,11 @@ int KeeperProcess::run() {
   tls_.adopt(config, std::move(*material));
   auto console = console_.prepare(config.admin);
   if (!console) {
-    log_error("keeper", console.error());
-    if (!upgrade_.from()) return kExitFailed;
+    // The predecessor's own has the address for a moment yet.
+    if (!upgrade_.from() && !predecessor_) {
+      log_error("keeper", console.error());
+      return kExitFailed;
+    }
     console.emplace(ConsoleChild::Prepared{.config = config.admin, .listening = {}});
   }
   if (upgrade_.from()) {
@@ -249,6 +284,8 @@ int KeeperProcess::run() {
     }
   } else {
     memory_.load();
+    if (predecessor_ && !predecessor_->memory().empty())
+      supervisor_.set_memory(std::move(predecessor_->memory()));
     if (auto prepared =
             keeper_->prepare(make_kernel_plan(config, reloader_.generation(), workers_));
         !prepared) {
@@ -301,6 +338,7 @@ std::expected<void, std::string> KeeperProcess::take_over() {
   const bool serves = supervisor_.adopt(from.gateways);
   if (!serves) supervisor_.start();
   begin_to_serve();
+  follow_predecessor();
   if (upgrade_.under_way() && serves) replace_gateway();
   return {};
 }
@@ -325,6 +363,7 @@ void KeeperProcess::go_back_to_predecessor(const std::string& problem) {
 
 std::string KeeperProcess::busy() const {
   if (stopping_) return "sluice is stopping";
+  if (handed_over_) return "another sluice has taken over";
   if (policy_apply_.on_trial())
     return "a policy waits for `sluice confirm`; confirm it, or `sluice rollback` first";
   if (!in_force_ || !supervisor_.idle())
@@ -333,7 +372,8 @@ std::string KeeperProcess::busy() const {
 }
 
 HandOver KeeperProcess::hand_over() const {
-  return {.workers = workers_,
+  return {.from_version = SLUICE_VERSION,
+          .workers = workers_,
           .files = reloader_.current().files,
           .keeper = keeper_->hand_over(),
           .gateways = supervisor_.leave(),
@@ -363,13 +403,14 @@ GatewayOffer KeeperProcess::offer(const CompiledPolicy& policy, std::uint64_t ge
 // Interception begins when there is somebody to serve what it catches.
 void KeeperProcess::gateway_ready() {
   if (!in_force_) {
-    if (auto committed = keeper_->commit(); !committed) {
-      log_error("keeper", committed.error().message);
+    if (auto committed = put_first_in_force(); !committed) {
+      log_error("keeper", committed.error());
       return end(kExitFailed);
     }
     kernel_prepared_ = false;
     in_force_ = true;
     begin_to_serve();
+    follow_predecessor();
     log_info("keeper", "ready", {{"generation", reloader_.generation()}, {"workers", workers_}});
   }
   supervisor_.tell(protocol::InForce{.generation = reloader_.generation()});
@@ -378,6 +419,62 @@ void KeeperProcess::gateway_ready() {
   if (!upgrade_.under_way()) return;
   upgrade_.done();
   reloader_.watch();
+}
+
+// --- one keeper after the other ------------------------------------------------------------------
+
+// Prepared again once the predecessor leaves the kernel alone: until then it may have followed the
+// node's addresses into the same slot.
+std::expected<void, std::string> KeeperProcess::put_first_in_force() {
+  if (predecessor_) {
+    if (auto released = predecessor_->release(); !released) return released;
+    lock_pins(true);
+    const auto plan =
+        make_kernel_plan(reloader_.current().config(), reloader_.generation(), workers_);
+    if (auto prepared = keeper_->prepare(plan); !prepared)
+      return std::unexpected(prepared.error().message);
+  }
+  if (auto committed = keeper_->commit(); !committed)
+    return std::unexpected(committed.error().message);
+  return {};
+}
+
+void KeeperProcess::follow_predecessor() {
+  if (predecessor_) {
+    predecessor_->done();
+    log_info("keeper", "took over from another sluice",
+             {{"from", predecessor_->left().from_version}, {"to", SLUICE_VERSION}});
+    predecessor_.reset();
+  }
+  if (options_.take_over_path.empty()) return;
+  if (auto listens = succession_.listen(options_.take_over_path); !listens)
+    log_error("keeper", "nobody will be able to take over from this one",
+              {{"reason", listens.error()}});
+}
+
+// What a successor may have put in force before it ended is replaced by what runs here.
+void KeeperProcess::resume() {
+  const auto plan =
+      make_kernel_plan(reloader_.current().config(), reloader_.generation(), workers_);
+  lock_pins(true);
+  auto again = keeper_->prepare(plan);
+  if (again) again = keeper_->commit();
+  if (!again) log_error("keeper", again.error().message);
+  watch_.pause(false);
+}
+
+// It stays until it is told to stop, so that whoever looks after containers does not start it
+// again.
+void KeeperProcess::handed_over() {
+  handed_over_ = true;
+  watch_.stop();
+  pods_.stop();
+  memory_.stop();
+  console_.pause();
+  supervisor_.retire_serving();
+  leave_mark_of_hand_over(options_.socket_path);
+  log_info("keeper", "another sluice has taken over; open connections may finish");
+  tell_service_manager("STATUS=another sluice has taken over");
 }
 
 void KeeperProcess::begin_to_serve() {
@@ -403,6 +500,7 @@ void KeeperProcess::gateway_died() {
 // place of the one that serves.
 void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generation,
                           GatewaySupervisor::Done done) {
+  if (handed_over_) return done(std::unexpected("another sluice has taken over"));
   if (stopping_ || !supervisor_.ready())
     return done(std::unexpected("the gateway is not ready; try again"));
   auto material = tls_.load(candidate.config());
@@ -531,6 +629,8 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
   json::object head = status_head("keeper", reloader_, started_);
   policy_apply_.add_status(head["policy"].as_object());
   head["kernel_generation"] = keeper_->generation();
+  head["handed_over"] = handed_over_;
+  head["ready"] = in_force_ && supervisor_.alive() && !handed_over_ && !stopping_;
   json::array warnings;
   for (const auto& warning : keeper_->warnings())
     warnings.push_back(json::string(warning));
@@ -553,16 +653,41 @@ void KeeperProcess::stop() {
   watch_.stop();
   pods_.stop();
   memory_.stop();
-  memory_.save();
+  if (!handed_over_) memory_.save();
   const auto deadline = drain_deadline(reloader_.current().config());
   log_info("keeper", "stopping: interception ends, open connections may finish",
            {{"deadline_ms", deadline.count()}});
   tell_service_manager("STOPPING=1");
-  keeper_->stop_intercepting();
+  if (!handed_over_) keeper_->stop_intercepting();
   supervisor_.drain(deadline, [this] {
     log_info("keeper", "drained");
     end(kExitOk);
   });
+}
+
+}  // namespace
+
+namespace {
+
+// Who answers at the path of --take-over, once it may hand over; null: nobody. The error is for the
+// log.
+std::expected<std::unique_ptr<Predecessor>, std::string> find_predecessor(
+    const RunOptions& options) {
+  if (options.take_over_path.empty()) return nullptr;
+  constexpr int kTries = 30;
+  for (int tries = 1;; ++tries) {
+    auto found = Predecessor::ask(options.take_over_path);
+    if (found && *found && bears_mark_of_hand_over(options.socket_path))
+      return std::unexpected(
+          "this one has handed over to another sluice, which serves, and does not take over from "
+          "it again");
+    if (found || tries == kTries) {
+      if (found && !*found) remove_mark_of_hand_over(options.socket_path);
+      return found;
+    }
+    log_warn("keeper", "cannot take over yet", {{"reason", found.error()}});
+    std::this_thread::sleep_for(1s);
+  }
 }
 
 }  // namespace
@@ -579,19 +704,28 @@ int run_keeper_process(const RunOptions& options, FirstPolicy first, std::option
   const bool on_bpffs = kernel::on_bpf_file_system(options.pin_root);
   kernel::KeeperOptions kept{.pin_root = options.pin_root};
   if (from) kept.before = from->keeper;
+  auto predecessor = from ? std::expected<std::unique_ptr<Predecessor>, std::string>(nullptr)
+                          : find_predecessor(options);
+  if (!predecessor) {
+    log_error("keeper", predecessor.error());
+    return kExitFailed;
+  }
+  if (*predecessor) kept.before = (*predecessor)->left().keeper;
   auto keeper = kernel::Keeper::open(kept);
   if (!keeper) {
     if (from) go_back(*from, keeper.error().message);
     log_error("keeper", keeper.error().message);
     return kExitFailed;
   }
+  if (*predecessor) (*predecessor)->close_duplicated();
   // From here on the keeper's own: pins of another version can be taken away once ours are in
   // force.
   if (from) protocol::OwnedFd(std::exchange(from->keeper.lock, -1)).reset();
   if (!on_bpffs)
     log_warn("keeper", "no BPF file system was mounted; mounted one, which the node should do",
              {{"for", options.pin_root}});
-  KeeperProcess process(options, std::move(first), std::move(*keeper), std::move(from), !on_bpffs);
+  KeeperProcess process(options, std::move(first), std::move(*keeper), std::move(from),
+                        std::move(*predecessor), !on_bpffs);
   return process.run();
 }
 
