@@ -121,6 +121,13 @@ class KeeperImpl final : public Keeper {
   Guard& guard() { return *guard_; }
   VendorTraffic& vendors() const { return *vendors_; }
   KeeperHandOver hand_over() const override;
+  // Both keep sockets of the plan in force; what is pinned or a table of nftables stays.
+  void retire() override {
+    steering_ = Steering::none();
+    interception_ = Interception::create();
+    sockets_.clear();
+    pins_.unlock();
+  }
   std::vector<std::string> take_notices() override { return std::exchange(notices_, {}); }
 
   void stop_intercepting() override {

@@ -157,6 +157,10 @@ class Keeper {
   virtual std::vector<std::string> take_notices() = 0;
 
   virtual KeeperHandOver hand_over() const = 0;
+  // The successor has it all in force: closes listening sockets and the lock, so that it alone
+  // holds them. Bans and counters can still be read and written; nothing is prepared or ticked any
+  // more.
+  virtual void retire() = 0;
 
   // Takes interception away (new connections flow straight; those proxied go on until the process
   // ends).

@@ -75,6 +75,7 @@ bool send_message(int socket, std::string_view text, std::span<const int> descri
 
 struct Message {
   std::string text;  // empty: the other side is gone, or silent
+  bool gone = false;
   std::vector<OwnedFd> descriptors;
 };
 
@@ -92,6 +93,7 @@ Message receive_message(int socket, int flags = 0) {
   do
     size = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | flags);
   while (size < 0 && errno == EINTR);
+  out.gone = size == 0 || (size < 0 && errno == ECONNRESET);
   out.text.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
   for (cmsghdr* head = CMSG_FIRSTHDR(&message); size > 0 && head != nullptr;
        head = CMSG_NXTHDR(&message, head)) {
@@ -126,13 +128,42 @@ std::string read_carried(int fd) {
   return bytes;
 }
 
+// The descriptors' numbers there, in the order in which they follow: the hand-over, the gateway's
+// memory, the rest.
+std::expected<std::vector<int>, std::string> read_numbers(const std::string& path,
+                                                          const std::string& text) {
+  boost::system::error_code error;
+  const json::value value = json::parse(text, error);
+  if (error || !value.is_object()) return failed(path, "the sluice there does not answer");
+  if (const json::value* problem = value.as_object().if_contains("error"))
+    return failed(path, problem->is_string() ? std::string(problem->as_string()) : "refuses");
+  std::vector<int> out;
+  const json::value* numbers = value.as_object().if_contains("descriptors");
+  for (const auto& number :
+       numbers != nullptr && numbers->is_array() ? numbers->as_array() : json::array())
+    out.push_back(number.is_int64() ? static_cast<int>(number.as_int64()) : -1);
+  if (out.size() < 2) return failed(path, "descriptors are missing");
+  return out;
+}
+
+// Fewer than `count`: the other side has ended.
+std::vector<OwnedFd> receive_descriptors(int socket, std::size_t count) {
+  std::vector<OwnedFd> out;
+  while (out.size() < count) {
+    Message more = receive_message(socket);
+    if (more.descriptors.empty()) break;
+    std::ranges::move(more.descriptors, std::back_inserter(out));
+  }
+  return out;
+}
+
 std::uint64_t inode_of(const std::string& path) {
   struct stat status {};
   return ::lstat(path.c_str(), &status) == 0 ? status.st_ino : 0;
 }
 
 std::string mark_of(const std::string& admin_socket) {
-  return (std::filesystem::path(admin_socket).parent_path() / "handed-over").string();
+  return admin_socket + ".handed-over";
 }
 
 }  // namespace
@@ -164,35 +195,18 @@ std::expected<std::unique_ptr<Predecessor>, std::string> Predecessor::ask(const 
   }
   ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &kAnswerLimit, sizeof(kAnswerLimit));
   if (!is_trusted(socket.get())) return failed(path, "is somebody else's");
-  if (!send_message(socket.get(), kTakeOver)) return failed(path, std::strerror(errno));
+  send_message(socket.get(), kTakeOver);  // who refuses beforehand says why
 
-  // Their numbers, in the order in which the descriptors follow: the hand-over, its parts, the
-  // rest.
-  const Message head = receive_message(socket.get());
-  boost::system::error_code error;
-  const json::value value = json::parse(head.text, error);
-  if (error || !value.is_object()) return failed(path, "the sluice there does not answer");
-  if (const json::value* problem = value.as_object().if_contains("error"))
-    return failed(path, problem->is_string() ? std::string(problem->as_string()) : "refuses");
-  std::vector<int> theirs;
-  const json::value* numbers = value.as_object().if_contains("descriptors");
-  for (const auto& number :
-       numbers != nullptr && numbers->is_array() ? numbers->as_array() : json::array())
-    theirs.push_back(number.is_int64() ? static_cast<int>(number.as_int64()) : -1);
-  std::vector<OwnedFd> received;
-  while (received.size() < theirs.size()) {
-    Message more = receive_message(socket.get());
-    if (more.descriptors.empty())
-      return failed(path, "the sluice there ended while it handed over");
-    std::ranges::move(more.descriptors, std::back_inserter(received));
-  }
-  if (received.size() != theirs.size() || theirs.size() < 2)
-    return failed(path, "descriptors are missing");
+  const auto theirs = read_numbers(path, receive_message(socket.get()).text);
+  if (!theirs) return std::unexpected(theirs.error());
+  auto received = receive_descriptors(socket.get(), theirs->size());
+  if (received.size() != theirs->size())
+    return failed(path, "the sluice there ended while it handed over");
   std::map<int, int> ours;
-  for (std::size_t i = 0; i < theirs.size(); ++i)
-    ours[theirs[i]] = ::fcntl(received[i].get(), F_DUPFD_CLOEXEC, 0);
-  const OwnedFd text(ours[theirs[0]]);
-  const OwnedFd memory(ours[theirs[1]]);
+  for (std::size_t i = 0; i < theirs->size(); ++i)
+    ours[(*theirs)[i]] = received[i].release();
+  const OwnedFd text(ours[(*theirs)[0]]);
+  const OwnedFd memory(ours[(*theirs)[1]]);
   auto left = read_hand_over(text.get(), ours);
   if (!left) return failed(path, left.error());
   return std::unique_ptr<Predecessor>(
@@ -200,8 +214,12 @@ std::expected<std::unique_ptr<Predecessor>, std::string> Predecessor::ask(const 
 }
 
 std::expected<void, std::string> Predecessor::release() {
-  if (!send_message(socket_.get(), kRelease) || receive_message(socket_.get()).text != kReleased)
-    return std::unexpected("the sluice before ended while it handed over, or does not answer");
+  send_message(socket_.get(), kRelease);  // what it says last is there even where this fails
+  const Message answer = receive_message(socket_.get());
+  if (answer.text == kReleased) return {};
+  if (!answer.gone)
+    return std::unexpected("the sluice before does not answer; it serves on, this one ends");
+  log_warn("keeper", "the sluice before has ended by itself; going on with what it left");
   return {};
 }
 
@@ -230,6 +248,7 @@ class Succession::Session : public std::enable_shared_from_this<Session> {
                        });
   }
   void close() { socket_.close(); }
+  bool begun() const { return begun_; }
   bool released() const { return released_; }
 
  private:
@@ -247,6 +266,8 @@ class Succession::Session : public std::enable_shared_from_this<Session> {
 
   void hand_over() {
     if (const std::string busy = owner_.hooks_.busy(); !busy.empty()) return refuse(busy);
+    begun_ = true;
+    owner_.hooks_.begin();
     owner_.hooks_.memory([self = shared_from_this()](const std::string& memory) {
       if (auto sent = self->send_all(memory); !sent) return self->refuse(sent.error());
       self->handed_ = true;
@@ -287,6 +308,7 @@ class Succession::Session : public std::enable_shared_from_this<Session> {
 
   Succession& owner_;
   boost::asio::posix::stream_descriptor socket_;
+  bool begun_ = false;
   bool handed_ = false;
   bool released_ = false;
 };
@@ -352,9 +374,9 @@ void Succession::ended(bool done) {
   if (done) {
     listening_->close();
     hooks_.done();
-  } else if (session->released()) {
-    log_warn("keeper", "the sluice that was to take over has ended; going on");
-    hooks_.resume();
+  } else if (session->begun()) {
+    log_warn("keeper", "the sluice that was to take over has ended; this one goes on");
+    hooks_.give_up(session->released());
   }
 }
 

@@ -38,7 +38,8 @@ class Predecessor {
 
   HandOver& left() { return left_; }
   std::string& memory() { return memory_; }  // of its gateway
-  // Until done(), or the end of this object, it changes nothing in the kernel.
+  // Until done(), or the end of this object, it changes nothing in the kernel. No error where it
+  // has ended by itself: what it left is here.
   std::expected<void, std::string> release();
   void done();
   void close_duplicated();  // what Keeper::open() has taken duplicates of
@@ -52,8 +53,8 @@ class Predecessor {
   std::string memory_;
 };
 
-// Beside the admin socket, in the container's own directory: a container that is started again does
-// not take back what it has handed over.
+// Beside the admin socket, in the container's own directory: a container that ended by itself and
+// is started again does not take back what it has handed over.
 void leave_mark_of_hand_over(const std::string& admin_socket);
 bool bears_mark_of_hand_over(const std::string& admin_socket);
 void remove_mark_of_hand_over(const std::string& admin_socket);
@@ -65,8 +66,9 @@ class Succession {
     std::function<std::string()> busy;  // why not now; empty: it may
     std::function<HandOver()> hand_over;
     std::function<void(std::function<void(std::string)>)> memory;  // of the gateway
+    std::function<void()> begin;  // after busy(); give_up() or done() follows
     std::function<void()> release;
-    std::function<void()> resume;  // released, and the successor ended
+    std::function<void(bool released)> give_up;  // the successor ended early
     std::function<void()> done;
   };
 

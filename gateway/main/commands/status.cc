@@ -43,7 +43,11 @@ void show_head(const json::object& status) {
               << "` tells how\n";
   }
   const json::object& process = object_at(status, "gateway");
-  if (!process.empty())
+  const bool handed_over = text_at(status, "handed_over") == "true";
+  if (handed_over)
+    std::cout << "HANDED OVER to another sluice, which serves; gateways that finish what is open: "
+              << array_at(process, "finishing").size() << '\n';
+  else if (!process.empty())
     std::cout << "gateway pid " << text_at(process, "pid") << ", "
               << (text_at(process, "alive") == "true" ? "serving" : "NOT SERVING") << ", restarts "
               << count_at(process, "restarts") << '\n';
@@ -55,7 +59,7 @@ void show_head(const json::object& status) {
   if (const json::object& console = object_at(status, "console"); !console.empty())
     std::cout << "console " << text_at(console, "url")
               << (text_at(console, "pid").empty() ? " DOES NOT RUN" : "") << '\n';
-  if (const std::string error = text_at(status, "gateway_error"); !error.empty())
+  if (const std::string error = text_at(status, "gateway_error"); !error.empty() && !handed_over)
     std::cout << error << '\n';
 }
 
