@@ -59,8 +59,10 @@ class KeeperImpl final : public Keeper {
   Result<void> start(const KeeperOptions& options);
 
   Result<void> prepare(const Plan& plan) override {
+    // A gateway may have them already.
+    const auto made = prepared_ ? prepared_->sockets : std::vector<OwnedSocket>{};
     abandon();
-    auto result = prepare_parts(plan);
+    auto result = prepare_parts(plan, made);
     if (!result) abandon();
     return result;
   }
@@ -119,6 +121,13 @@ class KeeperImpl final : public Keeper {
   Guard& guard() { return *guard_; }
   VendorTraffic& vendors() const { return *vendors_; }
   KeeperHandOver hand_over() const override;
+  // Both keep sockets of the plan in force; what is pinned or a table of nftables stays.
+  void retire() override {
+    steering_ = Steering::none();
+    interception_ = Interception::create();
+    sockets_.clear();
+    pins_.unlock();
+  }
   std::vector<std::string> take_notices() override { return std::exchange(notices_, {}); }
 
   void stop_intercepting() override {
@@ -135,8 +144,8 @@ class KeeperImpl final : public Keeper {
     std::vector<OwnedSocket> sockets;
   };
 
-  Result<void> prepare_parts(const Plan& plan);
-  Result<void> open_sockets(Prepared& next);
+  Result<void> prepare_parts(const Plan& plan, const std::vector<OwnedSocket>& made);
+  Result<void> open_sockets(Prepared& next, const std::vector<OwnedSocket>& made);
   Result<void> follow_node(bool gateway_alive, bool table_touched);
   void note(const Result<void>& ticked);
   void note_guarded();
@@ -201,10 +210,12 @@ Result<void> KeeperImpl::start(const KeeperOptions& options) {
   return {};
 }
 
-Result<void> KeeperImpl::open_sockets(Prepared& next) {
-  auto sockets = open_bind_sockets(next.plan.listeners, next.plan.workers, sockets_);
+Result<void> KeeperImpl::open_sockets(Prepared& next, const std::vector<OwnedSocket>& made) {
+  std::vector<OwnedSocket> kept = sockets_;
+  kept.insert(kept.end(), made.begin(), made.end());
+  auto sockets = open_bind_sockets(next.plan.listeners, next.plan.workers, kept);
   if (!sockets) return std::unexpected(sockets.error());
-  auto steered = open_steered_sockets(next.plan, sockets_);
+  auto steered = open_steered_sockets(next.plan, kept);
   if (!steered) return std::unexpected(steered.error());
   next.sockets = std::move(*sockets);
   std::move(steered->begin(), steered->end(), std::back_inserter(next.sockets));
@@ -218,14 +229,14 @@ std::set<std::uint16_t> ports_of(const std::vector<OwnedSocket>& sockets) {
   return ports;
 }
 
-Result<void> KeeperImpl::prepare_parts(const Plan& plan) {
+Result<void> KeeperImpl::prepare_parts(const Plan& plan, const std::vector<OwnedSocket>& made) {
   auto node = read_node_view();
   if (!node) return std::unexpected(node.error());
   Prepared next{.plan = plan, .node = std::move(*node), .sockets = {}};
   if (auto ok = choose_steering(next.plan, no_sk_lookup_); !ok) return ok;
   for (auto& protect : builtin_protect())
     next.plan.protect.push_back(std::move(protect));
-  if (auto ok = open_sockets(next); !ok) return ok;
+  if (auto ok = open_sockets(next, made); !ok) return ok;
   auto ours = ports_of(next.sockets);
   ours.merge(ports_of(sockets_));
   if (auto ok = check_lock_out(next.plan, next.node, ours); !ok) return ok;

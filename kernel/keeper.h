@@ -118,7 +118,7 @@ class Keeper {
   virtual ~Keeper() = default;
 
   // Fills the inactive slots and creates missing sockets. Nothing that runs changes. A failed
-  // prepare leaves no trace.
+  // prepare leaves no trace. In place of one that was prepared already: its sockets are kept.
   virtual Result<void> prepare(const Plan& plan) = 0;
   // Makes the prepared plan the one in force: steering, interception, guard, all of them or none.
   virtual Result<void> commit() = 0;
@@ -157,6 +157,10 @@ class Keeper {
   virtual std::vector<std::string> take_notices() = 0;
 
   virtual KeeperHandOver hand_over() const = 0;
+  // The successor has it all in force: closes listening sockets and the lock, so that it alone
+  // holds them. Bans and counters can still be read and written; nothing is prepared or ticked any
+  // more.
+  virtual void retire() = 0;
 
   // Takes interception away (new connections flow straight; those proxied go on until the process
   // ends).

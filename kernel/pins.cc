@@ -143,7 +143,7 @@ Result<PinDirectory> PinDirectory::open(const std::string& pin_root, std::uint32
   if (::flock(directory.lock_.get(), LOCK_EX | LOCK_NB) != 0) {
     return std::unexpected(
         Error{message("another sluice serves this network namespace ({} is locked); stop it "
-                      "first, or use `sluice reload`",
+                      "first, use `sluice reload`, or start both with the same --take-over",
                       directory.path_)});
   }
   return directory;

@@ -29,6 +29,8 @@ class PinDirectory {
 
   const std::string& path() const { return path_; }
   int lock() const { return lock_.get(); }
+  // Whoever has a duplicate of the descriptor keeps it locked.
+  void unlock() { lock_.reset(); }
   std::string path(const std::string& name) const { return path_ + "/" + name; }
   std::uint64_t netns_inode() const { return netns_inode_; }
   // False once `cleanup` took the directory away: what runs is then no longer repaired.

@@ -181,6 +181,12 @@ void GatewaySupervisor::retire(std::unique_ptr<Instance> instance,
   retired_.push_back(std::move(instance));
 }
 
+void GatewaySupervisor::retire_serving() {
+  start_timer_.cancel();
+  next_.reset();
+  if (serving_) retire(std::move(serving_), hooks_.drain_deadline());
+}
+
 void GatewaySupervisor::end_retired(std::uint64_t id) {
   const auto it =
       std::ranges::find_if(retired_, [id](const auto& instance) { return instance->id == id; });

@@ -105,6 +105,10 @@ class GatewaySupervisor {
   // passed.
   void drain(std::chrono::milliseconds deadline, std::function<void()> done);
 
+  // Another keeper's gateway serves: ours stops accepting, finishes, and goes at its deadline. None
+  // is started any more.
+  void retire_serving();
+
   bool ready() const { return serving_ != nullptr; }
   // Ready, and its control thread has been heard of within 3 s.
   bool alive() const;

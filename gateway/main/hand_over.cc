@@ -102,8 +102,17 @@ json::array to_json(const std::vector<GatewayLeft>& gateways) {
 // Reads with a default for what is missing or of another kind.
 class Fields {
  public:
-  explicit Fields(const json::value& value)
-      : object_(value.is_object() ? value.as_object() : none()) {}
+  using Received = std::optional<std::map<int, int>>;
+  explicit Fields(const json::value& value, const Received& received = std::nullopt)
+      : object_(value.is_object() ? value.as_object() : none()), received_(received) {}
+
+  // A descriptor; -1: there is none.
+  int descriptor(std::string_view key) const {
+    const int theirs = number(key, -1);
+    if (!received_) return theirs;
+    const auto found = received_->find(theirs);
+    return found == received_->end() ? -1 : found->second;
+  }
 
   template <typename Int = int>
   Int number(std::string_view key, Int otherwise = 0) const {
@@ -125,7 +134,7 @@ class Fields {
     const json::value* value = object_.if_contains(key);
     if (value == nullptr || !value->is_array()) return out;
     for (const auto& item : value->as_array())
-      out.emplace_back(item);
+      out.emplace_back(item, received_);
     return out;
   }
 
@@ -135,6 +144,7 @@ class Fields {
     return kNone;
   }
   json::object object_;
+  Received received_;
 };
 
 std::string bytes_of(const TicketKeysLeft& left) {
@@ -146,7 +156,7 @@ std::string bytes_of(const TicketKeysLeft& left) {
 
 TicketKeysLeft ticket_keys_of(const Fields& fields) {
   TicketKeysLeft left;
-  const OwnedFd fd(fields.number("ticket_keys", -1));
+  const OwnedFd fd(fields.descriptor("ticket_keys"));
   auto bytes = fd ? bytes_of(fd.get()) : std::string();
   if (!bytes) return left;
   for (std::string_view rest = *bytes; rest.size() >= gateway::tls::kTicketKeySize;
@@ -160,12 +170,12 @@ TicketKeysLeft ticket_keys_of(const Fields& fields) {
 }
 
 kernel::KeeperHandOver keeper_of(const Fields& fields) {
-  kernel::KeeperHandOver out{.lock = fields.number("lock", -1), .sockets = {}, .bans = {}};
+  kernel::KeeperHandOver out{.lock = fields.descriptor("lock"), .sockets = {}, .bans = {}};
   for (const auto& socket : fields.list("sockets"))
     out.sockets.push_back({.identity = socket.text("identity"),
                            .worker = socket.number<std::uint32_t>("worker"),
                            .by_tproxy = socket.flag("by_tproxy"),
-                           .fd = socket.number("fd", -1)});
+                           .fd = socket.descriptor("fd")});
   for (const auto& ban : fields.list("bans")) {
     const auto source = policy::Prefix::parse(ban.text("source"));
     if (!source) continue;
@@ -180,22 +190,12 @@ std::vector<GatewayLeft> gateways_of(const Fields& fields) {
   std::vector<GatewayLeft> out;
   for (const auto& gateway : fields.list("gateways"))
     out.push_back({.pid = gateway.number<pid_t>("pid", -1),
-                   .channel = gateway.number("fd", -1),
+                   .channel = gateway.descriptor("fd"),
                    .protocol = gateway.number<std::uint16_t>("protocol"),
                    .hello = {.workers = gateway.number<std::uint32_t>("workers", 1),
                              .own_mark = gateway.number<std::uint32_t>("own_mark")},
                    .retired = gateway.flag("retired"),
                    .left = std::chrono::milliseconds(gateway.number<std::int64_t>("left_ms"))});
-  return out;
-}
-
-std::vector<int> descriptors_of(const HandOver& hand_over) {
-  std::vector<int> out{hand_over.keeper.lock, hand_over.admin, hand_over.program};
-  for (const auto& socket : hand_over.keeper.sockets)
-    out.push_back(socket.fd);
-  for (const auto& gateway : hand_over.gateways)
-    out.push_back(gateway.channel);
-  std::erase_if(out, [](int fd) { return fd < 0; });
   return out;
 }
 
@@ -265,6 +265,16 @@ sigset_t handed_signals() {
 
 }  // namespace
 
+std::vector<int> descriptors_of(const HandOver& hand_over) {
+  std::vector<int> out{hand_over.keeper.lock, hand_over.admin, hand_over.program};
+  for (const auto& socket : hand_over.keeper.sockets)
+    out.push_back(socket.fd);
+  for (const auto& gateway : hand_over.gateways)
+    out.push_back(gateway.channel);
+  std::erase_if(out, [](int fd) { return fd < 0; });
+  return out;
+}
+
 int inherited_hand_over() {
   const char* value = std::getenv(kVariable);
   if (value == nullptr) return -1;
@@ -308,17 +318,18 @@ std::expected<HandOverMemory, std::string> write_hand_over(const HandOver& hand_
                         .ticket_keys = std::move(*ticket_keys)};
 }
 
-std::expected<HandOver, std::string> read_hand_over(int fd) {
+std::expected<HandOver, std::string> read_hand_over(
+    int fd, const std::optional<std::map<int, int>>& received) {
   const auto text = bytes_of(fd);
   if (!text) return std::unexpected(text.error());
   boost::system::error_code error;
   const json::value value = json::parse(*text, error);
   if (error) return std::unexpected("hand-over: " + error.message());
-  const Fields fields(value);
+  const Fields fields(value, received);
   if (fields.number("format") != kFormat)
     return std::unexpected("hand-over: of format " + std::to_string(fields.number("format")) +
                            ", this program reads " + std::to_string(kFormat));
-  const OwnedFd policy(fields.number("policy", -1));
+  const OwnedFd policy(fields.descriptor("policy"));
   const auto bundle = bytes_of(policy.get());
   if (!bundle) return std::unexpected(bundle.error());
   auto files = gateway::unbundle_policy(*bundle);
@@ -332,8 +343,8 @@ std::expected<HandOver, std::string> read_hand_over(int fd) {
                .keeper = keeper_of(fields),
                .gateways = gateways_of(fields),
                .ticket_keys = ticket_keys_of(fields),
-               .admin = fields.number("admin", -1),
-               .program = fields.number("program", -1)};
+               .admin = fields.descriptor("admin"),
+               .program = fields.descriptor("program")};
   for (const int inherited : descriptors_of(out))
     set_close_on_exec(inherited, true);
   return out;

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <expected>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,7 +49,11 @@ struct HandOverMemory {
 std::expected<HandOverMemory, std::string> write_hand_over(const HandOver& hand_over);
 // Descriptors named in it are marked close-on-exec again, and are the caller's to close. The one it
 // was read from stays open.
-std::expected<HandOver, std::string> read_hand_over(int fd);
+// `received`: of another process, whose numbers are ours by it; what is not in it is -1.
+std::expected<HandOver, std::string> read_hand_over(
+    int fd, const std::optional<std::map<int, int>>& received = std::nullopt);
+// All that the next program has to get, beside the memory: the lock, sockets, channels.
+std::vector<int> descriptors_of(const HandOver& hand_over);
 
 // What the check prints on standard output when all is well.
 inline constexpr const char* kHandOverAccepted = "sluice can take over";

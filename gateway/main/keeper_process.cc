@@ -1,9 +1,7 @@
 #include "gateway/main/keeper_process.h"
 
-#include <algorithm>
 #include <chrono>
 #include <fcntl.h>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -21,8 +19,12 @@
 #include "gateway/main/drain_deadline.h"
 #include "gateway/main/drops.h"
 #include "gateway/main/gateway_memory.h"
+#include "gateway/main/gateway_offer.h"
 #include "gateway/main/gateway_questions.h"
 #include "gateway/main/gateway_supervisor.h"
+#include "gateway/main/keeper_samples.h"
+#include "gateway/main/keeper_start.h"
+#include "gateway/main/keeper_succession.h"
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/kernel_watch.h"
 #include "gateway/main/machine_limits.h"
@@ -37,7 +39,6 @@
 #include "gateway/main/top.h"
 #include "gateway/main/upgrade.h"
 #include "kernel/keeper.h"
-#include "kernel/pins.h"
 #include "kernel/trial.h"
 
 namespace sluice::control {
@@ -52,13 +53,12 @@ using namespace std::chrono_literals;
 
 class KeeperProcess {
  public:
-  KeeperProcess(const RunOptions& options, FirstPolicy first,
-                std::unique_ptr<kernel::Keeper> keeper, std::optional<HandOver> from,
-                bool mounted_bpffs)
+  KeeperProcess(const RunOptions& options, FirstPolicy first, KeeperStart start,
+                std::optional<HandOver> from)
       : options_(options),
-        mounted_bpffs_(mounted_bpffs),
+        mounted_bpffs_(start.mounted_bpffs),
         workers_(from ? from->workers : worker_count(first.policy.config().workers)),
-        keeper_(std::move(keeper)),
+        keeper_(std::move(start.keeper)),
         reloader_(
             io_, options.policy_path, std::move(first), keeper_->generation() + 1,
             {.apply =
@@ -98,8 +98,8 @@ class KeeperProcess {
             io_, options.user,
             {.current =
                  [this] {
-                   return offer(reloader_.current(), reloader_.generation(), workers_,
-                                tls_.current());
+                   return make_offer(*keeper_, reloader_.current(), reloader_.generation(),
+                                     workers_, tls_.current());
                  },
              .ready = [this] { gateway_ready(); },
              .died = [this] { gateway_died(); },
@@ -130,6 +130,13 @@ class KeeperProcess {
         watch_(
             io_, *keeper_, [this] { return supervisor_.alive(); },
             [this] { questions_.follow_names(); }),
+        succession_(
+            io_, options, std::move(start.predecessor),
+            {.keeper = *keeper_, .reloader = reloader_, .supervisor = supervisor_, .watch = watch_},
+            {.busy = [this] { return busy(); },
+             .hand_over = [this] { return hand_over(); },
+             .plan = [this] { return plan_in_force(); },
+             .handed_over = [this] { rest(); }}),
         banned_connections_(io_, *keeper_),
         questions_(*keeper_, reloader_, supervisor_,
                    [this] {
@@ -161,14 +168,16 @@ class KeeperProcess {
   int run();
 
  private:
-  GatewayOffer offer(const CompiledPolicy& policy, std::uint64_t generation, std::uint32_t workers,
-                     gateway::tls::MaterialPtr material) const;
   std::expected<void, std::string> listen_for_admins();
   std::expected<void, std::string> take_over();
   void replace_gateway();
   void go_back_to_predecessor(const std::string& problem);  // returns when that is impossible
   std::string busy() const;
   HandOver hand_over() const;
+  kernel::Plan plan_in_force() const {
+    return make_kernel_plan(reloader_.current().config(), reloader_.generation(), workers_);
+  }
+  void rest();
   void begin_to_serve();
   void watch_pods() {
     const policy::Config& config = reloader_.current().config();
@@ -210,6 +219,7 @@ class KeeperProcess {
   PodsChild pods_;
   BanBridge bans_;
   KernelWatch watch_;
+  KeeperSuccession succession_;
   ClockWatch clock_{io_};
   BannedConnections banned_connections_;
   GatewayQuestions questions_;
@@ -235,6 +245,8 @@ int KeeperProcess::run() {
     log_warn("keeper", "keeps capabilities that it does not need", {{"reason", dropped.error()}});
   const auto& config = reloader_.current().config();
   if (upgrade_.from()) tls_.inherit(upgrade_.from()->ticket_keys);
+  Predecessor* predecessor = succession_.predecessor();
+  if (predecessor != nullptr) tls_.inherit(predecessor->left().ticket_keys);
   auto material = tls_.load(config);
   if (!material) {
     log_error("keeper", material.error());
@@ -244,8 +256,11 @@ int KeeperProcess::run() {
   tls_.adopt(config, std::move(*material));
   auto console = console_.prepare(config.admin);
   if (!console) {
-    log_error("keeper", console.error());
-    if (!upgrade_.from()) return kExitFailed;
+    // The predecessor's own has the address for a moment yet.
+    if (!upgrade_.from() && predecessor == nullptr) {
+      log_error("keeper", console.error());
+      return kExitFailed;
+    }
     console.emplace(ConsoleChild::Prepared{.config = config.admin, .listening = {}});
   }
   if (upgrade_.from()) {
@@ -255,9 +270,9 @@ int KeeperProcess::run() {
     }
   } else {
     memory_.load();
-    if (auto prepared =
-            keeper_->prepare(make_kernel_plan(config, reloader_.generation(), workers_));
-        !prepared) {
+    if (predecessor != nullptr && !predecessor->memory().empty())
+      supervisor_.set_memory(std::move(predecessor->memory()));
+    if (auto prepared = keeper_->prepare(plan_in_force()); !prepared) {
       log_error("keeper", prepared.error().message);
       return kExitFailed;
     }
@@ -294,9 +309,7 @@ std::expected<void, std::string> KeeperProcess::listen_for_admins() {
 // same gateway; then its own gateway takes the other's place.
 std::expected<void, std::string> KeeperProcess::take_over() {
   const HandOver& from = *upgrade_.from();
-  const auto plan =
-      make_kernel_plan(reloader_.current().config(), reloader_.generation(), workers_);
-  if (auto prepared = keeper_->prepare(plan); !prepared)
+  if (auto prepared = keeper_->prepare(plan_in_force()); !prepared)
     return std::unexpected(prepared.error().message);
   if (auto committed = keeper_->commit(); !committed)
     return std::unexpected(committed.error().message);
@@ -307,21 +320,23 @@ std::expected<void, std::string> KeeperProcess::take_over() {
   const bool serves = supervisor_.adopt(from.gateways);
   if (!serves) supervisor_.start();
   begin_to_serve();
+  succession_.serve();
   if (upgrade_.under_way() && serves) replace_gateway();
   return {};
 }
 
 void KeeperProcess::replace_gateway() {
   const std::uint64_t generation = reloader_.generation();
-  supervisor_.prepare(offer(reloader_.current(), generation, workers_, tls_.current()), true,
-                      [this, generation](const std::expected<void, std::string>& prepared) {
-                        if (prepared)
-                          return supervisor_.commit(generation, [this](const auto& served) {
-                            if (!served) go_back_to_predecessor(served.error());
-                          });
-                        supervisor_.abandon(generation);
-                        go_back_to_predecessor(prepared.error());
-                      });
+  supervisor_.prepare(
+      make_offer(*keeper_, reloader_.current(), generation, workers_, tls_.current()), true,
+      [this, generation](const std::expected<void, std::string>& prepared) {
+        if (prepared)
+          return supervisor_.commit(generation, [this](const auto& served) {
+            if (!served) go_back_to_predecessor(served.error());
+          });
+        supervisor_.abandon(generation);
+        go_back_to_predecessor(prepared.error());
+      });
 }
 
 void KeeperProcess::go_back_to_predecessor(const std::string& problem) {
@@ -331,6 +346,7 @@ void KeeperProcess::go_back_to_predecessor(const std::string& problem) {
 
 std::string KeeperProcess::busy() const {
   if (stopping_) return "sluice is stopping";
+  if (std::string why = succession_.why_unchanged(); !why.empty()) return why;
   if (policy_apply_.on_trial())
     return "a policy waits for `sluice confirm`; confirm it, or `sluice rollback` first";
   if (!in_force_ || !supervisor_.idle())
@@ -339,7 +355,8 @@ std::string KeeperProcess::busy() const {
 }
 
 HandOver KeeperProcess::hand_over() const {
-  return {.workers = workers_,
+  return {.from_version = SLUICE_VERSION,
+          .workers = workers_,
           .files = reloader_.current().files,
           .keeper = keeper_->hand_over(),
           .gateways = supervisor_.leave(),
@@ -349,33 +366,17 @@ HandOver KeeperProcess::hand_over() const {
 
 // --- the gateway ---------------------------------------------------------------------------------
 
-GatewayOffer KeeperProcess::offer(const CompiledPolicy& policy, std::uint64_t generation,
-                                  std::uint32_t workers, gateway::tls::MaterialPtr material) const {
-  GatewayOffer out{.hello = {.workers = workers, .own_mark = own_mark(policy.config())},
-                   .generation = generation,
-                   .files = policy.files,
-                   .entries = {},
-                   .descriptors = {},
-                   .material = std::move(material)};
-  for (const auto& socket : keeper_->sockets()) {
-    out.entries.push_back({.listener = policy.config().listeners.at(socket.listener).name,
-                           .way = socket.way,
-                           .worker = socket.worker});
-    out.descriptors.push_back(socket.fd);
-  }
-  return out;
-}
-
 // Interception begins when there is somebody to serve what it catches.
 void KeeperProcess::gateway_ready() {
   if (!in_force_) {
-    if (auto committed = keeper_->commit(); !committed) {
-      log_error("keeper", committed.error().message);
+    if (auto committed = succession_.commit_first(); !committed) {
+      log_error("keeper", committed.error());
       return end(kExitFailed);
     }
     kernel_prepared_ = false;
     in_force_ = true;
     begin_to_serve();
+    succession_.serve();
     log_info("keeper", "ready", {{"generation", reloader_.generation()}, {"workers", workers_}});
   }
   supervisor_.tell(protocol::InForce{.generation = reloader_.generation()});
@@ -384,6 +385,13 @@ void KeeperProcess::gateway_ready() {
   if (!upgrade_.under_way()) return;
   upgrade_.done();
   reloader_.watch();
+}
+
+// Another keeper follows the node from now on.
+void KeeperProcess::rest() {
+  pods_.stop();
+  memory_.stop();
+  console_.pause();
 }
 
 void KeeperProcess::begin_to_serve() {
@@ -409,6 +417,8 @@ void KeeperProcess::gateway_died() {
 // place of the one that serves.
 void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generation,
                           GatewaySupervisor::Done done) {
+  if (std::string why = succession_.why_unchanged(); !why.empty())
+    return done(std::unexpected(std::move(why)));
   if (stopping_ || !supervisor_.ready())
     return done(std::unexpected("the gateway is not ready; try again"));
   auto material = tls_.load(candidate.config());
@@ -425,7 +435,7 @@ void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generat
   }
   kernel_prepared_ = true;
   supervisor_.prepare(
-      offer(candidate, generation, workers, *material), false,
+      make_offer(*keeper_, candidate, generation, workers, *material), false,
       [this, generation, workers, done = std::move(done), config = candidate.config(),
        material = *material, admin](std::expected<void, std::string> prepared) {
         if (prepared) {
@@ -465,39 +475,26 @@ void KeeperProcess::commit(std::uint64_t generation, std::uint32_t workers,
 // --- the rest ------------------------------------------------------------------------------------
 
 std::vector<protocol::KernelSample> KeeperProcess::samples() const {
-  std::vector<protocol::KernelSample> out;
-  for (auto& sample : keeper_->samples())
-    out.push_back({.name = std::move(sample.name),
-                   .labels = std::move(sample.labels),
-                   .value = sample.value,
-                   .counter = sample.counter,
-                   .help = std::move(sample.help)});
-  std::vector<gateway::MetricSample> own = tls_.samples();
-  std::ranges::move(pods_.samples(), std::back_inserter(own));
-  for (auto& sample : own)
-    out.push_back({.name = std::move(sample.name),
-                   .labels = std::move(sample.labels),
-                   .value = sample.value,
-                   .counter = sample.type == gateway::SampleType::counter,
-                   .help = std::move(sample.help)});
-  const auto add = [&out](const char* name, double value, bool counter, const char* help) {
-    out.push_back({.name = name, .labels = {}, .value = value, .counter = counter, .help = help});
-  };
-  add(kDriftMetric, policy_apply_.differs_from_disk() ? 1.0 : 0.0, false, kDriftHelp);
-  add(kClockJumpsMetric, static_cast<double>(clock_.jumps()), true, kClockJumpsHelp);
-  add("sluice_keeper_mounted_bpffs", mounted_bpffs_ ? 1.0 : 0.0, false,
-      "1 when no BPF file system was mounted where pins are kept, and this keeper mounted one.");
-  add(kConsoleRestartsMetric, console_.restarts(), true, kConsoleRestartsHelp);
-  add("sluice_gateway_restarts_total", supervisor_.restarts(), true,
-      "Gateway processes that ended and were replaced.");
-  add("sluice_gateway_replacements_total", supervisor_.replacements(), true,
-      "Gateway processes that another took over from: upgrades, and reloads that change "
-      "`workers`.");
-  add("sluice_keeper_upgrades_total", upgrade_.count(), true,
-      "Programs that took over from another by `sluice upgrade`.");
-  add("sluice_keeper_refused_bans_total", static_cast<double>(bans_.refused()), true,
-      "Bans that the gateway asked for and did not get.");
-  return out;
+  KeeperSamples out;
+  out.add(keeper_->samples());
+  out.add(tls_.samples());
+  out.add(pods_.samples());
+  out.gauge(kDriftMetric, policy_apply_.differs_from_disk() ? 1.0 : 0.0, kDriftHelp);
+  out.counter(kClockJumpsMetric, static_cast<double>(clock_.jumps()), kClockJumpsHelp);
+  out.gauge("sluice_keeper_mounted_bpffs", mounted_bpffs_ ? 1.0 : 0.0,
+            "1 when no BPF file system was mounted where pins are kept, and this keeper mounted "
+            "one.");
+  out.counter(kConsoleRestartsMetric, console_.restarts(), kConsoleRestartsHelp);
+  out.counter("sluice_gateway_restarts_total", supervisor_.restarts(),
+              "Gateway processes that ended and were replaced.");
+  out.counter("sluice_gateway_replacements_total", supervisor_.replacements(),
+              "Gateway processes that another took over from: upgrades, and reloads that change "
+              "`workers`.");
+  out.counter("sluice_keeper_upgrades_total", upgrade_.count(),
+              "Programs that took over from another by `sluice upgrade`.");
+  out.counter("sluice_keeper_refused_bans_total", static_cast<double>(bans_.refused()),
+              "Bans that the gateway asked for and did not get.");
+  return out.take();
 }
 
 void KeeperProcess::add_admin_commands() {
@@ -535,6 +532,8 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
   json::object head = status_head("keeper", reloader_, started_);
   policy_apply_.add_status(head["policy"].as_object());
   head["kernel_generation"] = keeper_->generation();
+  head["handed_over"] = succession_.handed_over();
+  head["ready"] = in_force_ && supervisor_.alive() && !succession_.handed_over() && !stopping_;
   json::array warnings;
   for (const auto& warning : keeper_->warnings())
     warnings.push_back(json::string(warning));
@@ -554,15 +553,18 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
 void KeeperProcess::stop() {
   if (stopping_) return;
   stopping_ = true;
+  const bool served = !succession_.handed_over();
   watch_.stop();
   pods_.stop();
   memory_.stop();
-  memory_.save();
+  if (served) memory_.save();
   const auto deadline = drain_deadline(reloader_.current().config());
-  log_info("keeper", "stopping: interception ends, open connections may finish",
+  log_info("keeper",
+           served ? "stopping: interception ends, open connections may finish"
+                  : "stopping: open connections may finish",
            {{"deadline_ms", deadline.count()}});
   tell_service_manager("STOPPING=1");
-  keeper_->stop_intercepting();
+  if (served) keeper_->stop_intercepting();
   supervisor_.drain(deadline, [this] {
     log_info("keeper", "drained");
     end(kExitOk);
@@ -580,22 +582,13 @@ int run_keeper_process(const RunOptions& options, FirstPolicy first, std::option
               {{"missing", missing}});
     return kExitFailed;
   }
-  const bool on_bpffs = kernel::on_bpf_file_system(options.pin_root);
-  kernel::KeeperOptions kept{.pin_root = options.pin_root};
-  if (from) kept.before = from->keeper;
-  auto keeper = kernel::Keeper::open(kept);
-  if (!keeper) {
-    if (from) go_back(*from, keeper.error().message);
-    log_error("keeper", keeper.error().message);
+  auto start = open_keeper(options, from);
+  if (!start) {
+    if (from) go_back(*from, start.error());
+    log_error("keeper", start.error());
     return kExitFailed;
   }
-  // From here on the keeper's own: pins of another version can be taken away once ours are in
-  // force.
-  if (from) protocol::OwnedFd(std::exchange(from->keeper.lock, -1)).reset();
-  if (!on_bpffs)
-    log_warn("keeper", "no BPF file system was mounted; mounted one, which the node should do",
-             {{"for", options.pin_root}});
-  KeeperProcess process(options, std::move(first), std::move(*keeper), std::move(from), !on_bpffs);
+  KeeperProcess process(options, std::move(first), std::move(*start), std::move(from));
   return process.run();
 }
 

@@ -38,7 +38,13 @@ void KernelWatch::stop() {
   tick_timer_.cancel();
 }
 
+void KernelWatch::pause(bool paused) {
+  paused_ = paused;
+  if (!paused_) look(alive_());
+}
+
 void KernelWatch::look(bool alive) {
+  if (paused_ || stopped_) return;
   keeper_.tick(alive);
   for (const auto& notice : keeper_.take_notices())
     log_warn("keeper", notice);

@@ -23,6 +23,7 @@ class KernelWatch {
 
   void start();
   void stop();
+  void pause(bool paused);  // another keeper is about to change the kernel
   void look(bool alive);
   void say_warnings();  // and problems, where they are others than before
 
@@ -43,6 +44,7 @@ class KernelWatch {
   std::vector<std::string> said_;
   std::vector<std::string> said_problems_;
   bool stopped_ = false;
+  bool paused_ = false;
 };
 
 }  // namespace sluice::control

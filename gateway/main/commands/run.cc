@@ -32,6 +32,9 @@ constexpr std::array kOptions{
                "debug info warn error"},
     OptionSpec{"output", "FORMAT", "of the log on standard error: table (text, default) or json", 0,
                "table json"},
+    OptionSpec{"take-over", "PATH",
+               "a socket that one `sluice run` after the other shares: what the first holds, the "
+               "next gets, without a lost connection"},
     OptionSpec{"user", "NAME",
                "who the gateway process is; certificates, keys and logs must be its to use"},
 };
@@ -106,6 +109,7 @@ int run(const Arguments& arguments) {
   options.pin_root = arguments.get("pin-root", options.pin_root);
   options.socket_path = gateway::admin_socket_path(arguments.get("socket"));
   options.user = arguments.get("user");
+  options.take_over_path = arguments.get("take-over");
   if (!options.user.empty()) {
     if (auto known = check_user(options.user); !known) {
       std::cerr << "sluice: " << known.error() << '\n';
@@ -125,7 +129,8 @@ int run(const Arguments& arguments) {
   for (const auto& warning : first->policy.warnings)
     log_warn("policy", warning.to_string());
   say_limits(first->policy.config());
-  if (first->policy.config().needs_kernel()) return run_keeper_process(options, std::move(*first));
+  const bool keeps = first->policy.config().needs_kernel() || !options.take_over_path.empty();
+  if (keeps) return run_keeper_process(options, std::move(*first));
   return run_plain_process(options, std::move(*first));
 }
 
@@ -144,7 +149,13 @@ const Command kRunCommand{
         "capabilities moves the bytes.\n\n"
         "The policy is read again when it changes on disk, on SIGHUP and on `sluice reload`. "
         "SIGTERM and SIGINT\n"
-        "drain and end with 0; a second one ends at once.",
+        "drain and end with 0; a second one ends at once.\n\n"
+        "With --take-over it asks who answers there for its listening sockets, limits, bans and "
+        "session tickets,\n"
+        "and answers there from then on; the other one finishes what is open, and waits to be "
+        "stopped. They may be\n"
+        "in different containers, if they share the network namespace, the BPF file system and the "
+        "directory of PATH.",
     .options = kOptions,
     .run = run,
 };

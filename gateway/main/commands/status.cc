@@ -1,6 +1,9 @@
 #include <array>
+#include <chrono>
 #include <iostream>
 
+#include "gateway/control/admin_client.h"
+#include "gateway/control/admin_server.h"
 #include "gateway/main/command.h"
 #include "gateway/main/commands/ask.h"
 #include "gateway/main/table.h"
@@ -10,7 +13,11 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::array kOptions{kSocketOption, kOutputOption};
+constexpr std::array kOptions{
+    kSocketOption,
+    kOutputOption,
+    OptionSpec{"ready", "", "exit code 1 unless the process that answers serves: for probes"},
+};
 
 void show_head(const json::object& status) {
   std::cout << "sluice " << text_at(status, "version") << ", " << text_at(status, "mode")
@@ -36,7 +43,11 @@ void show_head(const json::object& status) {
               << "` tells how\n";
   }
   const json::object& process = object_at(status, "gateway");
-  if (!process.empty())
+  const bool handed_over = text_at(status, "handed_over") == "true";
+  if (handed_over)
+    std::cout << "HANDED OVER to another sluice, which serves; gateways that finish what is open: "
+              << array_at(process, "finishing").size() << '\n';
+  else if (!process.empty())
     std::cout << "gateway pid " << text_at(process, "pid") << ", "
               << (text_at(process, "alive") == "true" ? "serving" : "NOT SERVING") << ", restarts "
               << count_at(process, "restarts") << '\n';
@@ -48,7 +59,7 @@ void show_head(const json::object& status) {
   if (const json::object& console = object_at(status, "console"); !console.empty())
     std::cout << "console " << text_at(console, "url")
               << (text_at(console, "pid").empty() ? " DOES NOT RUN" : "") << '\n';
-  if (const std::string error = text_at(status, "gateway_error"); !error.empty())
+  if (const std::string error = text_at(status, "gateway_error"); !error.empty() && !handed_over)
     std::cout << error << '\n';
 }
 
@@ -104,6 +115,18 @@ void show(const json::object& status) {
 }
 
 int status(const Arguments& arguments) {
+  if (arguments.has("ready")) {
+    const std::string socket = gateway::admin_socket_path(arguments.get("socket"));
+    const auto answer =
+        gateway::ask_admin(socket, {{"command", "status"}}, std::chrono::seconds(5));
+    if (!answer) return failed(arguments, answer.error().message);
+    // A process without a keeper answers when it serves.
+    if (text_at(*answer, "ready") == "false")
+      return failed(arguments, text_at(*answer, "handed_over") == "true"
+                                   ? "another sluice has taken over"
+                                   : "the gateway does not serve yet");
+    return show_answer(arguments, *answer, show);
+  }
   return ask_and_show(arguments, {{"command", "status"}}, show);
 }
 
