@@ -3,7 +3,7 @@
 #   install-dependencies.sh build   compilers and libraries
 #   install-dependencies.sh demo    and what the quickstart shows traffic with
 #   install-dependencies.sh test    and what the tests need
-#   install-dependencies.sh nightly and what boots other kernels and fuzzes for long
+#   install-dependencies.sh nightly and what boots other kernels, fuzzes for long, and builds images
 #   install-dependencies.sh bench   and what the benchmarks compare with
 set -euo pipefail
 
@@ -13,7 +13,7 @@ build=(ca-certificates clang-14 cmake g++ make ninja-build pkg-config bpftool
 demo=(curl iproute2 iputils-ping nftables nginx-light procps util-linux prometheus)
 tests=(clang-19 libclang-rt-19-dev faketime haproxy iptables libgtest-dev libgmock-dev mold python3 python3-pytest python3-yaml python3-cryptography python3-h2 python3-jwt
   python3-grpcio nghttp2-client dnsmasq-base git zsh fish groff-base redis-server)
-nightly=(busybox-static chromium cpio kmod python3-venv qemu-system-x86)
+nightly=(buildah busybox-static chromium cpio dpkg-dev kmod libcap2-bin lintian mmdebstrap python3-venv qemu-system-x86)
 bench=(libbenchmark-dev libnginx-mod-stream haproxy nghttp2-client nghttp2-server wrk python3 python3-venv)
 
 # For what is rendered for Kubernetes; a Node.js from elsewhere serves as well.

@@ -28,6 +28,7 @@
 #include "gateway/operator_access.h"
 #include "gateway/redis/limit_leases.h"
 #include "gateway/status.h"
+#include "gateway/tls/named_files.h"
 #include "gateway/upstream/connector.h"
 #include "gateway/upstream/upstream_control.h"
 #include "gateway/worker.h"
@@ -46,6 +47,12 @@ policy::HashKey random_key() {
 // Whether Redis counts keys' limits and budgets.
 bool shares_accounts(const policy::Config& config) {
   return config.ai && config.ai->scope == policy::LimitScope::cluster;
+}
+
+std::optional<policy::RedisConfig> with_password(std::optional<policy::RedisConfig> redis,
+                                                 const tls::Material* material) {
+  if (redis) redis->password = tls::text_or_file(redis->password, material);
+  return redis;
 }
 
 std::vector<std::string> parse_error_names() {
@@ -192,7 +199,6 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
       upstreams_.reset();
       leases_->close();
       names_.close();
-      files_timer_.cancel();
       memory_timer_.cancel();
     });
     workers_.clear();
@@ -227,10 +233,12 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
 
  private:
   void open_log(const policy::Config& config);
+  std::shared_ptr<const ClusterSet> apply_upstreams(const policy::Config& config,
+                                                    const tls::ContextsPtr& tls,
+                                                    const tls::Material* material);
   tls::ContextsPtr make_tls(const policy::Config& config, const tls::Material* material);
   std::vector<MetricSample> certificate_samples() const;
   void start_workers();
-  void look_at_files();
   void look_at_memory();
   void apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
                   std::vector<ListenerSocket> sockets, tls::MaterialPtr material);
@@ -247,7 +255,6 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
   std::unique_ptr<UpstreamControl> upstreams_;  // from the first apply() on
   auth::AuthRegistry auth_;                     // control thread
   ai::Registry ai_;                             // the same
-  asio::steady_timer files_timer_{control_.io()};
   policy::LimitStore limits_;
   policy::BanTracker bans_;
   policy::DivertedSources diverted_;
@@ -337,15 +344,6 @@ std::vector<MetricSample> GatewayImpl::limit_samples() const {
   return samples;
 }
 
-// Files that the policy names are looked at every second. Control thread.
-void GatewayImpl::look_at_files() {
-  auth_.look_at_files();
-  files_timer_.expires_after(std::chrono::seconds(1));
-  files_timer_.async_wait([this, alive = alive_](boost::system::error_code error) {
-    if (!error && *alive) look_at_files();
-  });
-}
-
 void GatewayImpl::look_at_memory() {
   overload_.look_at_memory();
   memory_timer_.expires_after(std::chrono::milliseconds(250));
@@ -378,10 +376,7 @@ void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
   auto generation = std::make_shared<PolicyGeneration>();
   generation->snapshot = snapshot;
   generation->tls = make_tls(config, material.get());
-  generation->clusters =
-      upstreams_->apply(config.upstreams, generation->tls,
-                        kubernetes::find_server(config, generation->tls->kubernetes(),
-                                                material.get(), options_.own_mark));
+  generation->clusters = apply_upstreams(config, generation->tls, material.get());
   generation->slots = metrics_.begin_generation(layout_of(*snapshot, *generation->clusters));
   if (!generation->slots) {
     log_error("gateway", "the policy has too many objects to count", {});
@@ -390,12 +385,11 @@ void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
     return;
   }
   generation->limits = limits_.resolve(config.limits, config.redis);
-  leases_->configure(config.redis, generation->limits, generation->tls->redis(),
-                     shares_accounts(config));
+  leases_->configure(with_password(config.redis, material.get()), generation->limits,
+                     generation->tls->redis(), shares_accounts(config));
   limit_handles_ = generation->limits;
-  generation->auth = auth_.apply(*snapshot);
+  generation->auth = auth_.apply(*snapshot, material.get());
   generation->ai = ai_.apply(*snapshot, material.get());
-  look_at_files();
   overload_.configure(config.overload);
   look_at_memory();
   if (workers_.empty()) start_workers();
@@ -458,6 +452,22 @@ tls::ContextsPtr GatewayImpl::make_tls(const policy::Config& config,
   return tls_;
 }
 
+// With the keys of sticky cookies that the policy gives as files.
+std::shared_ptr<const ClusterSet> GatewayImpl::apply_upstreams(const policy::Config& config,
+                                                               const tls::ContextsPtr& tls,
+                                                               const tls::Material* material) {
+  auto server = kubernetes::find_server(config, tls->kubernetes(), material, options_.own_mark);
+  const auto is_sticky = [](const policy::Upstream& upstream) {
+    return upstream.sticky.has_value();
+  };
+  if (std::ranges::none_of(config.upstreams, is_sticky))
+    return upstreams_->apply(config.upstreams, tls, std::move(server));
+  std::vector<policy::Upstream> upstreams = config.upstreams;
+  for (policy::Upstream& upstream : upstreams)
+    if (upstream.sticky) upstream.sticky->key = tls::text_or_file(upstream.sticky->key, material);
+  return upstreams_->apply(upstreams, tls, std::move(server));
+}
+
 void GatewayImpl::apply_tls(tls::MaterialPtr material) {
   control_.run([&] { apply_tls_here(std::move(material)); });
 }
@@ -466,12 +476,10 @@ void GatewayImpl::apply_tls_here(tls::MaterialPtr material) {
   if (!generation_) return;
   auto next = std::make_shared<PolicyGeneration>(*generation_);
   next->tls = make_tls(snapshot_->config(), material.get());
-  next->clusters =
-      upstreams_->apply(snapshot_->config().upstreams, next->tls,
-                        kubernetes::find_server(snapshot_->config(), next->tls->kubernetes(),
-                                                material.get(), options_.own_mark));
-  leases_->configure(snapshot_->config().redis, next->limits, next->tls->redis(),
-                     shares_accounts(snapshot_->config()));
+  next->clusters = apply_upstreams(snapshot_->config(), next->tls, material.get());
+  leases_->configure(with_password(snapshot_->config().redis, material.get()), next->limits,
+                     next->tls->redis(), shares_accounts(snapshot_->config()));
+  auth_.refresh(material.get());
   next->ai = ai_.apply(*snapshot_, material.get());
   generation_ = std::move(next);
   std::latch adopted(static_cast<std::ptrdiff_t>(workers_.size()));

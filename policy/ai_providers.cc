@@ -99,7 +99,8 @@ void add_watched(Config& config, const AiBypass& bypass, const std::string& host
 void complete_ai(Config& config) {
   if (!config.ai) return;
   if (config.ai->key_file.empty()) config.ai->key_file = config.state_dir + "/keys.json";
-  if (config.ai->usage.file.empty()) config.ai->usage.file = config.state_dir + "/usage.db";
+  if (config.ai->usage.file.empty())
+    config.ai->usage.file = gateway_directory(config.state_dir) + "/usage.db";
   for (AiProvider& provider : config.ai->providers) {
     std::string upstream = std::move(provider.url.upstream);
     const std::string_view text =
@@ -128,6 +129,10 @@ std::vector<std::string> vendor_upstreams(const AiConfig& ai) {
 
 bool is_watched_upstream(std::string_view name) {
   return name.starts_with(kWatched);
+}
+
+std::string gateway_directory(const std::string& state_dir) {
+  return state_dir + "/gateway";
 }
 
 bool is_secret_reference(std::string_view text) {

@@ -20,6 +20,9 @@ std::vector<std::string> vendor_upstreams(const AiConfig& ai);
 // One of them that stands for a host alone (`bypass.hosts`): nothing is sent there.
 bool is_watched_upstream(std::string_view name);
 
+// Below `state_dir`: where the gateway process may write. All else there is the keeper's.
+std::string gateway_directory(const std::string& state_dir);
+
 // Whether `text` says where a secret is: `file:PATH` or `${NAME}`.
 bool is_secret_reference(std::string_view text);
 

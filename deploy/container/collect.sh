@@ -5,7 +5,9 @@ set -euo pipefail
 binary=$1 root=$2
 mkdir -p "$root"/usr/bin "$root"/etc/{sluice,ssl/certs} "$root"/run/sluice "$root"/var/lib/sluice "$root"/tmp "$root"/sys/fs/bpf
 chmod 1777 "$root"/tmp
-install -s -m 755 "$binary" "$root"/usr/bin/sluice
+install -m 755 "$binary" "$root"/usr/bin/sluice
+# Where nothing was compiled there may be no binutils, and a binary that was brought is as small as it was brought.
+if command -v strip >/dev/null; then strip "$root"/usr/bin/sluice; fi
 # Debian's /lib is a link into /usr; the loader is looked up by its fixed path.
 ln -sfn usr/lib "$root"/lib && ln -sfn usr/lib64 "$root"/lib64
 mkdir -p "$root"/usr/lib64

@@ -10,6 +10,7 @@
 
 #include "gateway/auth/api_keys.h"
 #include "gateway/auth/jwt.h"
+#include "gateway/tls/material.h"
 #include "policy/snapshot.h"
 
 namespace sluice::gateway::auth {
@@ -40,19 +41,21 @@ class AuthRegistry {
  public:
   explicit AuthRegistry(policy::HashKey secret) : secret_(secret) {}
 
-  // Files of keys are read at once; one that cannot be used is logged, and the last good set of it
-  // stays in force.
-  std::shared_ptr<const AuthSet> apply(const policy::Snapshot& snapshot);
-  // Reads the files that have changed since. Call it every second or so.
-  void look_at_files();
+  // Files of keys are `material`'s (may be null); one that cannot be used is logged, and the last
+  // good set of it stays in force.
+  std::shared_ptr<const AuthSet> apply(const policy::Snapshot& snapshot,
+                                       const tls::Material* material);
+  // Takes the files that have changed since.
+  void refresh(const tls::Material* material);
 
  private:
   struct File {
     std::weak_ptr<KeySource> source;
-    std::string seen;  // size, inode and time of what was read
+    tls::SecretPtr taken;  // or refused; null: none yet
   };
-  std::shared_ptr<KeySource> source_of(const policy::JwtAuth& config);
-  void read(const std::string& path, File& file);
+  std::shared_ptr<KeySource> source_of(const policy::JwtAuth& config,
+                                       const tls::Material* material);
+  static void take(const std::string& path, File& file, const tls::SecretPtr& bytes);
 
   policy::HashKey secret_;
   std::uint64_t next_id_ = 1;

@@ -18,6 +18,7 @@
 #include "gateway/main/console_child.h"
 #include "gateway/main/drain_deadline.h"
 #include "gateway/main/drops.h"
+#include "gateway/main/gateway_directory.h"
 #include "gateway/main/gateway_memory.h"
 #include "gateway/main/gateway_offer.h"
 #include "gateway/main/gateway_questions.h"
@@ -38,6 +39,7 @@
 #include "gateway/main/tls_source.h"
 #include "gateway/main/top.h"
 #include "gateway/main/upgrade.h"
+#include "gateway/main/watchdog.h"
 #include "kernel/keeper.h"
 #include "kernel/trial.h"
 
@@ -179,6 +181,7 @@ class KeeperProcess {
   }
   void rest();
   void begin_to_serve();
+  void make_room_for_gateway(const policy::Config& config) const;
   void watch_pods() {
     const policy::Config& config = reloader_.current().config();
     pods_.follow(config, tls_.current(), own_mark(config));
@@ -221,6 +224,7 @@ class KeeperProcess {
   KernelWatch watch_;
   KeeperSuccession succession_;
   ClockWatch clock_{io_};
+  Watchdog watchdog_{io_};
   BannedConnections banned_connections_;
   GatewayQuestions questions_;
   KnownOperators operators_;
@@ -244,6 +248,7 @@ int KeeperProcess::run() {
   if (auto dropped = drop_spare_capabilities(); !dropped)
     log_warn("keeper", "keeps capabilities that it does not need", {{"reason", dropped.error()}});
   const auto& config = reloader_.current().config();
+  make_room_for_gateway(config);
   if (upgrade_.from()) tls_.inherit(upgrade_.from()->ticket_keys);
   Predecessor* predecessor = succession_.predecessor();
   if (predecessor != nullptr) tls_.inherit(predecessor->left().ticket_keys);
@@ -366,6 +371,13 @@ HandOver KeeperProcess::hand_over() const {
 
 // --- the gateway ---------------------------------------------------------------------------------
 
+// For the file of usage. Calls are served without, and the gateway says that it is not kept.
+void KeeperProcess::make_room_for_gateway(const policy::Config& config) const {
+  if (!config.ai) return;
+  if (auto made = make_gateway_directory(config.state_dir, options_.user); !made)
+    log_warn("keeper", "the gateway has no directory to write in", {{"reason", made.error()}});
+}
+
 // Interception begins when there is somebody to serve what it catches.
 void KeeperProcess::gateway_ready() {
   if (!in_force_) {
@@ -426,6 +438,7 @@ void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generat
   auto console = console_.prepare(candidate.config().admin);
   if (!console) return done(std::unexpected(console.error()));
   const auto admin = std::make_shared<ConsoleChild::Prepared>(std::move(*console));
+  make_room_for_gateway(candidate.config());
   const std::uint32_t workers = worker_count(candidate.config().workers);
   kernel::Plan plan = make_kernel_plan(candidate.config(), generation, workers);
   plan.guard.revert_at = policy_apply_.next_deadline();

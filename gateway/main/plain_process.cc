@@ -30,6 +30,7 @@
 #include "gateway/main/sandbox.h"
 #include "gateway/main/service_manager.h"
 #include "gateway/main/tls_source.h"
+#include "gateway/main/watchdog.h"
 #include "gateway/metrics.h"
 #include "kernel/sockets.h"
 
@@ -113,6 +114,7 @@ class PlainProcess {
   EndpointOrders orders_;
   RunSignals signals_;
   ClockWatch clock_{io_};
+  Watchdog watchdog_{io_};
   bool stopping_ = false;
 };
 

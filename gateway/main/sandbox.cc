@@ -149,6 +149,12 @@ std::expected<void, std::string> drop_all_privileges() {
   return write_capabilities({});
 }
 
+std::expected<gid_t, std::string> group_of(const std::string& user) {
+  const auto found = find_user(user);
+  if (!found) return std::unexpected(found.error());
+  return found->gid;
+}
+
 std::expected<void, std::string> check_user(const std::string& user) {
   auto found = find_user(user);
   if (!found) return std::unexpected(found.error());

@@ -3,6 +3,7 @@
 
 #include <expected>
 #include <string>
+#include <sys/types.h>
 
 namespace sluice::control {
 
@@ -11,6 +12,10 @@ namespace sluice::control {
 // dumps (they would hold secrets) and all system calls but those of seccomp.cc. Before any other
 // thread is started: capabilities are per thread.
 std::expected<void, std::string> enter_gateway_sandbox(const std::string& user);
+
+// The group that enter_gateway_sandbox() gives to `user`; of a number that names nobody, the
+// number.
+std::expected<gid_t, std::string> group_of(const std::string& user);
 
 // A user who exists, by name or number; else an error that says so.
 std::expected<void, std::string> check_user(const std::string& user);

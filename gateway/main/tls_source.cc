@@ -15,12 +15,13 @@ using namespace std::chrono_literals;
 constexpr std::chrono::hours kRotation{12};
 constexpr std::size_t kTicketKeys = 3;
 
-bool has_tls(const policy::Config& config) {
+// Whether `config` may name certificates, keys or secrets.
+bool names_files(const policy::Config& config) {
   for (const policy::Listener& listener : config.listeners)
     if (listener.tls) return true;
   for (const policy::Upstream& upstream : config.upstreams)
-    if (upstream.tls) return true;
-  return config.ai || config.kubernetes || (config.redis && config.redis->tls);
+    if (upstream.tls || upstream.sticky) return true;
+  return config.ai || config.kubernetes || config.redis || !config.auth.empty();
 }
 
 policy::Diagnostics to_diagnostics(const tls::Problems& problems) {
@@ -46,7 +47,7 @@ TlsSource::TlsSource(boost::asio::io_context& io, std::function<void()> changed)
     : io_(io), changed_(std::move(changed)), rotation_(io) {}
 
 std::expected<tls::MaterialPtr, std::string> TlsSource::load(const policy::Config& config) {
-  if (!has_tls(config)) return nullptr;
+  if (!names_files(config)) return nullptr;
   auto material = files_.load(config);
   if (!material) return std::unexpected(to_text(material.error()));
   if (ticket_keys_.empty()) rotate_ticket_keys();

@@ -33,7 +33,7 @@ class TlsSource {
   // `changed`: current() is another one, for the policy in force.
   TlsSource(boost::asio::io_context& io, std::function<void()> changed);
 
-  // All that `config` needs, tried out; null where it has no `tls`. The error is located, a line
+  // All that `config` needs, tried out; null where it names no files. The error is located, a line
   // for each problem.
   std::expected<gateway::tls::MaterialPtr, std::string> load(const policy::Config& config);
   // `config` is in force with what load() gave for it; its files are followed from now on.

@@ -4,7 +4,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <hiredis/hiredis.h>
 #include <sys/socket.h>
 #include <utility>
@@ -34,20 +33,6 @@ tcp::endpoint endpoint_of(const policy::SocketAddress& address) {
   if (address.address.is_v4())
     return {asio::ip::address_v4(address.address.v4_host_order()), address.port};
   return {asio::ip::address_v6(address.address.bytes()), address.port};
-}
-
-// "file:/path" is read anew each time, so that a secret can be changed under a running gateway.
-std::string secret_of(const std::string& written) {
-  constexpr std::string_view kFile = "file:";
-  constexpr std::size_t kLongest = 4096;
-  if (!written.starts_with(kFile)) return written;
-  std::ifstream file(written.substr(kFile.size()));
-  std::string secret(kLongest, '\0');
-  file.read(secret.data(), kLongest);
-  secret.resize(static_cast<std::size_t>(std::max<std::streamsize>(file.gcount(), 0)));
-  while (!secret.empty() && (secret.back() == '\n' || secret.back() == '\r'))
-    secret.pop_back();
-  return secret;
 }
 
 void append_command(std::string& out, std::span<const std::string_view> words) {
@@ -95,6 +80,7 @@ class Client::Connection : public std::enable_shared_from_this<Connection> {
     ++stats_.commands;
     send(words, std::move(done));
   }
+  void use_password(std::string password) { config_.password = std::move(password); }
   bool ready() const { return ready_; }
   std::optional<policy::SocketAddress> address() const { return address_; }
   const ClientStats& stats() const { return stats_; }
@@ -121,7 +107,7 @@ class Client::Connection : public std::enable_shared_from_this<Connection> {
   void drop_socket();
 
   asio::io_context& io_;
-  const policy::RedisConfig config_;
+  policy::RedisConfig config_;
   const ClientOptions options_;
   Events events_;
   std::chrono::milliseconds pause_;
@@ -237,7 +223,7 @@ void Client::Connection::greet() {
     };
   };
   read();
-  if (const std::string password = secret_of(config_.password); !password.empty()) {
+  if (const std::string& password = config_.password; !password.empty()) {
     const std::array<std::string_view, 3> words{"AUTH", config_.username, password};
     if (config_.username.empty()) {
       send(std::array<std::string_view, 2>{"AUTH", password}, expect_ok("AUTH", false));
@@ -344,6 +330,10 @@ Client::~Client() {
 
 void Client::command(std::span<const std::string_view> words, Done done) {
   connection_->command(words, std::move(done));
+}
+
+void Client::use_password(std::string password) {
+  connection_->use_password(std::move(password));
 }
 
 bool Client::ready() const {

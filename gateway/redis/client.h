@@ -52,6 +52,7 @@ class Client {
     std::function<void(const std::string& reason)> down;
   };
 
+  // `config.password` is the password itself.
   Client(boost::asio::io_context& io, policy::RedisConfig config, ClientOptions options,
          Events events);
   ~Client();
@@ -62,6 +63,8 @@ class Client {
   // turn of the event loop.
   void command(std::span<const std::string_view> words, Done done);
   bool ready() const;
+  // For the connections from now on; the one that is there stays.
+  void use_password(std::string password);
   // Where the server was found last; nullopt: its name was not resolved yet.
   std::optional<policy::SocketAddress> address() const;
   const ClientStats& stats() const;

@@ -141,11 +141,10 @@ void LimitLeases::configure(const std::optional<policy::RedisConfig>& config,
   const bool same = config_ && config && config_->address == config->address && tls_ == tls &&
                     config_->name == config->name &&
                     config_->database == config->database &&
-                    config_->username == config->username &&
-                    config_->password == config->password && config_->prefix == config->prefix;
+                    config_->username == config->username && config_->prefix == config->prefix;
   config_ = config;
   tls_ = tls;
-  if (client_ && wanted && same) return;
+  if (client_ && wanted && same) return client_->use_password(config->password);
   client_.reset();
   if (std::exchange(in_use_, false)) {
     for (const auto& table : tables_)

@@ -12,6 +12,7 @@
 #include "gateway/log.h"
 #include "gateway/tls/certificate.h"
 #include "gateway/tls/leaf_mint.h"
+#include "gateway/tls/named_files.h"
 #include "kernel/keeper_protocol.h"
 #include "policy/schema.h"
 
@@ -108,10 +109,17 @@ std::expected<SecretPtr, std::string> read_whole(const std::string& path) {
   return std::unexpected(path + ": " + bytes.error());
 }
 
+std::expected<SecretPtr, std::string> read_bytes(const std::string& path) {
+  auto bytes = read(path);
+  if (bytes && (*bytes)->size() == 0) return std::unexpected(path + " is empty");
+  return bytes ? bytes : std::unexpected(path + ": " + bytes.error());
+}
+
 // `file:PATH` or `${NAME}`, without the line break that editors leave at the end of a file.
 std::expected<SecretPtr, std::string> read_secret(const std::string& reference) {
   constexpr std::string_view kBlank = " \t\r\n";
   if (reference.starts_with(kWholeFile)) return read_whole(reference.substr(kWholeFile.size()));
+  if (reference.starts_with(kFileBytes)) return read_bytes(reference.substr(kFileBytes.size()));
   SecretPtr secret;
   std::string name = reference;
   if (reference.starts_with(kFile)) {
@@ -171,6 +179,21 @@ void want_secrets(const policy::AiConfig& ai, Wanted& out) {
   if (!ai.prices.empty()) out.secrets.emplace(std::string(kWholeFile) + ai.prices, ai.where);
 }
 
+// Of what is not for TLS. Without an issuer's keys tokens are refused, which is said by whoever
+// takes them.
+void want_files(const policy::Config& config, Wanted& out) {
+  const auto want = [&out](const std::string& text, const policy::Location& where) {
+    if (text.starts_with(kFile))
+      out.secrets.emplace(std::string(kFileBytes).append(text, kFile.size()), where);
+  };
+  for (const policy::Upstream& upstream : config.upstreams)
+    if (upstream.sticky) want(upstream.sticky->key, upstream.where);
+  if (config.redis) want(config.redis->password, config.redis->where);
+  for (const policy::Auth& auth : config.auth)
+    if (auth.jwt && !auth.jwt->jwks_file.empty())
+      out.secrets.emplace(std::string(kWholeFile) + auth.jwt->jwks_file, auth.where);
+}
+
 Wanted wanted_by(const policy::Config& config) {
   Wanted out;
   for (const policy::Listener& listener : config.listeners) {
@@ -191,6 +214,7 @@ Wanted wanted_by(const policy::Config& config) {
     if (!upstream.tls->cert.empty())
       out.pairs.emplace(PairName{upstream.tls->cert, upstream.tls->key}, upstream.tls->where);
   }
+  want_files(config, out);
   if (config.ai) want_secrets(*config.ai, out);
   if (config.kubernetes && !config.kubernetes->clear_text()) {
     out.secrets.emplace(config.kubernetes->token, config.kubernetes->where);
@@ -270,7 +294,7 @@ void Files::adopt(const policy::Config& config, Material material) {
   secrets_.clear();
   for (const auto& [name, where] : wanted.secrets) {
     secrets_.insert(name);
-    for (const std::string_view kind : {kFile, kWholeFile})
+    for (const std::string_view kind : {kFile, kWholeFile, kFileBytes})
       if (name.starts_with(kind)) paths_.insert(name.substr(kind.size()));
   }
   current_ = std::move(material);

@@ -1,5 +1,5 @@
-// Reads the files that a policy's `tls`, `ai` and `kubernetes` name, and keeps the last good content of each: a pair that
-// is half-written, or does not match, never replaces one that is.
+// Reads the files of keys and secrets that a policy names, and keeps the last good content of each:
+// a pair that is half-written, or does not match, never replaces one that is.
 #pragma once
 
 #include <cstdint>

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <fstream>
-#include <iterator>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -17,7 +15,6 @@
 namespace sluice::gateway {
 namespace {
 
-constexpr std::string_view kFile = "file:";
 constexpr std::size_t kShortestKey = 16;
 constexpr std::size_t kValueBytes = 16;  // of the HMAC; 128 bits cannot be guessed
 
@@ -46,18 +43,12 @@ const std::string& process_key() {
   return key;
 }
 
-std::string read_key(const policy::Sticky& config, std::string_view upstream) {
-  if (!config.key.starts_with(kFile)) return config.key;
-  const std::string path = config.key.substr(kFile.size());
-  std::ifstream file(path, std::ios::binary);
-  std::string key(std::istreambuf_iterator<char>(file), {});
-  while (!key.empty() && (key.back() == '\n' || key.back() == '\r'))
-    key.pop_back();
-  if (key.size() >= kShortestKey) return key;
-  log_error("upstream", "sticky.key cannot be used: clients lose their endpoint at a restart",
-            {{"upstream", std::string(upstream)},
-             {"file", path},
-             {"error", !file.is_open() ? "cannot be read" : "shorter than 16 bytes"}});
+std::string usable_key(const policy::Sticky& config, std::string_view upstream) {
+  if (config.key.size() >= kShortestKey) return config.key;
+  log_error(
+      "upstream", "sticky.key cannot be used: clients lose their endpoint at a restart",
+      {{"upstream", std::string(upstream)},
+       {"error", config.key.empty() ? "its file is missing or empty" : "shorter than 16 bytes"}});
   return process_key();
 }
 
@@ -85,7 +76,7 @@ std::string_view trimmed(std::string_view text) {
 StickyCookies::StickyCookies(const policy::Sticky& config, std::string_view upstream,
                              std::span<const std::string_view> endpoints)
     : config_(config) {
-  const Key key(read_key(config, upstream));
+  const Key key(usable_key(config, upstream));
   config_.key.clear();  // not kept longer than needed
   std::string tail = "; Path=/; HttpOnly; SameSite=Lax";
   if (config.max_age.count() > 0) {

@@ -18,8 +18,8 @@ namespace sluice::gateway {
 // Of one set of endpoints. Immutable.
 class StickyCookies {
  public:
-  // `endpoints`: names, as Cluster::endpoints(). Reads the key's file; where that fails, says so in
-  // the log and signs with a key of this process, so that stickiness ends with it.
+  // `endpoints`: names, as Cluster::endpoints(). `config.key` is the key itself; one that is too
+  // short is said in the log, and a key of this process signs, so that stickiness ends with it.
   StickyCookies(const policy::Sticky& config, std::string_view upstream,
                 std::span<const std::string_view> endpoints);
 

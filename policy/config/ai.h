@@ -87,7 +87,7 @@ struct AiBudget {
 
 // What is kept of calls, for `sluice usage` and for budgets.
 struct AiUsage {
-  std::string file;  // "" in the file: usage.db in the state directory
+  std::string file;  // "" in the file: usage.db in the gateway's directory
   Duration keep = 400 * 24h;
 };
 

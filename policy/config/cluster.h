@@ -26,7 +26,7 @@ struct RedisConfig {
   bool tls_given = false;          // `tls` is there, whatever the URL
   std::uint32_t database = 0;
   std::string username;
-  std::string password;  // "file:/path" is read when a connection is made; "": none
+  std::string password;  // "file:PATH": as whoever reads files has it; "": none
   std::string prefix = "sluice";
   OnLoss on_loss = OnLoss::share;
   Duration deadline = 50ms;  // for a limit that Redis itself decides

@@ -74,7 +74,7 @@ inline constexpr Field kAiUsage[] = {
      .type = text,
      .example = "/var/lib/sluice/team-usage.db",
      .doc = "SQLite's, written by the gateway, so its user must be able to write there. Left out: "
-            "usage.db in state_dir."},
+            "gateway/usage.db in state_dir."},
     {.name = "keep",
      .type = duration,
      .fallback = "9600h",

@@ -91,6 +91,13 @@ def test_capabilities_are_listed_one_by_one():
     assert not {"SYS_ADMIN", "ALL", "SYS_MODULE"} & set(context["capabilities"]["add"])
 
 
+def test_the_gateway_process_is_another_user():
+    container = daemonset()["containers"][0]
+    assert container["args"][-2:] == ["--user", "sluice"]
+    assert {"SETUID", "SETGID"} <= set(container["securityContext"]["capabilities"]["add"]), "by which it becomes that user"
+    assert "sluice:x:65532:65532" in (ROOT / "deploy/container/collect.sh").read_text(), "whom the image knows"
+
+
 def test_probes_ask_this_pod_and_not_a_port():
     container = daemonset()["containers"][0]
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):

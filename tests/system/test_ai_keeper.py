@@ -76,7 +76,7 @@ def test_budgets_live_longer_than_gateways_and_nothing_is_refused_to_them(net):
     assert len(vendor.calls) == 3
     total = usage_of(sluice.policy)["total"]
     assert (total["requests"], total["cache_hits"], total["dollars"]) == (4, 1, 0.09)
-    assert os.stat(os.path.join(scratch.path, "state", "usage.db")).st_mode & 0o077 == 0
+    assert os.stat(os.path.join(scratch.path, "state", "gateway", "usage.db")).st_mode & 0o077 == 0
     assert "jane.doe" not in open(os.path.join(scratch.path, "ai.jsonl")).read()
     eventually(lambda: sluice.metric("sluice_ai_usage_writable") == 1, "usage is kept")
     assert sluice.metric("sluice_gateway_refused_system_calls_total") == 0, sluice.output()

@@ -35,8 +35,10 @@ constexpr std::array kOptions{
     OptionSpec{"take-over", "PATH",
                "a socket that one `sluice run` after the other shares: what the first holds, the "
                "next gets, without a lost connection"},
-    OptionSpec{"user", "NAME",
-               "who the gateway process is; certificates, keys and logs must be its to use"},
+    OptionSpec{
+        "user", "NAME",
+        "who the gateway process is, by name or number; logs must be its to write. For root: also "
+        "where the policy alone needs no keeper"},
 };
 
 bool set_level(const std::string& name) {
@@ -95,6 +97,18 @@ int take_over(const RunOptions& options, kernel::protocol::OwnedFd inherited) {
                             std::move(from.value()));
 }
 
+// Root that is to serve as another user takes two processes, whatever the policy.
+bool separates_processes(const RunOptions& options) {
+  if (options.user.empty() || ::geteuid() != 0) return false;
+  const std::string missing = missing_keeper_capabilities();
+  if (missing.empty()) return true;
+  log_warn(
+      "control",
+      "--user is not heeded: one process serves, which stays root, since there can be no keeper",
+      {{"missing", missing}});
+  return false;
+}
+
 int run(const Arguments& arguments) {
   if (!set_level(arguments.get("log-level", "info"))) {
     std::cerr << "sluice: --log-level is debug, info, warn or error\n";
@@ -129,7 +143,8 @@ int run(const Arguments& arguments) {
   for (const auto& warning : first->policy.warnings)
     log_warn("policy", warning.to_string());
   say_limits(first->policy.config());
-  const bool keeps = first->policy.config().needs_kernel() || !options.take_over_path.empty();
+  const bool keeps = first->policy.config().needs_kernel() || !options.take_over_path.empty() ||
+                     separates_processes(options);
   if (keeps) return run_keeper_process(options, std::move(*first));
   return run_plain_process(options, std::move(*first));
 }
