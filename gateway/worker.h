@@ -98,6 +98,7 @@ class Worker {
   UpstreamWorker& upstreams() { return *upstreams_; }
   RelayWorker& relays() { return relays_; }
   BufferPool& buffers() { return buffers_; }
+  HeadRoomPool& head_rooms() { return head_rooms_; }
   AuthorityNames& authority_names() { return authority_names_; }
   WorkerMetrics& metrics() { return *setup_.metrics; }
   OverloadGuard& overload() { return *setup_.overload; }
@@ -188,6 +189,7 @@ class Worker {
   RelayWorker relays_;
   AuthorityNames authority_names_;
   BufferPool buffers_;
+  HeadRoomPool head_rooms_;
   RefPtr<WorkerConfig> config_;
   std::unordered_map<std::uint64_t, std::unique_ptr<auth::JwtMemory>> jwt_memories_;
   std::unique_ptr<auth::KeyFetcher> key_fetcher_;  // of the first worker, for all

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdint>
+#include <cstring>
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -12,6 +14,33 @@ namespace {
 namespace json = boost::json;
 
 constexpr int kMaxDepth = 64;
+
+bool ends_plain(char c) {
+  return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
+}
+
+// The first byte from `at` on that ends a string, escapes another one or may not be in it. Prompts
+// are long: eight bytes are looked at together, for one that is below 0x20 as they are, or 0 less
+// what is looked for.
+std::size_t plain_end(std::string_view text, std::size_t at) {
+  constexpr std::uint64_t kEach = 0x0101010101010101;
+  const auto below = [](std::uint64_t word, std::uint64_t bound) {
+    return (word - kEach * bound) & ~word & (kEach * 0x80);
+  };
+  std::uint64_t word = 0;
+  for (; at + sizeof word <= text.size(); at += sizeof word) {
+    std::memcpy(&word, text.data() + at, sizeof word);
+    if ((below(word, 0x20) | below(word ^ (kEach * '"'), 1) | below(word ^ (kEach * '\\'), 1)) != 0)
+      break;
+  }
+  while (at < text.size() && !ends_plain(text[at]))
+    ++at;
+  return at;
+}
+
+bool ends_scalar(char c) {
+  return c == ',' || c == ']' || c == '}' || c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
 
 // Goes over values without keeping them.
 class Scanner {
@@ -37,13 +66,13 @@ class Scanner {
     space();
     const std::size_t begin = at_;
     if (at_end() || text_[at_] != '"') return std::nullopt;
-    for (++at_; at_ < text_.size(); ++at_) {
+    for (at_ = plain_end(text_, at_ + 1); at_ < text_.size(); at_ = plain_end(text_, at_ + 1)) {
       if (text_[at_] == '\\') {
         ++at_;
       } else if (text_[at_] == '"') {
         ++at_;
         return text_.substr(begin, at_ - begin);
-      } else if (static_cast<unsigned char>(text_[at_]) < 0x20) {
+      } else {
         return std::nullopt;
       }
     }
@@ -83,10 +112,8 @@ class Scanner {
   }
   bool scalar() {
     const std::size_t begin = at_;
-    while (at_ < text_.size() &&
-           std::string_view(",]} \t\r\n").find(text_[at_]) == std::string_view::npos) {
+    while (at_ < text_.size() && !ends_scalar(text_[at_]))
       ++at_;
-    }
     const std::string_view word = text_.substr(begin, at_ - begin);
     if (word == "true" || word == "false" || word == "null") return true;
     return !word.empty() && word.find_first_not_of("0123456789+-.eE") == std::string_view::npos;
@@ -109,8 +136,10 @@ std::optional<std::string> unquoted(std::string_view quoted) {
 }  // namespace
 
 std::optional<JsonText> JsonText::scan(std::string_view text) {
+  constexpr std::size_t kUsual = 8;  // members
   JsonText out;
   out.text_ = text;
+  out.members_.reserve(kUsual);
   Scanner scanner(text);
   if (!scanner.take('{')) return std::nullopt;
   out.first_ = scanner.at();

@@ -1,62 +1,15 @@
 #include "gateway/ai/meter.h"
 
-#include <array>
-
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 
 #include "gateway/ai/error_body.h"
+#include "gateway/ai/event_keys.h"
 #include "gateway/ai/usage.h"
 
 namespace sluice::gateway::ai {
 namespace {
-
-// Keys whose values are text of the answer. In JSON's text a key within a string has its quotes
-// escaped, so that what is found is a key.
-constexpr std::array<std::string_view, 7> kTextKeys{
-    "\"content\":",  "\"text\":", "\"arguments\":",        "\"partial_json\":",
-    "\"thinking\":", "\"args\":", "\"reasoning_content\":"};
-
-std::string_view behind(std::string_view data, std::size_t at) {
-  data.remove_prefix(at);
-  while (data.starts_with(' '))
-    data.remove_prefix(1);
-  return data;
-}
-
-std::uint64_t string_bytes(std::string_view data) {
-  if (!data.starts_with('"')) return 0;
-  for (std::size_t at = 1; at < data.size(); ++at) {
-    if (data[at] == '\\')
-      ++at;
-    else if (data[at] == '"')
-      return at - 1;
-  }
-  return 0;
-}
-
-std::uint64_t text_in(std::string_view data) {
-  std::uint64_t bytes = 0;
-  for (const std::string_view key : kTextKeys) {
-    for (std::size_t at = data.find(key); at != std::string_view::npos; at = data.find(key, at)) {
-      at += key.size();
-      bytes += string_bytes(behind(data, at));
-    }
-  }
-  return bytes;
-}
-
-// Whether a key is there with a string for a value.
-bool has_string(std::string_view data, std::string_view key) {
-  const std::size_t at = data.find(key);
-  return at != std::string_view::npos && behind(data, at + key.size()).starts_with('"');
-}
-
-bool has_object(std::string_view data, std::string_view key) {
-  const std::size_t at = data.find(key);
-  return at != std::string_view::npos && behind(data, at + key.size()).starts_with('{');
-}
 
 // "response.…" of the Responses API; "": it is another's. The type is there twice, and is read
 // where it costs least.
@@ -70,39 +23,17 @@ std::string_view responses_type(const SseEvent& event) {
   return type.starts_with("response.") ? type : std::string_view();
 }
 
+// Null: it is no JSON.
 json::value parsed(std::string_view data) {
   boost::system::error_code error;
   json::value value = json::parse(data, error);
-  return error ? json::value() : value;
+  if (error) value = nullptr;
+  return value;
 }
 
 const json::object* object_in(const json::object& holder, std::string_view key) {
   const json::value* value = holder.if_contains(key);
   return value != nullptr ? value->if_object() : nullptr;
-}
-
-std::string_view usage_key(Shape shape) {
-  return shape == Shape::gemini ? "usageMetadata" : "usage";
-}
-std::string_view model_key(Shape shape) {
-  return shape == Shape::gemini ? "modelVersion" : "model";
-}
-
-Usage usage_of(Shape shape, const json::object& counts) {
-  switch (shape) {
-    case Shape::anthropic:
-      return usage_from_anthropic(counts);
-    case Shape::gemini:
-      return usage_from_gemini(counts);
-    case Shape::openai:
-      break;
-  }
-  if (counts.contains("input_tokens_details") || counts.contains("output_tokens_details"))
-    return usage_from_responses(counts);
-  // A few compatible services count under Anthropic's names.
-  if (!counts.contains("prompt_tokens") && counts.contains("input_tokens"))
-    return usage_from_anthropic(counts);
-  return usage_from_openai(counts);
 }
 
 }  // namespace
@@ -123,7 +54,8 @@ void meter_reply(Shape shape, const json::value& body, Metered& out) {
 StreamMeter::Seen StreamMeter::see(const SseEvent& event) {
   const std::string_view type = shape_ == Shape::openai ? responses_type(event) : "";
   if (!type.empty()) return responses(type, event);
-  metered_.text_bytes += text_in(event.data);
+  const EventKeys keys = keys_of(shape_, event.data);
+  metered_.text_bytes += keys.text_bytes;
   if (first_ && event.data != "[DONE]") {
     first_ = false;
     const json::value value = parsed(event.data);
@@ -144,11 +76,11 @@ StreamMeter::Seen StreamMeter::see(const SseEvent& event) {
     case Shape::anthropic:
       return anthropic(event);
     case Shape::gemini:
-      return gemini(event);
+      return gemini(event, keys);
     case Shape::openai:
       break;
   }
-  return openai(event);
+  return openai(event, keys);
 }
 
 // The Responses API: its last event repeats the answer as a whole, with what it took.
@@ -181,7 +113,7 @@ void StreamMeter::fail(const SseEvent& event) {
   failure_ = codec(shape_).read_problem(502, parsed(event.data));
 }
 
-StreamMeter::Seen StreamMeter::openai(const SseEvent& event) {
+StreamMeter::Seen StreamMeter::openai(const SseEvent& event, const EventKeys& keys) {
   if (event.data == "[DONE]") {
     whole_ = over_ = true;
     return {.content = true};
@@ -193,11 +125,10 @@ StreamMeter::Seen StreamMeter::openai(const SseEvent& event) {
     fail(event);
     return {};
   }
-  const bool finished = has_string(event.data, "\"finish_reason\":");
-  if (finished) whole_ = true;
-  Seen seen{.content = finished || metered_.text_bytes > 0 ||
+  if (keys.finished) whole_ = true;
+  Seen seen{.content = keys.finished || metered_.text_bytes > 0 ||
                        event.data.find("\"tool_calls\"") != std::string_view::npos};
-  if (!has_object(event.data, "\"usage\":")) return seen;
+  if (!keys.usage) return seen;
   const json::value value = parsed(event.data);
   const json::object* body = value.if_object();
   const json::object* usage = body != nullptr ? object_in(*body, "usage") : nullptr;
@@ -230,15 +161,13 @@ StreamMeter::Seen StreamMeter::anthropic(const SseEvent& event) {
   return {.content = event.name != "message_start" && event.name != "ping"};
 }
 
-StreamMeter::Seen StreamMeter::gemini(const SseEvent& event) {
+StreamMeter::Seen StreamMeter::gemini(const SseEvent& event, const EventKeys& keys) {
   if (event.data.starts_with("{\"error\"")) {
     fail(event);
     return {};
   }
-  if (has_string(event.data, "\"finishReason\":") || has_string(event.data, "\"blockReason\":")) {
-    whole_ = over_ = true;  // there is no other last word
-  }
-  if (has_object(event.data, "\"usageMetadata\":")) {
+  if (keys.finished) whole_ = over_ = true;  // there is no other last word
+  if (keys.usage) {
     const json::value value = parsed(event.data);
     meter_reply(shape_, value, metered_);
   }

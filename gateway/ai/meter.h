@@ -16,6 +16,8 @@
 
 namespace sluice::gateway::ai {
 
+struct EventKeys;
+
 struct Metered {
   std::optional<Usage> usage;
   std::string model;  // that answered, by the vendor's name
@@ -51,9 +53,9 @@ class StreamMeter {
   bool over() const { return over_; }    // its last event has come
 
  private:
-  Seen openai(const SseEvent& event);
+  Seen openai(const SseEvent& event, const EventKeys& keys);
   Seen anthropic(const SseEvent& event);
-  Seen gemini(const SseEvent& event);
+  Seen gemini(const SseEvent& event, const EventKeys& keys);
   Seen responses(std::string_view type, const SseEvent& event);
   void fail(const SseEvent& event);
 

@@ -7,26 +7,28 @@ constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 }  // namespace
 
-SseParser::Line SseParser::next_line(std::string_view& bytes) {
+SseParser::Line SseParser::next_line(std::string_view& bytes, LineEnds& ends,
+                                     std::string_view& text) {
   if (skip_lf_) {
     skip_lf_ = false;
     if (bytes.front() == '\n') bytes.remove_prefix(1);
   }
-  const std::size_t end = bytes.find_first_of("\r\n");
+  const std::size_t end = ends.first(bytes);
   const std::string_view part = bytes.substr(0, end);
   if (line_.size() + part.size() > kMaxEvent) return Line::too_large;
-  line_ += part;
   if (end == std::string_view::npos) {
+    line_ += part;
     bytes = {};
     return Line::incomplete;
   }
   skip_lf_ = bytes[end] == '\r';
   bytes.remove_prefix(end + 1);
-  return data_.size() + line_.size() > kMaxEvent ? Line::too_large : Line::complete;
+  text = part;
+  if (!line_.empty()) text = line_ += part;
+  return data_.size() + text.size() > kMaxEvent ? Line::too_large : Line::complete;
 }
 
-bool SseParser::end_line() {
-  std::string_view line = line_;
+bool SseParser::end_line(std::string_view line) {
   if (at_start_ && line.starts_with(kByteOrderMark)) line.remove_prefix(kByteOrderMark.size());
   at_start_ = false;
   if (line.empty()) {

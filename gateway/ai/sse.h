@@ -1,6 +1,7 @@
 // Server-sent events (WHATWG HTML, section 9.2), in and out.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <string>
@@ -23,12 +24,14 @@ class SseParser {
   // to there. False: an event is too large; no more can be read.
   template <typename OnEvent>
   bool feed(std::string_view bytes, OnEvent&& on_event) {
+    LineEnds ends(bytes);
     const std::size_t size = bytes.size();
     while (!bytes.empty()) {
-      const Line line = next_line(bytes);
+      std::string_view text;
+      const Line line = next_line(bytes, ends, text);
       if (line == Line::too_large) return false;
       if (line == Line::incomplete) return true;
-      if (!end_line()) continue;
+      if (!end_line(text)) continue;
       if constexpr (std::invocable<OnEvent, SseEvent, std::size_t>) {
         on_event(SseEvent{name_, data_}, size - bytes.size());
       } else {
@@ -45,12 +48,34 @@ class SseParser {
  private:
   enum class Line : unsigned char { complete, incomplete, too_large };
 
-  Line next_line(std::string_view& bytes);  // into line_
-  bool end_line();                          // true: the event is complete
+  // Where the lines of a piece end. Each of the two is looked for from where it was last found, so
+  // that all looks together see each byte twice.
+  class LineEnds {
+   public:
+    explicit LineEnds(std::string_view piece)
+        : piece_(piece), lf_(piece.find('\n')), cr_(piece.find('\r')) {}
+    // The first in `rest`, which is the piece's end; npos: none.
+    std::size_t first(std::string_view rest) {
+      const std::size_t at = piece_.size() - rest.size();
+      if (lf_ < at) lf_ = piece_.find('\n', at);
+      if (cr_ < at) cr_ = piece_.find('\r', at);
+      const std::size_t end = std::min(lf_, cr_);
+      return end == std::string_view::npos ? end : end - at;
+    }
+
+   private:
+    std::string_view piece_;
+    std::size_t lf_;
+    std::size_t cr_;
+  };
+
+  // Takes a line off `bytes`. `text`: the whole of it, where it is complete.
+  Line next_line(std::string_view& bytes, LineEnds& ends, std::string_view& text);
+  bool end_line(std::string_view line);  // true: the event is complete
   void field(std::string_view name, std::string_view value);
   void begin_event();
 
-  std::string line_;
+  std::string line_;  // the beginning of one that is not complete
   std::string name_;
   std::string data_;
   bool has_data_ = false;

@@ -22,19 +22,27 @@ std::int64_t without(std::int64_t total, std::int64_t part) {
   return std::max<std::int64_t>(0, total - part);
 }
 
-// Of each word "WORD_details" says more.
-Usage of_openai(const json::object& usage, const std::string& in, const std::string& out) {
-  const std::int64_t cached = count(usage, in + "_details", "cached_tokens");
-  return {.uncached = without(count(usage, in), cached),
+// How OpenAI calls what went in and what came out.
+struct Words {
+  std::string_view in, in_details, out, out_details;
+};
+constexpr Words kChatWords{"prompt_tokens", "prompt_tokens_details", "completion_tokens",
+                           "completion_tokens_details"};
+constexpr Words kResponsesWords{"input_tokens", "input_tokens_details", "output_tokens",
+                                "output_tokens_details"};
+
+Usage of_openai(const json::object& usage, const Words& words) {
+  const std::int64_t cached = count(usage, words.in_details, "cached_tokens");
+  return {.uncached = without(count(usage, words.in), cached),
           .cache_read = cached,
-          .output = count(usage, out),
-          .reasoning = count(usage, out + "_details", "reasoning_tokens")};
+          .output = count(usage, words.out),
+          .reasoning = count(usage, words.out_details, "reasoning_tokens")};
 }
 
 }  // namespace
 
 Usage usage_from_openai(const json::object& usage) {
-  return of_openai(usage, "prompt_tokens", "completion_tokens");
+  return of_openai(usage, kChatWords);
 }
 
 Usage usage_from_anthropic(const json::object& usage) {
@@ -45,7 +53,7 @@ Usage usage_from_anthropic(const json::object& usage) {
 }
 
 Usage usage_from_responses(const json::object& usage) {
-  return of_openai(usage, "input_tokens", "output_tokens");
+  return of_openai(usage, kResponsesWords);
 }
 
 Usage usage_from_gemini(const json::object& usage) {
@@ -57,6 +65,23 @@ Usage usage_from_gemini(const json::object& usage) {
           .cache_read = cached,
           .output = count(usage, "candidatesTokenCount") + thoughts,
           .reasoning = thoughts};
+}
+
+Usage usage_of(Shape shape, const json::object& counts) {
+  switch (shape) {
+    case Shape::anthropic:
+      return usage_from_anthropic(counts);
+    case Shape::gemini:
+      return usage_from_gemini(counts);
+    case Shape::openai:
+      break;
+  }
+  if (counts.contains("input_tokens_details") || counts.contains("output_tokens_details"))
+    return usage_from_responses(counts);
+  // A few compatible services count under Anthropic's names.
+  if (!counts.contains("prompt_tokens") && counts.contains("input_tokens"))
+    return usage_from_anthropic(counts);
+  return usage_from_openai(counts);
 }
 
 json::object openai_usage(const Usage& usage) {

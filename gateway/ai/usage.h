@@ -5,10 +5,13 @@
 // Gemini's candidatesTokenCount does not.
 #pragma once
 
+#include <string_view>
+
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 
 #include "gateway/ai/conversation.h"
+#include "gateway/ai/shape.h"
 
 namespace sluice::gateway::ai {
 
@@ -18,6 +21,16 @@ Usage usage_from_anthropic(const json::object& usage);
 // Of the Responses API: its names are Anthropic's, what they include is OpenAI's.
 Usage usage_from_responses(const json::object& usage);
 Usage usage_from_gemini(const json::object& usage);
+
+// What a vendor's answer of that shape has under usage_key().
+Usage usage_of(Shape shape, const json::object& counts);
+constexpr std::string_view usage_key(Shape shape) {
+  return shape == Shape::gemini ? "usageMetadata" : "usage";
+}
+// Whose answer it is.
+constexpr std::string_view model_key(Shape shape) {
+  return shape == Shape::gemini ? "modelVersion" : "model";
+}
 
 json::object openai_usage(const Usage& usage);
 json::object anthropic_usage(const Usage& usage);

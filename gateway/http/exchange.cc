@@ -47,7 +47,7 @@ void Exchange::reset() {
   decided_ = try_begun_ = {};
   said_scheme_ = {};
   head_read_ = grpc_ = request_done_ = fresh_only_ = send_broken_ = answer_begun_ = false;
-  head_forwarded_ = answer_done_ = false;
+  head_forwarded_ = answer_done_ = holds_less_ = false;
   picked_ = first_byte_ = {};
   connected_in_ = {};
   unprocessed_ = 0;

@@ -157,6 +157,7 @@ class Exchange final : public UpstreamEvents,
   void answer_broken(std::string_view reason, UpstreamFailure failure);
   void answer_grew_too_large();
   bool take_answer_back();
+  void hold_less();
   bool retry_for_status();
   void tunnel();
   // route, authority, access, limits
@@ -350,6 +351,7 @@ class Exchange final : public UpstreamEvents,
   // The answer.
   bool head_forwarded_ = false;
   bool answer_done_ = false;
+  bool holds_less_ = false;
   std::uint32_t interim_ = 0;
   int status_ = 0;  // what the client gets
 

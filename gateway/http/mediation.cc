@@ -137,18 +137,19 @@ void Exchange::shared(const SharedVerdict* said) {
 // --- a try
 
 bool Exchange::begin_mediated() {
-  const Mediator::Outgoing outgoing = mediator_->request();
+  RequestHead head;
+  const std::string_view body = mediator_->request(head);
   http1::RequestForwarding options;
   if (actions_ != nullptr && !actions_->request.empty()) {
     for (const std::string& name : actions_->request.drop)
-      outgoing.head->fields().drop(name);
+      head.fields().drop(name);
     request_lines_.clear();
     append_lines(actions_->request, request_lines_);
     options.lines = request_lines_;
   }
-  if (!upstream_->begin(*outgoing.head, options, false)) return false;
-  if (!outgoing.body.empty()) {
-    upstream_->add(outgoing.body);
+  if (!upstream_->begin(head, options, false)) return false;
+  if (!body.empty()) {
+    upstream_->add(body);
     upstream_->finish({});
   }
   request_done_ = true;
@@ -220,18 +221,19 @@ bool Exchange::mediated_head() {
 // False: the exchange has ended.
 bool Exchange::give_mediated() {
   if (!head_forwarded_) {
-    ResponseHead* head = mediator_->answer_head();
-    if (head == nullptr) return true;
+    if (!mediator_->has_head()) return true;
+    ResponseHead head;
+    const bool good = mediator_->read_head(head);
     AnswerEdits edits;
-    if (actions_ != nullptr) edits = edit_answer(*head);
-    if (!client_->begin(*head, edits, false)) {
+    if (good && actions_ != nullptr) edits = edit_answer(head);
+    if (!good || !client_->begin(head, edits, false)) {
       answer_broken(http1::reason(ParseError::forwarded_head_too_large),
                     UpstreamFailure::malformed);
       return false;
     }
     head_forwarded_ = true;
     try_timer_.cancel();
-    status_ = head->status();
+    status_ = head.status();
   }
   if (!mediated_.empty()) client_->add(mediated_);
   return true;

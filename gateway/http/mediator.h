@@ -54,12 +54,9 @@ class Mediator {
 
   // --- a try
   virtual std::uint32_t upstream() const = 0;  // an index in Config::upstreams
-  // As it goes out, until the next call; made anew each time.
-  struct Outgoing {
-    RequestHead* head = nullptr;
-    std::string_view body = {};
-  };
-  virtual Outgoing request() = 0;
+  // Writes the request as it goes out, anew each time, and reads its head into `head`. What that
+  // points to, and the body that is returned, stay until the next call.
+  virtual std::string_view request(RequestHead& head) = 0;
   // The try has come to nothing, and the client has not got a byte: whether there is another one.
   virtual bool next() = 0;
 
@@ -74,8 +71,15 @@ class Mediator {
   // The same for the upstream's end.
   virtual bool end(std::string& out) = 0;
   virtual const std::string& failure() const = 0;
-  // The head of what data() and end() give; null: not yet, or never (then answer() is it).
-  virtual ResponseHead* answer_head() = 0;
+  // Whether there is a head of what data() and end() give: not before something of the answer can
+  // go on, and never where answer() is it.
+  virtual bool has_head() const = 0;
+  // Reads it into `head`, which points to what the next request() changes. False: it is none that
+  // can be passed on.
+  virtual bool read_head(ResponseHead& head) const = 0;
+  // The upstream has the request, and the client what came of the answer: there is no other try,
+  // and what was only for one may go.
+  virtual void hold_less() = 0;
   // After end(): the answer as a whole.
   virtual std::optional<Answer> answer() = 0;
 

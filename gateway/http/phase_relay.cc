@@ -1,5 +1,6 @@
 // Phase relay: the origin's answer goes to the client as it comes, one read at a time. The next
 // read waits until the last one is with the client: that is the back-pressure.
+#include <functional>
 #include <utility>
 
 #include "gateway/http/exchange.h"
@@ -35,7 +36,9 @@ void Exchange::relay() {
         drained = upstream_->drained();
         continue;
       case ReadResult::again:
+        upstream_->release_buffer();
         upstream_->want_read();
+        if (!holds_less_) hold_less();
         return rearm();
       case ReadResult::full:
       case ReadResult::eof:
@@ -163,6 +166,26 @@ void Exchange::answer_grew_too_large() {
   drop_upstream();
   end_attempt(Outcome::neutral);
   refuse(502, kReason);
+}
+
+// An answer that comes over a while is waited for with the request's head alone: there are many of
+// them at a time, streams, and each would hold a buffer for its request.
+void Exchange::hold_less() {
+  if (!head_forwarded_ || !request_done_ || tunnelling_ || !upstream_->empty()) return;
+  holds_less_ = true;
+  const std::string_view before = request_.bytes();
+  client_->hold_head_alone(request_);
+  const auto move = [&](std::string_view& part) {
+    const std::less<const char*> is_before;
+    const char* const at = part.data();
+    if (at == nullptr || is_before(at, before.data()) ||
+        is_before(before.data() + before.size(), at))
+      return;
+    part = {request_.bytes().data() + (at - before.data()), part.size()};
+  };
+  move(normal_path_);
+  move(host_);
+  if (mediator_) mediator_->hold_less();
 }
 
 // Before a byte of it is with the client it can still be told what went wrong.

@@ -142,6 +142,9 @@ class ClientStream : public Stream {
   // take_body() can begin the body once more from its first byte.
   virtual bool can_rewind() const = 0;
   virtual ParseError failure() const = 0;
+  // No other try will be made, and what was received of the request may go, but its head. Its bytes
+  // may move; `head` is told.
+  virtual void hold_head_alone(RequestHead& /*head*/) {}
   // Waits for a sign that the client has gone, while nothing is wanted of it; asks for it.
   virtual void watch() = 0;
   virtual bool still_there() = 0;
@@ -205,6 +208,9 @@ class UpstreamStream : public Stream {
   virtual std::optional<NetworkSample> sample_network() { return std::nullopt; }
   // The origin has not looked at the request: sending it again is safe (RFC 9113 section 8.7).
   virtual bool unprocessed() const { return false; }
+
+  // All that came is with the client: while more is waited for, no memory is held for it.
+  virtual void release_buffer() {}
 
   // For a tunnel, as ClientStream::can_tunnel and take_client.
   virtual bool can_tunnel() const = 0;

@@ -94,6 +94,16 @@ void ClientStream::take_body(http::BodyForm form) {
               coded ? BodyRelay::verbatim : BodyRelay::dechunk);
 }
 
+// What comes from here on is the next request's, and goes to where this one's began.
+void ClientStream::hold_head_alone(RequestHead& head) {
+  if (!body_.done() || connection_->input().size() != body_at_) return;
+  kept_.assign(connection_->input().substr(0, head_size_));
+  head.rebase(kept_.data());
+  connection_->forget_input();
+  head_size_ = body_at_ = 0;
+  body_dropped_ = true;
+}
+
 void ClientStream::open_tunnel() {
   close_ = true;
   body_.begin(BodyKind::until_close, 0, BodyRelay::verbatim);
@@ -106,7 +116,9 @@ void ClientStream::watch() {
 
 Flush ClientStream::flush() {
   const Flush result = connection_->send(out_, bytes_out_);
-  return result == Flush::done ? pipe_.drain(connection_->transport(), bytes_out_) : result;
+  if (result != Flush::done) return result;
+  worker_.head_rooms().give_back(std::move(head_room_));
+  return pipe_.drain(connection_->transport(), bytes_out_);
 }
 
 // ended() follows the flush at once, and closes.
@@ -132,9 +144,14 @@ bool ClientStream::may_keep() const {
   return !worker_.draining() && !connection_->listener().gone();
 }
 
+OutgoingHead ClientStream::outgoing_head() {
+  if (!head_room_) head_room_ = worker_.head_rooms().take();
+  return OutgoingHead(head_room_->bytes);
+}
+
 bool ClientStream::interim(const ResponseHead& head) {
   if (head_->minor_version() == 0) return true;  // RFC 9110 section 15.2
-  OutgoingHead outgoing(memory_);
+  OutgoingHead outgoing = outgoing_head();
   if (!forward_response(head, {}, outgoing)) return false;
   out_.add(outgoing.slices());
   return true;
@@ -149,7 +166,7 @@ std::optional<http::BodyForm> ClientStream::begin(const ResponseHead& head,
   options.lines = edits.lines;
   options.remove = edits.remove;
   options.recoded = edits.recoded;
-  OutgoingHead outgoing(memory_);
+  OutgoingHead outgoing = outgoing_head();
   const auto forwarded = forward_response(head, options, outgoing);
   if (!forwarded) return std::nullopt;
   close_ = close_ || forwarded->close;
@@ -225,12 +242,14 @@ After ClientStream::after(http::Ending ending) const {
 
 void ClientStream::ended(http::Ending ending) {
   const RefPtr<Connection> guard(connection_);
+  worker_.head_rooms().give_back(std::move(head_room_));
   pipe_.drop();
   guard->exchange_ended(after(ending), body_at_);
 }
 
 void ClientStream::taken() {
   const RefPtr<Connection> guard(connection_);
+  worker_.head_rooms().give_back(std::move(head_room_));
   guard->exchange_ended(After::gone, body_at_);
 }
 

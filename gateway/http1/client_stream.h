@@ -2,7 +2,6 @@
 // and an answer made of slices.
 #pragma once
 
-#include <array>
 #include <string>
 
 #include "gateway/http/exchange.h"
@@ -10,6 +9,7 @@
 #include "gateway/http1/body.h"
 #include "gateway/http1/body_writer.h"
 #include "gateway/http1/connection.h"
+#include "gateway/http1/forward.h"
 
 namespace sluice::gateway::http1 {
 
@@ -38,6 +38,7 @@ class ClientStream final : public http::ClientStream {
   std::string_view trailers() const override { return body_.trailers(); }
   void take_body(http::BodyForm form) override;
   bool can_rewind() const override { return !body_dropped_; }
+  void hold_head_alone(RequestHead& head) override;
   ParseError failure() const override { return body_.error(); }
   void watch() override;
   bool still_there() override { return connection_->read() != ReadResult::failed; }
@@ -70,6 +71,7 @@ class ClientStream final : public http::ClientStream {
 
   bool may_keep() const;
   bool skip_body();  // true: it is here as a whole
+  OutgoingHead outgoing_head();
   After after(http::Ending ending) const;
 
   Worker& worker_;
@@ -84,10 +86,11 @@ class ClientStream final : public http::ClientStream {
   bool linger_ = false;
   bool ends_by_close_ = false;  // the client takes the connection's end for the answer's
   BodyWriter writer_;
-  BulkMeter meter_;                // of the request's body
-  BorrowedPipe pipe_;              // of the answer's
-  std::array<char, 2048> memory_;  // what of the answer's head is new
-  std::string own_;                // an answer of our own
+  BulkMeter meter_;        // of the request's body
+  BorrowedPipe pipe_;      // of the answer's
+  HeadRoomPtr head_room_;  // of the answer's head, until it is sent
+  std::string kept_;       // the request's head, once nothing else of it is held
+  std::string own_;        // an answer of our own
   http::Exchange exchange_;
 };
 

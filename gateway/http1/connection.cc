@@ -51,12 +51,18 @@ ReadResult Connection::read() {
   const Received received = transport().read({buffer_->bytes + filled_, Buffer::kSize - filled_});
   filled_ += received.bytes;
   eof_ = received.result == ReadResult::eof;
+  if (filled_ == 0) worker_.buffers().give_back(std::move(buffer_));
   return received.result;
 }
 
 void Connection::drop_input(std::size_t from, std::size_t to) {
   std::memmove(buffer_->bytes + from, buffer_->bytes + to, filled_ - to);
   filled_ -= to - from;
+}
+
+void Connection::forget_input() {
+  filled_ = 0;
+  worker_.buffers().give_back(std::move(buffer_));
 }
 
 void Connection::want_read() {

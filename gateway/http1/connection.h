@@ -1,5 +1,5 @@
 // A client's HTTP/1.1 connection: its socket, what was read and not used yet, and the exchange
-// under way. An idle one holds no buffer.
+// under way. One that waits for a request, or for more of an answer, holds no buffer.
 #pragma once
 
 #include <cstddef>
@@ -47,6 +47,7 @@ class Connection final : public Session, public RefCounted<Connection>, private 
   std::string_view input() const { return {buffer_ ? buffer_->bytes : nullptr, filled_}; }
   std::size_t input_room() const { return Buffer::kSize - filled_; }
   void drop_input(std::size_t from, std::size_t to);  // forgets these bytes, moves the rest down
+  void forget_input();                                // all of it, and the buffer
   ReadResult read();                                  // appends to input()
   void want_read();
   Flush send(Outbox& outbox, std::uint64_t& sent);

@@ -103,6 +103,7 @@ class RequestHead {
   // Bytes from the first given to `parse` to the head's end, a tolerated leading empty line
   // included.
   std::size_t size() const { return size_; }
+  std::string_view bytes() const { return {base_, size_}; }
   void rebase(const char* base) {
     base_ = base;
     fields_.rebase(base);

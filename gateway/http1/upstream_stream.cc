@@ -58,6 +58,7 @@ void UpstreamStream::release(bool whole) {
   }
   connection_ = nullptr;
   pipe_.drop();
+  worker_.head_rooms().give_back(std::move(head_room_));
   worker_.buffers().give_back(std::move(buffer_));
   worker_.http1_upstreams().give_back(std::move(self));
 }
@@ -93,7 +94,8 @@ void UpstreamStream::on_upstream_writable() {
 std::optional<http::BodyForm> UpstreamStream::begin(const RequestHead& head,
                                                     const RequestForwarding& options, bool coded) {
   context_ = {head.method(), !head.upgrade().empty()};
-  OutgoingHead outgoing(memory_);
+  if (!head_room_) head_room_ = worker_.head_rooms().take();
+  OutgoingHead outgoing(head_room_->bytes);
   if (!forward_request(head, options, outgoing)) return std::nullopt;
   out_.clear();
   out_.add(outgoing.slices());
@@ -105,7 +107,10 @@ std::optional<http::BodyForm> UpstreamStream::begin(const RequestHead& head,
 Flush UpstreamStream::flush() {
   Transport& transport = connection_->transport();
   Flush result = transport.write(out_, bytes_out_);
-  if (result == Flush::done) result = pipe_.drain(transport, bytes_out_);
+  if (result == Flush::done) {
+    worker_.head_rooms().give_back(std::move(head_room_));
+    result = pipe_.drain(transport, bytes_out_);
+  }
   if (result == Flush::done && std::exchange(half_close_, false)) transport.shutdown_write();
   if (result == Flush::failed) {
     send_broken_ = true;
@@ -184,6 +189,10 @@ void UpstreamStream::open_tunnel() {
   tunnelling_ = true;
   body_.begin(BodyKind::until_close, 0, BodyRelay::verbatim);
   writer_.begin(false);
+}
+
+void UpstreamStream::release_buffer() {
+  if (begin_ == end_) worker_.buffers().give_back(std::move(buffer_));
 }
 
 ReadResult UpstreamStream::read(BorrowedPipe* past) {

@@ -2,8 +2,6 @@
 // lives.
 #pragma once
 
-#include <array>
-
 #include "gateway/buffer.h"
 #include "gateway/http/stream.h"
 #include "gateway/http1/body.h"
@@ -52,6 +50,7 @@ class UpstreamStream final : public http::UpstreamStream,
   http::Piece next() override;
   ReadResult read(BorrowedPipe* past) override;
   void want_read() override { connection_->want_read(); }
+  void release_buffer() override;
   bool gives_coded() const override { return response_.body() == BodyKind::chunked; }
   std::string_view trailers() const override { return body_.trailers(); }
   void take_body(http::BodyForm form) override;
@@ -89,8 +88,8 @@ class UpstreamStream final : public http::UpstreamStream,
   UpstreamConnectionPtr connection_;
   tls::AlpnOffer alpn_ = tls::AlpnOffer::any;
   BodyWriter writer_;
-  BorrowedPipe pipe_;              // of the request's body
-  std::array<char, 2048> memory_;  // what of the request's head is new
+  BorrowedPipe pipe_;      // of the request's body
+  HeadRoomPtr head_room_;  // of the request's head, until it is sent
 
   ResponseContext context_;
   ResponseParser parser_;

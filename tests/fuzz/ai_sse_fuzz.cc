@@ -1,11 +1,13 @@
-// Server-sent events in pieces of any size: what is read does not depend on where they were cut, and
-// a stream that passes is the vendor's byte for byte.
-#include "gateway/ai/sse.h"
-
+// Server-sent events in pieces of any size: what is read does not depend on where they were cut, a
+// stream that passes is the vendor's byte for byte, and what an event says is what a search for
+// each key finds.
 #include <algorithm>
+#include <array>
 #include <string>
 #include <vector>
 
+#include "gateway/ai/event_keys.h"
+#include "gateway/ai/sse.h"
 #include "gateway/ai/stream_filter.h"
 #include "tests/fuzz/fuzz_target.h"
 
@@ -73,12 +75,39 @@ void passes(Shape shape, std::string_view text, std::size_t step) {
     require(read(hidden.out, 0).events == read(at_once.out, 0).events, "pieces do not matter");
 }
 
+// The first of that name is what is asked for.
+bool begins(std::string_view text, std::string_view key, char with) {
+  const std::size_t at = text.find(key);
+  return at != std::string_view::npos && behind(text, at + key.size()).starts_with(with);
+}
+
+void keys(std::string_view text) {
+  constexpr std::array<std::string_view, 7> kTexts{
+      "\"content\":",  "\"text\":", "\"arguments\":",        "\"partial_json\":",
+      "\"thinking\":", "\"args\":", "\"reasoning_content\":"};
+  std::uint64_t bytes = 0;
+  for (const std::string_view key : kTexts)
+    for (std::size_t at = text.find(key); at != std::string_view::npos; at = text.find(key, at + 1))
+      bytes += string_bytes(behind(text, at + key.size()));
+  const EventKeys openai = keys_of(Shape::openai, text);
+  require(openai.text_bytes == bytes, "bytes of text");
+  require(openai.finished == begins(text, "\"finish_reason\":", '"'), "a reason to end");
+  require(openai.usage == begins(text, "\"usage\":", '{'), "usage");
+  const EventKeys gemini = keys_of(Shape::gemini, text);
+  require(gemini.text_bytes == bytes, "bytes of text");
+  require(gemini.finished ==
+              (begins(text, "\"finishReason\":", '"') || begins(text, "\"blockReason\":", '"')),
+          "a reason to end");
+  require(gemini.usage == begins(text, "\"usageMetadata\":", '{'), "usage");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const std::size_t step = 1 + data[0] % 61;
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
+  keys(text);
   const Read whole = read(text, 0);
   require(whole == read(text, 1), "byte by byte");
   require(whole == read(text, step), "in pieces");

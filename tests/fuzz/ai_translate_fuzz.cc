@@ -1,5 +1,5 @@
-// What callers and vendors send, in any shape, to any other one: read within its bounds, and what is
-// written can be read by whoever it was written for.
+// What callers and vendors send, in any shape, to any other one: read within its bounds, and what
+// is written can be read by whoever it was written for.
 #include <algorithm>
 #include <string>
 
@@ -8,6 +8,7 @@
 
 #include "gateway/ai/embeddings.h"
 #include "gateway/ai/json_text.h"
+#include "gateway/ai/reply_meter.h"
 #include "gateway/ai/shape.h"
 #include "gateway/ai/stream_filter.h"
 #include "tests/fuzz/fuzz_target.h"
@@ -40,7 +41,8 @@ void request(Shape from, Shape to, const json::value& body, unsigned how) {
   for (const std::string& path : written->dropped)
     require(!path.empty(), "what is dropped is named");
   const auto again = codec(to).read_request(written->body);
-  if (!again) std::cerr << describe(again.error()) << "\n" << json::serialize(written->body) << "\n";
+  if (!again)
+    std::cerr << describe(again.error()) << "\n" << json::serialize(written->body) << "\n";
   require(again.has_value(), "what is written can be read");
 }
 
@@ -52,6 +54,37 @@ void reply(Shape from, Shape to, const json::value& body) {
   const auto again = codec(to).read_reply(*written);
   if (!again) std::cerr << describe(again.error()) << "\n" << json::serialize(*written) << "\n";
   require(again.has_value(), "what is written can be read");
+}
+
+// As the parser has it, whatever the pieces. `body`: null where it is no JSON.
+void metered(Shape shape, std::string_view text, std::size_t step, const json::value* body) {
+  Metered expected;
+  if (body != nullptr) meter_reply(shape, *body, expected);
+  Metered found;
+  ReplyMeter meter(shape);
+  for (std::size_t at = 0; at < text.size(); at += step)
+    meter.feed(text.substr(at, step));
+  meter.end(found);
+  require(found.model == expected.model, "the model that answered");
+  require(found.usage.has_value() == expected.usage.has_value(), "usage");
+  if (!found.usage) return;
+  const Usage& one = *found.usage;
+  const Usage& other = *expected.usage;
+  require(one.uncached == other.uncached && one.cache_read == other.cache_read &&
+              one.cache_write == other.cache_write && one.output == other.output &&
+              one.reasoning == other.reasoning,
+          "token counts");
+}
+
+void members(std::string_view text, const json::value& body) {
+  const auto scanned = JsonText::scan(text);
+  const json::object* object = body.if_object();
+  if (!scanned) return;
+  require(object != nullptr, "an object");
+  for (const auto& member : *object) {
+    const auto value = scanned->find(member.key());
+    require(value && json::parse(*value) == member.value(), "a member as it was written");
+  }
 }
 
 struct Streamed {
@@ -100,7 +133,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)JsonText::scan(text);
   boost::system::error_code error;
   const json::value body = json::parse(text, error);
+  metered(from, text, 1 + data[2] % 61U, error ? nullptr : &body);
+  metered(from, text, std::max<std::size_t>(text.size(), 1), error ? nullptr : &body);
   if (error) return 0;
+  members(text, body);
   if (data[1] % 3 == 0) {
     request(from, to, body, data[2]);
   } else {

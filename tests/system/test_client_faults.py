@@ -217,3 +217,41 @@ def test_eight_thousand_idle_connections(scratch):
             client.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     eventually(lambda: proxy.metrics().value("sluice_connections_active") == 0, "all are closed")
+
+
+@pytest.mark.parametrize("early", [b"", b"GET /sec", b"GET /second HTTP/1.1\r\nHost: b\r\n\r\n"])
+def test_asks_again_while_an_answer_comes_in_pieces(scratch, early):
+    """Of a request nothing but its head is held while its answer goes on: the log knows it to the end, and what comes of the
+    next one meanwhile is the next one's."""
+    further = threading.Semaphore(0)
+
+    def piecemeal(connection, _):
+        connection.head(), connection.body(4)
+        connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")
+        for piece in (b"3\r\ntwo\r\n", b"5\r\nthree\r\n0\r\n\r\n"):
+            assert further.acquire(timeout=HANG)
+            connection.send(piece)
+        serving(b"second")(connection, 0)
+
+    def until(connection, end):
+        data = b""
+        while not data.endswith(end):
+            data += connection.recv(65536)
+
+    origin = Origin(scratch, piecemeal)
+    proxy = Proxy(scratch, [origin.port], workers=1)
+    second = b"GET /second HTTP/1.1\r\nHost: b\r\n\r\n"
+    with proxy.connect() as connection:
+        connection.sendall(b"POST /x/../first HTTP/1.1\r\nHost: One.Example\r\nContent-Length: 4\r\n\r\nbody")
+        until(connection, b"one\r\n")
+        further.release()
+        until(connection, b"two\r\n")
+        connection.sendall(early)
+        further.release()
+        until(connection, b"0\r\n\r\n")
+        connection.sendall(second[len(early):])
+        assert read_answer(connection).endswith(b"second")
+    line = proxy.logged(method="POST")
+    assert (line["host"], line["path"], line["status"]) == ("one.example", "/x/../first", 200)
+    assert proxy.logged(method="GET")["host"] == "b"
+    assert [head.split(b"\r\n")[0] for head in origin.requests] == [b"POST /first HTTP/1.1", b"GET /second HTTP/1.1"]

@@ -9,12 +9,13 @@ namespace sluice::gateway::ai {
 namespace {
 
 // Names that only callers know are not kept: nobody has answered for them.
-UsageKey usage_key(const CallRecord& record, const CallFacts& facts, bool answered) {
-  return {.day = day_text(unix_now()),
-          .key = std::string(facts.key),
-          .team = std::string(facts.team),
-          .provider = std::string(record.provider),
-          .model = answered ? std::string(record.model) : std::string("(failed)")};
+UsageName usage_name(std::string_view day, const CallRecord& record, const CallFacts& facts,
+                     bool answered) {
+  return {.day = day,
+          .key = facts.key,
+          .team = facts.team,
+          .provider = record.provider,
+          .model = answered ? record.model : "(failed)"};
 }
 
 }  // namespace
@@ -40,10 +41,9 @@ std::int64_t cost_of(const Usage& usage, const policy::Price& price) {
   const auto micros = [](std::int64_t tokens, double each) {
     return static_cast<double>(tokens) * each;
   };
-  return std::llround(micros(usage.uncached, price.input) +
-                      micros(usage.cache_read, price.cached_input) +
-                      micros(usage.cache_write, price.cache_write) +
-                      micros(usage.output, price.output));
+  return std::llround(
+      micros(usage.uncached, price.input) + micros(usage.cache_read, price.cached_input) +
+      micros(usage.cache_write, price.cache_write) + micros(usage.output, price.output));
 }
 
 bool is_free(const Endpoint& endpoint) {
@@ -61,7 +61,8 @@ void record_call(const Catalog& catalog, const CallRecord& record, const CallFac
   catalog.meters().add(record);
   const bool good = record.error.empty();
   const bool used = record.usage.input() + record.usage.output > 0;
-  catalog.ledger().add(usage_key(record, facts, good || used),
+  const std::string day = day_text(unix_now());
+  catalog.ledger().add(usage_name(day, record, facts, good || used),
                        {.owner = std::string(facts.owner),
                         .requests = 1,
                         .errors = good ? 0 : 1,
@@ -88,9 +89,9 @@ void record_hit(const Catalog& catalog, const Endpoint& endpoint, const Provider
                                  .model = model,
                                  .team = facts.team});
   const CallRecord record{.provider = provider.name, .model = model};
-  catalog.ledger().add(
-      usage_key(record, facts, true),
-      {.owner = std::string(facts.owner), .requests = 1, .cache_hits = 1});
+  const std::string day = day_text(unix_now());
+  catalog.ledger().add(usage_name(day, record, facts, true),
+                       {.owner = std::string(facts.owner), .requests = 1, .cache_hits = 1});
 }
 
 }  // namespace sluice::gateway::ai

@@ -181,7 +181,8 @@ Admission::Refusal Admission::take_here(Shape shape, const Cost& estimate, const
 Admission::Refusal Admission::take_alone(Shape shape, const Cost& estimate, const Peers& peers) {
   if (peers.on_loss == policy::OnLoss::deny) {
     Mediator::Answer answer = problem_answer(
-        shape, {ProblemKind::rate_limit, "what is left of limits and budgets is not known just now"});
+        shape,
+        {ProblemKind::rate_limit, "what is left of limits and budgets is not known just now"});
     answer.lines += "retry-after: 1\r\n";
     return answer;
   }
@@ -224,8 +225,7 @@ Admission::Refusal Admission::take_said(Shape shape, const Cost& estimate,
                     {.what = use.what,
                      .left = std::max<std::int64_t>(0, use.limit - sum.spent),
                      .ends = next_period(use.period, now),
-                     .for_now = sum.held > 0 &&
-                                sum.spent - sum.held + estimate.micros <= use.limit,
+                     .for_now = sum.held > 0 && sum.spent - sum.held + estimate.micros <= use.limit,
                      .period = use.period},
                     estimate.micros, now);
   }
@@ -243,7 +243,8 @@ Mediator::Answer Admission::no_rate(Shape shape, const KeyRefusal& refused) cons
   Mediator::Answer answer = problem_answer(
       shape, {ProblemKind::rate_limit,
               "key " + known_->key.name + " has used up its " + std::string(refused.limit)});
-  answer.lines += "retry-after: " + std::to_string(seconds) + "\r\n" + limit_lines(shape);
+  answer.lines += "retry-after: " + std::to_string(seconds) + "\r\n";
+  append_limit_lines(shape, answer.lines);
   return answer;
 }
 
@@ -255,12 +256,14 @@ Mediator::Answer Admission::no_money(Shape shape, const BudgetRefusal& refusal, 
   if (refusal.for_now) {
     why += "; calls under way hold the rest";
     Mediator::Answer answer = problem_answer(shape, {ProblemKind::rate_limit, std::move(why)});
-    answer.lines += "retry-after: 1\r\n" + limit_lines(shape);
+    answer.lines += "retry-after: 1\r\n";
+    append_limit_lines(shape, answer.lines);
     return answer;
   }
   Mediator::Answer answer = problem_answer(shape, {ProblemKind::budget, std::move(why)});
   answer.lines += "retry-after: " + std::to_string(refusal.ends - now) +
-                  "\r\nx-should-retry: false\r\n" + limit_lines(shape);
+                  "\r\nx-should-retry: false\r\n";
+  append_limit_lines(shape, answer.lines);
   return answer;
 }
 
@@ -297,17 +300,16 @@ void Admission::settle(const Cost& used) {
   granted_ = alone_ = false;
 }
 
-std::string Admission::limit_lines(Shape shape) const {
-  if (known_ == nullptr) return {};
+void Admission::append_limit_lines(Shape shape, std::string& out) const {
+  if (known_ == nullptr) return;
   const VirtualKey& key = known_->key;
+  if (key.requests_per_minute == 0 && !key.is_metered()) return;
   const std::int64_t now = unix_now();
-  std::string lines = rate_lines(
-      shape, requests_ ? *requests_ : known_->state->requests(key, steady_now()),
-      per_minute_ ? *per_minute_ : known_->state->tokens(key, steady_now()), now);
-  if (key.budget == 0) return lines;
+  out += rate_lines(shape, requests_ ? *requests_ : known_->state->requests(key, steady_now()),
+                    per_minute_ ? *per_minute_ : known_->state->tokens(key, steady_now()), now);
+  if (key.budget == 0) return;
   const std::int64_t left = key.budget - catalog_.book().taken(own_budget(key), now);
-  append_budget_lines(shape, key.budget, left, next_period(key.period, now), now, lines);
-  return lines;
+  append_budget_lines(shape, key.budget, left, next_period(key.period, now), now, out);
 }
 
 }  // namespace sluice::gateway::ai

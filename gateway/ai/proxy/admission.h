@@ -64,7 +64,7 @@ class Admission {
   void settle(const Cost& used);
 
   // The caller's own limits, under the vendors' names, so that SDKs find them.
-  std::string limit_lines(Shape shape) const;
+  void append_limit_lines(Shape shape, std::string& out) const;
 
  private:
   std::vector<BudgetUse> budgets_for(const CallFacts& facts) const;

@@ -20,7 +20,7 @@ class AnswerKeeper {
     std::string_view model;  // as the provider calls it
     const VirtualKey* key = nullptr;
     CallFacts facts;
-    std::string api_fields;
+    std::string_view api_fields;
     std::string_view query;
     std::string_view body;
     std::string_view cache_control;  // the caller may do without, in the words of RFC 9111

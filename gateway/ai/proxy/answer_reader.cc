@@ -15,7 +15,7 @@ namespace {
 using http1::KnownField;
 
 constexpr std::size_t kMaxWhole = 64UL << 20;  // bytes of an answer that is written anew
-constexpr std::size_t kMaxKept = 16UL << 20;   // … of one that is only read for its usage
+constexpr std::size_t kAdded = 128;            // bytes of a head, as a rule
 constexpr std::string_view kJson = "application/json";
 constexpr int kAnthropicOverloaded = 529;
 constexpr int kAnthropicBilling = 402;
@@ -28,7 +28,8 @@ bool is_type(const http1::ResponseHead& response, std::string_view type) {
 json::value parsed(std::string_view text) {
   boost::system::error_code error;
   json::value value = json::parse(text, error);
-  return error ? json::value() : value;
+  if (error) value = nullptr;
+  return value;
 }
 
 // Ours to the vendor, not the caller's: it cannot do anything about it.
@@ -56,6 +57,7 @@ void AnswerReader::head(const http1::ResponseHead& response) {
   const bool other = asked_.endpoint->operation == Operation::other ||
                      asked_.endpoint->operation == Operation::models;
   fields_.clear();
+  fields_.reserve(kAdded);
   write_answer_fields(response, other && same(), fields_);
   const bool coded = response.fields().has(KnownField::content_encoding);
   if (status_ >= 400) {
@@ -64,7 +66,7 @@ void AnswerReader::head(const http1::ResponseHead& response) {
     begin_stream(response);
   } else if (same() && !(asked_.collect && !coded && is_type(response, kJson))) {
     mode_ = Mode::pass;
-    overflowed_ = coded || !is_type(response, kJson);
+    if (!coded && is_type(response, kJson)) reply_.emplace(asked_.provider->shape);
     make_head(response, true);
     started_ = true;
   } else {
@@ -91,6 +93,7 @@ void AnswerReader::begin_stream(const http1::ResponseHead& response) {
 
 // In HTTP/1.1's form, as heads go between the two sides.
 void AnswerReader::make_head(const http1::ResponseHead& response, bool same_length) {
+  head_text_.reserve(fields_.size() + asked_.lines.size() + kAdded);
   head_text_.assign("HTTP/1.1 ").append(std::to_string(status_)).append(" ");
   head_text_.append(http::reason_phrase(status_)).append("\r\n");
   head_text_.append(fields_).append(asked_.lines);
@@ -104,9 +107,17 @@ void AnswerReader::make_head(const http1::ResponseHead& response, bool same_leng
     head_text_.append("transfer-encoding: chunked\r\n");
   }
   head_text_.append("\r\n");
+}
+
+// Together with the gateway's own lines it may have become too large.
+bool AnswerReader::read_head(http1::ResponseHead& head) const {
   http1::ResponseParser parser;
-  if (parser.parse(head_text_, {}, head_) != http1::Progress::complete)
-    problem_ = Problem::upstream("the head of the provider's answer cannot be passed on");
+  return parser.parse(head_text_, {}, head) == http1::Progress::complete;
+}
+
+void AnswerReader::forget_head() {
+  std::string().swap(head_text_);
+  std::string().swap(fields_);
 }
 
 bool AnswerReader::broken(Problem problem) {
@@ -124,8 +135,7 @@ bool AnswerReader::data(std::string_view bytes, std::string& out) {
       return true;
     case Mode::pass:
       out.append(bytes);
-      overflowed_ = overflowed_ || collected_.size() + bytes.size() > kMaxKept;
-      if (!overflowed_) collected_.append(bytes);
+      if (reply_) reply_->feed(bytes);
       return true;
     case Mode::whole:
     case Mode::error:
@@ -147,7 +157,7 @@ bool AnswerReader::end(std::string& out) {
       started_ = true;
       return true;
     case Mode::pass:
-      if (!overflowed_) meter_reply(asked_.provider->shape, parsed(collected_), metered_);
+      if (reply_) reply_->end(metered_);
       return true;
     case Mode::whole:
       return finish_whole();

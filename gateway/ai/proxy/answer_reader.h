@@ -12,6 +12,7 @@
 #include "gateway/ai/endpoint.h"
 #include "gateway/ai/meter.h"
 #include "gateway/ai/proxy/catalog.h"
+#include "gateway/ai/reply_meter.h"
 #include "gateway/ai/stream_filter.h"
 #include "gateway/http/mediator.h"
 #include "gateway/http1/head.h"
@@ -44,7 +45,10 @@ class AnswerReader {
   bool end(std::string& out);
 
   const std::optional<Problem>& problem() const { return problem_; }
-  http1::ResponseHead* answer_head() { return started_ ? &head_ : nullptr; }
+  // Something of the answer can go on, with the head that read_head() reads.
+  bool started() const { return started_; }
+  bool read_head(http1::ResponseHead& head) const;
+  void forget_head();  // it is with the caller
   std::optional<http::Mediator::Answer>& answer() { return answer_; }
   // The last event for a caller whose stream breaks off; "" where there is none.
   std::string last_word(const Problem& problem) const;
@@ -75,12 +79,11 @@ class AnswerReader {
   int status_ = 0;
   std::string fields_;  // of the vendor's head, for the caller
   std::string collected_;
-  bool overflowed_ = false;  // more of it than is kept
+  std::optional<ReplyMeter> reply_;  // of JSON that passes
   std::unique_ptr<StreamFilter> filter_;
   Metered metered_;
   std::optional<Problem> problem_;
   std::string head_text_;
-  http1::ResponseHead head_;
   bool started_ = false;
   std::optional<http::Mediator::Answer> answer_;
 };

@@ -1,7 +1,7 @@
 #include "gateway/ai/proxy/calendar.h"
 
 #include <chrono>
-#include <cstdio>
+#include <cstddef>
 
 namespace sluice::gateway::ai {
 namespace {
@@ -55,9 +55,14 @@ std::int64_t next_period(AiPeriod period, std::int64_t unix_seconds) {
 
 std::string day_text(std::int64_t unix_seconds) {
   const year_month_day date(day_of(unix_seconds));
-  char text[16];
-  std::snprintf(text, sizeof text, "%04d-%02u-%02u", static_cast<int>(date.year()),
-                static_cast<unsigned>(date.month()) % 100U, static_cast<unsigned>(date.day()) % 100U);
+  std::string text = "0000-00-00";
+  const auto write = [&](std::size_t last, unsigned number) {
+    for (std::size_t at = last; number > 0; number /= 10)
+      text[at--] = static_cast<char>('0' + number % 10);
+  };
+  write(3, static_cast<unsigned>(static_cast<int>(date.year())) % 10'000U);
+  write(6, static_cast<unsigned>(date.month()));
+  write(9, static_cast<unsigned>(date.day()));
   return text;
 }
 

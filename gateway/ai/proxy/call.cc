@@ -232,7 +232,7 @@ std::string_view Call::passed_key() const {
   return admission_.foreign_key(caller_);
 }
 
-Mediator::Outgoing Call::request() {
+std::string_view Call::request(http1::RequestHead& head) {
   asked_ = true;
   KeyRing& keys = *provider().keys;
   VendorRequest request{.provider = &provider(),
@@ -240,7 +240,7 @@ Mediator::Outgoing Call::request() {
                         .model = target().model,
                         .stream = body_->stream(),
                         .query = query_,
-                        .body_size = sent_.text.size()};
+                        .body_size = sent_.text().size()};
   request.key = passed_key();
   key_is_callers_ = !request.key.empty();
   if (!key_is_callers_ && !keys.empty()) {
@@ -249,12 +249,12 @@ Mediator::Outgoing Call::request() {
   }
   write_vendor_head(request, caller_, head_text_);
   http1::RequestParser parser;
-  parser.parse(head_text_, head_);
+  parser.parse(head_text_, head);
   const policy::AiAudit* audit = catalog_.audit_for(admission_.facts());
   heard_.begin(std::max<std::size_t>(keeper_.wants(), audit != nullptr ? audit->max_body : 0));
   const bool as_array = endpoint_.stream && query_.find("alt=sse") == std::string::npos;
   filter_.reset();
-  if (filters_) filter_.emplace(endpoint_.shape, *filters_, as_array);
+  if (filters_) filter_ = std::make_unique<AnswerFilter>(endpoint_.shape, *filters_, as_array);
   answer_.emplace(
       Asked{.endpoint = &endpoint_,
             .provider = &provider(),
@@ -267,13 +267,17 @@ Mediator::Outgoing Call::request() {
             .embedding = !same_shape() && body_->embedding() ? &*body_->embedding() : nullptr,
             .model = target().model,
             .lines = own_lines()});
-  return {&head_, sent_.text};
+  return sent_.text();
 }
 
 // What the caller may want to know: who has answered, and what was left out.
 std::string Call::own_lines() const {
-  std::string lines =
-      "x-sluice-provider: " + provider().name + "\r\n" + admission_.limit_lines(endpoint_.shape);
+  constexpr std::size_t kUsual = 128;  // bytes
+  std::string lines;
+  lines.reserve(kUsual);
+  lines = "x-sluice-provider: ";
+  lines.append(provider().name).append("\r\n");
+  admission_.append_limit_lines(endpoint_.shape, lines);
   if (keeper_.missed()) lines += "x-sluice-cache: miss\r\n";
   if (sent_.dropped.empty()) return lines;
   std::string dropped;

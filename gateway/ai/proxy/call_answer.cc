@@ -35,8 +35,7 @@ bool Call::data(std::string_view bytes, std::string& out) {
   if (filtered && !filter_->feed(unfiltered_, out)) return refused_by_filter();
   heard_.add(std::string_view(out).substr(before));
   if (good && !filtered && answer_->over()) keep_answer();
-  if (first_token_ == Clock::time_point{} && answer_->streams() &&
-      answer_->answer_head() != nullptr)
+  if (first_token_ == Clock::time_point{} && answer_->streams() && answer_->started())
     first_token_ = Clock::now();
   return good || failed();
 }
@@ -51,6 +50,15 @@ bool Call::end(std::string& out) {
   heard_.add(std::string_view(out).substr(before));
   keep_answer();
   return true;
+}
+
+// Streams are many at a time, and prompts are long.
+void Call::hold_less() {
+  std::string().swap(head_text_);
+  sent_ = {};
+  if (keeper_.wants() > 0) return;
+  answer_->forget_head();
+  if (catalog_.audit_for(admission_.facts()) == nullptr) body_->forget();
 }
 
 std::optional<Mediator::Answer> Call::answer() {
@@ -68,7 +76,10 @@ std::optional<Mediator::Answer> Call::answer() {
 // Before the caller has all of it: the same call again, a moment later, shall find it.
 void Call::keep_answer() {
   if (filter_problem_ || !answer_->answered() || answer_->status() != 200) return;
-  keeper_.keep(visit(), answer_->answer_head(), heard_);
+  if (keeper_.wants() == 0) return;
+  http1::ResponseHead head;
+  const bool has_head = answer_->started() && answer_->read_head(head);
+  keeper_.keep(visit(), has_head ? &head : nullptr, heard_);
 }
 
 bool Call::refused_by_filter() {
@@ -128,11 +139,12 @@ void Call::break_off(std::string_view reason, std::string& out) {
 // What was estimated becomes what it was. An answer that broke off is counted by what has gone by,
 // a token for so many bytes, and the request as it was estimated.
 Usage Call::used(http::Ending ending) const {
-  const Metered metered = answer_ ? answer_->metered() : Metered{};
+  static const Metered kNothing;
+  const Metered& metered = answer_ ? answer_->metered() : kNothing;
   Usage usage = metered.usage.value_or(Usage{});
   const bool answered = answer_ && answer_->answered() && !is_free(endpoint_);
   if (!metered.usage && answered) {
-    usage.uncached = static_cast<std::int64_t>(body_->estimate().request);
+    usage.uncached = static_cast<std::int64_t>(body_->estimated_request());
     usage.output = estimated_tokens(metered.text_bytes);
   } else if (ending != http::Ending::complete && metered.text_bytes > 0) {
     usage.output = std::max(usage.output, estimated_tokens(metered.text_bytes));
@@ -146,9 +158,9 @@ Call::Facts Call::facts() const {
             .provider = provider_word(provider().kind),
             .model = target().model};
   if (answer_) {
-    if (const Metered metered = answer_->metered(); metered.usage) {
-      out.input_tokens = metered.usage->input();
-      out.output_tokens = metered.usage->output;
+    if (const std::optional<Usage>& usage = answer_->metered().usage) {
+      out.input_tokens = usage->input();
+      out.output_tokens = usage->output;
     }
   }
   return out;

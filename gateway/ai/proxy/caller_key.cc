@@ -12,12 +12,16 @@ namespace {
 
 constexpr std::uint64_t kSecond = 1'000'000'000;
 
-// Of several lines of that name, none: two readers could take different ones.
-std::string_view only(const http1::FieldTable& fields, std::string_view lower_name) {
+// Of several lines of that name, none: two readers could take different ones. `id`: the name's.
+std::string_view only(const http1::FieldTable& fields, std::string_view lower_name,
+                      http1::KnownField id = http1::KnownField::unknown) {
   std::string_view value;
   std::size_t lines = 0;
   for (const http1::Field field : fields) {
-    if (!http1::equals_ignoring_case(field.name, lower_name)) continue;
+    if (field.id != id) continue;
+    if (id == http1::KnownField::unknown && !http1::equals_ignoring_case(field.name, lower_name)) {
+      continue;
+    }
     value = field.value;
     ++lines;
   }
@@ -80,7 +84,8 @@ void lines_of(Shape shape, std::string_view what, const Shown& rate, std::int64_
 std::string_view shown_key(const http1::RequestHead& caller) {
   constexpr std::string_view kBearer = "bearer ";
   const http1::FieldTable& fields = caller.fields();
-  const std::string_view authorization = only(fields, "authorization");
+  const std::string_view authorization =
+      only(fields, "authorization", http1::KnownField::authorization);
   if (http1::equals_ignoring_case(authorization.substr(0, kBearer.size()), kBearer))
     return http1::trim_ows(authorization.substr(kBearer.size()));
   for (const std::string_view name : {"x-api-key", "api-key", "x-goog-api-key"})

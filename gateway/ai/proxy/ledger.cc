@@ -51,13 +51,16 @@ void Ledger::configure(const std::string& path, std::int64_t keep_seconds,
   if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
 }
 
-void Ledger::add(const UsageKey& key, const UsageCounts& counts) {
+void Ledger::add(const UsageName& of, const UsageCounts& counts) {
   const std::scoped_lock lock(mutex_);
   if (path_.empty()) return;
-  if (pending_.rows.size() < kMostWaiting || pending_.rows.contains(key)) {
-    pending_.rows[key] += counts;
+  if (const auto known = pending_.rows.find(of); known != pending_.rows.end()) {
+    known->second += counts;
+  } else if (pending_.rows.size() < kMostWaiting) {
+    pending_.rows[{std::string(of.day), std::string(of.key), std::string(of.team),
+                   std::string(of.provider), std::string(of.model)}] += counts;
   } else {
-    pending_.rows[{key.day, std::string(kOthers), {}, {}, {}}] += counts;
+    pending_.rows[{std::string(of.day), std::string(kOthers), {}, {}, {}}] += counts;
   }
 }
 

@@ -26,7 +26,7 @@ class Ledger {
   // called by the ledger's thread when others may have spent something.
   void configure(const std::string& path, std::int64_t keep_seconds, std::function<void()> changed);
 
-  void add(const UsageKey& key, const UsageCounts& counts);
+  void add(const UsageName& of, const UsageCounts& counts);
   void spend(const std::string& account, std::int64_t period, std::int64_t micros);
   // By whoever else writes to the file, and by processes before this one.
   std::int64_t elsewhere(const std::string& account, std::int64_t period) const;

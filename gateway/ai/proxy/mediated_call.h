@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,14 +46,16 @@ class Call final : public http::Mediator {
   std::optional<Answer> take(const SharedVerdict* said) override;
 
   std::uint32_t upstream() const override { return provider().upstream; }
-  Outgoing request() override;
+  std::string_view request(http1::RequestHead& head) override;
   bool next() override;
 
   OnHead head(const http1::ResponseHead& response) override;
   bool data(std::string_view bytes, std::string& out) override;
   bool end(std::string& out) override;
   const std::string& failure() const override { return failure_; }
-  http1::ResponseHead* answer_head() override { return answer_ ? answer_->answer_head() : nullptr; }
+  bool has_head() const override { return answer_ && answer_->started(); }
+  bool read_head(http1::ResponseHead& head) const override { return answer_->read_head(head); }
+  void hold_less() override;
   std::optional<Answer> answer() override;
 
   Answer refusal(int status, std::string_view reason) override;
@@ -122,13 +125,12 @@ class Call final : public http::Mediator {
   bool key_failed_ = false;
   bool key_is_callers_ = false;
   std::string head_text_;
-  http1::RequestHead head_;
   std::optional<AnswerReader> answer_;
   std::string failure_;
 
   // What stands between the answer and the caller.
   std::optional<TextFilter> filters_;
-  std::optional<AnswerFilter> filter_;  // of this try
+  std::unique_ptr<AnswerFilter> filter_;  // of this try
   std::optional<Problem> filter_problem_;
   std::string unfiltered_;
   AnswerKeeper keeper_;

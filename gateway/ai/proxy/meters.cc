@@ -52,12 +52,13 @@ void Meters::Histogram<N>::add(const std::array<double, N>& bounds, double value
 
 void Meters::add(const CallRecord& record) {
   const bool good = record.error.empty();
-  Labels labels{
-      std::string(record.operation), std::string(record.kind), std::string(record.provider),
-      good ? std::string(record.model) : std::string("(failed)"), std::string(record.team)};
   const std::scoped_lock lock(mutex_);
-  Series& series = series_of(std::move(labels));
-  series.durations[std::string(record.error)].add(kDurationBounds, record.seconds);
+  Series& series = series_of({record.operation, record.kind, record.provider,
+                              good ? record.model : "(failed)", record.team});
+  auto durations = series.durations.find(record.error);
+  if (durations == series.durations.end())
+    durations = series.durations.try_emplace(std::string(record.error)).first;
+  durations->second.add(kDurationBounds, record.seconds);
   series.fallbacks += record.fallbacks;
   series.cache_misses += record.cache_missed ? 1 : 0;
   if (record.usage.input() + record.usage.output > 0) {
@@ -75,10 +76,9 @@ void Meters::add(const CallRecord& record) {
 }
 
 void Meters::add(const HitRecord& record) {
-  Labels labels{std::string(record.operation), std::string(record.kind),
-                std::string(record.provider), std::string(record.model), std::string(record.team)};
   const std::scoped_lock lock(mutex_);
-  ++series_of(std::move(labels)).cache_hits;
+  ++series_of({record.operation, record.kind, record.provider, record.model, record.team})
+        .cache_hits;
 }
 
 void Meters::filtered(std::string_view filter, std::string_view direction, std::uint64_t count) {
@@ -86,9 +86,12 @@ void Meters::filtered(std::string_view filter, std::string_view direction, std::
   filtered_[{std::string(filter), std::string(direction)}] += count;
 }
 
-Meters::Series& Meters::series_of(Labels labels) {
-  if (series_.size() >= kMostSeries && !series_.contains(labels)) labels[3] = labels[4] = "(other)";
-  return series_[std::move(labels)];
+Meters::Series& Meters::series_of(LabelViews labels) {
+  if (const auto known = series_.find(labels); known != series_.end()) return known->second;
+  if (series_.size() >= kMostSeries) labels[3] = labels[4] = "(other)";
+  Labels kept;
+  std::ranges::copy(labels, kept.begin());
+  return series_[std::move(kept)];
 }
 
 void Meters::keep(const std::vector<std::string>& providers) {

@@ -65,6 +65,18 @@ class Meters {
     void add(const std::array<double, N>& bounds, double value);
   };
   using Labels = std::array<std::string, 5>;  // operation, kind, provider, model, team
+  using LabelViews = std::array<std::string_view, 5>;
+  struct LabelOrder {
+    using is_transparent = void;
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      return views(a) < views(b);
+    }
+    static const LabelViews& views(const LabelViews& labels) { return labels; }
+    static LabelViews views(const Labels& labels) {
+      return {labels[0], labels[1], labels[2], labels[3], labels[4]};
+    }
+  };
   struct Series {
     Histogram<14> input, output;  // tokens
     Histogram<14> first_token, per_token;
@@ -75,10 +87,10 @@ class Meters {
     std::uint64_t cache_hits = 0;
     std::uint64_t cache_misses = 0;
   };
-  Series& series_of(Labels labels);  // with the lock
+  Series& series_of(LabelViews labels);  // with the lock
 
   mutable std::mutex mutex_;
-  std::map<Labels, Series> series_;
+  std::map<Labels, Series, LabelOrder> series_;
   std::map<std::pair<std::string, std::string>, std::uint64_t> filtered_;  // by filter, direction
 };
 

@@ -2,11 +2,13 @@
 // read by `sluice usage`; several processes may have it open.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <expected>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -15,6 +17,11 @@ struct sqlite3;
 
 namespace sluice::gateway::ai {
 
+// Names that somebody else keeps.
+struct UsageName {
+  std::string_view day, key, team, provider, model;
+};
+
 struct UsageKey {
   std::string day;  // "2026-11-29", UTC
   std::string key;  // names; "": none
@@ -22,6 +29,18 @@ struct UsageKey {
   std::string provider;
   std::string model;  // as the provider calls it
   auto operator<=>(const UsageKey&) const = default;
+  operator UsageName() const { return {day, key, team, provider, model}; }
+};
+
+struct UsageOrder {
+  using is_transparent = void;
+  template <typename A, typename B>
+  bool operator()(const A& a, const B& b) const {
+    return parts(a) < parts(b);
+  }
+  static std::array<std::string_view, 5> parts(const UsageName& of) {
+    return {of.day, of.key, of.team, of.provider, of.model};
+  }
 };
 
 struct UsageCounts {
@@ -44,7 +63,7 @@ struct UsageCounts {
 using SpentSums = std::map<std::pair<std::string, std::int64_t>, std::int64_t>;
 
 struct UsageBatch {
-  std::map<UsageKey, UsageCounts> rows;
+  std::map<UsageKey, UsageCounts, UsageOrder> rows;
   SpentSums spent;
   bool empty() const { return rows.empty() && spent.empty(); }
 };

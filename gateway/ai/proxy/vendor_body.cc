@@ -107,13 +107,18 @@ VendorBody renamed_embedding(std::string_view text, std::string_view model) {
   json::array* list = requests != nullptr ? requests->if_array() : nullptr;
   for (std::size_t i = 0; list != nullptr && i < list->size(); ++i)
     if (json::object* one = (*list)[i].if_object()) (*one)["model"] = name;
-  return {.text = json::serialize(body), .hide_usage = false, .dropped = {}};
+  VendorBody out;
+  out.written = json::serialize(body);
+  return out;
 }
 
 }  // namespace
 
 CallerBody::CallerBody(std::string text, const Endpoint& endpoint)
-    : text_(std::move(text)), endpoint_(endpoint), json_(JsonText::scan(text_)) {}
+    : text_(std::move(text)),
+      size_(text_.size()),
+      endpoint_(endpoint),
+      json_(JsonText::scan(text_)) {}
 
 std::string CallerBody::model() const {
   if (!endpoint_.model.empty()) return std::string(endpoint_.model);
@@ -128,11 +133,20 @@ bool CallerBody::wants_usage() const {
   return endpoint_.shape != Shape::openai || (json_ && asks_for_usage(*json_));
 }
 
+std::uint64_t CallerBody::estimated_request() const {
+  return static_cast<std::uint64_t>(estimated_tokens(size_));
+}
+
+void CallerBody::forget() {
+  json_.reset();
+  request_.reset();
+  std::string().swap(text_);
+}
+
 TokenEstimate CallerBody::estimate() const {
   const AnswerLimits limits = json_ ? answer_limits(*json_) : AnswerLimits{};
   const std::uint64_t usual = is_chat(endpoint_.operation) ? kUsualAnswer : 0;
-  return {.request = static_cast<std::uint64_t>(estimated_tokens(text_.size())),
-          .answer = limits.tokens.value_or(usual) * limits.answers};
+  return {.request = estimated_request(), .answer = limits.tokens.value_or(usual) * limits.answers};
 }
 
 std::expected<VendorBody, Problem> CallerBody::for_target(const Provider& provider,
@@ -145,28 +159,26 @@ std::expected<VendorBody, Problem> CallerBody::for_target(const Provider& provid
 std::expected<VendorBody, Problem> CallerBody::same_shape(const Provider& provider,
                                                           std::string_view model) {
   VendorBody out;
-  if (!json_) {
-    out.text = text_;
-    return out;
-  }
-  JsonText edited = *json_;
-  if (endpoint_.model.empty() && edited.find("model") && this->model() != model)
-    edited.set("model", json_string(model));
-  const bool streams =
-      provider.shape == Shape::openai && stream() && endpoint_.operation == Operation::chat;
+  out.callers = text_;
+  if (!json_) return out;
   if (provider.shape == Shape::gemini && endpoint_.operation == Operation::embeddings &&
       endpoint_.model != model) {
     return renamed_embedding(text_, model);
   }
-  if (streams && provider.dialect != Dialect::mistral && !asks_for_usage(edited)) {
-    ask_for_usage(edited);
-    out.hide_usage = true;
+  const bool renames = endpoint_.model.empty() && json_->find("model") && this->model() != model;
+  const bool streams =
+      provider.shape == Shape::openai && stream() && endpoint_.operation == Operation::chat;
+  out.hide_usage = streams && provider.dialect != Dialect::mistral && !asks_for_usage(*json_);
+  if (renames || out.hide_usage) {
+    JsonText edited = *json_;
+    if (renames) edited.set("model", json_string(model));
+    if (out.hide_usage) ask_for_usage(edited);
+    out.written = edited.text();
   }
-  out.text = edited.changed() ? edited.text() : text_;
   if (provider.dialect == Dialect::mistral &&
-      (edited.find(kStreamOptions) || edited.find("max_completion_tokens") ||
-       out.text.find("tool_call") != std::string::npos)) {
-    out.text = fit_mistral(out.text);
+      (json_->find(kStreamOptions) || json_->find("max_completion_tokens") ||
+       out.text().find("tool_call") != std::string_view::npos)) {
+    out.written = fit_mistral(out.text());
   }
   return out;
 }
@@ -179,7 +191,8 @@ std::expected<VendorBody, Problem> CallerBody::translated(const Provider& provid
     boost::system::error_code error;
     const json::value value = json::parse(text_, error);
     if (error) return std::unexpected(Problem::invalid("", "the body is not JSON"));
-    request_ = codec(endpoint_).read_request(value);
+    request_ =
+        std::make_unique<std::expected<Request, Problem>>(codec(endpoint_).read_request(value));
   }
   if (!*request_) return std::unexpected(request_->error());
   Request request = **request_;
@@ -191,7 +204,7 @@ std::expected<VendorBody, Problem> CallerBody::translated(const Provider& provid
   auto written = codec(provider.shape).write_request(request, options);
   if (!written) return std::unexpected(written.error());
   VendorBody out;
-  out.text = json::serialize(written->body);
+  out.written = json::serialize(written->body);
   out.dropped = std::move(written->dropped);
   return out;
 }
@@ -209,7 +222,7 @@ std::expected<VendorBody, Problem> CallerBody::translated_embedding(const Provid
   auto written = write_embedding_request(provider.shape, *embedding_, model);
   if (!written) return std::unexpected(written.error());
   VendorBody out;
-  out.text = json::serialize(*written);
+  out.written = json::serialize(*written);
   return out;
 }
 

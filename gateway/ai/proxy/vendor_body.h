@@ -3,6 +3,7 @@
 #pragma once
 
 #include <expected>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,9 +18,12 @@
 namespace sluice::gateway::ai {
 
 struct VendorBody {
-  std::string text;
-  bool hide_usage = false;           // of a stream it was asked for by us alone
-  std::vector<std::string> dropped;  // paths that the target has no words for
+  std::optional<std::string> written = {};  // nullopt: the caller's own bytes
+  std::string_view callers = {};            // these, which outlive it
+  std::string_view text() const { return written ? std::string_view(*written) : callers; }
+
+  bool hide_usage = false;                // of a stream it was asked for by us alone
+  std::vector<std::string> dropped = {};  // paths that the target has no words for
 };
 
 // By the body's bytes, and what the caller allows each of the answers that it wants, or kUsualAnswer.
@@ -44,7 +48,12 @@ class CallerBody {
   bool wants_usage() const;
   // As a limit has to reckon beforehand.
   TokenEstimate estimate() const;
+  std::uint64_t estimated_request() const;
   static constexpr std::uint64_t kUsualAnswer = 512;
+
+  // There is no other try, and nobody keeps the text. What it is estimated at is known all the
+  // same.
+  void forget();
 
   // Of a call for embeddings that another shape answers.
   const std::optional<EmbeddingRequest>& embedding() const { return embedding_; }
@@ -58,12 +67,13 @@ class CallerBody {
                                                 bool drop_untranslatable);
 
   std::string text_;
+  std::size_t size_;  // its own
   const Endpoint& endpoint_;
   std::optional<JsonText> json_;
   std::expected<VendorBody, Problem> translated_embedding(const Provider& provider,
                                                           std::string_view model);
 
-  std::optional<std::expected<Request, Problem>> request_;
+  std::unique_ptr<std::expected<Request, Problem>> request_;  // null: not read yet
   std::optional<EmbeddingRequest> embedding_;
 };
 

@@ -31,13 +31,15 @@ constexpr KnownFieldSet kNeverSent{KnownField::host,
                                    KnownField::via,
                                    KnownField::traceparent,
                                    KnownField::tracestate};
+constexpr std::size_t kAdded = 384;  // bytes, as a rule
 constexpr std::array<std::string_view, 3> kKeyFields{"x-api-key", "api-key", "x-goog-api-key"};
 
 constexpr std::array<std::string_view, 2> kVendorPrefixes{"anthropic-", "openai-"};
 
-constexpr std::array<std::string_view, 7> kAnswerFields{
-    "content-type", "cache-control",  "request-id",          "x-request-id",
-    "retry-after",  "openai-version", "openai-processing-ms"};
+constexpr KnownFieldSet kGiven{KnownField::content_type, KnownField::cache_control,
+                               KnownField::x_request_id, KnownField::retry_after};
+constexpr std::array<std::string_view, 3> kGivenByName{"request-id", "openai-version",
+                                                       "openai-processing-ms"};
 constexpr KnownFieldSet kNeverGiven{KnownField::content_length,
                                     KnownField::transfer_encoding,
                                     KnownField::trailer,
@@ -55,6 +57,19 @@ bool contains_ignoring_case(std::string_view name, std::string_view lower) {
   for (std::size_t at = 0; at + lower.size() <= name.size(); ++at)
     if (http1::equals_ignoring_case(name.substr(at, lower.size()), lower)) return true;
   return false;
+}
+
+// What says something of the gateway's own account with the vendor. No field that is known by its
+// number does.
+bool is_of_account(const Field& field) {
+  return field.id == KnownField::unknown && (contains_ignoring_case(field.name, "ratelimit") ||
+                                             contains_ignoring_case(field.name, "organization") ||
+                                             contains_ignoring_case(field.name, "openai-project"));
+}
+
+bool is_given(const Field& field) {
+  return field.id == KnownField::unknown ? one_of(kGivenByName, field.name)
+                                         : kGiven.contains(field.id);
 }
 
 // A model's name within a path.
@@ -129,7 +144,8 @@ void append_target(const VendorRequest& request, std::string& out) {
     if (provider.shape != Shape::openai) out.append("/").append(endpoint.version);
     out.append(endpoint.path);
   }
-  const std::string query = same ? without_key(request.query) : std::string();
+  if (!same || request.query.empty()) return;
+  const std::string query = without_key(request.query);
   if (query.empty()) return;
   const bool more = std::string_view(out).substr(begin).find('?') != std::string_view::npos;
   out.append(more ? "&" : "?").append(query);
@@ -162,7 +178,7 @@ void append_caller_fields(const http1::RequestHead& caller, std::string& out) {
   for (std::size_t i = 0; i < fields.size(); ++i) {
     const Field field = fields[i];
     if (left_out.contains(field.id) || fields.entry(i).nominated ||
-        one_of(kKeyFields, field.name)) {
+        (field.id == KnownField::unknown && one_of(kKeyFields, field.name))) {
       continue;
     }
     out.append(field.name).append(": ").append(field.value).append("\r\n");
@@ -175,6 +191,7 @@ void write_vendor_head(const VendorRequest& request, const http1::RequestHead& c
                        std::string& out) {
   const Provider& provider = *request.provider;
   const bool same = is_native(*request.endpoint, provider);
+  out.reserve(caller.size() + kAdded);
   out.assign(caller.method_name()).append(" ");
   append_target(request, out);
   out.append(" HTTP/1.1\r\nhost: ").append(provider.authority).append("\r\n");
@@ -200,6 +217,7 @@ std::string api_fields(const http1::RequestHead& caller) {
   const http1::FieldTable& fields = caller.fields();
   for (std::size_t i = 0; i < fields.size(); ++i) {
     const Field field = fields[i];
+    if (field.id != KnownField::unknown) continue;
     const bool vendors = std::ranges::any_of(kVendorPrefixes, [&](std::string_view prefix) {
       return http1::equals_ignoring_case(field.name.substr(0, prefix.size()), prefix);
     });
@@ -216,11 +234,9 @@ void write_answer_fields(const http1::ResponseHead& answer, bool all, std::strin
   const KnownFieldSet left_out = http1::kHopByHop | kNeverGiven;
   for (std::size_t i = 0; i < fields.size(); ++i) {
     const Field field = fields[i];
-    const bool account = contains_ignoring_case(field.name, "ratelimit") ||
-                         contains_ignoring_case(field.name, "organization") ||
-                         contains_ignoring_case(field.name, "openai-project");
-    if (left_out.contains(field.id) || fields.entry(i).nominated || account) continue;
-    if (!all && !one_of(kAnswerFields, field.name)) continue;
+    if (left_out.contains(field.id) || fields.entry(i).nominated) continue;
+    if (!all && !is_given(field)) continue;
+    if (is_of_account(field)) continue;
     out.append(field.name).append(": ").append(field.value).append("\r\n");
   }
 }

@@ -1,0 +1,102 @@
+#include "gateway/ai/reply_meter.h"
+
+#include <array>
+#include <gmock/gmock.h>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <boost/json/parse.hpp>
+
+namespace sluice::gateway::ai {
+namespace {
+
+struct Case {
+  std::string_view what;
+  Shape shape;
+  std::string_view answer;
+};
+
+// What a reader in one piece makes of each is what is expected of one in pieces.
+constexpr std::array kCases{
+    Case{"a chat", Shape::openai,
+         R"({"id":"1","choices":[{"message":{"content":"a \"usage\": {\"prompt_tokens\": 9}"}}],)"
+         R"("model":"m-1","usage":{"prompt_tokens":7,"completion_tokens":5,)"
+         R"("prompt_tokens_details":{"cached_tokens":3}}})"},
+    Case{
+        "usage before the text", Shape::anthropic,
+        R"({"usage":{"input_tokens":2,"output_tokens":1},"content":[{"usage":{"input_tokens":9}}]})"},
+    Case{"no usage but within", Shape::openai, R"({"response":{"usage":{"prompt_tokens":7}}})"},
+    Case{"the last of two", Shape::openai,
+         R"({"usage":{"prompt_tokens":7},"usage":{"prompt_tokens":8},"model":"a","model":"b"})"},
+    Case{"the last of two is none", Shape::openai,
+         R"({"usage":{"prompt_tokens":7},"usage":null,"model":"a","model":["b"]})"},
+    Case{"an escaped key", Shape::openai,
+         R"({"us\u0061ge":{"prompt_tokens":7},"m\u006fdel":"\u00e4"})"},
+    Case{"a key that only begins so", Shape::openai,
+         R"({"usage_of_many_other_things":{"prompt_tokens":7},"usag":{},"models":"x"})"},
+    Case{"a list", Shape::gemini,
+         R"([{"usageMetadata":{"promptTokenCount":1},"modelVersion":"g"},)"
+         R"({"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":2}}])"},
+    Case{"a list whose last is none", Shape::gemini,
+         R"([{"usageMetadata":{"promptTokenCount":1}},5])"},
+    Case{"a list in a list", Shape::gemini, R"([5,[{"usageMetadata":{"promptTokenCount":1}}]])"},
+    Case{"a list that ends empty", Shape::gemini,
+         R"([{"usageMetadata":{"promptTokenCount":1}},[]])"},
+    Case{
+        "many counts", Shape::openai,
+        R"({"usage":{"prompt_tokens":1e3,"completion_tokens":18446744073709551615,"a":[1,[2.5,{}],)"
+        R"(true,false,null,"x",-1],"b":{"c":{"d":"e"}},"f":1,"g":2,"h":3,"i":4,"j":5,"k":6,"l":7}})"},
+    Case{"no JSON", Shape::openai, R"({"usage":{"prompt_tokens":7})"},
+    Case{"more than JSON", Shape::openai, R"({"usage":{"prompt_tokens":7}} x)"},
+    Case{"nothing", Shape::openai, ""},
+};
+
+Metered in_pieces(const Case& one, std::size_t size) {
+  ReplyMeter meter(one.shape);
+  for (std::size_t at = 0; at < one.answer.size(); at += size)
+    meter.feed(one.answer.substr(at, size));
+  Metered out;
+  meter.end(out);
+  return out;
+}
+
+Metered at_once(const Case& one) {
+  boost::system::error_code error;
+  const json::value body = json::parse(one.answer, error);
+  Metered out;
+  if (!error) meter_reply(one.shape, body, out);
+  return out;
+}
+
+TEST(ReplyMeter, SaysWhatTheWholeAnswerSays) {
+  for (const Case& one : kCases) {
+    const Metered expected = at_once(one);
+    for (std::size_t size = 1; size <= one.answer.size() + 1; ++size) {
+      const Metered found = in_pieces(one, size);
+      EXPECT_EQ(found.model, expected.model) << one.what << ", in pieces of " << size;
+      ASSERT_EQ(found.usage.has_value(), expected.usage.has_value()) << one.what << ", " << size;
+      if (!found.usage) continue;
+      EXPECT_EQ(found.usage->uncached, expected.usage->uncached) << one.what << ", " << size;
+      EXPECT_EQ(found.usage->cache_read, expected.usage->cache_read) << one.what << ", " << size;
+      EXPECT_EQ(found.usage->output, expected.usage->output) << one.what << ", " << size;
+    }
+  }
+}
+
+TEST(ReplyMeter, CountsOfAChat) {
+  const Metered found = in_pieces(kCases[0], 5);
+  ASSERT_TRUE(found.usage);
+  EXPECT_EQ(found.model, "m-1");
+  EXPECT_EQ(found.usage->input(), 7);
+  EXPECT_EQ(found.usage->cache_read, 3);
+  EXPECT_EQ(found.usage->output, 5);
+}
+
+TEST(ReplyMeter, OfWhatIsNoJsonNothing) {
+  for (const Case& one : std::span(kCases).last(3))
+    EXPECT_FALSE(in_pieces(one, 4).usage) << one.what;
+}
+
+}  // namespace
+}  // namespace sluice::gateway::ai
