@@ -10,21 +10,27 @@ namespace sluice::gateway::http {
 
 namespace {
 
-// Steady points of time as Unix time, all by one offset: spans of a request fit into each other.
+// Times of the steady clock as those of the wall. A worker's spans are told from one offset, or one
+// would end some nanoseconds after the next began; another offset once the wall clock was set.
 class WallClock {
  public:
   using Steady = std::chrono::steady_clock;
-  WallClock() : steady_(Steady::now()), wall_(std::chrono::system_clock::now()) {}
-  Steady::time_point now() const { return steady_; }
+  WallClock() : now_(Steady::now()) {
+    const auto measured =
+        std::chrono::system_clock::now().time_since_epoch() - now_.time_since_epoch();
+    if (std::chrono::abs(measured - offset_) > kSet) offset_ = measured;
+  }
+  Steady::time_point now() const { return now_; }
   std::int64_t at(Steady::time_point when) const {
-    const auto wall = std::chrono::duration_cast<std::chrono::nanoseconds>(wall_.time_since_epoch());
-    return (wall - (steady_ - when)).count();
+    return std::chrono::nanoseconds(when.time_since_epoch() + offset_).count();
   }
 
  private:
-  Steady::time_point steady_;
-  std::chrono::system_clock::time_point wall_;
+  static constexpr std::chrono::milliseconds kSet{1};
+  static thread_local std::chrono::nanoseconds offset_;
+  Steady::time_point now_;
 };
+thread_local std::chrono::nanoseconds WallClock::offset_{};
 
 // error.type of the conventions for HTTP: low in number, and no status where none came.
 std::string_view error_of(Outcome outcome) {
@@ -45,7 +51,8 @@ std::string_view error_of(Outcome outcome) {
 // The status itself, as the conventions want it.
 std::string_view error_of(int status, int least) {
   constexpr std::string_view kFrom400 =
-      "400401402403404405406407408409410411412413414415416417418419420421422423424425426427428429430"
+      "40040140240340440540640740840941041141241341441541641741841942042142242342442542642742842943"
+      "0"
       "431";
   constexpr std::string_view kFrom500 = "500501502503504505506507508509510511";
   if (status < least) return {};

@@ -56,6 +56,7 @@ std::int64_t next_period(AiPeriod period, std::int64_t unix_seconds) {
 std::string day_text(std::int64_t unix_seconds) {
   const year_month_day date(day_of(unix_seconds));
   std::string text = "0000-00-00";
+  if (date.year() < std::chrono::year(0)) return text;  // before every other day
   const auto write = [&](std::size_t last, unsigned number) {
     for (std::size_t at = last; number > 0; number /= 10)
       text[at--] = static_cast<char>('0' + number % 10);
