@@ -210,7 +210,7 @@ def test_usage_by_what_one_likes(scratch):
         subprocess.run([SLUICE, "usage", *a], capture_output=True, text=True, timeout=30))
     rows = list(csv.DictReader(io.StringIO(run("--policy", gateway.policy_file, "--by", "owner,provider", "--output", "csv").stdout)))
     assert [(r["owner"], r["requests"], r["dollars"]) for r in rows] == [("", "2", "0.000000"), ("'=cmd()", "2", "0.060000")]
-    table = run("--file", os.path.join(scratch.path, "usage.db"), "--by", "model", "--since", "1d").stdout
+    table = run("--file", os.path.join(scratch.path, "gateway", "usage.db"), "--by", "model", "--since", "1d").stdout
     assert "MODEL" in table and "$0.06 *" in table and "1 requests that `prices` has no price for" in table
     assert "no calls since 2999-01-01" in run("--policy", gateway.policy_file, "--since", "2999-01-01").stdout
     assert "No such file" in run("--file", "/nonexistent/usage.db", check=1).stderr
@@ -232,10 +232,11 @@ def test_the_file_of_usage_is_its_owners_alone_and_has_no_key(scratch):
     headers = gateway.holder("a")
     assert gateway.ask(headers)[0] == 200
     eventually(lambda: gateway.usage()["total"]["requests"] == 1, "it is written")
-    for name in os.listdir(scratch.path):
-        if name.startswith("usage.db"):
-            path = os.path.join(scratch.path, name)
-            assert os.stat(path).st_mode & 0o077 == 0, name
-            assert headers["authorization"].split()[1].encode() not in open(path, "rb").read()
-    names = [row[0] for row in sqlite3.connect(os.path.join(scratch.path, "usage.db")).execute("SELECT name FROM sqlite_master")]
+    kept = os.path.join(scratch.path, "gateway")
+    assert "usage.db" in os.listdir(kept)
+    for name in os.listdir(kept):
+        path = os.path.join(kept, name)
+        assert os.stat(path).st_mode & 0o077 == 0, name
+        assert headers["authorization"].split()[1].encode() not in open(path, "rb").read()
+    names = [row[0] for row in sqlite3.connect(os.path.join(kept, "usage.db")).execute("SELECT name FROM sqlite_master")]
     assert "usage" in names and "spent" in names

@@ -67,9 +67,9 @@ TEST(BanTracker, APardonedSourceIsBannedAgainAtItsNextOffence) {
   ASSERT_TRUE(other);
   EXPECT_EQ(other->duration, 10s) << "somebody else's first ban";
 
-  ASSERT_TRUE(tracker.strike(rules, 0, ip("2001:db8::1"), kSecond));
-  tracker.lift(rules, *Prefix::parse("2001:db8::/64"), 2 * kSecond);
-  EXPECT_TRUE(tracker.strike(rules, 0, ip("2001:db8::2"), 2 * kSecond)) << "as wide as the ban";
+  ASSERT_TRUE(tracker.strike(rules, 0, ip("2001:db8::1"), 10 * kSecond));
+  tracker.lift(rules, *Prefix::parse("2001:db8::/64"), 11 * kSecond);
+  EXPECT_TRUE(tracker.strike(rules, 0, ip("2001:db8::2"), 11 * kSecond)) << "as wide as the ban";
 }
 
 TEST(BanTracker, GrowsForRepeatersUpToTheLongestAndForgets) {
