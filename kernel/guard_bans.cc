@@ -7,6 +7,7 @@
 #include <endian.h>
 #include <stdio.h>
 #include <time.h>
+#include <utility>
 
 #include "kernel/message.h"
 #include "kernel/prefix_text.h"
@@ -115,6 +116,9 @@ Result<void> GuardBans::use(Descriptor table, bool pin) {
 }
 
 void GuardBans::load() {
+  expiry_.clear();
+  by_expiry_.clear();
+  lengths_.clear();
   for_each(table_.get(), [this](const sluice_guard_ban_key& key, const sluice_guard_ban& ban) {
     const Prefix source = prefix_of(key);
     open_gate(source);
@@ -125,6 +129,8 @@ void GuardBans::load() {
 }
 
 Result<void> GuardBans::set_capacity(std::uint32_t capacity) {
+  // Since this one was opened the keeper before it may have changed the table.
+  if (!std::exchange(in_force_, true)) load();
   if (capacity > table_size_) {
     Descriptor larger = create_table(capacity);
     if (!larger)

@@ -42,7 +42,7 @@ class GuardBans {
   GuardBans(const PinDirectory& pins, int outer_map, sluice_guard_state* state, std::uint64_t* gate)
       : pins_(&pins), outer_map_(outer_map), state_(state), gate_(gate) {}
   Result<void> use(Descriptor table, bool pin);
-  void load();
+  void load();  // from the table
   void publish_lengths() const;
   void open_gate(const Prefix& source) const;
   void close_gates();  // of those that are gone, when there are many
@@ -59,6 +59,7 @@ class GuardBans {
   Descriptor table_;
   std::uint32_t table_size_ = 0;  // entries that the kernel's map takes
   std::uint32_t capacity_ = 0;    // that the policy allows
+  bool in_force_ = false;         // the first plan has come
   std::map<Prefix, std::uint64_t> expiry_;
   std::set<std::pair<std::uint64_t, Prefix>> by_expiry_;
   std::map<std::pair<bool, std::uint8_t>, std::uint32_t> lengths_;  // (IPv4, length): how many

@@ -107,6 +107,8 @@ class KeeperProcess {
              .died = [this] { gateway_died(); },
              .ban =
                  [this](const protocol::Ban& ban) {
+                   // Of those that drain: the table is the successor's.
+                   if (succession_.handed_over()) return;
                    bans_.pass_on(*keeper_, ban, std::chrono::steady_clock::now());
                    banned_connections_.end_soon();
                  },
@@ -520,6 +522,7 @@ void KeeperProcess::add_admin_commands() {
   admin_commands_.add("status",
                       [this](const json::object&, const Respond& respond) { status(respond); });
   admin_commands_.add("ban", [this](const json::object& request, const Respond& respond) {
+    if (succession_.handed_over()) return respond(admin_error(succession_.why_unchanged()));
     respond(handle_ban(*keeper_, request));
     banned_connections_.end_soon();
   });

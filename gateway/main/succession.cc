@@ -248,7 +248,6 @@ class Succession::Session : public std::enable_shared_from_this<Session> {
                        });
   }
   void close() { socket_.close(); }
-  bool begun() const { return begun_; }
   bool released() const { return released_; }
 
  private:
@@ -261,12 +260,13 @@ class Succession::Session : public std::enable_shared_from_this<Session> {
       send_message(socket_.native_handle(), kReleased);
       return wait();
     }
-    owner_.ended(message.text == kDone && released_);
+    owner_.ended(*this, message.text == kDone && released_);
   }
 
   void hand_over() {
+    if (owner_.session_) return refuse("another one is taking over already");
     if (const std::string busy = owner_.hooks_.busy(); !busy.empty()) return refuse(busy);
-    begun_ = true;
+    owner_.session_ = shared_from_this();
     owner_.hooks_.begin();
     owner_.hooks_.memory([self = shared_from_this()](const std::string& memory) {
       if (auto sent = self->send_all(memory); !sent) return self->refuse(sent.error());
@@ -278,7 +278,7 @@ class Succession::Session : public std::enable_shared_from_this<Session> {
 
   void refuse(const std::string& problem) {
     send_message(socket_.native_handle(), json::serialize(json::object{{"error", problem}}));
-    owner_.ended(false);
+    owner_.ended(*this, false);
   }
 
   std::expected<void, std::string> send_all(const std::string& memory) {
@@ -308,7 +308,6 @@ class Succession::Session : public std::enable_shared_from_this<Session> {
 
   Succession& owner_;
   boost::asio::posix::stream_descriptor socket_;
-  bool begun_ = false;
   bool handed_ = false;
   bool released_ = false;
 };
@@ -354,29 +353,24 @@ void Succession::accept() {
       [this](const boost::system::error_code& error) {
         if (error) return;
         OwnedFd socket(::accept4(listening_->native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
-        if (socket && is_trusted(socket.get())) {
-          if (session_) {
-            send_message(socket.get(), R"({"error":"another one is taking over already"})");
-          } else {
-            session_ = std::make_shared<Session>(*this, std::move(socket));
-            session_->wait();
-          }
-        }
+        // Kept alive by its wait.
+        if (socket && is_trusted(socket.get()))
+          std::make_shared<Session>(*this, std::move(socket))->wait();
         accept();
       });
 }
 
 // A successor that ended before it was done leaves all to us again.
-void Succession::ended(bool done) {
-  const auto session = std::exchange(session_, nullptr);
-  if (!session) return;
-  session->close();
+void Succession::ended(Session& session, bool done) {
+  session.close();
+  if (session_.get() != &session) return;
+  const auto kept = std::exchange(session_, nullptr);
   if (done) {
     listening_->close();
     hooks_.done();
-  } else if (session->begun()) {
+  } else {
     log_warn("keeper", "the sluice that was to take over has ended; this one goes on");
-    hooks_.give_up(session->released());
+    hooks_.give_up(session.released());
   }
 }
 

@@ -82,14 +82,14 @@ class Succession {
  private:
   class Session;
   void accept();
-  void ended(bool done);
+  void ended(Session& session, bool done);
 
   boost::asio::io_context& io_;
   Hooks hooks_;
   std::string path_;
   std::uint64_t inode_ = 0;
   std::unique_ptr<boost::asio::posix::stream_descriptor> listening_;
-  std::shared_ptr<Session> session_;  // one at a time
+  std::shared_ptr<Session> session_;  // that takes over; one at a time
 };
 
 }  // namespace sluice::control

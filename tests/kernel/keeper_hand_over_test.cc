@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <gtest/gtest.h>
 #include <set>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "kernel/keeper.h"
@@ -79,6 +80,75 @@ TEST(KeeperHandOver, TheSameVersionKeepsSocketsLockAndQueue) {
     EXPECT_TRUE(exchange(queued.get(), accepted.get()));
     expect_serves(net, *keeper);
   });
+}
+
+// As between containers: both live, and know the same sockets and the same lock.
+std::unique_ptr<Keeper> open_beside(const Keeper& before, std::uint32_t version = 0) {
+  auto next =
+      Keeper::open({.pin_root = kPinRoot, .abi_version = version, .before = before.hand_over()});
+  EXPECT_TRUE(next) << (next ? "" : next.error().message);
+  return next ? std::move(*next) : nullptr;
+}
+
+TEST(KeeperHandOver, OneThatHasHandedOverHoldsNothingBack) {
+  in_sandbox([] {
+    Topology net;
+    auto first = open_keeper();
+    Plan plan = guarded_plan();
+    put_in_force(*first, plan);
+    auto second = open_beside(*first);
+    ASSERT_TRUE(second);
+    ASSERT_TRUE(first->ban(prefix("10.1.0.77"), std::chrono::hours(1), "meanwhile"));
+    plan.generation = second->generation() + 1;
+    put_in_force(*second, plan);
+    first->retire();
+    EXPECT_EQ(second->bans().size(), 1U);
+    EXPECT_EQ(second->unban(prefix("10.1.0.77")).value_or(false), true);
+    expect_serves(net, *second);
+    EXPECT_FALSE(Keeper::open({.pin_root = kPinRoot})) << "the second one has the lock";
+    const auto port = port_of(second->sockets().front().fd);
+    second.reset();
+    EXPECT_FALSE(connect_to("10.1.0.1", port)) << "nobody has the socket any more";
+    auto third = open_keeper();
+    ASSERT_TRUE(third) << "the first one has let go of the lock";
+    plan.generation = third->generation() + 1;
+    put_in_force(*third, plan);
+    expect_serves(net, *third);
+  });
+}
+
+TEST(KeeperHandOver, OneWhoseSuccessorDiesResumesWhatItHad) {
+  for (const std::uint32_t version : {0U, 99U}) {
+    in_sandbox([version] {
+      Topology net;
+      auto first = open_keeper();
+      Plan plan = guarded_plan();
+      put_in_force(*first, plan);
+      const auto port = port_of(first->sockets().front().fd);
+      auto second = open_beside(*first, version);
+      ASSERT_TRUE(second);
+      Plan other = plan;
+      other.generation = second->generation() + 1;
+      other.intercepts = {entry(WayIn::forward, {"10.9.0.0/16"}, {{80, 80}}, 0)};
+      other.guard.rules.clear();
+      ::flock(first->hand_over().lock, LOCK_UN);
+      put_in_force(*second, other);
+      second.reset();
+      ::flock(first->hand_over().lock, LOCK_EX | LOCK_NB);
+      ASSERT_TRUE(first->prepare(plan));
+      const auto committed = first->commit();
+      ASSERT_TRUE(committed) << committed.error().message;
+      first->tick(true);
+      EXPECT_EQ(port_of(first->sockets().front().fd), port);
+      expect_serves(net, *first);
+      net.in_client([] {
+        shell("ip addr replace 10.1.0.99/24 dev $(ip -o -4 addr show to 10.1.0.2 | awk '{print $2}')");
+        EXPECT_FALSE(connect_to("10.1.0.1", 9, "10.1.0.99", 1) || errno == ECONNREFUSED)
+            << "its drop rule is in force again";
+      });
+      EXPECT_TRUE(cleanup({.pin_root = kPinRoot}));
+    });
+  }
 }
 
 class KeeperHandOverTo : public ::testing::TestWithParam<bool> {};

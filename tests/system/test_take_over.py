@@ -107,6 +107,7 @@ PODS = 20 if os.environ.get("NIGHTLY") else 3
 
 def test_a_pod_follows_a_pod_under_load_and_loses_nothing(net):
     pod = Pod(net, "pod-0", policy(net))
+    pod.ctl("ban", "198.51.100.7", "--for", "1h")
     load = Load(net, http1, http1, new_connections, to_the_bound, through_the_node, http2, layer4, websocket, websocket)
     eventually(lambda: all(load.done.values()), "every kind of client is served")
     for number in range(1, PODS + 1):
@@ -121,6 +122,7 @@ def test_a_pod_follows_a_pod_under_load_and_loses_nothing(net):
     done = load.stop()
     assert sorted(load.failures) == []
     assert all(done.values()), done
+    assert "198.51.100.7" in pod.ctl("bans").stdout, "bans are carried over"
 
 
 def test_limits_bans_and_tickets_go_to_the_next_pod(net):
@@ -243,7 +245,7 @@ def ends_after(net, words):
         successor = Successor.with_all(net)
         if words[1:] == ["release"]:
             assert successor.say("release") == "released"
-            assert Successor(net).hear().startswith('{"error":"another one')
+            assert Successor(net).say("take-over").startswith('{"error":"another one')
         elif words[1:]:
             successor.socket.send(words[1].encode())
     successor.socket.close()
