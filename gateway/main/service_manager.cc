@@ -31,7 +31,8 @@ void tell_service_manager(std::string_view state) {
   const kernel::protocol::OwnedFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!fd) return;
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
-  (void)::sendto(fd.get(), text.data(), text.size(), MSG_NOSIGNAL,
+  const int patience = text == "WATCHDOG=1" ? MSG_DONTWAIT : 0;
+  (void)::sendto(fd.get(), text.data(), text.size(), MSG_NOSIGNAL | patience,
                  reinterpret_cast<const sockaddr*>(&address), size);
 }
 

@@ -23,8 +23,10 @@ sys.path.insert(0, str(ROOT / "tests/system"))
 # pylint: disable=wrong-import-position
 import netns
 from debian_root import run, tarball
-from harness import Process, Scratch, eventually
+from harness import Process, Scratch
+from harness import eventually as within
 
+HANG = 120  # seconds: other tests build and soak meanwhile
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: mounts and network namespaces")
 
 STATED = re.compile(r"The image holds .*?about (\d+) MB", re.S)  # docs/install.md
@@ -187,8 +189,16 @@ class Pod(Process):
             pytest.fail(f"it ended with {self.process.returncode}:\n{self.output()}")
         return re.search(r"\bready\b", self.output())
 
+    def ctl(self, *words):
+        """What a command says of the running program, which may be busy."""
+        return eventually(lambda: json.loads(self.inside("/usr/bin/sluice", *words, "--output", "json")), f"sluice {words[0]} is answered")
+
     def inside(self, *words):
         return run("nsenter", f"--target={self.pid}", "--mount", "--net", f"--root=/proc/{self.pid}/root", "--wd=/", *words).stdout
+
+
+def eventually(condition, what):
+    return within(condition, what, HANG)
 
 
 def status_of(pid):
@@ -212,7 +222,7 @@ def test_it_runs_in_the_builder(image):
 def test_it_serves_and_guards_with_what_kubernetes_gives_it(image, node):
     it = Pod(image, node)
     assert "good" in it.inside("/usr/bin/sluice", "check", "/etc/sluice")
-    running = json.loads(it.inside("/usr/bin/sluice", "status", "--output", "json"))  # as the probes do
+    running = it.ctl("status")  # as the probes do
     gateway = status_of(running["gateway"]["pid"])
     assert gateway["Uid"].split() == gateway["Gid"].split() == ["65532"] * 4 and gateway["Groups"].strip() == ""
     assert int(gateway["CapEff"], 16) == int(gateway["CapBnd"], 16) == NET_RAW and gateway["NoNewPrivs"] == "1"
@@ -223,7 +233,7 @@ def test_it_serves_and_guards_with_what_kubernetes_gives_it(image, node):
     assert "called from 10.72.0.1" in node.curl("http://10.71.0.1/")
     node.in_client("ip", "address", "add", "10.71.0.99/24", "dev", "eth0")
     assert node.curl("http://10.71.0.1/", "--interface", "10.71.0.99", "--max-time", "1") is None
-    drops = json.loads(it.inside("/usr/bin/sluice", "drops", "--output", "json"))
+    drops = it.ctl("drops")
     assert [rule["dropped"] > 0 for rule in drops["rules"] if rule["rule"] == "nobody"] == [True]
     eventually(lambda: "203.0.113.7" in it.output(), "the access log on standard output")
     it.inside(*pod()["lifecycle"]["preStop"]["exec"]["command"])

@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -23,8 +24,10 @@ sys.path.insert(0, str(ROOT / "tests/system"))
 import netns
 from ai_vendors import OpenAi
 from debian_root import Root, run
-from harness import Process, Scratch, eventually
+from harness import Process, Scratch
+from harness import eventually as within
 
+HANG = 120  # seconds: other tests build and soak meanwhile
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: mounts and network namespaces")
 
 # Beside what the package asks for: what its files are for.
@@ -193,6 +196,10 @@ NUMBERS = {"CHOWN": 0, "DAC_OVERRIDE": 1, "KILL": 5, "SETGID": 6, "SETUID": 7, "
            "NET_RAW": 13, "PERFMON": 38, "BPF": 39}
 
 
+def eventually(condition, what):
+    return within(condition, what, HANG)
+
+
 def status_of(pid):
     with open(f"/proc/{pid}/status", encoding="ascii") as status:
         return dict(line.rstrip("\n").split(":\t", 1) for line in status if ":\t" in line)
@@ -210,9 +217,9 @@ class Service(Process):
             directory.mkdir(exist_ok=True)
             directory.chmod(int(settings[f"{kind}Mode"][0], 8))
         self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.notices.setblocking(False)
         self.notices.bind(str(root.path / "run/notify"))
-        self.heard = ""
+        self.heard = []
+        threading.Thread(target=self.listen, daemon=True).start()
         written = ["var/lib/sluice", "run", *(path.lstrip("-/") for path in settings["ReadWritePaths"][0].split() if "bpf" not in path)]
         before = READ_ONLY.format(written=" ".join(written), umask=settings["UMask"][0])
         caps = ",".join(["-all", *("+" + name.removeprefix("CAP_").lower() for name in self.bounding)])
@@ -227,24 +234,28 @@ class Service(Process):
             pytest.fail(f"the service ended with {self.process.returncode}:\n{self.output()}")
         return "READY=1" in self.said()
 
+    def listen(self):
+        while True:
+            self.heard.append(self.notices.recv(4096).decode())
+
     def said(self):
         """All that the service manager was told so far."""
-        try:
-            while True:
-                self.heard += self.notices.recv(4096).decode() + "\n"
-        except BlockingIOError:
-            return self.heard
+        return "\n".join(self.heard)
 
     def inside(self, *words, check=True):
         """Runs words where the service is, as root or by setpriv as somebody else."""
         return run("nsenter", f"--target={self.pid}", "--mount", "--net", f"--root=/proc/{self.pid}/root", "--wd=/", "/usr/bin/env", "-i",
                    "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *words, check=check)
 
+    def ctl(self, *words):
+        """What a command says of the running service, which may be busy."""
+        return eventually(lambda: json.loads(self.inside("sluice", *words, "--output", "json").stdout), f"sluice {words[0]} is answered")
+
     def as_gateway(self, *words):
         return self.inside("setpriv", "--reuid=sluice", "--regid=sluice", "--clear-groups", "--bounding-set=-all", *words, check=False)
 
     def gateway(self):
-        return json.loads(self.inside("sluice", "status", "--output", "json").stdout)["gateway"]["pid"]
+        return self.ctl("status")["gateway"]["pid"]
 
 
 @pytest.fixture
@@ -301,7 +312,7 @@ def test_what_the_unit_allows_suffices_and_the_gateway_is_nobody(installed, node
     assert node.curl("http://203.0.113.7/tokens", "-o", "/dev/null", "-w", "%{http_code}") == "401"
     node.in_client("ip", "address", "add", "10.71.0.99/24", "dev", "eth0")
     assert node.curl("http://203.0.113.7/", "--interface", "10.71.0.99", "--max-time", "1") is None
-    drops = json.loads(service.inside("sluice", "drops", "--output", "json").stdout)
+    drops = service.ctl("drops")
     assert [rule["dropped"] > 0 for rule in drops["rules"] if rule["rule"] == "nobody"] == [True]
     eventually(lambda: ask(node, key) == "200", "the key is known and a call is answered")
     eventually(lambda: requests_used(service) >= 1, "usage is written")
@@ -345,7 +356,7 @@ def test_what_the_unit_allows_suffices_and_the_gateway_is_nobody(installed, node
     assert re.search(r"^sluice_gateway_refused_system_calls_total 0$", page, re.M) and re.search(r"^sluice_ai_usage_writable 1$", page, re.M)
     assert not [line for line in service.output().splitlines() if line.split(" ")[0] in ("warn", "error") and "not permitted" in line], service.output()
     service.stop()
-    assert "STOPPING=1" in service.said()
+    eventually(lambda: "STOPPING=1" in service.said(), "the end is announced")
 
 
 def test_a_policy_that_needs_no_kernel_is_served_by_nobody_as_well(installed, node):
