@@ -158,8 +158,7 @@ class Keeper {
 
   virtual KeeperHandOver hand_over() const = 0;
   // The successor has it all in force: closes listening sockets and the lock, so that it alone
-  // holds them. Bans and counters can still be read and written; nothing is prepared or ticked any
-  // more.
+  // holds them. Nothing is prepared, banned or ticked any more; counters can still be read.
   virtual void retire() = 0;
 
   // Takes interception away (new connections flow straight; those proxied go on until the process
