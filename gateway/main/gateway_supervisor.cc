@@ -5,7 +5,6 @@
 #include <cstring>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "gateway/control/last_good.h"
@@ -28,21 +27,6 @@ constexpr auto kQuickDeath =
     5s;  // a gateway that lived less has a problem that the next one will have too
 constexpr auto kLongestPause = 5s;
 constexpr std::size_t kMaxAnswer = 16UL << 20;
-constexpr std::size_t kMaxMemory = 96UL << 20;  // as policy/carried_state.h has it
-
-// Of memory that a gateway has written, whatever it does with it meanwhile. Too much is nothing.
-std::string read_all(int fd, std::size_t limit) {
-  struct stat status {};
-  if (::fstat(fd, &status) != 0 || static_cast<std::size_t>(status.st_size) > limit) return {};
-  std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
-  std::size_t at = 0;
-  while (at < bytes.size()) {
-    const ssize_t size = ::pread(fd, bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
-    if (size <= 0) return {};
-    at += static_cast<std::size_t>(size);
-  }
-  return bytes;
-}
 
 }  // namespace
 
@@ -278,11 +262,16 @@ void GatewaySupervisor::announce(std::uint64_t generation,
 }
 
 void GatewaySupervisor::withdraw(std::uint64_t generation) {
-  if (serving_ && serving_->announced == generation) forget_announced(*serving_);
+  if (serving_ && serving_->announced == generation) forget(*serving_, generation);
+}
+
+void GatewaySupervisor::forget(Instance& instance, std::uint64_t generation) {
+  instance.child->send(protocol::Abandon{.generation = generation});
+  forget_announced(instance);
 }
 
 void GatewaySupervisor::forget_announced(Instance& instance) {
-  instance.child->send(protocol::Abandon{.generation = std::exchange(instance.announced, 0)});
+  instance.announced = 0;
   instance.announced_files = {};
 }
 
@@ -303,8 +292,7 @@ bool GatewaySupervisor::send_policy(Instance& to, std::uint64_t generation,
 void GatewaySupervisor::feed(Instance& instance, const GatewayOffer& offer) {
   const bool known =
       instance.announced == offer.generation && instance.announced_files == offer.files;
-  instance.announced = 0;
-  instance.announced_files = {};
+  forget_announced(instance);
   if (!known && !send_policy(instance, offer.generation, offer.files)) return;
   if (offer.material && !send_material(instance, offer.generation, *offer.material))
     return instance.child->kill();
@@ -404,7 +392,7 @@ void GatewaySupervisor::collect_memory(bool limits, Collected collected) {
   const std::uint64_t id = next_question_++;
   auto ours = std::make_shared<protocol::OwnedFd>(std::move(shared));
   put_question(id, [ours, collected = std::move(collected)](const auto& answer) {
-    collected(answer ? std::optional(read_all(ours->get(), kMaxMemory)) : std::nullopt);
+    collected(answer ? std::optional(read_memory_text(ours->get(), policy::CarriedState::kMaxBytes)) : std::nullopt);
   });
   std::vector<protocol::OwnedFd> descriptors;
   descriptors.push_back(std::move(theirs));
@@ -415,8 +403,7 @@ void GatewaySupervisor::abandon(std::uint64_t generation) {
   if (std::exchange(replacing_, false)) {
     next_.reset();
   } else if (serving_) {
-    serving_->announced = generation;
-    forget_announced(*serving_);
+    forget(*serving_, generation);
   }
 }
 

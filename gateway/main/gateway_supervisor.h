@@ -141,7 +141,8 @@ class GatewaySupervisor {
   void start_next();
   void schedule_start();
   void feed(Instance& instance, const GatewayOffer& offer);
-  void forget_announced(Instance& instance);
+  void forget(Instance& instance, std::uint64_t generation);  // one that will not come into force
+  static void forget_announced(Instance& instance);
   bool send_policy(Instance& to, std::uint64_t generation,
                    const std::vector<policy::PolicyFile>& files);
   void promote_next();

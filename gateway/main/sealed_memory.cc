@@ -3,12 +3,33 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <optional>
+#include <span>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
 
 namespace sluice::control {
+namespace {
+
+std::optional<std::size_t> size_of(int fd) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return std::nullopt;
+  return static_cast<std::size_t>(status.st_size);
+}
+
+bool read_into(int fd, std::span<char> bytes) {
+  std::size_t at = 0;
+  while (at < bytes.size()) {
+    const ssize_t size = ::pread(fd, bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
+    if (size <= 0) return false;
+    at += static_cast<std::size_t>(size);
+  }
+  return true;
+}
+
+}  // namespace
 
 std::expected<kernel::protocol::OwnedFd, std::string> sealed_memory(const char* name,
                                                                     std::string_view bytes) {
@@ -25,16 +46,18 @@ std::expected<kernel::protocol::OwnedFd, std::string> sealed_memory(const char* 
 }
 
 std::expected<gateway::tls::Secret, std::string> read_memory(int fd) {
-  struct stat status{};
-  if (::fstat(fd, &status) != 0) return std::unexpected(std::strerror(errno));
-  std::vector<char> bytes(static_cast<std::size_t>(status.st_size));
-  std::size_t at = 0;
-  while (at < bytes.size()) {
-    const ssize_t size = ::pread(fd, bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
-    if (size <= 0) return std::unexpected("cannot be read");
-    at += static_cast<std::size_t>(size);
-  }
+  const auto size = size_of(fd);
+  if (!size) return std::unexpected(std::strerror(errno));
+  std::vector<char> bytes(*size);
+  if (!read_into(fd, bytes)) return std::unexpected("cannot be read");
   return gateway::tls::Secret(std::move(bytes));
+}
+
+std::string read_memory_text(int fd, std::size_t limit) {
+  const auto size = size_of(fd);
+  if (!size || *size > limit) return {};
+  std::string bytes(*size, '\0');
+  return read_into(fd, bytes) ? bytes : std::string();
 }
 
 }  // namespace sluice::control

@@ -33,7 +33,6 @@ constexpr const char* kDone = "done";
 constexpr std::size_t kMaxText = 64UL << 10;
 constexpr std::size_t kDescriptorsAtOnce = 128;  // the kernel takes 253
 constexpr timeval kAnswerLimit{10, 0};
-constexpr std::size_t kMaxCarried = 96UL << 20;  // as policy/carried_state.h has it
 
 std::unexpected<std::string> failed(const std::string& path, const std::string& what) {
   return std::unexpected("--take-over " + path + ": " + what);
@@ -112,20 +111,6 @@ bool is_trusted(int socket) {
   socklen_t length = sizeof(peer);
   return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
          (peer.uid == 0 || peer.uid == ::geteuid());
-}
-
-std::string read_carried(int fd) {
-  struct stat status {};
-  if (fd < 0 || ::fstat(fd, &status) != 0 || static_cast<std::size_t>(status.st_size) > kMaxCarried)
-    return {};
-  std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
-  std::size_t at = 0;
-  while (at < bytes.size()) {
-    const ssize_t size = ::pread(fd, bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
-    if (size <= 0) return {};
-    at += static_cast<std::size_t>(size);
-  }
-  return bytes;
 }
 
 // The descriptors' numbers there, in the order in which they follow: the hand-over, the gateway's
@@ -209,8 +194,8 @@ std::expected<std::unique_ptr<Predecessor>, std::string> Predecessor::ask(const 
   const OwnedFd memory(ours[(*theirs)[1]]);
   auto left = read_hand_over(text.get(), ours);
   if (!left) return failed(path, left.error());
-  return std::unique_ptr<Predecessor>(
-      new Predecessor(std::move(socket), std::move(*left), read_carried(memory.get())));
+  return std::unique_ptr<Predecessor>(new Predecessor(std::move(socket), std::move(*left),
+                                                      read_memory_text(memory.get(), policy::CarriedState::kMaxBytes)));
 }
 
 std::expected<void, std::string> Predecessor::release() {

@@ -1,4 +1,5 @@
-"""A minimal Debian 12 in a directory of a test's own: made once by mmdebstrap, kept below /var/tmp, unpacked for each test.
+"""What tests of an installation share: the build that they install, and a minimal Debian 12 in a directory of a test's own, made
+once by mmdebstrap, kept below /var/tmp, unpacked for each test.
 
 Every command runs in a mount namespace of its own, so that nothing stays mounted whatever happens.
 """
@@ -8,8 +9,19 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("SLUICE_BUILD", str(ROOT / "build/release"))).resolve()
+os.environ["SLUICE"] = str(BUILD / "sluice")  # the system tests' harness, imported after this, runs it
+sys.path.insert(0, str(ROOT / "tests/system"))
+
+HANG = 120  # seconds: other tests build and soak meanwhile
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root: mounts and network namespaces")
 
 KEPT = pathlib.Path(os.environ.get("SLUICE_KEPT_ROOTS", "/var/tmp/sluice-roots"))
 MONTH = 30 * 24 * 3600  # then Debian may have fixed something

@@ -10,24 +10,16 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 
 import pytest
 import yaml
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("SLUICE_BUILD", str(ROOT / "build/release"))).resolve()
-os.environ["SLUICE"] = str(BUILD / "sluice")
-sys.path.insert(0, str(ROOT / "tests/system"))
-
-# pylint: disable=wrong-import-position
+from debian_root import BUILD, HANG, ROOT, needs_root, run, tarball  # first: it says where the harness is
 import netns
-from debian_root import run, tarball
 from harness import Process, Scratch
 from harness import eventually as within
 
-HANG = 120  # seconds: other tests build and soak meanwhile
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: mounts and network namespaces")
+pytestmark = needs_root
 
 STATED = re.compile(r"The image holds .*?about (\d+) MB", re.S)  # docs/install.md
 TOLERANCE = 0.25  # of it: libraries are updated, and a nightly build is not the release's

@@ -10,25 +10,17 @@ import re
 import socket
 import stat
 import subprocess
-import sys
 import threading
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("SLUICE_BUILD", str(ROOT / "build/release"))).resolve()
-os.environ["SLUICE"] = str(BUILD / "sluice")
-sys.path.insert(0, str(ROOT / "tests/system"))
-
-# pylint: disable=wrong-import-position
+from debian_root import BUILD, HANG, Root, needs_root, run  # first: it says where the harness is
 import netns
 from ai_vendors import OpenAi
-from debian_root import Root, run
 from harness import Process, Scratch
 from harness import eventually as within
 
-HANG = 120  # seconds: other tests build and soak meanwhile
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: mounts and network namespaces")
+pytestmark = needs_root
 
 # Beside what the package asks for: what its files are for.
 READERS = ("bash-completion", "fish", "man-db", "systemd", "zsh")
