@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "policy/changes.h"
+#include "policy/pod_owners.h"
 #include "policy/siphash.h"
 #include "policy/snapshot.h"
 
@@ -282,7 +283,7 @@ class FingerprintWriter {
   void add(const Limit& value) {
     all(value.name, value.unit, value.action, value.scope, value.rate_count, value.rate_period,
         value.burst, value.max, value.max_delay, value.ipv4_prefix, value.ipv6_prefix,
-        value.max_keys, value.from);
+        value.max_keys, value.from, value.pods ? value.pods->digest() : std::uint64_t{0});
     unordered(value.key);
   }
   void add(const BanRule& value) {

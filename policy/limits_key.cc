@@ -4,6 +4,8 @@
 #include <array>
 #include <tuple>
 
+#include "policy/pod_owners.h"
+
 namespace sluice::policy {
 
 namespace {
@@ -23,6 +25,7 @@ std::array<std::uint8_t, 8> bytes_of(std::uint64_t value) {
 
 LimitKeyHasher::LimitKeyHasher(const Limit& limit, HashKey hash_key)
     : hash_key_(hash_key),
+      pods_(limit.pods),
       parts_(limit.key),
       ipv4_prefix_(limit.ipv4_prefix),
       ipv6_prefix_(limit.ipv6_prefix) {
@@ -41,6 +44,16 @@ LimitKeys LimitKeyHasher::of(const RequestView& request, std::uint64_t route_id)
   return {own, siphash({hash_key_.k1, hash_key_.k0}, network.bytes())};
 }
 
+// A whole address that is a pod's is counted for that pod; a network is whoever is in it.
+std::uint64_t LimitKeyHasher::of_client(const HashKey& key,
+                                        const IpAddress& client) const noexcept {
+  const bool v4 = client.is_v4();
+  const std::uint8_t prefix = v4 ? ipv4_prefix_ : ipv6_prefix_;
+  const bool whole = prefix == (v4 ? 32 : 128);
+  const std::uint64_t owner = whole && pods_ ? pods_->of(client) : 0;
+  return siphash({key.k0 ^ owner, key.k1}, client.masked(prefix).bytes());
+}
+
 // The hash so far is part of the next one's key, so that no two lists of parts read alike.
 std::uint64_t LimitKeyHasher::add(std::uint64_t so_far, const LimitKeyPart& part,
                                   const RequestView& request,
@@ -48,10 +61,8 @@ std::uint64_t LimitKeyHasher::add(std::uint64_t so_far, const LimitKeyPart& part
   const HashKey key{hash_key_.k0 ^ so_far, hash_key_.k1 + static_cast<std::uint64_t>(part.kind)};
   const HashKey absent{key.k0, key.k1 ^ (kAbsent << 32)};
   switch (part.kind) {
-    case LimitKey::client_ip: {
-      const bool v4 = request.client.is_v4();
-      return siphash(key, request.client.masked(v4 ? ipv4_prefix_ : ipv6_prefix_).bytes());
-    }
+    case LimitKey::client_ip:
+      return of_client(key, request.client);
     case LimitKey::route:
       return siphash(key, bytes_of(route_id));
     case LimitKey::method:

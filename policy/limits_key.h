@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "policy/config.h"
@@ -29,10 +30,12 @@ class LimitKeyHasher {
   bool uses_destination() const { return uses_destination_; }
 
  private:
+  std::uint64_t of_client(const HashKey& key, const IpAddress& client) const noexcept;
   std::uint64_t add(std::uint64_t so_far, const LimitKeyPart& part, const RequestView& request,
                     std::uint64_t route_id) const noexcept;
 
   HashKey hash_key_;
+  std::shared_ptr<const PodOwners> pods_;
   std::vector<LimitKeyPart> parts_;  // in one order, whatever the file's
   std::uint8_t ipv4_prefix_;
   std::uint8_t ipv6_prefix_;

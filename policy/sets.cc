@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
 
+#include "policy/pod_owners.h"
 #include "policy/pods.h"
 #include "policy/set_file.h"
 #include "policy/set_references.h"
@@ -71,6 +73,7 @@ class Loader {
     set.members = builder.build();
   }
   std::size_t loaded() const { return loaded_; }
+  const std::vector<Pod>& pods() const { return pods_; }
 
  private:
   void add_elements(const SetConfig& set, AddressSetBuilder& out) {
@@ -104,6 +107,25 @@ class Loader {
   std::size_t loaded_ = 0;
 };
 
+// A key of client_ip alone has an address in it; gateways of other nodes, with whom limits of the
+// cluster are shared, do not know this node's pods.
+bool counts_addresses(const Limit& limit) {
+  return limit.scope == LimitScope::per_node &&
+         std::ranges::find(limit.key, LimitKey::client_ip, &LimitKeyPart::kind) != limit.key.end();
+}
+
+void name_owners(Config& config, std::span<const Pod> pods) {
+  std::vector<PodSelector> selectors;
+  for (const SetConfig& set : config.sets) {
+    if (set.pods) selectors.push_back(*set.pods);
+  }
+  if (selectors.empty()) return;
+  const auto owners = std::make_shared<const PodOwners>(pods, selectors);
+  for (Limit& limit : config.limits) {
+    if (counts_addresses(limit)) limit.pods = owners;
+  }
+}
+
 }  // namespace
 
 void load_sets(Config& config, std::span<const PolicyFile> files, const SetReader& reader,
@@ -119,6 +141,7 @@ void load_sets(Config& config, std::span<const PolicyFile> files, const SetReade
     break;
   }
   resolve(config);
+  name_owners(config, loader.pods());
 }
 
 }  // namespace sluice::policy

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,6 +14,8 @@
 #include "policy/diagnostic.h"
 
 namespace sluice::policy {
+
+class PodOwners;
 
 enum class LimitKey { client_ip, route, method, host, destination, identity, header, claim };
 
@@ -51,6 +54,8 @@ struct Limit {
   std::uint8_t ipv4_prefix = 32;
   std::uint8_t ipv6_prefix = 64;
   std::uint32_t max_keys = 65536;
+  // Not of the file: whose the addresses are that are counted apart. Null: no pod is named.
+  std::shared_ptr<const PodOwners> pods = nullptr;
   Location where;
 };
 

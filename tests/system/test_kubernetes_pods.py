@@ -108,6 +108,28 @@ def test_a_reused_address_inherits_nothing(scratch, api, authority):
     gateway.becomes(403, "/agents", "127.0.0.2")
 
 
+def test_a_reused_address_inherits_no_count(scratch, api, authority):
+    batch = {"namespace": "shop", "labels": {"tier": "batch"}}
+    api.put("pods", pod("batch-1", "127.0.0.7", **batch))
+    gateway = Plain(scratch, api, authority)
+    gateway.becomes(429, "/limited", "127.0.0.7")
+    # Its labels are others, and it is the same pod.
+    api.put("pods", pod("batch-1", "127.0.0.7", namespace="shop", labels={"tier": "batch", "more": "yes"}))
+    api.put("pods", pod("batch-9", "127.0.0.9", **batch))
+    gateway.becomes(429, "/limited", "127.0.0.9")
+    assert gateway.get("/limited", "127.0.0.7") == 429
+    # Another pod gets its address before anybody heard that it was gone.
+    api.put("pods", pod("batch-1", "127.0.0.7", deleting=True, **batch))
+    api.put("pods", pod("batch-2", "127.0.0.7", created="2026-02-01T00:00:00Z", **batch))
+    gateway.becomes(200, "/limited", "127.0.0.7")
+    assert gateway.get("/limited", "127.0.0.7") == 429, "it counts for the new one"
+    assert gateway.get("/limited", "127.0.0.9") == 429, "and goes on for those that stay"
+    api.delete("pods", "shop", "batch-1")
+    api.delete("pods", "shop", "batch-2")
+    api.put("pods", pod("batch-3", "127.0.0.7", **batch))
+    gateway.becomes(200, "/limited", "127.0.0.7")
+
+
 def test_the_api_server_is_away_at_a_restart(scratch, api, authority):
     api.put("pods", pod("agent-1", "127.0.0.2", namespace="ai", labels={"app": "agent"}))
     gateway = Plain(scratch, api, authority)

@@ -6,6 +6,7 @@
 
 #include "parsing.h"
 #include "policy/limits.h"
+#include "policy/pod_owners.h"
 #include "policy/snapshot.h"
 
 namespace sluice::policy {
@@ -186,6 +187,27 @@ TEST(LimitKey, EachPartCountsApart) {
   EXPECT_TRUE(differs([](RequestView& r) { r.fields = nullptr; }));
   EXPECT_NE(key_of(all, request, 2), before);
   EXPECT_FALSE(differs([](RequestView& r) { r.path = "/other"; }));
+}
+
+TEST(LimitKey, AnAddressCountsForThePodThatHasIt) {
+  const auto key = [](const char* pods, const char* client, std::uint8_t ipv4_prefix = 32) {
+    Limit limit = limit_of(1, 1);
+    limit.ipv4_prefix = ipv4_prefix;
+    const PodSelector batch{.name_space = "shop", .labels = {{"tier", "batch"}}};
+    limit.pods = std::make_shared<PodOwners>(parse_pods(pods), std::span(&batch, 1));
+    RequestView request;
+    request.client = *IpAddress::parse(client);
+    return LimitKeyHasher(limit, HashKey{1, 2}).of(request, 1).own;
+  };
+  const char* first = "shop/one 10.1.0.7,2001:db8::7 tier=batch";
+  const char* next = "shop/two 10.1.0.7,2001:db8::7 tier=batch";
+  EXPECT_NE(key(first, "10.1.0.7"), key(next, "10.1.0.7"));
+  EXPECT_NE(key(first, "10.1.0.7"), key("", "10.1.0.7"));
+  EXPECT_EQ(key(first, "10.1.0.7"), key("shop/one 10.1.0.7 app=x,tier=batch", "10.1.0.7"));
+  EXPECT_EQ(key(first, "10.1.0.8"), key(next, "10.1.0.8")) << "an address of no pod";
+  EXPECT_EQ(key("shop/one 10.1.0.7 tier=web", "10.1.0.7"), key("", "10.1.0.7")) << "not named";
+  EXPECT_EQ(key(first, "10.1.0.7", 24), key(next, "10.1.0.9", 24)) << "a network is whoever is in it";
+  EXPECT_EQ(key(first, "2001:db8::7"), key(next, "2001:db8::8")) << "a /64 unless said otherwise";
 }
 
 class Claims final : public AttributeSource {
