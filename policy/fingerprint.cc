@@ -207,7 +207,10 @@ class FingerprintWriter {
   void add(const AiAudit& value) {
     all(value.path, value.max_body, value.max_memory, value.scope);
   }
-  void add(const AiIdentity& value) { all(value.from, value.key); }
+  void add(const AiIdentity& value) {
+    all(value.from, value.key);
+    unordered(value.cgroups);
+  }
   void add(const AiBypass& value) {
     all(value.action);
     unordered(value.hosts);

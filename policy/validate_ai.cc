@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "policy/ai_callers.h"
 #include "policy/ai_providers.h"
 #include "policy/host.h"
 #include "policy/nearest_name.h"
@@ -19,6 +20,7 @@ class AiCheck {
   AiCheck(const Config& config, Reporter& reporter)
       : ai_(*config.ai),
         routes_(config.routes),
+        output_(config.intercept.output),
         redis_(config.redis.has_value()),
         reporter_(reporter) {}
 
@@ -119,6 +121,9 @@ class AiCheck {
   void check(const AiIdentity& identity) {
     if (ai_.keys == AiKeys::none)
       reporter_.error(identity.where, "with `keys: none` nobody needs a key", "`keys: required`");
+    if (identity.from.empty() && identity.cgroups.empty())
+      reporter_.error(identity.where, "ai.identities: nobody is named", "`from` or `cgroups`");
+    if (!identity.cgroups.empty()) check_cgroups(identity);
     for (const AiIdentity& other : ai_.identities) {
       if (&other == &identity) break;
       for (const Prefix& prefix : identity.from.prefixes) {
@@ -126,6 +131,23 @@ class AiCheck {
         reporter_.error(identity.where, prefix.to_string() + " is `" + other.key + "` already",
                         "one identity for each prefix");
       }
+    }
+  }
+
+  void check_cgroups(const AiIdentity& identity) {
+    const CgroupListeners listeners = listeners_of(identity.cgroups, output_);
+    const std::string& first = identity.cgroups.front();
+    if (listeners.others != nullptr) {
+      reporter_.error(identity.where,
+                      "ai.identities: listener `" + listeners.others->listener +
+                          "` gets connections of others as well, by the entry at " +
+                          listeners.others->where.to_string(),
+                      "a listener of its own for each identity");
+    } else if (listeners.names.empty()) {
+      reporter_.error(identity.where,
+                      "ai.identities: nothing leads connections of `" + first + "` here",
+                      "such as `intercept: { output: [{ cgroups: [" + first +
+                          "], ports: [443], listener: NAME }] }`");
     }
   }
 
@@ -159,6 +181,7 @@ class AiCheck {
 
   const AiConfig& ai_;
   const std::vector<Route>& routes_;
+  const std::vector<Intercept>& output_;
   bool redis_;
   Reporter& reporter_;
 };

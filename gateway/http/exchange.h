@@ -207,6 +207,7 @@ class Exchange final : public UpstreamEvents,
   void send_mirror();
   void drop_mirror(MirrorResult why);
   // where a mediator stands between both sides (mediation.cc)
+  std::string_view left_by() const;
   bool begin_mediation();  // false: the exchange is answered
   void collect();
   void ask_for_body();

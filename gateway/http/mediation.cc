@@ -8,6 +8,7 @@
 #include "gateway/http1/head.h"
 #include "gateway/http1/request_fields.h"
 #include "gateway/redis/limit_leases.h"
+#include "gateway/upstream_choice.h"
 #include "gateway/worker.h"
 
 namespace sluice::gateway::http {
@@ -20,6 +21,15 @@ constexpr std::uint64_t kMaxMediated = 32UL << 20;  // bytes of a request, witho
 
 // --- the request
 
+// Who calls the listener itself was not caught, whichever of its sockets that was.
+std::string_view Exchange::left_by() const {
+  const WayIn way = listener().way();
+  if (way != WayIn::output ||
+      !reachable_destination(worker_, way, client_->client().transport->fd()))
+    return {};
+  return listener().policy().name;
+}
+
 bool Exchange::begin_mediation() {
   mediator_ = ai::make_call(worker_, config_,
                             {.head = &request_,
@@ -27,6 +37,7 @@ bool Exchange::begin_mediation() {
                              .route = config_->policy().routes[*route_].name,
                              .client = client_address(),
                              .claimed = address_claimed_,
+                             .left_by = left_by(),
                              .called = client_->client().decrypted ? host_ : std::string_view()});
   auto answer = mediator_->admit();
   if (!answer) return true;

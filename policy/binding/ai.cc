@@ -24,7 +24,8 @@ void provider(const Node& node, const Reporter& reporter, AiProvider& out) {
   optional_word(node, "kind", kAiKindWords, out.kind);
   optional(node, "base_url", out.base_url);
   if (const Node* key = node.find("key")) out.keys.push_back(secret_beside_policy(*key, reporter));
-  each(node, "keys", [&](const Node& key) { out.keys.push_back(secret_beside_policy(key, reporter)); });
+  each(node, "keys",
+       [&](const Node& key) { out.keys.push_back(secret_beside_policy(key, reporter)); });
   optional_word(node, "caller_key", kAiCallerKeyWords, out.caller_key);
   optional(node, "api_version", out.api_version);
   optional(node, "upstream", out.url.upstream);
@@ -79,6 +80,7 @@ void ai(const Node& node, const Reporter& reporter, AiConfig& out) {
     AiIdentity& identity = out.identities.emplace_back();
     identity.where = reporter.locate(element.where());
     addresses(element, "from", reporter, identity.from);
+    optional(element, "cgroups", identity.cgroups);
     optional(element, "key", identity.key);
   });
   path(node, "key_file", reporter, out.key_file);

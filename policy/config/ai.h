@@ -33,7 +33,7 @@ struct AiProvider {
   AuthUrl url;                    // what it comes to; `upstream` as there
   std::vector<std::string> keys;  // `file:PATH` or `${NAME}`; empty: the service asks for none
   AiCallerKey caller_key = AiCallerKey::replace;  // that a caught caller has of its own
-  std::string api_version;        // Azure's older form of paths; "": the newer one
+  std::string api_version;                        // Azure's older form of paths; "": the newer one
   AiTimeouts timeouts;
   Location where;
 };
@@ -55,6 +55,7 @@ struct AiModel {
 // Callers that show no key, and are known by where they call from.
 struct AiIdentity {
   AddressMatch from;
+  std::vector<std::string> cgroups;  // in place of `from`; paths below the cgroup2 root
   std::string key;  // the virtual key whose limits and models are theirs, by its name
   Location where;
 };
@@ -132,9 +133,9 @@ struct AiConfig {
   std::vector<AiModel> models;  // none: `PROVIDER/MODEL`, or any model of the only provider
   AiUntranslatable untranslatable = AiUntranslatable::refuse;
   AiKeys keys = AiKeys::required;
-  std::vector<AiIdentity> identities;      // the first one that names the caller counts
-  std::string key_file;                    // "" in the file: keys.json in the state directory
-  std::string prices;    // a file; "": costs are not counted
+  std::vector<AiIdentity> identities;  // the first one that names the caller counts
+  std::string key_file;                // "" in the file: keys.json in the state directory
+  std::string prices;                  // a file; "": costs are not counted
   std::vector<AiBudget> budgets;
   LimitScope scope = LimitScope::per_node;  // of keys' limits, and of budgets
   AiUnpriced unpriced = AiUnpriced::refuse;

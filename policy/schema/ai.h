@@ -97,8 +97,16 @@ inline constexpr Field kAiIdentity[] = {
      .children = kAddresses,
      .shorthand = "cidr",
      .choice = true,
-     .required = true,
+     .excludes = "cgroups",
      .doc = "Who: prefixes, sets, and Pods of this node by their labels."},
+    {.name = "cgroups",
+     .type = cgroup,
+     .shape = list,
+     .example = "[/system.slice/app.service]",
+     .excludes = "from",
+     .doc =
+         "Or this node's processes in these cgroups, as the kernel knows them: `intercept.output` "
+         "leads their connections, and nobody else's, to a listener."},
     {.name = "key",
      .type = name,
      .example = "team-a",

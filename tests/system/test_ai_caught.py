@@ -34,7 +34,7 @@ listeners:
 routes: [{{ listener: llm, host: api.openai.com, path: /v1, ai: true }}{routes}]
 ai:
   providers: {{ openai: {{ key: "file:{scratch}/vendor.key"{provider} }} }}
-  identities: [{{ from: [10.71.0.2, 127.0.0.1], key: app }}]
+  identities: [{{ {identity}, key: app }}]
 {more}
 """
 CATCH = """intercept: { forward: [{ from: [10.71.0.0/24], to: [10.72.0.0/24], ports: [443], listener: llm }] }"""
@@ -59,9 +59,10 @@ class World:
         resolv = scratch.write("resolv.conf", "nameserver 10.72.0.2\noptions timeout:1 attempts:2\n")
         self.with_dns = ["unshare", "-m", "sh", "-c", f'mount --bind {resolv} /etc/resolv.conf && exec "$@"', "sh"]
 
-    def policy(self, intercept=CATCH, listener=None, routes="", provider="", more="", hosts="[api.openai.com]"):
+    def policy(self, intercept=CATCH, listener=None, routes="", provider="", more="", hosts="[api.openai.com]",
+               identity="from: [10.71.0.2, 127.0.0.1]"):
         listener = listener or f"protocol: auto, tls: {{ certificate_authority: {{ cert: {self.own.cert}, key: {self.own.key}, hosts: {hosts} }} }}"
-        return POLICY.format(scratch=self.scratch.path, intercept=intercept, listener=listener, routes=routes, provider=provider, more=more)
+        return POLICY.format(scratch=self.scratch.path, intercept=intercept, listener=listener, routes=routes, provider=provider, more=more, identity=identity)
 
     def start(self, **policy):
         self.sluice = NodeSluice(self.net, self.policy(**policy), limits=[*self.with_dns, "env", f"SSL_CERT_FILE={self.public.cert}"])
@@ -257,3 +258,41 @@ def test_what_goes_around_the_gateway_is_counted_and_can_be_refused(world):
     assert world.ask(key="vendors-key", **straight)[0] == 200
     sluice.stop()
     assert "sluice_vendors" not in world.net.in_node("nft", "list", "tables"), "a clean stop takes it away"
+
+
+@pytest.fixture(name="cgroup")
+def made_cgroup():
+    """A cgroup of the test's own, as the policy names it, and what a shell says to be of it."""
+    with open("/proc/self/mountinfo", encoding="ascii") as mounts:
+        mount = next(line.split()[4] for line in mounts if " - cgroup2 " in line)
+    name = f"/sluice-test-{os.getpid()}"
+    os.mkdir(mount + name)
+    yield name, f"echo $$ > {mount}{name}/cgroup.procs; "
+    eventually(lambda: not open(f"{mount}{name}/cgroup.procs", encoding="ascii").read(), "nobody is of it any more")
+    os.rmdir(mount + name)
+
+
+def test_a_process_of_the_node_is_known_by_its_cgroup(world, cgroup):
+    name, join = cgroup
+    sluice = world.start(identity=f"cgroups: [{name}]", intercept=f"""intercept:
+  output: [{{ cgroups: [{name}], to: [10.72.0.0/24], ports: [443], listener: llm }}]""")
+
+    def call(before="", at="10.72.0.2", port=443, trust=world.own):
+        """The status that a process of the node gets which shows no virtual key; 0: none."""
+        curl = (f"exec curl -s -o /dev/null -w '%{{http_code}}' --max-time 10 --cacert {trust.cert} --resolve api.openai.com:{port}:{at} "
+                f"-H 'authorization: Bearer sk-real' -H 'content-type: application/json' "
+                f"-d '{json.dumps({'model': 'gpt-x', 'messages': [{'role': 'user', 'content': 'Hi'}]})}' "
+                f"https://api.openai.com:{port}/v1/chat/completions")
+        return int(world.net.in_node("sh", "-c", before + curl, check=False))
+
+    eventually(lambda: call(join) == 200, "the key is known")
+    assert call(trust=world.public) == 401, "nobody else is caught: the vendor itself does not know the caller's key"
+    # Whoever calls the listener's own sockets is not of the cgroup, whichever way in they are for.
+    listening = world.net.in_node("ss", "-Hltnp").splitlines()
+    ports = {int(line.split()[3].rsplit(":", 1)[1]) for line in listening if "sluice" in line} - {9464}
+    assert ports
+    for at in ("127.0.0.1", "10.72.0.1"):
+        assert {call(at=at, port=port) for port in ports} <= {0, 401}
+    calls = len(world.vendor.calls)
+    assert call(join) == 200 and len(world.vendor.calls) == calls + 1, "and it goes on"
+    assert sluice.metric("sluice_gateway_refused_system_calls_total") == 0, sluice.output()

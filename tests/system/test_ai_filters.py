@@ -113,7 +113,7 @@ def test_an_address_stands_for_a_key(scratch):
 """)
     keys, caller = Keys(gateway), CALLERS["openai"](gateway)
     status, answer = caller.call("gpt-a")
-    assert status == 401 and "the key that stands for this address is not known here" in caller.message(answer)
+    assert status == 401 and "the key that stands for this caller is not known here" in caller.message(answer)
     keys.create("app", "--models", "gpt-*")
     eventually(lambda: caller.call("gpt-a")[0] == 200, "the key is known")
     status, answer = caller.call("other")

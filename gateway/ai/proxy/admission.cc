@@ -55,14 +55,14 @@ std::string in_vain(const BudgetRefusal& refusal, std::int64_t micros) {
 std::optional<Problem> Admission::know(const http1::RequestHead& caller) {
   if (catalog_.keys() == nullptr) return std::nullopt;
   const std::string_view shown = shown_key(caller);
-  const std::string_view stands_for = catalog_.identity_of(client_);
+  const std::string_view stands_for = catalog_.identity_of(caller_);
   known_ = shown.empty() ? nullptr : catalog_.keys()->find(shown);
   std::string_view why = "no API key was shown";
   if (known_ == nullptr && !stands_for.empty()) {
     known_ = catalog_.keys()->named(stands_for);
     if (known_ == nullptr)
       return Problem{ProblemKind::authentication,
-                     "the key that stands for this address is not known here, or was revoked"};
+                     "the key that stands for this caller is not known here, or was revoked"};
   }
   if (known_ != nullptr) {
     const std::int64_t expires = known_->key.expires;
@@ -261,8 +261,8 @@ Mediator::Answer Admission::no_money(Shape shape, const BudgetRefusal& refusal, 
     return answer;
   }
   Mediator::Answer answer = problem_answer(shape, {ProblemKind::budget, std::move(why)});
-  answer.lines += "retry-after: " + std::to_string(refusal.ends - now) +
-                  "\r\nx-should-retry: false\r\n";
+  answer.lines +=
+      "retry-after: " + std::to_string(refusal.ends - now) + "\r\nx-should-retry: false\r\n";
   append_limit_lines(shape, answer.lines);
   return answer;
 }

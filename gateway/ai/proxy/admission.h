@@ -37,8 +37,8 @@ struct Peers {
 class Admission {
  public:
   // Both outlive it.
-  Admission(const Catalog& catalog, std::string_view route, const policy::IpAddress& client)
-      : catalog_(catalog), route_(route), client_(client) {}
+  Admission(const Catalog& catalog, std::string_view route, const Catalog::Origin& caller)
+      : catalog_(catalog), route_(route), caller_(caller) {}
 
   // Nullopt: known, or nobody asks.
   std::optional<Problem> know(const http1::RequestHead& caller);
@@ -79,7 +79,7 @@ class Admission {
 
   const Catalog& catalog_;
   std::string_view route_;
-  policy::IpAddress client_;
+  Catalog::Origin caller_;
   const KnownKey* known_ = nullptr;  // null: anybody may call
   std::string model_;
   std::vector<BudgetUse> budgets_;

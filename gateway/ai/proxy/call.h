@@ -22,6 +22,8 @@ struct Asker {
   std::string_view route;  // its name
   policy::IpAddress client;
   bool claimed = false;  // by a proxy: it stands for no identity
+  // The listener by which it was caught on its way out of this node; "": it was not.
+  std::string_view left_by = {};
   // The vendor's host that it called and was caught on its way to, by TLS that was ended here; "":
   // the gateway's own.
   std::string_view called = {};

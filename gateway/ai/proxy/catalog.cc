@@ -47,17 +47,19 @@ std::optional<TextFilter> Catalog::filter_for(const CallFacts& facts,
   return parts_.filter.only(rules);
 }
 
-std::string_view Catalog::identity_of(const policy::IpAddress& client) const {
-  if (client == policy::IpAddress()) return {};
-  const auto known = std::ranges::find_if(parts_.identities, [&](const policy::AiIdentity& identity) {
-    return identity.from.contains(client);
+std::string_view Catalog::identity_of(const Origin& caller) const {
+  if (caller.address == policy::IpAddress()) return {};
+  const auto known = std::ranges::find_if(parts_.identities, [&](const Identity& identity) {
+    if (!identity.listeners.empty())
+      return std::ranges::find(identity.listeners, caller.left_by) != identity.listeners.end();
+    return identity.from.contains(caller.address);
   });
   return known == parts_.identities.end() ? std::string_view() : known->key;
 }
 
 const Catalog::Model* Catalog::find(std::string_view model) const {
-  const auto found =
-      std::ranges::find_if(parts_.models, [&](const Model& known) { return matches(known, model); });
+  const auto found = std::ranges::find_if(
+      parts_.models, [&](const Model& known) { return matches(known, model); });
   return found == parts_.models.end() ? nullptr : &*found;
 }
 

@@ -31,9 +31,9 @@ struct Provider {
   Dialect dialect = Dialect::openai;
   std::uint32_t upstream = 0;  // in Config::upstreams
   std::string authority;
-  std::string path;         // before the API's own paths
-  std::string address;      // where it is, in one word
-  std::string api_version;  // Azure
+  std::string path;            // before the API's own paths
+  std::string address;         // where it is, in one word
+  std::string api_version;     // Azure
   bool has_responses = false;  // the Responses API
   policy::AiTimeouts timeouts;
   std::shared_ptr<KeyRing> keys;
@@ -66,6 +66,17 @@ class Catalog {
     std::vector<Target> fallback;
   };
 
+  // Who needs to show no key.
+  struct Identity {
+    policy::AddressMatch from;           // empty: by listeners alone
+    std::vector<std::string> listeners;  // that catch its cgroups' connections and no others
+    std::string key;                     // that stands for them, by name
+  };
+  struct Origin {
+    policy::IpAddress address;      // unspecified: nobody knows, such as behind a proxy
+    std::string_view left_by = {};  // as Asker has it
+  };
+
   // What outlives policies is shared.
   struct Parts {
     std::vector<Provider> providers;
@@ -82,7 +93,7 @@ class Catalog {
     TextFilter filter;  // all of them, by the same numbers
     std::optional<policy::AiAudit> auditing;
     std::shared_ptr<AuditLog> audit;
-    std::vector<policy::AiIdentity> identities;
+    std::vector<Identity> identities;
     bool drop_untranslatable = false;
     bool refuse_unpriced = true;
     bool shared = false;
@@ -110,7 +121,7 @@ class Catalog {
   std::optional<TextFilter> filter_for(const CallFacts& facts, policy::AiDirection direction) const;
   std::string_view filters_text() const { return filters_text_; }
   // The name of the key that stands for callers from there; "": none does.
-  std::string_view identity_of(const policy::IpAddress& client) const;
+  std::string_view identity_of(const Origin& caller) const;
   bool drops_untranslatable() const { return parts_.drop_untranslatable; }
   bool refuses_unpriced() const { return parts_.refuse_unpriced; }
   // Keys' limits and budgets are counted by all gateways together.
@@ -134,7 +145,7 @@ class Catalog {
   std::vector<Target> implied(std::string_view model, std::string_view called) const;
 
   std::string filters_text_;  // another one: other answers
-  Parts parts_;  // of its models exact names first, then patterns, the longest first
+  Parts parts_;               // of its models exact names first, then patterns, the longest first
 };
 
 }  // namespace sluice::gateway::ai

@@ -35,7 +35,9 @@ class Call final : public http::Mediator {
         query_(caller_.query()),
         called_(asker.called),
         client_(asker.client),
-        admission_(catalog_, asker.route, asker.claimed ? policy::IpAddress() : asker.client) {}
+        admission_(
+            catalog_, asker.route,
+            asker.claimed ? Catalog::Origin() : Catalog::Origin{asker.client, asker.left_by}) {}
 
   std::optional<Answer> admit() override;
   void describe(auth::AttributeStore& attributes) const override;

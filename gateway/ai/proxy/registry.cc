@@ -8,6 +8,7 @@
 #include "gateway/clocks.h"
 #include "gateway/log.h"
 #include "gateway/metrics_page.h"
+#include "policy/ai_callers.h"
 #include "policy/host.h"
 #include "policy/schema/ai_controls.h"
 
@@ -83,28 +84,33 @@ TextFilter filter_of(const policy::AiConfig& config) {
   return {};
 }
 
+// A cgroup whose connections nothing leads here names nobody; the policy was refused then.
+std::vector<Catalog::Identity> identities_of(const policy::Config& config) {
+  std::vector<Catalog::Identity> out;
+  for (const policy::AiIdentity& from : config.ai->identities) {
+    out.push_back({.from = from.from,
+                   .listeners = policy::listeners_of(from.cgroups, config.intercept.output).names,
+                   .key = from.key});
+  }
+  return out;
+}
+
 }  // namespace
 
 Registry::Registry()
     : book_(std::make_shared<BudgetBook>(
-          [ledger = ledger_](const std::string& account, std::int64_t period,
-                             std::int64_t micros) { ledger->spend(account, period, micros); },
+          [ledger = ledger_](const std::string& account, std::int64_t period, std::int64_t micros) {
+            ledger->spend(account, period, micros);
+          },
           [ledger = ledger_](const std::string& account, std::int64_t period) {
             return ledger->elsewhere(account, period);
           })) {}
 
-std::shared_ptr<const Catalog> Registry::apply(const policy::Snapshot& snapshot,
-                                               const tls::Material* material) {
-  if (!snapshot.config().ai) {
-    rings_.clear();
-    meters_->keep({});
-    configured_.store(false, std::memory_order_relaxed);
-    return nullptr;
-  }
-  const policy::AiConfig& config = *snapshot.config().ai;
-  configured_.store(true, std::memory_order_relaxed);
+// Of providers that are gone, what was kept for them goes as well.
+std::vector<Provider> Registry::providers_of(const policy::Snapshot& snapshot,
+                                             const tls::Material* material) {
   std::vector<Provider> providers;
-  for (const policy::AiProvider& from : config.providers) {
+  for (const policy::AiProvider& from : snapshot.config().ai->providers) {
     providers.push_back(
         {.name = from.name,
          .kind = from.kind,
@@ -128,6 +134,19 @@ std::shared_ptr<const Catalog> Registry::apply(const policy::Snapshot& snapshot,
   for (const Provider& provider : providers)
     names.push_back(provider.name);
   meters_->keep(names);
+  return providers;
+}
+
+std::shared_ptr<const Catalog> Registry::apply(const policy::Snapshot& snapshot,
+                                               const tls::Material* material) {
+  if (!snapshot.config().ai) {
+    rings_.clear();
+    meters_->keep({});
+    configured_.store(false, std::memory_order_relaxed);
+    return nullptr;
+  }
+  const policy::AiConfig& config = *snapshot.config().ai;
+  configured_.store(true, std::memory_order_relaxed);
   std::vector<Catalog::Model> models;
   for (const policy::AiModel& from : config.models)
     models.push_back(model_of(config, from));
@@ -143,46 +162,56 @@ std::shared_ptr<const Catalog> Registry::apply(const policy::Snapshot& snapshot,
     if (auto opened = audit_->configure(*config.audit); !opened)
       log_error("ai", "the audit log stays as it was", {{"error", opened.error()}});
   }
-  return std::make_shared<const Catalog>(Catalog::Parts{
-      .providers = std::move(providers),
-      .models = std::move(models),
-      .keys = store_of(config, material),
-      .meters = meters_,
-      .prices = prices_of(config, material),
-      .budgets = config.budgets,
-      .book = book_,
-      .ledger = ledger_,
-      .caching = config.cache,
-      .cache = cache_,
-      .filters = config.filters,
-      .filter = filter_of(config),
-      .auditing = config.audit,
-      .audit = audit_,
-      .identities = config.identities,
-      .drop_untranslatable = config.untranslatable == policy::AiUntranslatable::drop,
-      .refuse_unpriced = config.unpriced == policy::AiUnpriced::refuse,
-      .shared = config.scope == policy::LimitScope::cluster});
+  return std::make_shared<const Catalog>(
+      Catalog::Parts{.providers = providers_of(snapshot, material),
+                     .models = std::move(models),
+                     .keys = store_of(config, material),
+                     .meters = meters_,
+                     .prices = prices_of(config, material),
+                     .budgets = config.budgets,
+                     .book = book_,
+                     .ledger = ledger_,
+                     .caching = config.cache,
+                     .cache = cache_,
+                     .filters = config.filters,
+                     .filter = filter_of(config),
+                     .auditing = config.audit,
+                     .audit = audit_,
+                     .identities = identities_of(snapshot.config()),
+                     .drop_untranslatable = config.untranslatable == policy::AiUntranslatable::drop,
+                     .refuse_unpriced = config.unpriced == policy::AiUnpriced::refuse,
+                     .shared = config.scope == policy::LimitScope::cluster});
 }
 
 void Registry::collect_cache(MetricsPage& page) const {
   const ResponseCache::Stats cache = cache_->stats();
-  page.sample({"sluice_ai_cache_entries", "Answers that are kept.", SampleType::gauge, {},
+  page.sample({"sluice_ai_cache_entries",
+               "Answers that are kept.",
+               SampleType::gauge,
+               {},
                static_cast<double>(cache.entries)});
-  page.sample({"sluice_ai_cache_bytes", "Memory that they take.", SampleType::gauge, {},
+  page.sample({"sluice_ai_cache_bytes",
+               "Memory that they take.",
+               SampleType::gauge,
+               {},
                static_cast<double>(cache.bytes)});
-  page.sample({"sluice_ai_cache_evictions_total", "Answers that went for want of memory.",
-               SampleType::counter, {}, static_cast<double>(cache.evictions)});
+  page.sample({"sluice_ai_cache_evictions_total",
+               "Answers that went for want of memory.",
+               SampleType::counter,
+               {},
+               static_cast<double>(cache.evictions)});
 }
 
 void Registry::collect_audit(MetricsPage& page) const {
   const AuditLog::Stats audit = audit_->stats();
   const auto lines = [&](std::string_view result, std::uint64_t count) {
-    page.sample({"sluice_ai_audit_lines_total",
-                 "Lines of the audit log, by `result`: written, or dropped for want of memory or of "
-                 "a file that takes them.",
-                 SampleType::counter,
-                 {{"result", std::string(result)}},
-                 static_cast<double>(count)});
+    page.sample(
+        {"sluice_ai_audit_lines_total",
+         "Lines of the audit log, by `result`: written, or dropped for want of memory or of "
+         "a file that takes them.",
+         SampleType::counter,
+         {{"result", std::string(result)}},
+         static_cast<double>(count)});
   };
   lines("written", audit.written);
   lines("dropped", audit.dropped);

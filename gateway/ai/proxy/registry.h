@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "gateway/ai/proxy/catalog.h"
 #include "gateway/tls/material.h"
@@ -27,6 +28,8 @@ class Registry {
   void flush() { ledger_->flush(); }
 
  private:
+  std::vector<Provider> providers_of(const policy::Snapshot& snapshot,
+                                     const tls::Material* material);
   std::shared_ptr<KeyRing> ring_of(const policy::AiProvider& provider,
                                    const tls::Material* material);
 

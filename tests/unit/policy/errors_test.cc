@@ -457,6 +457,25 @@ const Wrong kKernel[] = {
      "}\n",
      {"p.yaml:3:24: error: intercept.forward never matches: `from` and `to` have no IP version in "
       "common"}},
+    {"NobodyIsNamed",
+     "version: 1\nai: { providers: { a: { base_url: \"http://192.0.2.9\" } }, identities: [{ key: k "
+     "}] }\n",
+     {"p.yaml:2:74: error: ai.identities: nobody is named (`from` or `cgroups`)"}},
+    {"ACgroupThatNothingLeadsHere",
+     "version: 1\nlisteners: { a: {} }\n"
+     "intercept: { output: [{ ports: [443], listener: a }] }\n"
+     "ai: { providers: { a: { base_url: \"http://192.0.2.9\" } },\n"
+     "      identities: [{ cgroups: [/app], key: k }] }\n",
+     {"p.yaml:5:20: error: ai.identities: nothing leads connections of `/app` here (such as "
+      "`intercept: { output: [{ cgroups: [/app], ports: [443], listener: NAME }] }`)"}},
+    {"ACgroupThatComesWithOthers",
+     "version: 1\nlisteners: { a: {} }\n"
+     "intercept: { output: [{ cgroups: [/app], ports: [443], listener: a }, { to: [192.0.2.1], "
+     "ports: [80], listener: a }] }\n"
+     "ai: { providers: { a: { base_url: \"http://192.0.2.9\" } },\n"
+     "      identities: [{ cgroups: [/app], key: k }] }\n",
+     {"p.yaml:5:20: error: ai.identities: listener `a` gets connections of others as well, by the "
+      "entry at p.yaml:3:71 (a listener of its own for each identity)"}},
     {"GuardDropsAll",
      "version: 1\nguard: { rules: [{ name: all, action: drop }] }\n",
      {"p.yaml:2:18: error: guard rule `all` would drop every packet (name from, to, ports or a "
