@@ -109,6 +109,7 @@ class InterceptionImpl final : public Interception {
 
   void abandon() override { prepared_.reset(); }
   Result<void> tick(bool gateway_alive, const NodeView& node, bool table_touched) override;
+  void keep_leases() override;
   void stop_intercepting() override;
 
   void remove() override {
@@ -252,6 +253,10 @@ Result<void> InterceptionImpl::tick(bool gateway_alive, const NodeView& node, bo
   lease_held_ = lease_held_ && gateway_alive;
   if (gateway_alive && judge_syns_) return renew_leases();
   return {};
+}
+
+void InterceptionImpl::keep_leases() {
+  if (active_ && uses_marks(active_->plan) && judge_syns_ && lease_held_) (void)renew_leases();
 }
 
 void InterceptionImpl::stop_intercepting() {

@@ -36,6 +36,8 @@ class Interception {
   // serves; follows addresses, interfaces and cgroups; repairs what others changed.
   // `table_touched`: look at the table closely. Errors are for the log; the next tick tries again.
   virtual Result<void> tick(bool gateway_alive, const NodeView& node, bool table_touched) = 0;
+  // Renews the leases of what serves and changes nothing else; that it could not is passed over.
+  virtual void keep_leases() = 0;
   // New connections flow straight; those proxied go on, since their rules and routes stay.
   virtual void stop_intercepting() = 0;
   // Takes the rest away; connections that are still proxied end.

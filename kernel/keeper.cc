@@ -35,6 +35,9 @@
 namespace sluice::kernel {
 namespace {
 
+// The table of bans is the successor's, too.
+const Error kRetired{"another sluice has taken over"};
+
 class KeeperImpl final : public Keeper {
  public:
   KeeperImpl(const KeeperOptions& options, PinDirectory pins, ChangeMonitor monitor)
@@ -85,6 +88,7 @@ class KeeperImpl final : public Keeper {
   }
 
   void tick(bool gateway_alive) override;
+  void keep_leases() override;
   std::vector<int> change_fds() const override {
     auto fds = monitor_.fds();
     fds.push_back(guard_->change_fd());
@@ -98,11 +102,11 @@ class KeeperImpl final : public Keeper {
     if (sources.empty()) return 0;
     const auto node = read_node_network();
     if (!node) return std::unexpected(node.error());
-    return destroy_tcp_sockets_of(sources, [&](const TcpSocket& socket) {
-      return spared(socket, plan_, node->addresses);
-    });
+    return destroy_tcp_sockets_of(
+        sources, [&](const TcpSocket& socket) { return spared(socket, plan_, node->addresses); });
   }
   Result<bool> unban(const Prefix& source) override {
+    if (retired_) return std::unexpected(kRetired);
     std::erase(condemned_, source);
     return guard_->unban(source);
   }
@@ -123,6 +127,7 @@ class KeeperImpl final : public Keeper {
   KeeperHandOver hand_over() const override;
   // Both keep sockets of the plan in force; what is pinned or a table of nftables stays.
   void retire() override {
+    retired_ = true;
     steering_ = Steering::none();
     interception_ = Interception::create();
     sockets_.clear();
@@ -173,14 +178,15 @@ class KeeperImpl final : public Keeper {
   std::uint64_t generation_ = 0;
   std::uint64_t failed_ticks_ = 0;
   std::vector<std::string> notices_;
-  std::vector<std::string> guarded_;       // interfaces, as of the last tick
-  std::uint64_t guarded_generation_ = 0;   // of the plan then
+  std::vector<std::string> guarded_;      // interfaces, as of the last tick
+  std::uint64_t guarded_generation_ = 0;  // of the plan then
   std::uint64_t guard_changes_ = 0;
   std::string said_error_;  // of the last tick, if it had one
   std::uint64_t resets_ = 0;
   bool missed_change_ = false;
   bool alone_ = false;  // no pins of another version are left
   bool stopped_ = false;
+  bool retired_ = false;
 };
 
 Result<void> KeeperImpl::start(const KeeperOptions& options) {
@@ -323,6 +329,12 @@ void KeeperImpl::tick(bool gateway_alive) {
   note(result);
 }
 
+void KeeperImpl::keep_leases() {
+  if (!pins_.exists()) return;
+  interception_->keep_leases();
+  steering_->keep_leases();
+}
+
 // What the guard hangs at by itself, as interfaces come and go; what a policy changes is no news.
 void KeeperImpl::note_guarded() {
   std::vector<std::string> now = guard_->attached();
@@ -370,6 +382,7 @@ Result<void> KeeperImpl::follow_node(bool gateway_alive, bool table_touched) {
 // would wait for their timeouts.
 Result<void> KeeperImpl::ban(const Prefix& source, std::chrono::seconds duration,
                              const std::string& reason) {
+  if (retired_) return std::unexpected(kRetired);
   if (auto ok = guard_->ban(source, duration, reason); !ok) return ok;
   condemned_.push_back(source);
   return {};
@@ -427,12 +440,13 @@ std::vector<Sample> KeeperImpl::samples() const {
                      static_cast<double>(failed_ticks_),
                      true,
                      "Ticks in which the kernel refused something; the next one tries again."});
-  samples.push_back({"sluice_guard_interface_changes_total",
-                     {},
-                     static_cast<double>(guard_changes_),
-                     true,
-                     "Times that the guard came to an interface or left it because interfaces came, "
-                     "went or were renamed."});
+  samples.push_back(
+      {"sluice_guard_interface_changes_total",
+       {},
+       static_cast<double>(guard_changes_),
+       true,
+       "Times that the guard came to an interface or left it because interfaces came, "
+       "went or were renamed."});
   const auto bypassed = bypass_.bypassed();
   for (const auto& [listener, arrived, looked_up] : steering_->arrivals())
     samples.push_back({"sluice_interception_bypassed",

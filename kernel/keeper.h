@@ -131,6 +131,9 @@ class Keeper {
   // while a gateway serves, follows interfaces and addresses, sweeps bans that ran out, notices and
   // repairs what others changed.
   virtual void tick(bool gateway_alive) = 0;
+  // In its place while another keeper is about to change the kernel: the fail-open leases are
+  // renewed, so that one which hangs meanwhile stops nothing. All else stays as it is.
+  virtual void keep_leases() = 0;
   virtual std::vector<int> change_fds() const = 0;  // netlink; they stay the keeper's
 
   // `source` shorter than a host is fine. A protected source is refused; a full table is an error,
@@ -158,7 +161,8 @@ class Keeper {
 
   virtual KeeperHandOver hand_over() const = 0;
   // The successor has it all in force: closes listening sockets and the lock, so that it alone
-  // holds them. Nothing is prepared, banned or ticked any more; counters can still be read.
+  // holds them. Nothing is prepared or ticked any more, and ban() and unban() are refused; counters
+  // can still be read.
   virtual void retire() = 0;
 
   // Takes interception away (new connections flow straight; those proxied go on until the process

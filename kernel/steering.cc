@@ -132,6 +132,7 @@ class SteeringImpl final : public Steering {
   }
 
   Result<void> tick(bool gateway_alive, const NodeView& node) override;
+  void keep_leases() override;
   void stop_intercepting() override {
     judges_ = false;
     write_mark();
@@ -255,6 +256,10 @@ Result<void> SteeringImpl::tick(bool gateway_alive, const NodeView& node) {
   if (served_) exits_.renew(active_->slot, active_->exits);
   write_own(node);
   return taking_.follow(node, active_->plan.tc_interfaces);
+}
+
+void SteeringImpl::keep_leases() {
+  if (active_ && active_->by_tc() && served_) exits_.renew(active_->slot, active_->exits);
 }
 
 void SteeringImpl::follow_cookies(const NodeView& node) {
@@ -480,6 +485,7 @@ class NoSteering final : public Steering {
   void abandon() override {}
   Result<bool> follow(const NodeView&) override { return false; }
   Result<void> tick(bool, const NodeView&) override { return {}; }
+  void keep_leases() override {}
   void stop_intercepting() override {}
   std::vector<Arrivals> arrivals() const override { return {}; }
   std::uint64_t generation() const override { return 0; }

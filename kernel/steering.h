@@ -44,6 +44,7 @@ class Steering {
   // About once a second, after follow(): renews the leases of steering tc while the gateway serves,
   // and hangs its program at interfaces that came. The error is what the kernel refused.
   virtual Result<void> tick(bool gateway_alive, const NodeView& node) = 0;
+  virtual void keep_leases() = 0;  // as Interception has it
   // Steering tc takes no new connection any more; those proxied go on.
   virtual void stop_intercepting() = 0;
   // Of forwarded connections, by listener, since the maps were made: those that an entry claims

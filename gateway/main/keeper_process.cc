@@ -36,6 +36,7 @@
 #include "gateway/main/run_signals.h"
 #include "gateway/main/sandbox.h"
 #include "gateway/main/service_manager.h"
+#include "gateway/main/short_turns.h"
 #include "gateway/main/tls_source.h"
 #include "gateway/main/top.h"
 #include "gateway/main/upgrade.h"
@@ -522,7 +523,6 @@ void KeeperProcess::add_admin_commands() {
   admin_commands_.add("status",
                       [this](const json::object&, const Respond& respond) { status(respond); });
   admin_commands_.add("ban", [this](const json::object& request, const Respond& respond) {
-    if (succession_.handed_over()) return respond(admin_error(succession_.why_unchanged()));
     respond(handle_ban(*keeper_, request));
     banned_connections_.end_soon();
   });
@@ -591,6 +591,7 @@ void KeeperProcess::stop() {
 
 int run_keeper_process(const RunOptions& options, FirstPolicy first, std::optional<HandOver> from) {
   forbid_core_dumps();
+  take_short_turns();
   if (const std::string missing = missing_keeper_capabilities(); !missing.empty()) {
     log_error("keeper",
               "this policy needs the kernel (intercept, guard or bans): run as root, or with the "

@@ -44,7 +44,11 @@ void KernelWatch::pause(bool paused) {
 }
 
 void KernelWatch::look(bool alive) {
-  if (paused_ || stopped_) return;
+  if (stopped_) return;
+  if (paused_) {
+    if (alive) keeper_.keep_leases();
+    return;
+  }
   keeper_.tick(alive);
   for (const auto& notice : keeper_.take_notices())
     log_warn("keeper", notice);

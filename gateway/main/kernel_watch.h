@@ -23,7 +23,7 @@ class KernelWatch {
 
   void start();
   void stop();
-  void pause(bool paused);  // another keeper is about to change the kernel
+  void pause(bool paused);  // another keeper is about to change the kernel; leases go on
   void look(bool alive);
   void say_warnings();  // and problems, where they are others than before
 

@@ -102,6 +102,8 @@ TEST(KeeperHandOver, OneThatHasHandedOverHoldsNothingBack) {
     plan.generation = second->generation() + 1;
     put_in_force(*second, plan);
     first->retire();
+    EXPECT_FALSE(first->ban(prefix("10.1.0.78"), std::chrono::hours(1), "too late"));
+    EXPECT_FALSE(first->unban(prefix("10.1.0.77"))) << "the table is the second one's";
     EXPECT_EQ(second->bans().size(), 1U);
     EXPECT_EQ(second->unban(prefix("10.1.0.77")).value_or(false), true);
     expect_serves(net, *second);

@@ -3,6 +3,7 @@ import json
 import os
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -234,6 +235,27 @@ def test_one_that_ends_at_any_step_leaves_the_first_serving(net):
         eventually(lambda: first.ctl("reload", check=False).returncode == 0, f"after {words} it goes on as before")
         assert first.is_ready() and not first.status()["handed_over"]
     goes_on(net, first, load)
+
+
+def test_one_that_hangs_after_the_release_stops_nothing(net):
+    lease = 1  # second
+    text = POLICY.replace("ports: [8080], listener: web }]", f"ports: [8080], listener: web, on_exit: bypass, lease: {lease}s }}]")
+    assert text != POLICY
+    first = Pod(net, "pod-0", policy(net, text))
+    caught = "origin, called from 10.72.0.1"  # by the gateway, not by the client as where it flows straight
+    ask = lambda: net.curl("http://10.72.0.2:8080/").strip()
+    assert ask() == caught
+    load = Load(net, http1, new_connections, to_the_bound, layer4, websocket)
+    hangs = Successor.with_all(net)
+    assert hangs.say("release") == "released"
+    end = time.monotonic() + 3 * lease
+    while time.monotonic() < end:
+        assert ask() == caught
+    load.stop()
+    assert load.failures == []
+    hangs.socket.close()
+    eventually(lambda: first.ctl("reload", check=False).returncode == 0, "it goes on as before")
+    assert ask() == caught
 
 
 def ends_after(net, words):
