@@ -316,6 +316,20 @@ def test_who_has_handed_over_and_was_told_to_stop_may_come_back(net):
     assert "origin" in net.curl("http://203.0.113.7/")
 
 
+def test_one_whose_predecessor_dies_while_it_hands_over_goes_on_with_what_it_left(net):
+    first = Pod(net, "pod-0", policy(net))
+    first.ctl("ban", "198.51.100.7", "--for", "1h")
+    second = Pod(net, "pod-1", policy(net), wait=False)
+    eventually(lambda: "another sluice is about to take over" in first.output(), "it hands over")
+    first.kill()
+    second.wait_until_ready()
+    assert "has ended" in second.output(), "it was there to the end"
+    assert "origin" in net.curl("http://203.0.113.7/")
+    assert [ban["address"] for ban in json.loads(second.ctl("bans", "--output", "json").stdout)["bans"]] == ["198.51.100.7"]
+    third = Pod(net, "pod-2", policy(net))
+    assert third.is_ready() and second.status()["handed_over"]
+
+
 def test_one_that_crashes_right_after_it_took_over_is_started_again(net):
     first = Pod(net, "pod-0", policy(net))
     second = Pod(net, "pod-1", policy(net))
