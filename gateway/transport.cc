@@ -93,11 +93,11 @@ Received Transport::receive(std::span<char> room) {
   return {quiet_ || errno == EINTR ? ReadResult::again : ReadResult::failed};
 }
 
-Flush Transport::send(std::span<const char> bytes, std::size_t& sent) {
+Flush Transport::send(std::span<const char> bytes, std::size_t& sent, bool more) {
   Outbox outbox;
   outbox.add({bytes.data(), bytes.size()});
   std::uint64_t taken = 0;
-  const Flush result = outbox.flush(fd_, taken, last_words_);
+  const Flush result = outbox.flush(fd_, taken, more || last_words_);
   sent = static_cast<std::size_t>(taken);
   return result;
 }

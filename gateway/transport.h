@@ -67,7 +67,8 @@ class Transport final : public RefCounted<Transport> {
   bool has_pending() const;
 
   // The last read took everything, and an event will tell of more.
-  bool drained() const { return quiet_ && edge_seen_ && !tls_; }
+  bool drained() const { return socket_drained() && !tls_; }
+  bool socket_drained() const { return quiet_ && edge_seen_; }  // whatever TLS may hold
   // Nothing is there to be read. Free where the last read said so; of TLS it says nothing.
   bool silent() const;
 
@@ -75,7 +76,8 @@ class Transport final : public RefCounted<Transport> {
   Received read(std::span<char> room);
   // The socket's own bytes, for what lies between the socket and read() and write().
   Received receive(std::span<char> room);
-  Flush send(std::span<const char> bytes, std::size_t& sent);
+  // `more`: follows soon, and may share a segment with these.
+  Flush send(std::span<const char> bytes, std::size_t& sent, bool more = false);
   // Sends until all is with the kernel or it takes no more. `sent` grows by what left the outbox.
   Flush write(Outbox& outbox, std::uint64_t& sent);
 

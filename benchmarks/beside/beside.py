@@ -60,7 +60,7 @@ WORKS = {
 
 
 # What speaks HTTP/1.0, as `openssl s_time` does, is refused by Envoy.
-WITHOUT_ENVOY = {"tls-resumed"}
+WITHOUT_ENVOY = {"tls-full"}
 
 
 def start_all(binary, directory, kind, log, workers, origin_port, with_envoy):

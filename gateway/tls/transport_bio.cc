@@ -13,10 +13,26 @@ Transport& transport_of(BIO* bio) {
   return *static_cast<Transport*>(BIO_get_data(bio));
 }
 
+// A flight was just written, and its answer cannot be there: an event will tell of it. Of what is
+// established a read also has to find a reset that came with the last bytes.
+bool cannot_have_come(const Transport& transport) {
+  return transport.socket_drained() && SSL_in_init(transport.tls()->ssl()) == 1;
+}
+
+// Nobody waits for a ticket. It goes out with the first bytes of what the client has asked for, or
+// by itself after the 200 ms of MSG_MORE.
+bool is_ticket(const Transport& transport) {
+  return SSL_get_state(transport.tls()->ssl()) == TLS_ST_SW_SESSION_TICKET;
+}
+
 int read_bytes(BIO* bio, char* data, std::size_t size, std::size_t* done) {
   BIO_clear_retry_flags(bio);
   *done = transport_of(bio).tls()->take_early({data, size});
   if (*done > 0) return 1;
+  if (cannot_have_come(transport_of(bio))) {
+    BIO_set_retry_read(bio);
+    return -1;
+  }
   const Received got = transport_of(bio).receive({data, size});
   switch (got.result) {
     case ReadResult::data:
@@ -38,7 +54,8 @@ int read_bytes(BIO* bio, char* data, std::size_t size, std::size_t* done) {
 int write_bytes(BIO* bio, const char* data, std::size_t size, std::size_t* done) {
   BIO_clear_retry_flags(bio);
   *done = 0;
-  switch (transport_of(bio).send({data, size}, *done)) {
+  Transport& transport = transport_of(bio);
+  switch (transport.send({data, size}, *done, is_ticket(transport))) {
     case Flush::done:
       return 1;
     case Flush::blocked:
