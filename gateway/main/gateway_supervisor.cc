@@ -10,6 +10,7 @@
 #include "gateway/control/last_good.h"
 #include "gateway/log.h"
 #include "gateway/main/sealed_memory.h"
+#include "policy/carried_state.h"
 
 namespace sluice::control {
 namespace {
@@ -392,7 +393,8 @@ void GatewaySupervisor::collect_memory(bool limits, Collected collected) {
   const std::uint64_t id = next_question_++;
   auto ours = std::make_shared<protocol::OwnedFd>(std::move(shared));
   put_question(id, [ours, collected = std::move(collected)](const auto& answer) {
-    collected(answer ? std::optional(read_memory_text(ours->get(), policy::CarriedState::kMaxBytes)) : std::nullopt);
+    collected(answer ? std::optional(read_memory_text(ours->get(), policy::CarriedState::kMaxBytes))
+                     : std::nullopt);
   });
   std::vector<protocol::OwnedFd> descriptors;
   descriptors.push_back(std::move(theirs));

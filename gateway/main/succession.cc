@@ -17,6 +17,7 @@
 
 #include "gateway/log.h"
 #include "gateway/main/sealed_memory.h"
+#include "policy/carried_state.h"
 
 namespace sluice::control {
 namespace {
@@ -194,8 +195,9 @@ std::expected<std::unique_ptr<Predecessor>, std::string> Predecessor::ask(const 
   const OwnedFd memory(ours[(*theirs)[1]]);
   auto left = read_hand_over(text.get(), ours);
   if (!left) return failed(path, left.error());
-  return std::unique_ptr<Predecessor>(new Predecessor(std::move(socket), std::move(*left),
-                                                      read_memory_text(memory.get(), policy::CarriedState::kMaxBytes)));
+  return std::unique_ptr<Predecessor>(
+      new Predecessor(std::move(socket), std::move(*left),
+                      read_memory_text(memory.get(), policy::CarriedState::kMaxBytes)));
 }
 
 std::expected<void, std::string> Predecessor::release() {
