@@ -29,7 +29,6 @@
 #include "gateway/main/sandbox.h"
 #include "gateway/main/sealed_memory.h"
 #include "gateway/main/seccomp.h"
-#include "gateway/main/short_turns.h"
 #include "gateway/metrics.h"
 
 namespace sluice::control {
@@ -325,7 +324,6 @@ int run_gateway_process(int channel, const std::string& user) {
   if (const char* format = std::getenv("SLUICE_LOG_FORMAT");
       format != nullptr && std::string_view(format) == "json")
     gateway::set_log_format(gateway::LogFormat::json);
-  take_short_turns();  // before the sandbox, which does not know the call
   if (auto sandbox = enter_gateway_sandbox(user); !sandbox) {
     log_error("gateway", "cannot give up privileges", {{"reason", sandbox.error()}});
     return kExitFailed;

@@ -9,8 +9,8 @@
 #include "gateway/access_log.h"
 #include "gateway/control/admin_server.h"
 #include "gateway/control/metrics_server.h"
-#include "gateway/gateway.h"
 #include "gateway/kubernetes/watch_samples.h"
+#include "gateway/gateway.h"
 #include "gateway/log.h"
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/clock_watch.h"
@@ -20,8 +20,8 @@
 #include "gateway/main/endpoint_orders.h"
 #include "gateway/main/gateway_commands.h"
 #include "gateway/main/kernel_plan.h"
-#include "gateway/main/local_pods.h"
 #include "gateway/main/machine_limits.h"
+#include "gateway/main/local_pods.h"
 #include "gateway/main/pods_child.h"
 #include "gateway/main/policy_apply.h"
 #include "gateway/main/policy_reloader.h"
@@ -29,7 +29,6 @@
 #include "gateway/main/run_signals.h"
 #include "gateway/main/sandbox.h"
 #include "gateway/main/service_manager.h"
-#include "gateway/main/short_turns.h"
 #include "gateway/main/tls_source.h"
 #include "gateway/main/watchdog.h"
 #include "gateway/metrics.h"
@@ -316,7 +315,6 @@ void PlainProcess::stop() {
 
 int run_plain_process(const RunOptions& options, FirstPolicy first) {
   forbid_core_dumps();
-  take_short_turns();
   PlainProcess process(options, std::move(first));
   return process.run();
 }
