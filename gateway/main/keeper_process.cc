@@ -36,7 +36,6 @@
 #include "gateway/main/run_signals.h"
 #include "gateway/main/sandbox.h"
 #include "gateway/main/service_manager.h"
-#include "gateway/main/short_turns.h"
 #include "gateway/main/tls_source.h"
 #include "gateway/main/top.h"
 #include "gateway/main/upgrade.h"
@@ -591,7 +590,6 @@ void KeeperProcess::stop() {
 
 int run_keeper_process(const RunOptions& options, FirstPolicy first, std::optional<HandOver> from) {
   forbid_core_dumps();
-  take_short_turns();
   if (const std::string missing = missing_keeper_capabilities(); !missing.empty()) {
     log_error("keeper",
               "this policy needs the kernel (intercept, guard or bans): run as root, or with the "
