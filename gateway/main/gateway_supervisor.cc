@@ -452,7 +452,10 @@ void GatewaySupervisor::handle(Instance& from, const protocol::Prepared& message
     return finish_prepare(std::unexpected("the gateway refused the policy: " + message.message));
   }
   if (!of_next || message.generation != from.generation) return;  // of an attempt given up
-  if (message.ok) return send_commit(from, message.generation, memory_);
+  if (message.ok) {
+    if (std::string newer = hooks_.remembered(); !newer.empty()) set_memory(std::move(newer));
+    return send_commit(from, message.generation, memory_);
+  }
   log_error("keeper", "the gateway cannot start", {{"reason", message.message}});
   from.child->kill();
 }

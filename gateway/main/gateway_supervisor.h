@@ -62,6 +62,8 @@ class GatewaySupervisor {
     std::function<void(const kernel::protocol::Ban&)> ban;
     std::function<std::vector<kernel::protocol::KernelSample>()> samples;
     std::function<std::chrono::milliseconds()> drain_deadline;  // of one that was replaced
+    // Just before a gateway begins to serve: what another keeper's remembers by now; empty: as set.
+    std::function<std::string()> remembered;
   };
 
   // `user`: who the gateway processes are; empty: as this one.

@@ -113,7 +113,8 @@ class KeeperProcess {
                    banned_connections_.end_soon();
                  },
              .samples = [this] { return samples(); },
-             .drain_deadline = [this] { return drain_deadline(reloader_.current().config()); }}),
+             .drain_deadline = [this] { return drain_deadline(reloader_.current().config()); },
+             .remembered = [this] { return succession_.remembered(); }}),
         memory_(io_, supervisor_, [this] { return reloader_.current().config().state_dir; }),
         upgrade_(io_, std::move(from),
                  {.busy = [this] { return busy(); },
@@ -277,8 +278,6 @@ int KeeperProcess::run() {
     }
   } else {
     memory_.load();
-    if (predecessor != nullptr && !predecessor->memory().empty())
-      supervisor_.set_memory(std::move(predecessor->memory()));
     if (auto prepared = keeper_->prepare(plan_in_force()); !prepared) {
       log_error("keeper", prepared.error().message);
       return kExitFailed;

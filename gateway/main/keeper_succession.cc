@@ -79,6 +79,10 @@ std::string KeeperSuccession::why_unchanged() const {
 
 // --- following -----------------------------------------------------------------------------------
 
+std::string KeeperSuccession::remembered() {
+  return predecessor_ ? predecessor_->memory() : std::string();
+}
+
 // Prepared again: until it released the kernel, the predecessor may have followed the node's
 // addresses into the same slot.
 std::expected<void, std::string> KeeperSuccession::commit_first() {

@@ -49,6 +49,8 @@ class KeeperSuccession {
 
   // Until what it had is in force here.
   Predecessor* predecessor() const { return predecessor_.get(); }
+  // What the predecessor's gateway remembers by now; empty: there is none, or it says nothing.
+  std::string remembered();
   // Commits the keeper's prepared plan, once the predecessor leaves the kernel alone.
   std::expected<void, std::string> commit_first();
   // After that: the predecessor may finish, and successors come to this one.

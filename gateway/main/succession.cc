@@ -28,6 +28,7 @@ using gateway::log_warn;
 using kernel::protocol::OwnedFd;
 
 constexpr const char* kTakeOver = "take-over";
+constexpr const char* kMemory = "memory";
 constexpr const char* kRelease = "release";
 constexpr const char* kReleased = "released";
 constexpr const char* kDone = "done";
@@ -114,8 +115,7 @@ bool is_trusted(int socket) {
          (peer.uid == 0 || peer.uid == ::geteuid());
 }
 
-// The descriptors' numbers there, in the order in which they follow: the hand-over, the gateway's
-// memory, the rest.
+// The descriptors' numbers there, in the order in which they follow: the hand-over, the rest.
 std::expected<std::vector<int>, std::string> read_numbers(const std::string& path,
                                                           const std::string& text) {
   boost::system::error_code error;
@@ -128,7 +128,7 @@ std::expected<std::vector<int>, std::string> read_numbers(const std::string& pat
   for (const auto& number :
        numbers != nullptr && numbers->is_array() ? numbers->as_array() : json::array())
     out.push_back(number.is_int64() ? static_cast<int>(number.as_int64()) : -1);
-  if (out.size() < 2) return failed(path, "descriptors are missing");
+  if (out.empty()) return failed(path, "descriptors are missing");
   return out;
 }
 
@@ -192,12 +192,16 @@ std::expected<std::unique_ptr<Predecessor>, std::string> Predecessor::ask(const 
   for (std::size_t i = 0; i < theirs->size(); ++i)
     ours[(*theirs)[i]] = received[i].release();
   const OwnedFd text(ours[(*theirs)[0]]);
-  const OwnedFd memory(ours[(*theirs)[1]]);
   auto left = read_hand_over(text.get(), ours);
   if (!left) return failed(path, left.error());
-  return std::unique_ptr<Predecessor>(
-      new Predecessor(std::move(socket), std::move(*left),
-                      read_memory_text(memory.get(), policy::CarriedState::kMaxBytes)));
+  return std::unique_ptr<Predecessor>(new Predecessor(std::move(socket), std::move(*left)));
+}
+
+std::string Predecessor::memory() {
+  send_message(socket_.get(), kMemory);
+  const Message answer = receive_message(socket_.get());
+  if (answer.descriptors.empty()) return {};
+  return read_memory_text(answer.descriptors.front().get(), policy::CarriedState::kMaxBytes);
 }
 
 std::expected<void, std::string> Predecessor::release() {
@@ -241,6 +245,7 @@ class Succession::Session : public std::enable_shared_from_this<Session> {
   void read() {
     const Message message = receive_message(socket_.native_handle(), MSG_DONTWAIT);
     if (message.text == kTakeOver && !handed_) return hand_over();
+    if (message.text == kMemory && handed_) return tell_memory();
     if (message.text == kRelease && handed_) {
       owner_.hooks_.release();
       released_ = true;
@@ -255,10 +260,19 @@ class Succession::Session : public std::enable_shared_from_this<Session> {
     if (const std::string busy = owner_.hooks_.busy(); !busy.empty()) return refuse(busy);
     owner_.session_ = shared_from_this();
     owner_.hooks_.begin();
+    if (auto sent = send_all(); !sent) return refuse(sent.error());
+    handed_ = true;
+    log_info("keeper", "another sluice is about to take over");
+    wait();
+  }
+
+  // Nothing goes along where there is nothing, or no memory for it.
+  void tell_memory() {
     owner_.hooks_.memory([self = shared_from_this()](const std::string& memory) {
-      if (auto sent = self->send_all(memory); !sent) return self->refuse(sent.error());
-      self->handed_ = true;
-      log_info("keeper", "another sluice is about to take over");
+      const auto carried = sealed_memory("sluice-memory", memory);
+      const int descriptor = carried ? carried->get() : -1;
+      send_message(self->socket_.native_handle(), kMemory,
+                   std::span(&descriptor, carried ? 1U : 0U));
       self->wait();
     });
   }
@@ -268,16 +282,13 @@ class Succession::Session : public std::enable_shared_from_this<Session> {
     owner_.ended(*this, false);
   }
 
-  std::expected<void, std::string> send_all(const std::string& memory) {
+  std::expected<void, std::string> send_all() {
     HandOver all = owner_.hooks_.hand_over();
     all.gateways.clear();  // are our children, and stay
     all.admin = -1;
     const auto words = write_hand_over(all);
     if (!words) return std::unexpected(words.error());
-    const auto carried = sealed_memory("sluice-memory", memory);
-    if (!carried) return std::unexpected(carried.error());
-    std::vector<int> descriptors{words->text.get(), carried->get(), words->policy.get(),
-                                 words->ticket_keys.get()};
+    std::vector<int> descriptors{words->text.get(), words->policy.get(), words->ticket_keys.get()};
     std::ranges::copy(descriptors_of(all), std::back_inserter(descriptors));
     json::array numbers;
     for (const int number : descriptors)

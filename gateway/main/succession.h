@@ -6,8 +6,10 @@
 //
 //   successor                           predecessor
 //   take-over ─────────────────────────►
-//             ◄───────────────────────── descriptors, hand-over, the gateway's memory
-//   (its gateway serves)
+//             ◄───────────────────────── descriptors, hand-over
+//   memory ────────────────────────────►
+//             ◄───────────────────────── what its gateway remembers
+//   (its own gateway serves)
 //   release ───────────────────────────► changes nothing in the kernel any more
 //             ◄───────────────────────── released
 //   (commits)
@@ -37,7 +39,8 @@ class Predecessor {
   static std::expected<std::unique_ptr<Predecessor>, std::string> ask(const std::string& path);
 
   HandOver& left() { return left_; }
-  std::string& memory() { return memory_; }  // of its gateway
+  // Of its gateway, as it is now; empty: it says nothing.
+  std::string memory();
   // Until done(), or the end of this object, it changes nothing in the kernel. No error where it
   // has ended by itself: what it left is here.
   std::expected<void, std::string> release();
@@ -45,12 +48,11 @@ class Predecessor {
   void close_duplicated();  // what Keeper::open() has taken duplicates of
 
  private:
-  Predecessor(kernel::protocol::OwnedFd socket, HandOver left, std::string memory)
-      : socket_(std::move(socket)), left_(std::move(left)), memory_(std::move(memory)) {}
+  Predecessor(kernel::protocol::OwnedFd socket, HandOver left)
+      : socket_(std::move(socket)), left_(std::move(left)) {}
 
   kernel::protocol::OwnedFd socket_;
   HandOver left_;
-  std::string memory_;
 };
 
 // Beside the admin socket, in the container's own directory: a container that ended by itself and
