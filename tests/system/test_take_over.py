@@ -325,7 +325,7 @@ def test_one_whose_predecessor_dies_while_it_hands_over_goes_on_with_what_it_lef
     second.wait_until_ready()
     assert "has ended" in second.output(), "it was there to the end"
     assert "origin" in net.curl("http://203.0.113.7/")
-    assert [ban["address"] for ban in json.loads(second.ctl("bans", "--output", "json").stdout)["bans"]] == ["198.51.100.7"]
+    assert [ban["address"] for ban in json.loads(second.ctl("bans", "--output", "json").stdout)["bans"]] == ["198.51.100.7/32"]
     third = Pod(net, "pod-2", policy(net))
     assert third.is_ready() and second.status()["handed_over"]
 
