@@ -460,7 +460,7 @@ const Wrong kKernel[] = {
     {"NobodyIsNamed",
      "version: 1\nai: { providers: { a: { base_url: \"http://192.0.2.9\" } }, identities: [{ key: k "
      "}] }\n",
-     {"p.yaml:2:74: error: ai.identities: nobody is named (`from` or `cgroups`)"}},
+     {"p.yaml:2:72: error: ai.identities: nobody is named (`from` or `cgroups`)"}},
     {"ACgroupThatNothingLeadsHere",
      "version: 1\nlisteners: { a: {} }\n"
      "intercept: { output: [{ ports: [443], listener: a }] }\n"

@@ -146,7 +146,8 @@ TEST(Pods, AnotherPodIsAnotherPolicyAndTheSameOnesAreNot) {
   };
   const auto one = fingerprint("ai/agent-1 10.1.0.7 app=agent\n");
   EXPECT_NE(one, fingerprint("ai/agent-1 10.1.0.8 app=agent\n"));
-  EXPECT_EQ(one, fingerprint("ai/agent-2 10.1.0.7 app=agent,more=labels\nshop/x 10.1.0.9 -\n"));
+  EXPECT_EQ(one, fingerprint("ai/agent-1 10.1.0.7 app=agent,more=labels\nshop/x 10.1.0.9 -\n"));
+  EXPECT_NE(one, fingerprint("ai/agent-2 10.1.0.7 app=agent\n")) << "it is counted anew";
 }
 
 TEST(Pods, EntriesOfPodsMayMeanTheSameOnes) {
