@@ -28,7 +28,7 @@ using gateway::log_warn;
 using kernel::protocol::OwnedFd;
 
 constexpr const char* kTakeOver = "take-over";
-constexpr const char* kMemory = "memory";
+constexpr const char* kTellMemory = "memory";
 constexpr const char* kRelease = "release";
 constexpr const char* kReleased = "released";
 constexpr const char* kDone = "done";
@@ -198,7 +198,7 @@ std::expected<std::unique_ptr<Predecessor>, std::string> Predecessor::ask(const 
 }
 
 std::string Predecessor::memory() {
-  send_message(socket_.get(), kMemory);
+  send_message(socket_.get(), kTellMemory);
   const Message answer = receive_message(socket_.get());
   if (answer.descriptors.empty()) return {};
   return read_memory_text(answer.descriptors.front().get(), policy::CarriedState::kMaxBytes);
@@ -245,7 +245,7 @@ class Succession::Session : public std::enable_shared_from_this<Session> {
   void read() {
     const Message message = receive_message(socket_.native_handle(), MSG_DONTWAIT);
     if (message.text == kTakeOver && !handed_) return hand_over();
-    if (message.text == kMemory && handed_) return tell_memory();
+    if (message.text == kTellMemory && handed_) return tell_memory();
     if (message.text == kRelease && handed_) {
       owner_.hooks_.release();
       released_ = true;
@@ -271,7 +271,7 @@ class Succession::Session : public std::enable_shared_from_this<Session> {
     owner_.hooks_.memory([self = shared_from_this()](const std::string& memory) {
       const auto carried = sealed_memory("sluice-memory", memory);
       const int descriptor = carried ? carried->get() : -1;
-      send_message(self->socket_.native_handle(), kMemory,
+      send_message(self->socket_.native_handle(), kTellMemory,
                    std::span(&descriptor, carried ? 1U : 0U));
       self->wait();
     });
