@@ -296,6 +296,7 @@ def goes_on(net, first, load):
 def test_who_has_handed_over_and_was_killed_does_not_take_it_back(net):
     first = Pod(net, "pod-0", policy(net))
     second = Pod(net, "pod-1", policy(net))
+    eventually(lambda: first.status()["handed_over"], "the first one knows")
     first.kill()
     again = Pod(net, "pod-0", policy(net), wait=False)
     eventually(lambda: again.process.poll() is not None, "it does not serve")
