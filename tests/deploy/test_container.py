@@ -138,7 +138,7 @@ mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
 mount -t bpf bpf "$root/sys/fs/bpf"
-for path in etc/sluice var/lib/sluice run/sluice; do mount --bind "{volumes}/$path" "$root/$path"; done
+for path in etc/sluice var/lib/sluice run/sluice run/sluice-node; do mount --bind "{volumes}/$path" "$root/$path"; done
 mount -o remount,bind,ro "$root/etc/sluice"
 mount -t tmpfs tmpfs "$root/tmp"
 mount -o remount,bind,ro "$root"
@@ -158,14 +158,14 @@ class Pod(Process):
         container = pod()
         security = container["securityContext"]
         assert security["readOnlyRootFilesystem"] and security["capabilities"]["drop"] == ["ALL"] and not security["allowPrivilegeEscalation"]
-        assert {one["mountPath"] for one in container["volumeMounts"]} == {"/etc/sluice", "/sys/fs/bpf", "/var/lib/sluice", "/run/sluice", "/tmp"}
+        assert {one["mountPath"] for one in container["volumeMounts"]} == {"/etc/sluice", "/sys/fs/bpf", "/var/lib/sluice", "/run/sluice", "/run/sluice-node", "/tmp"}
         self.image, self.net = image, net
         self.added = security["capabilities"]["add"]
         volumes = pathlib.Path(net.scratch.path) / "volumes"
-        for path in ("etc/sluice", "var/lib/sluice", "run/sluice"):
+        for path in ("etc/sluice", "var/lib/sluice", "run/sluice", "run/sluice-node"):
             (volumes / path).mkdir(parents=True)
         (volumes / "etc/sluice/policy.yaml").write_text(POLICY)
-        for path in ("proc", "sys"):  # a runtime makes them in its own layer
+        for path in ("proc", "sys", "run/sluice-node"):  # a runtime makes them in its own layer
             (image.root / path).mkdir(exist_ok=True)
         dropped = ",".join(str(number) for number in range(KNOWN) if number not in {NUMBERS[name] for name in self.added})
         environment = ["env", "-i", *image.config["Env"]]
