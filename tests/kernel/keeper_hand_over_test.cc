@@ -83,9 +83,10 @@ TEST(KeeperHandOver, TheSameVersionKeepsSocketsLockAndQueue) {
 }
 
 // As between containers: both live, and know the same sockets and the same lock.
-std::unique_ptr<Keeper> open_beside(const Keeper& before, std::uint32_t version = 0) {
-  auto next =
-      Keeper::open({.pin_root = kPinRoot, .abi_version = version, .before = before.hand_over()});
+std::unique_ptr<Keeper> open_beside(const Keeper& before, std::uint32_t version = 0,
+                                    bool tcx = true) {
+  auto next = Keeper::open(
+      {.pin_root = kPinRoot, .tcx = tcx, .abi_version = version, .before = before.hand_over()});
   EXPECT_TRUE(next) << (next ? "" : next.error().message);
   return next ? std::move(*next) : nullptr;
 }
@@ -119,15 +120,22 @@ TEST(KeeperHandOver, OneThatHasHandedOverHoldsNothingBack) {
   });
 }
 
-TEST(KeeperHandOver, OneWhoseSuccessorDiesResumesWhatItHad) {
+class KeeperHandOverTo : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Guard, KeeperHandOverTo, ::testing::Bool(),
+                         [](const auto& param) { return param.param ? "ByTcx" : "ByClsact"; });
+
+TEST_P(KeeperHandOverTo, OneWhoseSuccessorDiesResumesWhatItHad) {
+  const bool tcx = GetParam();
   for (const std::uint32_t version : {0U, 99U}) {
-    in_sandbox([version] {
+    in_sandbox([tcx, version] {
       Topology net;
-      auto first = open_keeper();
+      auto opened = Keeper::open({.pin_root = kPinRoot, .tcx = tcx});
+      ASSERT_TRUE(opened) << opened.error().message;
+      auto first = std::move(*opened);
       Plan plan = guarded_plan();
       put_in_force(*first, plan);
       const auto port = port_of(first->sockets().front().fd);
-      auto second = open_beside(*first, version);
+      auto second = open_beside(*first, version, tcx);
       ASSERT_TRUE(second);
       Plan other = plan;
       other.generation = second->generation() + 1;
@@ -143,19 +151,17 @@ TEST(KeeperHandOver, OneWhoseSuccessorDiesResumesWhatItHad) {
       first->tick(true);
       EXPECT_EQ(port_of(first->sockets().front().fd), port);
       expect_serves(net, *first);
-      net.in_client([] {
-        shell("ip addr replace 10.1.0.99/24 dev $(ip -o -4 addr show to 10.1.0.2 | awk '{print $2}')");
+      net.in_client([version] {
+        shell(
+            "ip addr replace 10.1.0.99/24 dev $(ip -o -4 addr show to 10.1.0.2 | awk '{print "
+            "$2}')");
         EXPECT_FALSE(connect_to("10.1.0.1", 9, "10.1.0.99", 1) || errno == ECONNREFUSED)
-            << "its drop rule is in force again";
+            << "its drop rule is in force again, after version " << version;
       });
       EXPECT_TRUE(cleanup({.pin_root = kPinRoot}));
     });
   }
 }
-
-class KeeperHandOverTo : public ::testing::TestWithParam<bool> {};
-INSTANTIATE_TEST_SUITE_P(Guard, KeeperHandOverTo, ::testing::Bool(),
-                         [](const auto& param) { return param.param ? "ByTcx" : "ByClsact"; });
 
 TEST_P(KeeperHandOverTo, AnotherVersionTakesBansOverAndTheOldPinsAway) {
   const bool tcx = GetParam();
@@ -183,7 +189,9 @@ TEST_P(KeeperHandOverTo, AnotherVersionTakesBansOverAndTheOldPinsAway) {
       EXPECT_GT(bans[0].left, std::chrono::minutes(50));
       expect_serves(net, *keeper);
       net.in_client([] {
-        shell("ip addr replace 10.1.0.99/24 dev $(ip -o -4 addr show to 10.1.0.2 | awk '{print $2}')");
+        shell(
+            "ip addr replace 10.1.0.99/24 dev $(ip -o -4 addr show to 10.1.0.2 | awk '{print "
+            "$2}')");
       });
       net.in_client([&] {
         EXPECT_FALSE(connect_to("10.1.0.1", 9, "10.1.0.99", 1) || errno == ECONNREFUSED)
