@@ -45,7 +45,8 @@ class KeeperImpl final : public Keeper {
         abi_version_(abi_version_of(options)),
         pins_(std::move(pins)),
         monitor_(std::move(monitor)),
-        interception_(Interception::create()) {}
+        interception_(Interception::create()),
+        beside_(options.beside) {}
 
   ~KeeperImpl() override {
     // A clean end: what was proxied has drained. Without it (a crash, a hand-over) all stays for
@@ -89,6 +90,7 @@ class KeeperImpl final : public Keeper {
 
   void tick(bool gateway_alive) override;
   void keep_leases() override;
+  void remove_other_versions() override;
   std::vector<int> change_fds() const override {
     auto fds = monitor_.fds();
     fds.push_back(guard_->change_fd());
@@ -184,7 +186,8 @@ class KeeperImpl final : public Keeper {
   std::string said_error_;  // of the last tick, if it had one
   std::uint64_t resets_ = 0;
   bool missed_change_ = false;
-  bool alone_ = false;  // no pins of another version are left
+  bool alone_ = false;   // no pins of another version are left
+  bool beside_ = false;  // the one before may need its own again
   bool stopped_ = false;
   bool retired_ = false;
 };
@@ -298,7 +301,12 @@ void KeeperImpl::take_over_from_other_versions() {
     // What is refused now (a new `protect`, a smaller table) is meant to be.
     if (!ours) static_cast<void>(guard_->ban(ban.source, ban.left, ban.reason));
   }
-  if (!std::exchange(alone_, true)) remove_other_versions(pin_root_, abi_version_);
+  if (!alone_ && !beside_) remove_other_versions();
+}
+
+void KeeperImpl::remove_other_versions() {
+  alone_ = true;
+  kernel::remove_other_versions(pin_root_, abi_version_);
 }
 
 KeeperHandOver KeeperImpl::hand_over() const {

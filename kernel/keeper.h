@@ -109,6 +109,7 @@ struct KeeperOptions {
   bool tcx = true;                // the same
   std::uint32_t abi_version = 0;  // of the pins; 0: this program's
   KeeperHandOver before{};        // from the keeper that this one follows without a gap
+  bool beside = false;            // `before` lives, and may go on: see remove_other_versions()
 };
 
 class Keeper {
@@ -164,6 +165,11 @@ class Keeper {
   // holds them. Nothing is prepared or ticked any more, and ban() and unban() are refused; counters
   // can still be read.
   virtual void retire() = 0;
+
+  // What keepers of other ABI versions have pinned, unless they live and hold its lock. The first
+  // commit does it; of a keeper that was opened `beside` another one, whoever of the two stays has
+  // to, since the other needs its pins until it has ended.
+  virtual void remove_other_versions() = 0;
 
   // Takes interception away (new connections flow straight; those proxied go on until the process
   // ends).

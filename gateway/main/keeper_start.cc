@@ -20,6 +20,7 @@ std::expected<KeeperStart, std::string> open_keeper(const RunOptions& options,
     out.predecessor = std::move(*predecessor);
   }
   if (out.predecessor) kept.before = out.predecessor->left().keeper;
+  kept.beside = out.predecessor != nullptr;
   auto keeper = kernel::Keeper::open(kept);
   if (!keeper) return std::unexpected(keeper.error().message);
   out.keeper = std::move(*keeper);

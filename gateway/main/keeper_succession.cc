@@ -100,6 +100,7 @@ std::expected<void, std::string> KeeperSuccession::commit_first() {
 void KeeperSuccession::serve() {
   if (predecessor_) {
     predecessor_->done();
+    parts_.keeper.remove_other_versions();
     log_info("keeper", "took over from another sluice",
              {{"from", predecessor_->left().from_version}, {"to", SLUICE_VERSION}});
     predecessor_.reset();
@@ -136,6 +137,7 @@ void KeeperSuccession::resume() {
   if (again) again = parts_.keeper.commit();
   if (!again) log_error("keeper", again.error().message);
   parts_.watch.pause(false);
+  parts_.keeper.remove_other_versions();  // the successor's, which what hangs here was known by
 }
 
 // This process stays until it is told to stop: whoever looks after containers would start one that

@@ -85,8 +85,11 @@ TEST(KeeperHandOver, TheSameVersionKeepsSocketsLockAndQueue) {
 // As between containers: both live, and know the same sockets and the same lock.
 std::unique_ptr<Keeper> open_beside(const Keeper& before, std::uint32_t version = 0,
                                     bool tcx = true) {
-  auto next = Keeper::open(
-      {.pin_root = kPinRoot, .tcx = tcx, .abi_version = version, .before = before.hand_over()});
+  auto next = Keeper::open({.pin_root = kPinRoot,
+                            .tcx = tcx,
+                            .abi_version = version,
+                            .before = before.hand_over(),
+                            .beside = true});
   EXPECT_TRUE(next) << (next ? "" : next.error().message);
   return next ? std::move(*next) : nullptr;
 }
@@ -149,6 +152,8 @@ TEST_P(KeeperHandOverTo, OneWhoseSuccessorDiesResumesWhatItHad) {
       const auto committed = first->commit();
       ASSERT_TRUE(committed) << committed.error().message;
       first->tick(true);
+      first->remove_other_versions();
+      EXPECT_EQ(shell(std::string("ls ") + kPinRoot + " | wc -l"), "1\n");
       EXPECT_EQ(port_of(first->sockets().front().fd), port);
       expect_serves(net, *first);
       net.in_client([version] {
