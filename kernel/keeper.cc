@@ -341,6 +341,8 @@ void KeeperImpl::keep_leases() {
   if (!pins_.exists()) return;
   interception_->keep_leases();
   steering_->keep_leases();
+  // What was done here is heard of, too, and wakes nobody; what others did the next tick looks at.
+  missed_change_ = monitor_.take().nftables || missed_change_;
 }
 
 // What the guard hangs at by itself, as interfaces come and go; what a policy changes is no news.

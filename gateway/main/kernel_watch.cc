@@ -15,6 +15,7 @@ using gateway::log_warn;
 
 namespace {
 constexpr std::chrono::seconds kTick{1};
+constexpr std::chrono::milliseconds kRenewal{333};  // a third of the shortest lease that there is
 // Changes come in crowds: a flush is a message for each rule.
 constexpr std::chrono::milliseconds kChangePause{20};
 }  // namespace
@@ -26,16 +27,19 @@ KernelWatch::KernelWatch(boost::asio::io_context& io, kernel::Keeper& keeper,
       alive_(std::move(alive)),
       each_second_(std::move(each_second)),
       tick_timer_(io),
+      lease_timer_(io),
       change_timer_(io) {}
 
 void KernelWatch::start() {
   tick();
+  keep_leases();
   watch_changes();
 }
 
 void KernelWatch::stop() {
   stopped_ = true;
   tick_timer_.cancel();
+  lease_timer_.cancel();
 }
 
 void KernelWatch::pause(bool paused) {
@@ -44,11 +48,7 @@ void KernelWatch::pause(bool paused) {
 }
 
 void KernelWatch::look(bool alive) {
-  if (stopped_) return;
-  if (paused_) {
-    if (alive) keeper_.keep_leases();
-    return;
-  }
+  if (paused_ || stopped_) return;
   keeper_.tick(alive);
   for (const auto& notice : keeper_.take_notices())
     log_warn("keeper", notice);
@@ -61,6 +61,15 @@ void KernelWatch::tick() {
   tick_timer_.expires_after(kTick);
   tick_timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error && !stopped_) tick();
+  });
+}
+
+// Also while another keeper is about to take over, which may hang.
+void KernelWatch::keep_leases() {
+  if (alive_()) keeper_.keep_leases();
+  lease_timer_.expires_after(kRenewal);
+  lease_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error && !stopped_) keep_leases();
   });
 }
 

@@ -30,6 +30,7 @@ class KernelWatch {
  private:
   void say_problems();
   void tick();
+  void keep_leases();
   void watch_changes();
   void wait_for_change(boost::asio::posix::stream_descriptor& descriptor);
   void changed();
@@ -39,6 +40,7 @@ class KernelWatch {
   std::function<bool()> alive_;
   std::function<void()> each_second_;
   boost::asio::steady_timer tick_timer_;
+  boost::asio::steady_timer lease_timer_;
   boost::asio::steady_timer change_timer_;
   std::vector<std::unique_ptr<boost::asio::posix::stream_descriptor>> changes_;  // duplicates
   std::vector<std::string> said_;

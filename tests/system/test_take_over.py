@@ -238,7 +238,7 @@ def test_one_that_ends_at_any_step_leaves_the_first_serving(net):
 
 
 def test_one_that_hangs_after_the_release_stops_nothing(net):
-    lease = 1  # second
+    lease = 2  # seconds
     text = POLICY.replace("ports: [8080], listener: web }]", f"ports: [8080], listener: web, on_exit: bypass, lease: {lease}s }}]")
     assert text != POLICY
     first = Pod(net, "pod-0", policy(net, text))
