@@ -132,8 +132,8 @@ class Keeper {
   // while a gateway serves, follows interfaces and addresses, sweeps bans that ran out, notices and
   // repairs what others changed.
   virtual void tick(bool gateway_alive) = 0;
-  // In its place while another keeper is about to change the kernel: the fail-open leases are
-  // renewed, so that one which hangs meanwhile stops nothing. All else stays as it is.
+  // Renews the fail-open leases alone: between two ticks, and while another keeper is about to
+  // change the kernel. Call in less than half of the shortest lease, while a gateway serves.
   virtual void keep_leases() = 0;
   virtual std::vector<int> change_fds() const = 0;  // netlink; they stay the keeper's
 
