@@ -256,7 +256,7 @@ Result<void> InterceptionImpl::tick(bool gateway_alive, const NodeView& node, bo
 }
 
 void InterceptionImpl::keep_leases() {
-  if (active_ && uses_marks(active_->plan) && judge_syns_ && lease_held_) (void)renew_leases();
+  if (active_ && uses_marks(active_->plan) && judge_syns_) (void)renew_leases();
 }
 
 void InterceptionImpl::stop_intercepting() {

@@ -259,7 +259,7 @@ Result<void> SteeringImpl::tick(bool gateway_alive, const NodeView& node) {
 }
 
 void SteeringImpl::keep_leases() {
-  if (active_ && active_->by_tc() && served_) exits_.renew(active_->slot, active_->exits);
+  if (active_ && active_->by_tc() && judges_) exits_.renew(active_->slot, active_->exits);
 }
 
 void SteeringImpl::follow_cookies(const NodeView& node) {
