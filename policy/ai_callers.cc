@@ -1,19 +1,17 @@
 #include "policy/ai_callers.h"
 
 #include <algorithm>
-#include <string_view>
+
+#include "policy/cgroup.h"
 
 namespace sluice::policy {
 namespace {
 
-bool inside(std::string_view path, std::string_view cgroup) {
-  return path.starts_with(cgroup) && (path.size() == cgroup.size() || path[cgroup.size()] == '/');
-}
-
 // Not where it catches every process.
 bool all_inside(const Intercept& entry, std::span<const std::string> cgroups) {
   return !entry.cgroups.empty() && std::ranges::all_of(entry.cgroups, [&](const auto& path) {
-    return std::ranges::any_of(cgroups, [&](const auto& cgroup) { return inside(path, cgroup); });
+    return std::ranges::any_of(cgroups,
+                               [&](const auto& cgroup) { return in_cgroup(path, cgroup); });
   });
 }
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "policy/cgroup.h"
 #include "policy/ip_protocols.h"
 #include "policy/validate.h"
 
@@ -29,12 +30,9 @@ bool overlap(const std::vector<T>& a, const std::vector<T>& b) {
 
 bool share_cgroup(const std::vector<std::string>& a, const std::vector<std::string>& b) {
   if (a.empty() || b.empty()) return true;
-  const auto inside = [](const std::string& x, const std::string& y) {
-    return x == y || x.starts_with(y + "/");
-  };
   return std::ranges::any_of(a, [&](const std::string& x) {
     return std::ranges::any_of(b,
-                               [&](const std::string& y) { return inside(x, y) || inside(y, x); });
+                               [&](const std::string& y) { return in_cgroup(x, y) || in_cgroup(y, x); });
   });
 }
 

@@ -1,6 +1,7 @@
 // The kernel's phases: protect, bans, guard, intercept.
 #include <algorithm>
 
+#include "policy/cgroup.h"
 #include "policy/drop_rules.h"
 #include "policy/explain/steps.h"
 #include "policy/ip_protocols.h"
@@ -224,9 +225,9 @@ bool holds(const std::vector<Prefix>& prefixes, const IpAddress& address) {
                              [&](const Prefix& prefix) { return prefix.contains(address); });
 }
 
-bool in_cgroup(const std::vector<std::string>& cgroups, const std::string& cgroup) {
+bool names_cgroup(const std::vector<std::string>& cgroups, const std::string& cgroup) {
   return cgroups.empty() || std::ranges::any_of(cgroups, [&](const std::string& known) {
-           return cgroup == known || cgroup.starts_with(known + "/");
+           return in_cgroup(cgroup, known);
          });
 }
 
@@ -242,7 +243,7 @@ std::string why_not(const Intercept& entry, const PacketDescription& packet) {
     return "`from` does not hold the source";
   if (!holds(entry.to, packet.to)) return "`to` does not hold the destination";
   if (!has_port(entry.ports, packet.to_port)) return "`ports` does not hold the destination port";
-  if (!in_cgroup(entry.cgroups, packet.cgroup)) return "`cgroups` does not hold the process";
+  if (!names_cgroup(entry.cgroups, packet.cgroup)) return "`cgroups` does not hold the process";
   if (holds(entry.except.from, packet.from)) return "`except.from` holds the source";
   if (holds(entry.except.to, packet.to)) return "`except.to` holds the destination";
   return "";
