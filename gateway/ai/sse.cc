@@ -25,7 +25,7 @@ SseParser::Line SseParser::next_line(std::string_view& bytes, LineEnds& ends,
   bytes.remove_prefix(end + 1);
   text = part;
   if (!line_.empty()) text = line_ += part;
-  return data_.size() + text.size() > kMaxEvent ? Line::too_large : Line::complete;
+  return data_.size() + seen_.size() + text.size() > kMaxEvent ? Line::too_large : Line::complete;
 }
 
 bool SseParser::end_line(std::string_view line) {
@@ -48,14 +48,21 @@ bool SseParser::end_line(std::string_view line) {
 void SseParser::field(std::string_view name, std::string_view value) {
   if (name == "event") name_ = value;
   if (name != "data") return;
-  if (has_data_) data_ += '\n';
-  data_ += value;
+  const bool in_piece = line_.empty();
+  if (in_piece && !has_data_) {
+    seen_ = value;
+  } else {
+    keep();
+    if (has_data_) data_ += '\n';
+    data_ += value;
+  }
   has_data_ = true;
 }
 
 void SseParser::begin_event() {
   name_.clear();
   data_.clear();
+  seen_ = {};
   has_data_ = false;
 }
 

@@ -30,15 +30,16 @@ class SseParser {
       std::string_view text;
       const Line line = next_line(bytes, ends, text);
       if (line == Line::too_large) return false;
-      if (line == Line::incomplete) return true;
+      if (line == Line::incomplete) break;
       if (!end_line(text)) continue;
       if constexpr (std::invocable<OnEvent, SseEvent, std::size_t>) {
-        on_event(SseEvent{name_, data_}, size - bytes.size());
+        on_event(event(), size - bytes.size());
       } else {
-        on_event(SseEvent{name_, data_});
+        on_event(event());
       }
       begin_event();
     }
+    keep();
     return true;
   }
 
@@ -73,11 +74,19 @@ class SseParser {
   Line next_line(std::string_view& bytes, LineEnds& ends, std::string_view& text);
   bool end_line(std::string_view line);  // true: the event is complete
   void field(std::string_view name, std::string_view value);
+  SseEvent event() const { return {name_, seen_.empty() ? data_ : seen_}; }
   void begin_event();
+  // What the piece holds of an event that goes on behind it.
+  void keep() {
+    if (seen_.empty()) return;
+    data_ = seen_;
+    seen_ = {};
+  }
 
   std::string line_;  // the beginning of one that is not complete
   std::string name_;
   std::string data_;
+  std::string_view seen_;  // the same, of one line, where it lies in the piece under way
   bool has_data_ = false;
   bool skip_lf_ = false;  // the LF of a CRLF that a piece was cut in
   bool at_start_ = true;

@@ -22,9 +22,9 @@ class Passing final : public StreamFilter {
       if (failure_) return;
       // The parser is done with an event at its last CR; the LF belongs to it.
       if (bytes[end - 1] == '\r' && end < bytes.size() && bytes[end] == '\n') ++end;
-      held_.append(bytes.substr(taken, end - taken));
+      const std::string_view piece = bytes.substr(taken, end - taken);
       taken = end;
-      const bool hidden = see(event, out);
+      const bool hidden = see(event, piece, out);
       if (bytes[end - 1] == '\r') open_end_ = hidden ? LineEnd::hidden : LineEnd::shown;
     });
     if (!good && !failure_) failure_ = Problem::upstream(std::string(kTooLarge));
@@ -61,8 +61,8 @@ class Passing final : public StreamFilter {
     return 1;
   }
 
-  // True: the event is hidden.
-  bool see(const SseEvent& event, std::string& out) {
+  // `bytes`: of it, and of comments before it, as far as they are not held. True: it is hidden.
+  bool see(const SseEvent& event, std::string_view bytes, std::string& out) {
     const StreamMeter::Seen seen = meter_.see(event);
     if (meter_.failure()) {
       failure_ = meter_.failure();
@@ -70,8 +70,14 @@ class Passing final : public StreamFilter {
     }
     begun_ = begun_ || seen.content;
     const bool hidden = seen.usage_only && hide_usage_;
-    if (hidden) held_.clear();
-    if (begun_) give(out);
+    if (hidden) {
+      held_.clear();
+    } else if (begun_) {
+      give(out);
+      out.append(bytes);
+    } else {
+      held_.append(bytes);
+    }
     return hidden;
   }
   void give(std::string& out) {

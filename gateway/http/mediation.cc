@@ -191,7 +191,9 @@ Exchange::Staged Exchange::stage_mediated() {
     switch (piece.part) {
       case Part::none:
         if (!give_mediated()) return Staged::ended;
-        return progress ? Staged::some : Staged::need_more;
+        if (progress) return Staged::some;
+        std::string().swap(mediated_);  // streams are many, and wait most of the time
+        return Staged::need_more;
       case Part::head:
         answer_begins();
         if (!mediated_head()) return Staged::ended;
