@@ -10,8 +10,10 @@
 
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/monotonic_resource.hpp>
+#include <boost/json/parse.hpp>
 #include <boost/json/value_stack.hpp>
 
+#include "gateway/ai/json_text.h"
 #include "gateway/ai/usage.h"
 
 namespace sluice::gateway::ai {
@@ -195,10 +197,33 @@ struct ReplyMeter::Parser {
   boost::system::error_code error;
 };
 
-ReplyMeter::ReplyMeter(Shape shape) : parser_(std::make_unique<Parser>(shape)) {}
+ReplyMeter::ReplyMeter(Shape shape, std::uint64_t size) : shape_(shape), size_(size) {}
 ReplyMeter::~ReplyMeter() = default;
 
+// False: it is for the parser, which knows lists and what repeats.
+bool ReplyMeter::scan(std::string_view whole) {
+  const auto answer = JsonText::scan(whole);
+  if (!answer) return false;
+  if (const auto usage = answer->find(usage_key(shape_))) {
+    alignas(json::value) std::array<unsigned char, 1024> values;
+    json::monotonic_resource memory(values.data(), values.size());
+    boost::system::error_code error;
+    const json::value counts = json::parse(*usage, error, &memory);
+    if (error) return false;
+    if (counts.is_object()) seen_.usage = usage_of(shape_, counts.get_object());
+  }
+  if (auto model = answer->string(model_key(shape_))) seen_.model = std::move(*model);
+  return true;
+}
+
 void ReplyMeter::feed(std::string_view bytes) {
+  if (!parser_) {
+    if (scanned_ || (bytes.size() == size_ && scan(bytes))) {
+      scanned_ = true;
+      return;
+    }
+    parser_ = std::make_unique<Parser>(shape_);
+  }
   boost::system::error_code& error = parser_->error;
   if (error) return;
   const std::size_t taken = parser_->events.write_some(true, bytes.data(), bytes.size(), error);
@@ -206,6 +231,11 @@ void ReplyMeter::feed(std::string_view bytes) {
 }
 
 void ReplyMeter::end(Metered& out) {
+  if (scanned_) {
+    if (seen_.usage) out.usage = seen_.usage;
+    if (!seen_.model.empty()) out.model = std::move(seen_.model);
+  }
+  if (!parser_) return;
   boost::system::error_code& error = parser_->error;
   if (!error) parser_->events.write_some(false, nullptr, 0, error);
   if (error) return;

@@ -60,8 +60,10 @@ void reply(Shape from, Shape to, const json::value& body) {
 void metered(Shape shape, std::string_view text, std::size_t step, const json::value* body) {
   Metered expected;
   if (body != nullptr) meter_reply(shape, *body, expected);
+  // What is scanned in one piece is not held to be JSON throughout.
+  const bool scanned = step >= text.size() && body != nullptr;
   Metered found;
-  ReplyMeter meter(shape);
+  ReplyMeter meter(shape, scanned ? text.size() : 0);
   for (std::size_t at = 0; at < text.size(); at += step)
     meter.feed(text.substr(at, step));
   meter.end(found);

@@ -66,7 +66,8 @@ void AnswerReader::head(const http1::ResponseHead& response) {
     begin_stream(response);
   } else if (same() && !(asked_.collect && !coded && is_type(response, kJson))) {
     mode_ = Mode::pass;
-    if (!coded && is_type(response, kJson)) reply_.emplace(asked_.provider->shape);
+    if (!coded && is_type(response, kJson))
+      reply_.emplace(asked_.provider->shape, response.content_length());
     make_head(response, true);
     started_ = true;
   } else {

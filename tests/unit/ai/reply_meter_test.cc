@@ -53,7 +53,7 @@ constexpr std::array kCases{
 };
 
 Metered in_pieces(const Case& one, std::size_t size) {
-  ReplyMeter meter(one.shape);
+  ReplyMeter meter(one.shape, one.answer.size());
   for (std::size_t at = 0; at < one.answer.size(); at += size)
     meter.feed(one.answer.substr(at, size));
   Metered out;
@@ -91,6 +91,16 @@ TEST(ReplyMeter, CountsOfAChat) {
   EXPECT_EQ(found.usage->input(), 7);
   EXPECT_EQ(found.usage->cache_read, 3);
   EXPECT_EQ(found.usage->output, 5);
+}
+
+TEST(ReplyMeter, OnePieceThatIsNotTheWholeIsNoAnswer) {
+  const std::string_view answer = kCases[0].answer;
+  ReplyMeter meter(kCases[0].shape, answer.size() + 1);
+  meter.feed(answer);
+  meter.feed("x");
+  Metered out;
+  meter.end(out);
+  EXPECT_FALSE(out.usage);
 }
 
 TEST(ReplyMeter, OfWhatIsNoJsonNothing) {
