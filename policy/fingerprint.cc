@@ -319,7 +319,7 @@ class FingerprintWriter {
         value.rules);  // the first matching rule is the one reported
   }
   void add(const AdminConfig& value) {
-    all(value.bind, value.token_file);
+    all(value.bind, value.token);
     unordered(value.allow);
     unordered(value.hosts);
   }

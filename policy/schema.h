@@ -26,6 +26,7 @@ enum class Type : std::uint8_t {
   duration,        // with a unit; min and max in nanoseconds
   rate,            // count/s, count/m, count/h
   percent,         // 0% to 100%
+  share,           // the same with fractions: 0.1%
   prefix,          // CIDR or address
   socket_address,  // address:port
   host_port,       // name:port

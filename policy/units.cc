@@ -99,6 +99,13 @@ std::optional<std::uint32_t> parse_percent(std::string_view text) {
   return static_cast<std::uint32_t>(*value);
 }
 
+std::optional<double> parse_share(std::string_view text) {
+  if (!text.ends_with('%')) return std::nullopt;
+  const auto percent = parse_number(text.substr(0, text.size() - 1));
+  if (!percent || *percent > 100) return std::nullopt;
+  return *percent / 100;
+}
+
 std::optional<std::uint64_t> parse_size(std::string_view text) {
   const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
   const auto count = parse_integer(text.substr(0, digits));

@@ -23,6 +23,7 @@ std::optional<bool> parse_boolean(std::string_view text);       // true, false a
 std::optional<Duration> parse_duration(std::string_view text);  // us, ms, s, m, h, d: "200ms"
 std::optional<Rate> parse_rate(std::string_view text);  // "100/s", "1000/m", "5/h"; not zero
 std::optional<std::uint32_t> parse_percent(std::string_view text);  // "20%", 0 to 100
+std::optional<double> parse_share(std::string_view text);           // "0.5%", as 0 to 1
 std::optional<std::uint64_t> parse_size(std::string_view text);  // "512B", "64KiB", "10MiB", "1GiB"
 std::optional<std::uint8_t> parse_ip_protocol(std::string_view text);  // a name or 0 to 255
 

@@ -14,6 +14,9 @@ void check_admin(const Config& config, const AdminConfig& admin, Reporter& repor
   if (config.metrics && config.metrics->bind == admin.bind) taken("metrics.bind");
   for (const Listener& listener : config.listeners)
     if (listener.bind == admin.bind) taken("listener `" + listener.name + "`");
+  if (!admin.names_file())
+    reporter.error(admin.where, "admin.token is not the name of a file",
+                   "such as file:/etc/sluice/console.token, so that a new one counts at once");
   if (!admin.bind.address.is_loopback() && admin.allow.empty())
     reporter.warning(admin.where, "whoever reaches admin.bind " + address + " may look",
                      "name them by `allow`, or bind 127.0.0.1");

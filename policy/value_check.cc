@@ -299,6 +299,9 @@ Verdict check_value(const Field& field, const std::string& text) {
     case Type::percent:
       if (parse_percent(text)) return {};
       return Problem{in_backticks(text) + " is not a percentage", "0% to 100%, such as 20%"};
+    case Type::share:
+      if (parse_share(text)) return {};
+      return Problem{in_backticks(text) + " is not a percentage", "0% to 100%, such as 0.5%"};
     case Type::prefix:
       return check_prefix(text);
     case Type::socket_address:

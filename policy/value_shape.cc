@@ -28,6 +28,8 @@ ValueShape shape_of(Type type) {
       return {"rate", "^[1-9][0-9]*/[smhd]$"};
     case Type::percent:
       return {"percentage", "^(100|[1-9]?[0-9])%$"};
+    case Type::share:
+      return {"percentage", "^(100|[1-9]?[0-9](\\.[0-9]+)?)%$"};
     case Type::prefix:
       return {"address or prefix", "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$"};
     case Type::socket_address:
@@ -71,6 +73,7 @@ std::string shown(Type type, std::int64_t bound) {
 std::string range_of(const Field& field) {
   switch (field.type) {
     case Type::percent:
+    case Type::share:
       return "0% to 100%";
     case Type::port:
     case Type::port_range:

@@ -75,7 +75,7 @@ std::optional<PageAnswer> ConsoleGuard::refusal_to_change(const PageRequest& req
   if (token_file_.empty())
     return refused(403,
                    "nothing can be changed here: there is no token (--token-file or "
-                   "admin.token_file)");
+                   "admin.token)");
   const auto token = read_token_file(token_file_);
   if (!token) return refused(403, "nothing can be changed here: the token file: " + token.error());
   constexpr std::string_view kScheme = "Bearer ";

@@ -81,7 +81,7 @@ std::expected<pid_t, std::string> spawn_console(const std::string& admin_socket,
       "console-process",
       admin_socket,
       config.bind.to_string(),
-      config.token_file,
+      config.token_file(),
       with_commas(config.allow, [](const policy::Prefix& prefix) { return prefix.to_string(); }),
       with_commas(config.hosts, [](const std::string& host) { return host; })};
   std::array<char*, 8> arguments{};
@@ -107,9 +107,9 @@ std::expected<ConsoleChild::Prepared, std::string> ConsoleChild::prepare(
     const std::optional<policy::AdminConfig>& config) const {
   Prepared out{.config = config, .listening = {}};
   if (!config) return out;
-  if (!config->token_file.empty()) {
-    if (auto token = gateway::read_token_file(config->token_file); !token)
-      return std::unexpected("admin.token_file " + config->token_file + ": " + token.error());
+  if (!config->token.empty()) {
+    if (auto token = gateway::read_token_file(config->token_file()); !token)
+      return std::unexpected("admin.token " + config->token_file() + ": " + token.error());
   }
   if (config_ && listening_ && config_->bind == config->bind) return out;
   auto listening = listen_at(config->bind);
@@ -195,7 +195,7 @@ void ConsoleChild::child_signal() {
 boost::json::value ConsoleChild::status() const {
   if (!config_) return nullptr;
   boost::json::object out{{"url", "http://" + config_->bind.to_string() + "/"},
-                          {"changes", !config_->token_file.empty()},
+                          {"changes", !config_->token.empty()},
                           {"restarts", restarts_}};
   if (pid_ >= 0) out["pid"] = pid_;
   return out;

@@ -43,8 +43,9 @@ void jwt(const Node& node, JwtAuth& out) {
   optional(node, "issuer", out.issuer);
   optional(node, "audience", out.audience);
   if (const Node* jwks = node.find("jwks")) {
+    const Node* address = jwks->kind == Node::Kind::scalar ? jwks : jwks->find("url");
     optional(*jwks, "file", out.jwks_file);
-    if (const Node* child = jwks->find("url")) url(*child, out.jwks_url.emplace());
+    if (address) url(*address, out.jwks_url.emplace());
     if (out.jwks_url) optional(*jwks, "upstream", out.jwks_url->upstream);
     optional(*jwks, "refresh", out.refresh);
   }

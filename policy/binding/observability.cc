@@ -1,5 +1,6 @@
 // From the tree to `admin`, `metrics`, `tracing` and `logs`.
 #include "policy/auth_url.h"
+#include "policy/binding/paths.h"
 #include "policy/binding/read.h"
 #include "policy/binding/sections.h"
 #include "policy/schema.h"
@@ -10,7 +11,7 @@ void admin(const Node& node, const Reporter& reporter, AdminConfig& out) {
   out.where = reporter.locate(node.where());
   optional(node, "bind", out.bind);
   optional(node, "allow", out.allow);
-  optional(node, "token_file", out.token_file);
+  if (const Node* token = node.find("token")) out.token = secret_beside_policy(*token, reporter);
   optional(node, "hosts", out.hosts);
 }
 
@@ -28,7 +29,7 @@ void tracing(const Node& node, const Reporter& reporter, TracingConfig& out) {
     if (out.url.target.ends_with('/')) out.url.target.pop_back();
     out.url.target += "/v1/traces";
   }
-  optional(node, "sample", out.sample);
+  if (const Node* sample = node.find("sample")) take(parse_share(sample->text), out.sample);
   optional(node, "service", out.service);
 }
 

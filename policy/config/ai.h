@@ -75,7 +75,7 @@ struct AiScope {
 // Of the calendar, UTC; a week begins on Monday.
 enum class AiPeriod : std::uint8_t { hour, day, week, month };
 enum class AiEach : std::uint8_t { all, key, team, owner, model, route };
-enum class AiUnpriced : std::uint8_t { refuse, pass };  // where a budget is for the call
+enum class AiUnpriced : std::uint8_t { deny, pass };  // where a budget is for the call
 
 struct AiBudget {
   std::string name;
@@ -138,7 +138,7 @@ struct AiConfig {
   std::string prices;                  // a file; "": costs are not counted
   std::vector<AiBudget> budgets;
   LimitScope scope = LimitScope::per_node;  // of keys' limits, and of budgets
-  AiUnpriced unpriced = AiUnpriced::refuse;
+  AiUnpriced unpriced = AiUnpriced::deny;
   AiUsage usage;
   std::optional<AiCache> cache;
   std::vector<AiFilter> filters;

@@ -19,14 +19,18 @@ struct MetricsConfig {
 };
 
 struct AdminConfig {
+  static constexpr std::string_view kFile = "file:";
+
   SocketAddress bind{IpAddress::v4(0x7f000001), 9901};
   std::vector<Prefix> allow;  // empty: everyone who can reach the address
-  std::string token_file;     // empty: nothing can be changed
+  std::string token;          // file:PATH; empty: nothing can be changed
   std::vector<std::string> hosts;
   Location where;
 
+  std::string token_file() const { return token.empty() ? token : token.substr(kFile.size()); }
+  bool names_file() const { return token.empty() || token.starts_with(kFile); }
   bool operator==(const AdminConfig& other) const {
-    return bind == other.bind && allow == other.allow && token_file == other.token_file &&
+    return bind == other.bind && allow == other.allow && token == other.token &&
            hosts == other.hosts;
   }
 };

@@ -215,7 +215,7 @@ inline constexpr Field kAi[] = {
             "gateways of cluster.redis, which is asked once for each call then."},
     {.name = "unpriced",
      .type = word,
-     .fallback = "refuse",
+     .fallback = "deny",
      .example = "pass",
      .words = kAiUnpricedWords,
      .doc = "Where a budget is for the call: a model without a price is not asked, or costs "

@@ -8,7 +8,7 @@ namespace sluice::policy {
 inline constexpr std::array<std::string_view, 4> kAiPeriodWords{"hour", "day", "week", "month"};
 inline constexpr std::array<std::string_view, 6> kAiEachWords{"all",   "key",   "team",
                                                               "owner", "model", "route"};
-inline constexpr std::array<std::string_view, 2> kAiUnpricedWords{"refuse", "pass"};
+inline constexpr std::array<std::string_view, 2> kAiUnpricedWords{"deny", "pass"};
 // gateway/ai/filter/detectors.cc knows what each looks like.
 inline constexpr std::array<std::string_view, 10> kAiFindWords{
     "secrets",     "personal", "api_key",     "aws_key", "jwt",

@@ -85,6 +85,7 @@ inline constexpr Field kJwtAuth[] = {
     {.name = "jwks",
      .example = "{ file: other.json }",
      .children = kJwks,
+     .shorthand = "url",
      .required = true,
      .doc = "The issuer's public keys."},
     {.name = "algorithms",

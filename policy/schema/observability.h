@@ -28,11 +28,12 @@ inline constexpr Field kAdmin[] = {
      .shape = list,
      .example = "[10.0.0.0/8]",
      .doc = "Who may ask; left out: who can reach it."},
-    {.name = "token_file",
+    {.name = "token",
      .type = text,
-     .example = "/etc/sluice/console.token",
-     .doc = "Its one line, 16 to 512 characters, is what a change (unban, ban, reload) must bring as "
-            "`Authorization: Bearer`; mode 0600, read at each change. Left out: look, change nothing."},
+     .example = "\"file:/etc/sluice/console.token\"",
+     .doc = "`file:PATH`: its one line, 16 to 512 characters, is what a change (unban, ban, reload) "
+            "must bring as `Authorization: Bearer`; mode 0600, read at each change. Left out: look, "
+            "change nothing."},
     {.name = "hosts",
      .type = name,
      .shape = list,
@@ -47,11 +48,9 @@ inline constexpr Field kTracing[] = {
      .doc = "A collector that takes OTLP over HTTP, as OTEL_EXPORTER_OTLP_ENDPOINT names it: "
             "/v1/traces is added. It becomes the upstream `tracing.otlp`, with its health and metrics."},
     {.name = "sample",
-     .type = number,
-     .fallback = "0.01",
-     .example = "0.25",
-     .min = 0,
-     .max = 1,
+     .type = share,
+     .fallback = "1%",
+     .example = "0.1%",
      .doc = "Share of the traces begun here that are recorded. One that a trusted proxy began is "
             "recorded when that says so."},
     {.name = "service",

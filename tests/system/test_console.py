@@ -116,7 +116,7 @@ def test_a_change_needs_the_token(scratch, sluice):
 def test_without_a_token_nothing_changes(scratch, sluice):
     console = Console(scratch, sluice)
     status, body, _ = console.post("/api/reload", {}, "-H", "Authorization: Bearer anything-at-all-here")
-    assert status == 403 and "--token-file" in body and "admin.token_file" in body
+    assert status == 403 and "--token-file" in body and "admin.token)" in body
 
 
 @pytest.mark.parametrize("text, mode, error", [
@@ -192,7 +192,7 @@ routes: [{{ listener: web, upstream: api }}]
 def test_the_policy_starts_it(scratch):
     port, admin = free_port(), free_port()
     token = token_file(scratch)
-    sluice = Sluice(scratch, with_admin(scratch, f'{{ bind: "127.0.0.1:{admin}", token_file: {token}, hosts: [console.internal] }}', port))
+    sluice = Sluice(scratch, with_admin(scratch, f'{{ bind: "127.0.0.1:{admin}", token: "file:{token}", hosts: [console.internal] }}', port))
     console = OfPolicy(sluice, admin)
     state = json.loads(console.served()[1])
     assert state["status"]["console"] == {"url": f"http://127.0.0.1:{admin}/", "changes": True, "restarts": 0, "pid": console.pid()}
@@ -244,8 +244,8 @@ def test_a_reload_moves_it_and_leaves_it_alone_otherwise(scratch):
         assert new.ask("/api/state")[0] == 200
     # A token that others may read refuses it too.
     path = token_file(scratch, mode=0o644)
-    done = reload(with_admin(scratch, f'{{ bind: "127.0.0.1:{second}", token_file: {path} }}', port), check=False)
-    assert done.returncode == 1 and f"admin.token_file {path}: others may read it; chmod 600 it" in done.stdout + done.stderr
+    done = reload(with_admin(scratch, f'{{ bind: "127.0.0.1:{second}", token: "file:{path}" }}', port), check=False)
+    assert done.returncode == 1 and f"admin.token {path}: others may read it; chmod 600 it" in done.stdout + done.stderr
     # And away.
     reload(re.sub("admin: .*", "", with_admin(scratch, "x", port)))
     assert curl(f"http://127.0.0.1:{second}/")[0] == 7 and sluice.status()["console"] is None

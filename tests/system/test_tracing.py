@@ -14,7 +14,7 @@ TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 class Traced:
-    def __init__(self, scratch, collector=None, sample=1, more="", endpoints=None, routes=None):
+    def __init__(self, scratch, collector=None, sample="100%", more="", endpoints=None, routes=None):
         self.scratch, self.port, self.metrics = scratch, free_port(), free_port()
         self.collector = collector or Collector(scratch)
         self.origin = Nginx(scratch, extra='location /ids { default_type text/plain; return 200 "$http_traceparent"; } '
@@ -23,7 +23,7 @@ class Traced:
         self.routes = routes or "[{ name: ids, path: /ids, upstream: api }, { name: down, path: /down, upstream: api }, { path: /away, redirect: { prefix: /x } }]"
         self.sluice = Sluice(scratch, self.policy(sample, more))
 
-    def policy(self, sample=1, more="", tracing=None):
+    def policy(self, sample="100%", more="", tracing=None):
         if tracing is None:
             tracing = f'tracing: {{ endpoint: "http://127.0.0.1:{self.collector.port}", sample: {sample}, service: edge }}'
         return f"""
@@ -128,7 +128,7 @@ def test_what_goes_nowhere_has_no_try(scratch, path, status, decision):
 
 
 def test_a_trusted_proxy_decides(scratch):
-    at = Traced(scratch, sample=0, more="trusted_proxies: [127.0.0.1]")
+    at = Traced(scratch, sample="0%", more="trusted_proxies: [127.0.0.1]")
     _, seen = at.get("/ids", "-H", f"traceparent: 00-{TRACE}-{PARENT}-01")
     spans = at.spans(3)
     request = spans.one("request")
@@ -137,7 +137,7 @@ def test_a_trusted_proxy_decides(scratch):
     # Not sampled there: not here; nor without a parent.
     assert re.fullmatch(rf"00-{TRACE}-[0-9a-f]{{16}}-00", at.get("/ids", "-H", f"traceparent: 00-{TRACE}-{PARENT}-00")[1])
     assert at.get()[1].endswith("-00")
-    at.sluice.write_policy(at.policy(sample=1, more="trusted_proxies: [127.0.0.1]"))
+    at.sluice.write_policy(at.policy(sample="100%", more="trusted_proxies: [127.0.0.1]"))
     at.sluice.ctl("reload")
     assert at.get("/ids", "-H", f"traceparent: 00-{TRACE}-{PARENT}-00")[1].endswith("-00")
     assert at.get()[1].endswith("-01")
@@ -145,9 +145,9 @@ def test_a_trusted_proxy_decides(scratch):
 
 
 def test_a_stranger_decides_nothing(scratch):
-    at = Traced(scratch, sample=0)
+    at = Traced(scratch, sample="0%")
     assert TRACE not in at.get("/ids", "-H", f"traceparent: 00-{TRACE}-{PARENT}-01")[1]
-    at.sluice.write_policy(at.policy(sample=1))
+    at.sluice.write_policy(at.policy(sample="100%"))
     at.sluice.ctl("reload")
     _, seen = at.get("/ids", "-H", f"traceparent: 00-{TRACE}-{PARENT}-00")
     assert TRACE not in seen and seen.endswith("-01")
@@ -156,7 +156,7 @@ def test_a_stranger_decides_nothing(scratch):
 
 
 def test_the_share_that_is_asked_for(scratch):
-    at = Traced(scratch, sample=0.25)
+    at = Traced(scratch, sample="25%")
     connection = http.client.HTTPConnection("127.0.0.1", at.port, timeout=HANG)
     sampled = 0
     for _ in range(400):
@@ -250,7 +250,7 @@ def test_no_collector_at_all(scratch):
 def test_a_model_is_named_after_the_conventions(scratch):
     collector = Collector(scratch)
     gateway = Gateway(scratch, models="    fast: { targets: [{ provider: anthropic, model: up-anthropic }] }",
-                      top=f'tracing: {{ endpoint: "http://127.0.0.1:{collector.port}", sample: 1 }}\n')
+                      top=f'tracing: {{ endpoint: "http://127.0.0.1:{collector.port}", sample: 100% }}\n')
     caller = CALLERS["openai"](gateway)
     assert caller.call("fast")[0] == 200
     assert caller.streamed("fast")[1]

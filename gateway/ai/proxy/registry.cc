@@ -179,7 +179,7 @@ std::shared_ptr<const Catalog> Registry::apply(const policy::Snapshot& snapshot,
                      .audit = audit_,
                      .identities = identities_of(snapshot.config()),
                      .drop_untranslatable = config.untranslatable == policy::AiUntranslatable::drop,
-                     .refuse_unpriced = config.unpriced == policy::AiUnpriced::refuse,
+                     .refuse_unpriced = config.unpriced == policy::AiUnpriced::deny,
                      .shared = config.scope == policy::LimitScope::cluster});
 }
 

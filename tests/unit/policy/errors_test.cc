@@ -258,6 +258,13 @@ const Wrong kSchema[] = {
      "version: 1\nupstreams: { a: { endpoints: [\"1.2.3.4:80\"], retry: { budget: 20 } } }\n",
      {"p.yaml:2:63: error: upstreams.a.retry.budget: `20` is not a percentage (0% to 100%, such as "
       "20%)"}},
+    {"Share",
+     "version: 1\ntracing: { endpoint: \"http://127.0.0.1:4318\", sample: 0.01 }\n",
+     {"p.yaml:2:55: error: tracing.sample: `0.01` is not a percentage (0% to 100%, such as 0.5%)"}},
+    {"AdminToken",
+     "version: 1\nadmin: { token: /etc/token }\n",
+     {"p.yaml:2:1: error: admin.token is not the name of a file (such as "
+      "file:/etc/sluice/console.token, so that a new one counts at once)"}},
     {"ControlCharactersAreNotShown",
      "version: 1\nworkers: \"a\\nb\\e[2J\"\n",
      {"p.yaml:2:10: error: workers: `a?b?[2J` is not a whole number (such as 2)"}},

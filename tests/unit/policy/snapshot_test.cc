@@ -38,6 +38,19 @@ TEST(Snapshot, ResolvesNames) {
   EXPECT_EQ(snapshot->routes(1).match_connection(), 1u);
 }
 
+TEST(Config, ShortForms) {
+  const Config config = parse_good(
+      "version: 1\n"
+      "admin: { token: \"file:/etc/sluice/token\" }\n"
+      "tracing: { endpoint: \"http://127.0.0.1:4318\", sample: 0.5% }\n"
+      "auth: { idp: { jwt: { jwks: \"http://192.0.2.30:8080/keys\" } } }\n");
+  EXPECT_EQ(config.admin->token_file(), "/etc/sluice/token");
+  EXPECT_DOUBLE_EQ(config.tracing->sample, 0.005);
+  ASSERT_EQ(config.auth.size(), 1u);
+  ASSERT_TRUE(config.auth[0].jwt && config.auth[0].jwt->jwks_url);
+  EXPECT_EQ(config.auth[0].jwt->jwks_url->text, "http://192.0.2.30:8080/keys");
+}
+
 TEST(Snapshot, Fallbacks) {
   const auto snapshot = Snapshot::compile(parse_good(kPolicy));
   EXPECT_EQ(std::get<RespondStatus>(snapshot->fallback(Way::bind)).status, 404);
