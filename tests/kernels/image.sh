@@ -58,6 +58,7 @@ boot() {
 
 print_results() {
   local package=$1 log=$2
+  sed -i 's/\r$//' "$log"  # a serial line ends lines its own way
   grep -E '^(kernel:|\[  (FAILED|PASSED|SKIPPED) |.* SKIPPED|fact:|step:|exit:)' "$log" || true
   if grep -q '^exit: 0$' "$log"; then return 0; fi
   echo "== $package failed; all of it: $log, kernel messages: $log.console" >&2
