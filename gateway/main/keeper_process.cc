@@ -261,7 +261,7 @@ int KeeperProcess::run() {
     if (upgrade_.from()) go_back(*upgrade_.from(), material.error());
     return kExitFailed;
   }
-  tls_.adopt(config, std::move(*material));
+  tls_.adopt(reloader_.current().snapshot, std::move(*material));
   auto console = console_.prepare(config.admin);
   if (!console) {
     // The predecessor's own has the address for a moment yet.
@@ -450,13 +450,13 @@ void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generat
   kernel_prepared_ = true;
   supervisor_.prepare(
       make_offer(*keeper_, candidate, generation, workers, *material), false,
-      [this, generation, workers, done = std::move(done), config = candidate.config(),
+      [this, generation, workers, done = std::move(done), policy = candidate.snapshot,
        material = *material, admin](std::expected<void, std::string> prepared) {
         if (prepared) {
           return commit(generation, workers,
                         [=, this](const std::expected<void, std::string>& committed) {
                           if (committed) {
-                            tls_.adopt(config, material);
+                            tls_.adopt(policy, material);
                             console_.commit(std::move(*admin));
                           }
                           done(committed);

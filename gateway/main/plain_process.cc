@@ -174,7 +174,7 @@ std::expected<void, std::string> PlainProcess::apply(const CompiledPolicy& candi
     return std::unexpected(served.error());
   }
   gateway_->apply(candidate.snapshot, std::move(*handed), *material);
-  tls_.adopt(candidate.config(), std::move(*material));
+  tls_.adopt(candidate.snapshot, std::move(*material));
   gateway_->metrics().set_policy_generation("gateway", generation);
   sockets_ = std::move(*opened);
   console_.commit(std::move(*console));

@@ -58,10 +58,10 @@ std::expected<tls::MaterialPtr, std::string> TlsSource::load(const policy::Confi
   return std::make_shared<const tls::Material>(std::move(*material));
 }
 
-void TlsSource::adopt(const policy::Config& config, tls::MaterialPtr material) {
-  config_ = config;
+void TlsSource::adopt(std::shared_ptr<const policy::Snapshot> policy, tls::MaterialPtr material) {
+  policy_ = std::move(policy);
   current_ = std::move(material);
-  files_.adopt(config, current_ ? *current_ : tls::Material{});
+  files_.adopt(policy_->config(), current_ ? *current_ : tls::Material{});
   if (watched_ == files_.paths()) return;
   watched_ = files_.paths();
   watcher_.reset();
@@ -78,7 +78,7 @@ void TlsSource::files_changed() {
 
 void TlsSource::publish(tls::Material material) {
   material.ticket_keys = ticket_keys_;
-  auto contexts = tls::Contexts::build(config_, material, trial_keys_, trial_.get());
+  auto contexts = tls::Contexts::build(policy_->config(), material, trial_keys_, trial_.get());
   if (!contexts) {
     gateway::log_error("tls", "the new files are not used",
                        {{"reason", to_text(contexts.error())}});

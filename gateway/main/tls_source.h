@@ -18,6 +18,7 @@
 #include "gateway/tls/files.h"
 #include "policy/config.h"
 #include "policy/diagnostic.h"
+#include "policy/snapshot.h"
 
 namespace sluice::control {
 
@@ -36,8 +37,8 @@ class TlsSource {
   // All that `config` needs, tried out; null where it names no files. The error is located, a line
   // for each problem.
   std::expected<gateway::tls::MaterialPtr, std::string> load(const policy::Config& config);
-  // `config` is in force with what load() gave for it; its files are followed from now on.
-  void adopt(const policy::Config& config, gateway::tls::MaterialPtr material);
+  // `policy` is in force with what load() gave for it; its files are followed from now on.
+  void adopt(std::shared_ptr<const policy::Snapshot> policy, gateway::tls::MaterialPtr material);
 
   const gateway::tls::MaterialPtr& current() const { return current_; }
   // Before the first load(): clients of the program before resume here, and keys are made anew when
@@ -56,7 +57,7 @@ class TlsSource {
   std::function<void()> changed_;
   gateway::tls::Files files_;
   gateway::tls::MaterialPtr current_;
-  policy::Config config_;  // in force
+  std::shared_ptr<const policy::Snapshot> policy_;  // in force
   gateway::tls::TicketKeys trial_keys_;
   gateway::tls::ContextsPtr trial_;
   std::vector<gateway::tls::SecretPtr> ticket_keys_;
