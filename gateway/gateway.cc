@@ -240,6 +240,7 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
   std::vector<MetricSample> certificate_samples() const;
   void start_workers();
   void look_at_memory();
+  void put_in_force(std::shared_ptr<const PolicyGeneration> generation);
   void apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
                   std::vector<ListenerSocket> sockets, tls::MaterialPtr material);
   void apply_tls_here(tls::MaterialPtr material);
@@ -268,6 +269,7 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
   tls::TicketKeys ticket_keys_;
   tls::ContextsPtr tls_;
   std::shared_ptr<const PolicyGeneration> generation_;
+  std::vector<std::shared_ptr<const PolicyGeneration>> replaced_;  // that requests may still hold
   std::shared_ptr<const policy::Snapshot> snapshot_;
   std::vector<std::pair<std::string, WayIn>> serving_;
   std::vector<std::unique_ptr<Worker>> workers_;
@@ -344,8 +346,15 @@ std::vector<MetricSample> GatewayImpl::limit_samples() const {
   return samples;
 }
 
+// A large policy takes milliseconds to free: not a worker's, whose last request of it has ended.
+void GatewayImpl::put_in_force(std::shared_ptr<const PolicyGeneration> generation) {
+  if (generation_) replaced_.push_back(std::move(generation_));
+  generation_ = std::move(generation);
+}
+
 void GatewayImpl::look_at_memory() {
   overload_.look_at_memory();
+  std::erase_if(replaced_, [](const auto& generation) { return generation.use_count() == 1; });
   memory_timer_.expires_after(std::chrono::milliseconds(250));
   memory_timer_.async_wait([this, alive = alive_](boost::system::error_code error) {
     if (!error && *alive) look_at_memory();
@@ -410,7 +419,7 @@ void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
     workers_[i]->apply(generation, std::move(by_worker[i]), [&] { adopted.count_down(); });
   }
   adopted.wait();
-  generation_ = std::move(generation);
+  put_in_force(std::move(generation));
   snapshot_ = std::move(snapshot);
 }
 
@@ -429,7 +438,7 @@ void GatewayImpl::clusters_changed(std::shared_ptr<const ClusterSet> clusters) {
     log_error("gateway", "too many endpoints to count; the upstreams stay as they were", {});
     return;
   }
-  generation_ = std::move(generation);
+  put_in_force(std::move(generation));
   for (const auto& worker : workers_)
     worker->update(generation_);
 }
@@ -481,7 +490,7 @@ void GatewayImpl::apply_tls_here(tls::MaterialPtr material) {
                      next->tls->redis(), shares_accounts(snapshot_->config()));
   auth_.refresh(material.get());
   next->ai = ai_.apply(*snapshot_, material.get());
-  generation_ = std::move(next);
+  put_in_force(std::move(next));
   std::latch adopted(static_cast<std::ptrdiff_t>(workers_.size()));
   for (const auto& worker : workers_)
     worker->apply_tls(generation_, [&] { adopted.count_down(); });

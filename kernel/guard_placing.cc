@@ -6,9 +6,8 @@
 #include <cstring>
 #include <linux/bpf.h>
 #include <string>
-#include <system_error>
-#include <thread>
 
+#include "kernel/grace_periods.h"
 #include "kernel/message.h"
 
 namespace sluice::kernel {
@@ -129,17 +128,10 @@ void Placing::Outer::update() {
 
 Result<void> Placing::place() {
   if (!refused_) return refused_;
-  {
-    std::vector<std::jthread> waiting;
-    for (std::size_t i = 1; i < outers_.size(); ++i) {
-      try {
-        waiting.emplace_back([&outer = outers_[i]] { outer.update(); });
-      } catch (const std::system_error&) {  // no thread to be had: one after the other, then
-        outers_[i].update();
-      }
-    }
-    if (!outers_.empty()) outers_.front().update();
-  }
+  std::vector<std::function<void()>> updates;
+  for (Outer& outer : outers_)
+    updates.emplace_back([&outer] { outer.update(); });
+  wait_together(updates);
   for (const Outer& outer : outers_) {
     if (!outer.outcome) return outer.outcome;
   }

@@ -41,8 +41,7 @@ Result<Descriptor> make_trie(const char* name,
                              const std::vector<std::pair<sluice_guard_key6, std::uint64_t>>&);
 Result<Descriptor> make_classes(std::vector<sluice_guard_class> classes);
 
-// An update of an outer map waits for a grace period, about 10 ms and on a busy machine 100. Those
-// of several outer maps wait at the same time, each in a thread, which is one wait for all.
+// The updates of several outer maps wait for one grace period (grace_periods.h).
 class Placing {
  public:
   // `made` was refused: place() says so, and places nothing. `shown`: its name in metrics.

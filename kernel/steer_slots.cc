@@ -1,12 +1,15 @@
 #include "kernel/steer_slots.h"
 
 #include <algorithm>
+#include <array>
 #include <bpf/bpf.h>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <linux/bpf.h>
 #include <netinet/in.h>
 
+#include "kernel/grace_periods.h"
 #include "kernel/message.h"
 #include "kernel/pins.h"
 
@@ -39,13 +42,19 @@ Result<Descriptor> make_map(bpf_map_type type, std::uint32_t flags, const char* 
   return map;
 }
 
-Result<void> put(int outer, std::uint32_t slot, Result<Descriptor> inner, const char* name) {
-  if (!inner) return std::unexpected(inner.error());
-  const int fd = inner->get();
-  if (bpf_map_update_elem(outer, &slot, &fd, BPF_ANY) != 0)
-    return std::unexpected(map_error("cannot switch", name));
-  return {};
-}
+// An inner map that takes its place in one of maps.
+struct Switch {
+  int outer;
+  const char* name;
+  Result<Descriptor> inner;
+  Result<void> outcome = {};
+
+  void run(std::uint32_t slot) {
+    const int fd = inner->get();
+    if (bpf_map_update_elem(outer, &slot, &fd, BPF_ANY) != 0)
+      outcome = std::unexpected(map_error("cannot switch", name));
+  }
+};
 
 Result<Descriptor> sources_map(const SteerTable& table) {
   std::vector<sluice_steer_source_key> keys;
@@ -109,10 +118,18 @@ Result<void> fill_interfaces(int map, std::uint32_t slot, const SteerTable& tabl
 
 Result<void> fill_steer_slot(const SteerMaps& maps, std::uint32_t slot, const SteerTable& table) {
   if (auto ok = fill_interfaces(maps.interfaces, slot, table); !ok) return ok;
-  if (auto ok = put(maps.sources, slot, sources_map(table), "steer_sources"); !ok) return ok;
-  if (auto ok = put(maps.destinations, slot, destinations_map(table), "steer_dests"); !ok)
-    return ok;
-  return put(maps.segments, slot, segments_map(table, slot), "steer_segments");
+  std::array switches{Switch{maps.sources, "steer_sources", sources_map(table)},
+                      Switch{maps.destinations, "steer_dests", destinations_map(table)},
+                      Switch{maps.segments, "steer_segments", segments_map(table, slot)}};
+  std::vector<std::function<void()>> updates;
+  for (Switch& one : switches) {
+    if (!one.inner) return std::unexpected(one.inner.error());
+    updates.emplace_back([&one, slot] { one.run(slot); });
+  }
+  wait_together(updates);
+  for (const Switch& one : switches)
+    if (!one.outcome) return one.outcome;
+  return {};
 }
 
 }  // namespace sluice::kernel

@@ -13,8 +13,8 @@ struct SteerMaps {
   int interfaces = -1;  // keyed by slot
 };
 
-// Replaces the three inner maps of `slot`, and its interfaces; each replacement waits for a grace
-// period, so that no program still reads the old one.
+// Replaces the three inner maps of `slot`, and its interfaces, and waits for a grace period, so that
+// no program still reads the old ones.
 Result<void> fill_steer_slot(const SteerMaps& maps, std::uint32_t slot, const SteerTable& table);
 
 }  // namespace sluice::kernel

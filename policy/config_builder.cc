@@ -214,6 +214,7 @@ Config build_config(const Node& root, const Reporter& reporter) {
   each(root, "auth",
        [&](const Node& node) { auth(node, reporter, config.auth.emplace_back()); });
   if (const Node* node = root.find("ai")) ai(*node, reporter, config.ai.emplace());
+  if (const Node* node = root.find("routes")) config.routes.reserve(node->children.size());
   each(root, "routes",
        [&](const Node& node) { route(node, reporter, config.routes.emplace_back()); });
   default_route(root.find("default_route"), reporter, config.default_route);

@@ -373,7 +373,7 @@ void PolicyReloader::apply(CompiledPolicy given) {
                  }
                  log_set_changes(current_.config(), candidate->config());
                  const bool others = !current_.same_files(without_members(candidate->files));
-                 current_ = std::move(*candidate);
+                 std::swap(current_, *candidate);  // the one before is freed when all is done
                  generation_ = generation;
                  if (others && !puts_on_trial()) keep_as_last_good(current_);
                  watch_sets({});
