@@ -3,9 +3,9 @@
 
     benchmarks/reload/policy_reload.py --build build/release [--routes 10000] [--prefixes 100000] [--rounds 7] [--rate 800] [--inline]
 
-By turns a route and 50 prefixes more, and a quiet stretch of the same length. Prints the time until the new policy is in
-force (a line in the log says so), p99 of the requests that began meanwhile and of those that began in the quiet
-stretches, and how many were lost. In namespaces of its own; needs root, nginx and h2load; half a minute.
+A route and 50 prefixes more each time. Prints the time until the new policy is in force (a line in the log says so), p99 of
+the requests that began meanwhile, of those while two processes that only spin have the two processors for as long (what a machine
+makes of any work of that length), and of those of quiet stretches; and how many were lost. In namespaces of its own; needs root, nginx and h2load; half a minute.
 """
 import argparse
 import ctypes
@@ -81,12 +81,12 @@ class Bench:
             time.sleep(0.004)
 
     def measure(self):
-        """(began, ended) of each reload, in seconds since the epoch; and every request: began, status, µs."""
+        """(began, ended) of each reload and of what spins, in seconds since the epoch; every request: began, status, µs."""
         seconds = self.options.rounds * 5 + 4
         load = subprocess.Popen(["h2load", "--h1", "-c", str(CLIENTS), "-D", str(seconds), "--rps", str(self.options.rate // CLIENTS),
                                  "--log-file", f"{self.scratch}/requests", "http://127.0.0.1:8080/"], stdout=subprocess.DEVNULL)
         time.sleep(3)
-        stretches = []
+        stretches, spun = [], []
         for _ in range(self.options.rounds):
             self.write()
             time.sleep(0.5)
@@ -94,9 +94,10 @@ class Bench:
             self.put_in_place()
             stretches.append((began, self.wait_for("in force", offset)))
             time.sleep(3)
+            spun.append(spin(stretches[-1][1] - began))
         load.wait()
         rows = [list(map(int, line.split()[:3])) for line in open(f"{self.scratch}/requests")]
-        return stretches, [(row[0] / 1e6, row[1], row[2]) for row in rows]
+        return stretches, spun, [(row[0] / 1e6, row[1], row[2]) for row in rows]
 
     def close(self):
         self.process.terminate()
@@ -104,6 +105,17 @@ class Bench:
         self.origin.terminate()
         self.origin.wait()
         subprocess.run([self.sluice, "cleanup"], capture_output=True)
+
+
+def spin(seconds):
+    began = time.time()
+    for process in [subprocess.Popen(["timeout", str(seconds), "sh", "-c", "while :; do :; done"]) for _ in range(2)]:
+        process.wait()
+    return began, time.time()
+
+
+def within(requests, stretches):
+    return [us for at, _, us in requests if any(began <= at < ended for began, ended in stretches)]
 
 
 def p99(values):
@@ -122,16 +134,15 @@ def main():
     options.build = os.path.abspath(options.build)
     bench = Bench(options)
     try:
-        stretches, requests = bench.measure()
+        stretches, spun, requests = bench.measure()
     finally:
         bench.close()
     took = sorted((ended - began) * 1000 for began, ended in stretches)
-    during = [us for at, _, us in requests if any(began <= at < ended for began, ended in stretches)]
-    quiet = [us for at, _, us in requests if any(ended + 1.5 <= at < ended + 2.5 for _, ended in stretches)]
+    during, busy = within(requests, stretches), within(requests, spun)
+    quiet = within(requests, [(ended + 1.5, ended + 2.5) for _, ended in stretches])
     lost = sum(status != 200 for _, status, _ in requests)
     print(f"{options.routes:,} routes, {options.prefixes:,} prefixes, {options.rate} requests/s: in force after {statistics.median(took):.0f} ms "
-          f"({took[0]:.0f} to {took[-1]:.0f}); p99 meanwhile {p99(during):.1f} ms, else {p99(quiet):.1f}; median {statistics.median(during) / 1000:.2f} and "
-          f"{statistics.median(quiet) / 1000:.2f}; {lost} of {len(requests):,} requests lost")
+          f"({took[0]:.0f} to {took[-1]:.0f}); p99 meanwhile {p99(during):.1f} ms, while two spin {p99(busy):.1f}, else {p99(quiet):.1f}; {lost} of {len(requests):,} requests lost")
 
 
 if __name__ == "__main__":
