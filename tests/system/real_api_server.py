@@ -22,9 +22,19 @@ class ApiServer:
         openssl("rsa", "-in", f"{self.directory}/accounts.key", "-pubout", "-out", f"{self.directory}/accounts.pub")
         with open(f"{self.directory}/tokens.csv", "w") as file:
             file.write(f'{ADMIN},admin,1,"system:masters"\n')
-        self.store = self.start_store()
-        self.server = None
-        self.start()
+        self.store = self.server = None
+
+    def __enter__(self):
+        try:
+            self.store = self.start_store()
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
     def spawn(self, name, *arguments):
         with open(f"{self.directory}/{name}.log", "a") as log:
@@ -53,7 +63,7 @@ class ApiServer:
         self.server.wait()
 
     def close(self):
-        for process in (self.server, self.store):
+        for process in filter(None, (self.server, self.store)):
             process.kill()
             process.wait()
 

@@ -1,7 +1,5 @@
 """Kubernetes' own API server takes what deploy/ renders, and tells Sluice of Services and Pods under the rights that the
 manifests give it. Nightly: the server is compiled from its modules (tests/system/api_server/build.sh)."""
-import contextlib
-import ctypes
 import json
 import os
 import pathlib
@@ -11,38 +9,22 @@ import pytest
 
 from certificates import Authority
 from harness import Nginx, Sluice, curl, eventually, free_port
-from netns import run
 from real_api_server import ApiServer
+from wire_netns import Namespace
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAMESPACE, NODE = "sluice-system", "node-1"
-CLONE_NEWNET = 0x40000000
-
-
 HERE, ORIGINS = "198.51.100.1", ("198.51.100.2", "198.51.100.3")
-
-
-@contextlib.contextmanager
-def own_network():
-    """A namespace whose loopback has addresses that are not of 127.0.0.0/8: the server takes no endpoint there."""
-    libc, before = ctypes.CDLL(None, use_errno=True), os.open("/proc/self/ns/net", os.O_RDONLY)
-    assert libc.unshare(CLONE_NEWNET) == 0, "needs root"
-    try:
-        run("ip", "link", "set", "lo", "up")
-        for address in (HERE, *ORIGINS):
-            run("ip", "addr", "add", f"{address}/32", "dev", "lo")
-        yield
-    finally:
-        assert libc.setns(before, CLONE_NEWNET) == 0
-        os.close(before)
 
 
 @pytest.fixture(name="api")
 def api_server(scratch):
-    with own_network():
-        server = ApiServer(scratch, Authority(scratch.path))
+    """In a namespace whose loopback has addresses that are not of 127.0.0.0/8: the server takes no endpoint there."""
+    network = Namespace(scratch, "api")
+    for address in (HERE, *ORIGINS):
+        network.ip("addr", "add", f"{address}/32", "dev", "lo")
+    with network.inside(), ApiServer(scratch, Authority(scratch.path)) as server:
         yield server
-        server.close()
 
 
 def apply_manifests(api):
