@@ -60,9 +60,9 @@ void AcceptBalance::leave(std::uint32_t index) {
 }
 
 // Few are shared out evenly; of many a quarter more is let be, since moving one costs two wake-ups.
-std::optional<std::uint32_t> AcceptBalance::lighter(std::uint32_t index) const {
+std::uint32_t AcceptBalance::lighter(std::uint32_t index) const {
   const std::uint32_t own = open(index);
-  if (own == 0) return std::nullopt;
+  if (own == 0) return index;
   std::uint32_t least = own;
   std::uint32_t found = index;
   for (std::uint32_t i = 0; i < places_.size(); ++i) {
@@ -71,18 +71,35 @@ std::optional<std::uint32_t> AcceptBalance::lighter(std::uint32_t index) const {
       found = i;
     }
   }
-  if (found == index || own < least + 1 + least / 4) return std::nullopt;
-  return found;
+  return own < least + 1 + least / 4 ? index : found;
+}
+
+std::uint32_t AcceptBalance::place(std::uint32_t index) {
+  const std::lock_guard lock(placing_);
+  const std::uint32_t whose = lighter(index);
+  opened(whose);
+  return whose;
 }
 
 bool AcceptBalance::give(std::uint32_t to, HandedConnection& connection) {
+  if (send(to, connection)) return true;
+  closed(to);
+  opened(connection.from);
+  return false;
+}
+
+void AcceptBalance::give_back(std::uint32_t by, HandedConnection& connection) {
+  closed(by);
+  opened(connection.from);
+  if (!send(connection.from, connection)) closed(connection.from);
+}
+
+bool AcceptBalance::send(std::uint32_t to, HandedConnection& connection) {
   const std::lock_guard lock(mutex_);
   Worker* const worker = workers_[to];
   if (worker == nullptr) return false;
-  opened(to);
   places_[connection.from].given.fetch_add(1);
-  asio::post(worker->io(), [this, to, worker, on_its_way = std::move(connection)]() mutable {
-    closed(to);
+  asio::post(worker->io(), [worker, on_its_way = std::move(connection)]() mutable {
     worker->take_handed(std::move(on_its_way));
   });
   return true;

@@ -50,16 +50,18 @@ class AcceptBalance {
   void join(std::uint32_t index, Worker& worker);
   void leave(std::uint32_t index);  // nothing is posted to it afterwards
 
-  void opened(std::uint32_t index) { places_[index].open.fetch_add(1, std::memory_order_relaxed); }
+  // Whose a connection is that `index` has accepted; it is counted from here on, until closed().
+  std::uint32_t place(std::uint32_t index);
   void closed(std::uint32_t index) { places_[index].open.fetch_sub(1, std::memory_order_relaxed); }
   std::uint32_t open(std::uint32_t index) const {
     return places_[index].open.load(std::memory_order_relaxed);
   }
-  // The worker that has so many fewer connections than this one that it should have its next.
-  std::optional<std::uint32_t> lighter(std::uint32_t index) const;
 
-  // False: that worker is gone, and `connection` stays with the caller.
+  // To the worker whose it is. False: that one is gone; `connection` stays with the caller, and is
+  // its own.
   bool give(std::uint32_t to, HandedConnection& connection);
+  // Back to who has accepted it.
+  void give_back(std::uint32_t by, HandedConnection& connection);
   // It has been taken, or cannot be: its worker need not wait for it any longer.
   void settled(std::uint32_t from);
 
@@ -68,6 +70,11 @@ class AcceptBalance {
   bool all_settled(std::uint32_t index) const { return places_[index].given.load() == 0; }
 
  private:
+  void opened(std::uint32_t index) { places_[index].open.fetch_add(1, std::memory_order_relaxed); }
+  // The worker that has so many fewer connections than this one that it should have its next.
+  std::uint32_t lighter(std::uint32_t index) const;
+  bool send(std::uint32_t to, HandedConnection& connection);
+
   struct alignas(64) Place {
     std::atomic<std::uint32_t> open{0};   // connections, with those on their way to it
     std::atomic<std::uint32_t> given{0};  // of what it accepted, on their way to others
@@ -75,7 +82,8 @@ class AcceptBalance {
   };
 
   std::vector<Place> places_;
-  std::mutex mutex_;  // of what follows
+  std::mutex placing_;  // two who accept at once must not both choose the same
+  std::mutex mutex_;    // of what follows
   std::vector<Worker*> workers_;
 };
 

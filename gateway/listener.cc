@@ -110,7 +110,6 @@ void Listener::replace(int fd) {
 
 void Listener::connection_opened() {
   load_->open.fetch_add(1, std::memory_order_relaxed);
-  worker_.connection_opened();
   worker_.overload().connection_opened();
   load_->budget->open.fetch_add(1, std::memory_order_relaxed);
   worker_.metrics().connection_opened(slot_, way_);
@@ -198,12 +197,14 @@ bool Listener::take(int fd, const std::optional<policy::SocketAddress>& peer) {
   std::optional<std::vector<policy::ConcurrencyLease>> places(std::in_place);
   if (!expects_proxy_header(source.address)) places = admit(fd, source, false);
   if (!places) {
+    worker_.connection_closed();
     reset(fd);
     return true;
   }
   boost::system::error_code error;
   TransportPtr transport = Transport::adopt(worker_.io(), fd, error);
   if (!transport) {  // epoll took no more: the same shortage as above
+    worker_.connection_closed();
     pause_for_resources(error.message());
     return false;
   }

@@ -47,7 +47,8 @@ class Listener : public RefCounted<Listener> {
   void configure(std::optional<std::uint32_t> index);
   void start();
   void stop();  // accepts no more; open connections are not touched
-  // A connection that another worker has accepted for this one. False: no descriptors are left.
+  // An accepted connection that AcceptBalance has counted as this worker's. False: no descriptors
+  // are left.
   bool take(int fd, const std::optional<policy::SocketAddress>& peer);
   // Goes on with another socket, unless it is the same one in another descriptor.
   void replace(int fd);

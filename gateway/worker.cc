@@ -202,15 +202,15 @@ void Worker::accepted(Client client) {
 
 bool Worker::hand_over(const Listener& listener, int fd,
                        const std::optional<policy::SocketAddress>& peer) {
-  const auto lighter = setup_.balance->lighter(setup_.index);
-  if (!lighter) return false;
+  const std::uint32_t whose = setup_.balance->place(setup_.index);
+  if (whose == setup_.index) return false;
   HandedConnection connection(listener.load(), overload());
   connection.fd = fd;
   connection.listener = listener.name();
   connection.way = listener.way();
   connection.peer = peer;
   connection.from = setup_.index;
-  if (setup_.balance->give(*lighter, connection)) return true;
+  if (setup_.balance->give(whose, connection)) return true;
   connection.take();
   return false;
 }
@@ -225,7 +225,9 @@ void Worker::take_handed(HandedConnection connection) {
   if (listener != listeners_.end() && !(*listener)->gone() && (own || !draining_)) {
     (*listener)->take(connection.take(), connection.peer);
   } else if (!own) {
-    setup_.balance->give(from, connection);
+    setup_.balance->give_back(setup_.index, connection);
+  } else {
+    connection_closed();
   }
   setup_.balance->settled(from);
 }

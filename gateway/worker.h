@@ -129,7 +129,6 @@ class Worker {
   bool hand_over(const Listener& listener, int fd,
                  const std::optional<policy::SocketAddress>& peer);
   void take_handed(HandedConnection connection);  // from another worker, or back from it
-  void connection_opened() { setup_.balance->opened(setup_.index); }
   void connection_closed() { setup_.balance->closed(setup_.index); }
   void session_opened(Session& session);
   void session_closed(Session& session);

@@ -2,9 +2,9 @@
 // tests/system/test_accept_balance.py.
 #include "gateway/accept_balance.h"
 
-#include <vector>
-
 #include <gtest/gtest.h>
+#include <thread>
+#include <vector>
 
 namespace sluice::gateway {
 namespace {
@@ -13,7 +13,7 @@ namespace {
 std::vector<std::uint32_t> dealt(std::uint32_t workers, int count) {
   AcceptBalance balance(workers);
   for (int i = 0; i < count; ++i)
-    balance.opened(balance.lighter(0).value_or(0));
+    balance.place(0);
   std::vector<std::uint32_t> out;
   for (std::uint32_t i = 0; i < workers; ++i)
     out.push_back(balance.open(i));
@@ -35,14 +35,24 @@ TEST(AcceptBalance, OfManyAQuarterMoreIsLetBe) {
   EXPECT_LE(shares[0], shares[1] + shares[1] / 4 + 1);
   EXPECT_GE(shares[0], shares[1]);
   AcceptBalance balance(2);
-  for (int i = 0; i < 100; ++i)
-    balance.opened(1);
-  for (int i = 0; i < 125; ++i)
-    balance.opened(0);
-  EXPECT_EQ(balance.lighter(0), std::nullopt);
-  balance.opened(0);
-  EXPECT_EQ(balance.lighter(0), 1U);
-  EXPECT_EQ(balance.lighter(1), std::nullopt);
+  for (int i = 0; i < 1000; ++i)
+    balance.place(0);
+  EXPECT_EQ(balance.place(1), 1U) << "who has fewer keeps its own";
+}
+
+TEST(AcceptBalance, WhoAcceptsAtOnceDoesNotChooseTheSame) {
+  for (int round = 0; round < 200; ++round) {
+    AcceptBalance balance(3);
+    std::vector<std::jthread> workers;
+    for (std::uint32_t i = 0; i < 3; ++i)
+      workers.emplace_back([&balance, i] {
+        for (int accepted = 0; accepted < 3; ++accepted)
+          balance.place(i);
+      });
+    workers.clear();
+    for (std::uint32_t i = 0; i < 3; ++i)
+      ASSERT_EQ(balance.open(i), 3U);
+  }
 }
 
 }  // namespace
