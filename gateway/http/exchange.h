@@ -102,6 +102,7 @@ class Exchange final : public UpstreamEvents,
   void relay();
   void answer_begins();
   void settle();
+  void settle_tokens();  // of limits, once it is known what the call took
   void log();
 
   // head, target
@@ -291,13 +292,13 @@ class Exchange final : public UpstreamEvents,
   bool traced_ = false;
   bool joined_trace_ = false;  // it is another's
   bool sampled_ = false;
-  bool recorded_ = false;           // its spans go to a collector
-  std::uint64_t span_ = 0;          // of the request
-  std::uint64_t parent_span_ = 0;   // 0: none
+  bool recorded_ = false;          // its spans go to a collector
+  std::uint64_t span_ = 0;         // of the request
+  std::uint64_t parent_span_ = 0;  // 0: none
   std::uint64_t try_span_ = 0;
-  std::uint32_t try_resends_ = 0;   // of the request, before the try
-  int try_status_ = 0;              // of its answer; 0: none yet
-  Clock::time_point decided_;       // by the policy: when it was first sent on
+  std::uint32_t try_resends_ = 0;  // of the request, before the try
+  int try_status_ = 0;             // of its answer; 0: none yet
+  Clock::time_point decided_;      // by the policy: when it was first sent on
   Clock::time_point try_begun_;
   std::string joined_field_;  // a field of several lines, as one
 
@@ -310,9 +311,9 @@ class Exchange final : public UpstreamEvents,
   AuthorityWaiter authority_waiter_{*this};
 
   const policy::CompiledActions* actions_ = nullptr;  // null: the route only forwards
-  std::uint64_t body_left_ = kNoLimit;    // payload that may still come
-  std::uint64_t answer_left_ = kNoLimit;  // the same of the answer
-  std::string request_lines_;             // field lines that the route adds
+  std::uint64_t body_left_ = kNoLimit;                // payload that may still come
+  std::uint64_t answer_left_ = kNoLimit;              // the same of the answer
+  std::string request_lines_;                         // field lines that the route adds
   std::string answer_lines_;
   std::string new_path_;
   auth::AttributeStore attributes_;  // of the caller
@@ -323,12 +324,12 @@ class Exchange final : public UpstreamEvents,
   std::unique_ptr<Compressor> compressor_;  // of the answer under way
   std::string compressed_;                  // until it is with the client
   bool flush_compressor_ = false;
-  bool tunnelling_ = false;    // bytes go both ways without an end of their own
-  std::string websocket_key_;  // of ours, towards the origin
+  bool tunnelling_ = false;             // bytes go both ways without an end of their own
+  std::string websocket_key_;           // of ours, towards the origin
   std::unique_ptr<Subrequest> mirror_;  // the copy that is being written
   mutable std::array<char, 8> port_text_{};
   std::unique_ptr<Mediator> mediator_;  // null: bytes pass as they are
-  std::string mediated_;                // of the request, then of the answer until it is with the client
+  std::string mediated_;  // of the request, then of the answer until it is with the client
   std::string mediated_last_;
   bool collected_ = false;              // the mediator has the whole request
   std::shared_ptr<SharedTake> shares_;  // that Redis was asked for
@@ -339,12 +340,12 @@ class Exchange final : public UpstreamEvents,
   EndpointSlot endpoint_slot_{};
   UpstreamStreamPtr upstream_;
   std::array<const Endpoint*, kMaxTries> tried_{};
-  std::uint32_t tries_ = 0;    // after the first
+  std::uint32_t tries_ = 0;  // after the first
   std::uint32_t protocol_changes_ = 0;
-  std::uint32_t unprocessed_ = 0;  // tries that came back as looked at by nobody
-  bool fresh_only_ = false;    // the pooled connection was stale: not another of them
-  bool retrying_ = false;      // holds a share of the retry budget
-  Waiter waiter_{*this};       // for a connection, or DNS
+  std::uint32_t unprocessed_ = 0;           // tries that came back as looked at by nobody
+  bool fresh_only_ = false;                 // the pooled connection was stale: not another of them
+  bool retrying_ = false;                   // holds a share of the retry budget
+  Waiter waiter_{*this};                    // for a connection, or DNS
   std::optional<std::uint32_t> sticks_to_;  // endpoint, by its cookie
   bool send_broken_ = false;   // the origin takes no more; it may have answered all the same
   bool answer_begun_ = false;  // a byte of it has come

@@ -233,6 +233,7 @@ bool Exchange::mediated_head() {
 
 // False: the exchange has ended.
 bool Exchange::give_mediated() {
+  settle_tokens();
   if (!head_forwarded_) {
     if (!mediator_->has_head()) return true;
     ResponseHead head;
@@ -254,6 +255,7 @@ bool Exchange::give_mediated() {
 
 Exchange::Staged Exchange::mediated_end() {
   if (!mediator_->end(mediated_)) return mediated_broken();
+  settle_tokens();
   if (auto answer = mediator_->answer()) {
     head_forwarded_ = answer_done_ = true;
     send_answer(*answer);

@@ -102,7 +102,8 @@ class Mediator {
   // How long the next step may take. `answering`: the client has got something.
   virtual std::chrono::nanoseconds patience(bool answering) const = 0;
   virtual void ended(Ending ending, int status) = 0;
-  virtual std::uint64_t used_tokens() const = 0;  // after ended()
+  // Nullopt: not known yet. Known after ended(), and before, of an answer that is whole.
+  virtual std::optional<std::uint64_t> used_tokens() const = 0;
 };
 
 }  // namespace sluice::gateway::http

@@ -45,7 +45,7 @@ void Exchange::end(Ending ending) {
   if (mediator_) {
     if (shares_) std::exchange(shares_, nullptr)->done = nullptr;
     mediator_->ended(ending, status_);
-    gate_.settle_tokens(mediator_->used_tokens());
+    settle_tokens();
     mediator_.reset();
   }
   timer_.cancel();
@@ -54,6 +54,10 @@ void Exchange::end(Ending ending) {
   gate_.release();
   config_.reset();
   std::exchange(client_, nullptr)->ended(ending);
+}
+
+void Exchange::settle_tokens() {
+  if (const auto used = mediator_->used_tokens()) gate_.settle_tokens(*used);
 }
 
 void Exchange::log() {

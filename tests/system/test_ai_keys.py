@@ -1,4 +1,5 @@
 """Virtual keys: made, shown where each SDK puts them, limited, revoked."""
+import http.client
 import json
 import os
 import stat
@@ -7,7 +8,7 @@ import threading
 import time
 
 from ai_client import CALLERS, Gateway
-from harness import SLUICE, curl, eventually
+from harness import HANG, SLUICE, curl, eventually
 
 
 class Keys:
@@ -145,6 +146,23 @@ def test_limits_are_settled_by_usage_and_told_to_callers(scratch):
                                               {**headers, "anthropic-version": "2023-06-01"})
     assert (status, json.loads(content)["error"]["type"]) == (429, "rate_limit_error")
     assert fields["anthropic-ratelimit-requests-limit"] == "3"
+
+
+def test_a_stream_is_settled_by_its_last_event(scratch):
+    """Who has that asks again at once, though the vendor has not ended the body."""
+    gateway = Gateway(scratch, ("openai",), keys="required")
+    caller = CALLERS["openai"](gateway)
+    key = {"authorization": "Bearer " + Keys(gateway).create("a", "--tokens-per-minute", "600")}
+    eventually(lambda: gateway.request("GET", "/v1/models", headers=key)[0] == 200, "the key is known")
+    gateway["openai"].script.append({"linger": 5})
+    streaming = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG)
+    streaming.request("POST", "/v1/chat/completions", json.dumps(caller.body("openai/any", stream=True, max_tokens=400)),
+                      {"content-type": "application/json", **key})
+    answer = streaming.getresponse()
+    assert any(line.startswith(b"data: [DONE]") for line in answer)
+    assert gateway.post("/v1/chat/completions", caller.body("openai/any", max_tokens=400), key)[0] == 200
+    answer.read()
+    streaming.close()
 
 
 def test_a_broken_file_of_keys_changes_nothing(scratch):

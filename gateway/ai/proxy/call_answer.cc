@@ -34,7 +34,10 @@ bool Call::data(std::string_view bytes, std::string& out) {
   bool good = answer_->data(bytes, filtered ? unfiltered_ : out);
   if (filtered && !filter_->feed(unfiltered_, out)) return refused_by_filter();
   heard_.add(std::string_view(out).substr(before));
-  if (good && !filtered && answer_->over()) keep_answer();
+  if (good && !filtered && answer_->over()) {
+    keep_answer();
+    settle(http::Ending::complete);
+  }
   if (first_token_ == Clock::time_point{} && answer_->streams() && answer_->started())
     first_token_ = Clock::now();
   return good || failed();
@@ -49,6 +52,7 @@ bool Call::end(std::string& out) {
     return refused_by_filter();
   heard_.add(std::string_view(out).substr(before));
   keep_answer();
+  settle(http::Ending::complete);
   return true;
 }
 
@@ -173,20 +177,33 @@ http::Ending Call::ending_of(http::Ending ending) const {
   return over && ending == http::Ending::gone ? http::Ending::complete : ending;
 }
 
-void Call::ended(http::Ending said, int status) {
-  const http::Ending ending = ending_of(said);
+// Before the caller has all of it, where it comes to that: who then asks again at once shall not be
+// refused for what was only estimated.
+void Call::settle(http::Ending ending) {
+  if (used_) return;
   const Usage usage = used(ending);
   // Where nobody could be asked there is no target.
   const policy::Price* price = asked_ ? price_of(target()) : nullptr;
-  const Money cost{.micros = price != nullptr ? cost_of(usage, *price) : 0,
-                   .known = price != nullptr};
-  used_tokens_ = static_cast<std::uint64_t>(usage.input() + usage.output);
-  const Cost taken{.tokens = used_tokens_, .micros = cost.micros};
+  used_ = {
+      .usage = usage,
+      .cost = {.micros = price != nullptr ? cost_of(usage, *price) : 0, .known = price != nullptr}};
+  const Cost taken{.tokens = static_cast<std::uint64_t>(usage.input() + usage.output),
+                   .micros = used_->cost.micros};
   worker_.leases().charge(admission_.charges(taken));
   admission_.settle(taken);
+}
+
+std::optional<std::uint64_t> Call::used_tokens() const {
+  if (!used_) return std::nullopt;
+  return static_cast<std::uint64_t>(used_->usage.input() + used_->usage.output);
+}
+
+void Call::ended(http::Ending said, int status) {
+  const http::Ending ending = ending_of(said);
+  settle(ending);
   if (filter_) record_findings(catalog_, *filters_, filter_->findings(), "answer");
-  count(ending, status, usage, cost);
-  audit(ending, status, usage, cost);
+  count(ending, status, used_->usage, used_->cost);
+  audit(ending, status, used_->usage, used_->cost);
 }
 
 // Calls that nobody was asked for are the route's alone.

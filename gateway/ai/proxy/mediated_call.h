@@ -68,7 +68,7 @@ class Call final : public http::Mediator {
   }
   Facts facts() const override;
   void ended(http::Ending ending, int status) override;
-  std::uint64_t used_tokens() const override { return used_tokens_; }
+  std::optional<std::uint64_t> used_tokens() const override;
 
  private:
   const Target& target() const { return plan_[at_]; }
@@ -97,6 +97,7 @@ class Call final : public http::Mediator {
   bool failed();
   http::Ending ending_of(http::Ending ending) const;
   Usage used(http::Ending ending) const;
+  void settle(http::Ending ending);
   void count(http::Ending ending, int status, const Usage& usage, const Money& cost) const;
   void audit(http::Ending ending, int status, const Usage& usage, const Money& cost);
   std::string own_lines() const;
@@ -144,7 +145,11 @@ class Call final : public http::Mediator {
   bool asked_ = false;        // a provider, for this
   CachedAnswerPtr recalled_;  // what the cache had; null: nothing
   Cost estimate_;             // of what is asked for
-  std::uint64_t used_tokens_ = 0;
+  struct Used {
+    Usage usage;
+    Money cost;
+  };
+  std::optional<Used> used_;
 };
 
 }  // namespace sluice::gateway::ai
