@@ -14,7 +14,7 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr std::chrono::seconds kLastWords{1};      // for a GOAWAY to get out
+constexpr std::chrono::seconds kLastWords{1};      // for a GOAWAY to be heard
 constexpr std::chrono::milliseconds kLinger{500};  // between an early answer and its reset
 
 }  // namespace
@@ -236,16 +236,29 @@ void Connection::end_lingering() {
   send();
 }
 
+// What is on its way to us is still served: the last stream is named when the client has answered a
+// PING behind the notice, and so has read that (RFC 9113 section 6.8). A client may take a stream
+// behind the last for a failure, and not ask again.
 void Connection::no_more_requests() {
   if (std::exchange(ending_, true)) return;
-  nghttp2_submit_goaway(codec_.session(), NGHTTP2_FLAG_NONE,
-                        nghttp2_session_get_last_proc_stream_id(codec_.session()), NGHTTP2_NO_ERROR,
-                        nullptr, 0);
+  nghttp2_submit_shutdown_notice(codec_.session());
+  if (!head_timer_) timer_.cancel();  // it was for longer
   send_later();
 }
 
-// What is under way is finished; what comes later knows by its number that it was not looked at,
-// and goes elsewhere (RFC 9113 section 6.8).
+// Not before: nghttp2 sends a PING ahead of a GOAWAY that waits.
+void Connection::goaway_sent() {
+  if (!ending_ || last_named_ || abused_) return;
+  nghttp2_submit_ping(codec_.session(), NGHTTP2_FLAG_NONE, nullptr);
+}
+
+void Connection::name_last_stream() {
+  if (abused_ || std::exchange(last_named_, true)) return;
+  nghttp2_submit_goaway(codec_.session(), NGHTTP2_FLAG_NONE,
+                        nghttp2_session_get_last_proc_stream_id(codec_.session()), NGHTTP2_NO_ERROR,
+                        nullptr, 0);
+}
+
 void Connection::drain() {
   const RefPtr<Connection> guard(this);
   no_more_requests();
@@ -293,13 +306,14 @@ void Connection::arm() {
 
 void Connection::on_timer() {
   const RefPtr<Connection> guard(this);
-  const bool last_words = !ending_;
-  cancel_all("request head timeout");
-  if (last_words) {
+  if (!ending_ && !head_timer_) {
     no_more_requests();
-    codec_.fill();
-    codec_.flush();
+    return send();
   }
+  cancel_all("request head timeout");
+  name_last_stream();
+  codec_.fill();
+  codec_.flush();
   close();
 }
 

@@ -80,6 +80,8 @@ class Connection final : public Session, public RefCounted<Connection>, private 
   void linger(std::int32_t id);
   void end_lingering();
   void cancel_all(std::string_view reason);
+  void goaway_sent();
+  void name_last_stream();  // what comes after it is not looked at
   void arm();
   void close();
 
@@ -96,7 +98,8 @@ class Connection final : public Session, public RefCounted<Connection>, private 
   std::uint32_t continuations_ = 0;  // of the head under way
   bool in_head_ = false;             // a head has begun and not ended
   bool head_timer_ = false;          // timer_ is for that
-  bool ending_ = false;              // GOAWAY was sent
+  bool ending_ = false;              // no more requests are wanted
+  bool last_named_ = false;          // … and the client knows which was the last
   bool abused_ = false;              // for what the peer did
   bool send_posted_ = false;
   bool handling_ = false;  // handle_events() is at it

@@ -90,7 +90,11 @@ struct Connection::Callbacks {
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) connection.admit(Abuse::settings);
         break;
       case NGHTTP2_PING:
-        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) connection.admit(Abuse::ping);
+        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) {
+          connection.admit(Abuse::ping);
+        } else if (connection.ending_) {
+          connection.name_last_stream();
+        }
         break;
       case NGHTTP2_PRIORITY:
         connection.admit(Abuse::priority);
@@ -98,6 +102,11 @@ struct Connection::Callbacks {
       default:
         break;
     }
+    return 0;
+  }
+
+  static int frame_sent(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    if (frame->hd.type == NGHTTP2_GOAWAY) self(user).goaway_sent();
     return 0;
   }
 
@@ -143,6 +152,7 @@ struct Connection::Callbacks {
     nghttp2_session_callbacks_set_on_invalid_header_callback(made, invalid_header);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(made, invalid_frame);
     nghttp2_session_callbacks_set_on_frame_recv_callback(made, frame);
+    nghttp2_session_callbacks_set_on_frame_send_callback(made, frame_sent);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, data);
     nghttp2_session_callbacks_set_on_stream_close_callback(made, stream_closed);
     nghttp2_session_callbacks_set_send_data_callback(made, send_data);
