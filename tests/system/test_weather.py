@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+import tcx
 from harness import SANITIZED, SLUICE, Scratch, eventually
 from netns import Net, NodeSluice, run
 
@@ -213,14 +214,22 @@ def test_interfaces_down_up_renamed_recreated(node):
 
 
 def test_other_programs_before_and_after_ours(node):
-    sluice = NodeSluice(node, policy(node))
-    node.in_node("tc", "qdisc", "add", "dev", "lan0", "clsact", check=False)
-    node.in_node("tc", "filter", "add", "dev", "lan0", "ingress", "matchall", "action", "pass", check=False)
-    eventually(lambda: served(node), "served")
-    node.in_node("tc", "qdisc", "del", "dev", "lan0", "clsact", check=False)
-    eventually(lambda: served(node), "served")
-    assert guarded(node)
+    """Those that let a packet on change nothing, those that drop it are obeyed, and ours stays between them."""
+    with tcx.program(node.node, "lan0", tcx.NEXT, tcx.BEFORE):
+        sluice = NodeSluice(node, policy(node))
+        eventually(lambda: guarded(node) and served(node), "attached beside one that was there, and served")
+        for where in (tcx.BEFORE, tcx.AFTER):
+            with tcx.program(node.node, "lan0", tcx.NEXT, where):
+                assert guarded(node) and served(node)
+            with tcx.program(node.node, "lan0", tcx.DROP, where):
+                assert not served(node) and not unguarded(node)
+            assert guarded(node) and served(node)
+    assert guarded(node) and served(node)
     assert sluice.status()["gateway"]["restarts"] == 0
+    with tcx.program(node.node, "lan0", tcx.DROP, tcx.AFTER):
+        sluice.stop()
+        assert not straight(node), "what is another's stays when we go"
+    eventually(lambda: straight(node), "traffic flows straight")
 
 
 def test_a_full_disk_under_the_access_log_costs_lines_not_requests(node):
