@@ -124,8 +124,8 @@ struct InForce {
 };
 
 // Carries one descriptor: shared memory for what a gateway remembers of its clients. With an id: it
-// writes that there, with `limits` the rates too, and answers by Reply with the same id. Without: it
-// is what the gateway before remembered; comes before the first Commit.
+// writes that there, with `limits` the rates too, and answers by Reply with the same id. Without:
+// it is what the gateway before remembered; comes before the first Commit.
 struct Memory {
   std::uint64_t id = 0;
   bool limits = false;
@@ -223,7 +223,9 @@ class OwnedFd {
 
 struct Received {
   Message message;
-  std::vector<OwnedFd> descriptors;  // exactly descriptors_of(message), close-on-exec
+  // Close-on-exec. As many as descriptors_of(message); none when this process may open no more.
+  std::vector<OwnedFd> descriptors;
+  bool complete() const { return descriptors.size() == descriptors_of(message); }
 };
 
 enum class IoStatus { ok, would_block, closed };
@@ -236,7 +238,7 @@ IoStatus send_packet(int channel, std::string_view bytes, std::span<const int> d
 
 // One packet in. `closed` when the peer is gone. An error is a peer that breaks the protocol: a
 // message that cannot be decoded, cut short, or with another number of descriptors than it needs.
-// Descriptors are closed then.
+// Descriptors are closed then. Look at complete() of what is received.
 struct ReceiveResult {
   IoStatus status = IoStatus::closed;
   std::optional<Received> received;  // with `ok`

@@ -92,6 +92,7 @@ class GatewayProcess {
 
  private:
   void handle(protocol::Received received) {
+    if (!received.complete()) return out_of_descriptors(received.message);
     std::visit([&](auto& message) { on(message, received.descriptors); }, received.message);
   }
 
@@ -118,6 +119,7 @@ class GatewayProcess {
     if (gateway_) gateway_->metrics().set_policy_generation("kernel", message.generation);
   }
 
+  void out_of_descriptors(const protocol::Message& message);
   void request_ban(const gateway::BanRequest& request) {
     channel_->send(protocol::Ban{.source = to_kernel(request.source),
                                  .seconds = static_cast<std::uint32_t>(request.duration.count()),
@@ -171,6 +173,20 @@ void GatewayProcess::on(const protocol::Hello& message, std::vector<protocol::Ow
          .value = static_cast<double>(refused_system_calls())}};
   });
   beat();
+}
+
+// What serves goes on: a policy is refused, newer certificates are not used.
+void GatewayProcess::out_of_descriptors(const protocol::Message& message) {
+  if (std::holds_alternative<protocol::Memory>(message)) return;  // asked for again in a second
+  const std::string why = "the gateway is out of descriptors";
+  log_error("gateway", "a policy or its files cannot be used", {{"reason", why}});
+  if (const auto* policy = std::get_if<protocol::Policy>(&message)) {
+    pending_.emplace();
+    pending_->generation = policy->generation;
+  }
+  if (pending_) pending_->policy = std::unexpected(why);
+  std::vector<protocol::OwnedFd> none;
+  if (const auto* sockets = std::get_if<protocol::Sockets>(&message)) on(*sockets, none);
 }
 
 void GatewayProcess::on(const protocol::Policy& message, std::vector<protocol::OwnedFd>& fds) {

@@ -32,12 +32,10 @@ constexpr std::chrono::seconds kCountsEvery{1};
 class PodsProcess {
  public:
   explicit PodsProcess(protocol::OwnedFd channel)
-      : pods_(io_, [this](const std::string& pods) { tell(PodsChild::kPods, pods); }),
-        timer_(io_) {
-    channel_ = Channel::open(
-        io_, std::move(channel),
-        {.message = [this](protocol::Received received) { handle(received); },
-         .closed = [](const std::string&) { ::_exit(kExitOk); }});
+      : pods_(io_, [this](const std::string& pods) { tell(PodsChild::kPods, pods); }), timer_(io_) {
+    channel_ = Channel::open(io_, std::move(channel),
+                             {.message = [this](protocol::Received received) { handle(received); },
+                              .closed = [](const std::string&) { ::_exit(kExitOk); }});
   }
 
   int run() {
@@ -48,10 +46,12 @@ class PodsProcess {
 
  private:
   void handle(protocol::Received& received) {
+    if (!received.complete())
+      return log_error("pods", "out of descriptors; new files are not used");
     if (std::holds_alternative<protocol::Material>(received.message)) {
       const auto bytes = read_memory(received.descriptors.front().get());
-      auto material = bytes ? gateway::tls::deserialize(bytes->view())
-                            : std::unexpected(bytes.error());
+      auto material =
+          bytes ? gateway::tls::deserialize(bytes->view()) : std::unexpected(bytes.error());
       if (material) material_ = std::move(*material);
     } else if (const auto* request = std::get_if<protocol::Request>(&received.message)) {
       if (const auto question = read_pods_question(request->command))

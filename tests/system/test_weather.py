@@ -264,12 +264,17 @@ def test_out_of_descriptors_accepting_pauses_and_recovers(node):
     connections = node.as_client(crowd).result()
     eventually(lambda: "accepting pauses" in sluice.output(), "said")
     assert sluice.status()["gateway"]["alive"], "the control thread goes on"
+    node.scratch.write("sluice.yaml", policy(node).replace("drain: 2s", "drain: 3s"))
+    eventually(lambda: "the gateway is out of descriptors" in sluice.output(), "a new policy is refused, since its sockets have no room")
+    time.sleep(2)  # what the keeper asks for every second
+    assert (sluice.gateway(), sluice.status()["generation"]) == (gateway, 1)
     for connection in connections:
         connection.close()
     subprocess.run(["prlimit", "--pid", str(gateway), "--nofile=20000:"], check=True)
     eventually(lambda: served(node, "http://203.0.113.7/"), "serves again")
     assert sluice.metric("sluice_accept_pauses_total") > 0, "counted"
-    assert sluice.gateway() == gateway
+    sluice.ctl("reload")
+    assert sluice.gateway() == gateway and sluice.status()["generation"] > 1
 
 
 FAKETIME = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), "libfaketime is missing")

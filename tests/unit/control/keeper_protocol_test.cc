@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <random>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -178,6 +179,25 @@ TEST(KeeperProtocol, DescriptorsTravelWithTheirMessage) {
   EXPECT_EQ(receive_packet(ends->second.get())->status, IoStatus::would_block);
   ends->first.reset();
   EXPECT_EQ(receive_packet(ends->second.get())->status, IoStatus::closed);
+}
+
+TEST(KeeperProtocol, WhoIsOutOfDescriptorsGetsTheMessageAlone) {
+  auto ends = make_channel();
+  ASSERT_TRUE(ends);
+  const int to_send[] = {STDERR_FILENO};
+  ASSERT_EQ(send_packet(ends->first.get(), *encode(Memory{.id = 7, .limits = false}), to_send),
+            IoStatus::ok);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  auto received = receive_packet(ends->second.get());
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_TRUE(received) << received.error().message;
+  ASSERT_EQ(received->status, IoStatus::ok);
+  EXPECT_FALSE(received->received->complete());
+  EXPECT_EQ(std::get<Memory>(received->received->message).id, 7U);
 }
 
 TEST(KeeperProtocol, AMessageWithoutItsDescriptorsIsRefused) {
