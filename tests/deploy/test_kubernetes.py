@@ -134,6 +134,14 @@ def test_every_policy_that_is_shipped_is_valid(path, tmp_path):
     run(os.environ["SLUICE"], "check", path)
 
 
+@pytest.mark.parametrize("overlay", ["base", "overlays/monitoring", "overlays/gateway-node"])
+def test_who_follows_the_service_finds_metrics(overlay):
+    rendered = objects(kustomize(overlay))
+    metrics = yaml.safe_load(rendered["ConfigMap", "sluice-policy"]["data"]["policy.yaml"])["metrics"]
+    port = rendered["Service", "sluice-metrics"]["spec"]["ports"][0]["targetPort"]
+    assert metrics["bind"] == f"0.0.0.0:{port}" and metrics["allow"]
+
+
 def test_the_charts_policy_is_valid(tmp_path):
     (tmp_path / "policy.yaml").write_text(objects(helm())["ConfigMap", "sluice-policy"]["data"]["policy.yaml"])
     run(os.environ["SLUICE"], "check", tmp_path)
