@@ -21,6 +21,14 @@ ROWS = [
     ("Upstreams", [
         ("Requests by endpoint", "reqps", [("sum by (upstream, endpoint) (rate(sluice_upstream_requests_total{%s}[$__rate_interval]))", "{{upstream}} {{endpoint}}")]),
         ("Endpoints by state", "short", [("sum by (upstream, state) (sluice_upstream_endpoint_state{%s})", "{{upstream}} {{state}}")]),
+        ("5xx ratio by upstream", "percentunit", [(
+            'sum by (upstream) (rate(sluice_upstream_requests_total{%s,code="5xx"}[$__rate_interval]))'
+            " / sum by (upstream) (rate(sluice_upstream_requests_total{%s}[$__rate_interval]))", "{{upstream}}")]),
+        ("Answers that failed, by reason", "reqps", [
+            ("sum by (upstream, reason) (rate(sluice_upstream_responses_failed_total{%s}[$__rate_interval]))", "{{upstream}} {{reason}}")]),
+        ("Under way, and waiting for a connection", "short", [
+            ("sum by (upstream) (sluice_upstream_requests_active{%s})", "{{upstream}}"),
+            ("sum by (upstream) (sluice_upstream_pending_requests{%s})", "{{upstream}} waiting")]),
         ("First byte p99", "s", [("histogram_quantile(0.99, sum by (upstream, le) (rate(sluice_upstream_first_byte_duration_seconds_bucket{%s}[$__rate_interval])))", "{{upstream}}")]),
         ("Connect p99", "s", [("histogram_quantile(0.99, sum by (upstream, le) (rate(sluice_upstream_connect_duration_seconds_bucket{%s}[$__rate_interval])))", "{{upstream}}")]),
         ("Connect failures, retries, ejections", "ops", [
@@ -31,17 +39,48 @@ ROWS = [
             ("sum by (upstream) (rate(sluice_upstream_no_endpoint_total{%s}[$__rate_interval]))", "{{upstream}} no endpoint"),
             ("sum by (upstream) (rate(sluice_upstream_circuit_breaker_refused_total{%s}[$__rate_interval]))", "{{upstream}} breaker")]),
     ]),
+    ("Language models", [
+        ("Calls by provider and model", "reqps", [
+            ("sum by (provider, gen_ai_request_model) (rate(gen_ai_server_request_duration_count{%s}[$__rate_interval]))",
+             "{{provider}} {{gen_ai_request_model}}")]),
+        # Reasoning is a part of output: not stacked.
+        ("Tokens by type", "short", [("sum by (type) (rate(sluice_ai_tokens_total{%s}[$__rate_interval]))", "{{type}}, per second")]),
+        ("Time to first token", "s", [
+            ("histogram_quantile(0.5, sum by (provider, gen_ai_request_model, le) (rate(gen_ai_server_time_to_first_token_bucket{%s}[$__rate_interval])))",
+             "{{provider}} {{gen_ai_request_model}} p50"),
+            ("histogram_quantile(0.99, sum by (provider, gen_ai_request_model, le) (rate(gen_ai_server_time_to_first_token_bucket{%s}[$__rate_interval])))",
+             "{{provider}} {{gen_ai_request_model}} p99")]),
+        ("Cost per hour by team", "currencyUSD", [("3600 * sum by (team) (rate(sluice_ai_cost_dollars_total{%s}[$__rate_interval]))", "{{team}}")]),
+        ("Cost per hour by model", "currencyUSD", [
+            ("3600 * sum by (gen_ai_request_model) (rate(sluice_ai_cost_dollars_total{%s}[$__rate_interval]))", "{{gen_ai_request_model}}")]),
+        ("Spent of budgets", "currencyUSD", [("max by (budget) (sluice_ai_budget_spent_dollars{%s})", "{{budget}}")]),
+        ("Errors and fallbacks", "reqps", [
+            ('sum by (provider, error_type) (rate(gen_ai_server_request_duration_count{%s,error_type!=""}[$__rate_interval]))', "{{provider}} {{error_type}}"),
+            ("sum by (provider) (rate(sluice_ai_fallbacks_total{%s}[$__rate_interval]))", "{{provider}} asked after others")]),
+        ("Cache hits", "percentunit", [(
+            'sum by (gen_ai_request_model) (rate(sluice_ai_cache_lookups_total{%s,result="hit"}[$__rate_interval]))'
+            " / sum by (gen_ai_request_model) (rate(sluice_ai_cache_lookups_total{%s}[$__rate_interval]))", "{{gen_ai_request_model}}")]),
+        ("Bytes to vendors around the gateway", "Bps", [("sum by (result) (rate(sluice_ai_unmetered_bytes_total{%s}[$__rate_interval]))", "{{result}}")]),
+    ]),
     ("Kernel and limits", [
         ("Dropped packets by rule", "pps", [("sum by (rule) (rate(sluice_guard_rule_dropped_packets_total{%s}[$__rate_interval]))", "{{rule}}")]),
         ("Matched packets by rule", "pps", [("sum by (rule, action) (rate(sluice_guard_rule_packets_total{%s}[$__rate_interval]))", "{{rule}} {{action}}")]),
         ("Limit verdicts", "ops", [("sum by (limit, verdict) (rate(sluice_limit_verdicts_total{%s}[$__rate_interval]))", "{{limit}} {{verdict}}")]),
+        ("Refused by limits", "ops", [('sum by (limit) (rate(sluice_limit_verdicts_total{%s,verdict="rejected"}[$__rate_interval]))', "{{limit}}")]),
+        ("Bans by what brought them", "ops", [
+            ("sum by (limit) (rate(sluice_bans_requested_total{%s}[$__rate_interval]))", "limit {{limit}}"),
+            ("sum by (event) (rate(sluice_event_bans_total{%s}[$__rate_interval]))", "{{event}}"),
+            ("sum by (instance) (rate(sluice_guard_bans_refused_total{%s}[$__rate_interval]))", "{{instance}} refused")]),
         ("Bans in force", "short", [("sum by (instance) (sluice_guard_bans{%s})", "{{instance}}")]),
         ("Steered connections", "cps", [("sum by (instance) (rate(sluice_steer_assigned_total{%s}[$__rate_interval]))", "{{instance}}")]),
         ("Kernel maps, share in use", "percentunit", [("sluice_kernel_map_entries{%s} / sluice_kernel_map_capacity{%s}", "{{instance}} {{map}}")]),
     ]),
     ("Policy and process", [
         ("Policy generation by layer", "short", [("sluice_policy_generation{%s}", "{{instance}} {{layer}}")]),
-        ("Reloads", "ops", [("sum by (result) (rate(sluice_reloads_total{%s}[$__rate_interval]))", "{{result}}")]),
+        ("Reloads", "short", [("sum by (result) (increase(sluice_reloads_total{%s}[$__rate_interval]))", "{{result}}")]),
+        ("The newest policy is refused, or differs from the disk", "short", [
+            ("1 - sluice_config_last_reload_successful{%s}", "{{instance}} refused"),
+            ("sluice_policy_differs_from_disk{%s}", "{{instance}} differs")]),
         ("Gateway restarts, accept pauses", "ops", [
             ("sum by (instance) (rate(sluice_gateway_restarts_total{%s}[$__rate_interval]))", "{{instance}} restarts"),
             ("sum by (listener) (rate(sluice_accept_pauses_total{%s}[$__rate_interval]))", "{{listener}} pauses")]),

@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-METRIC = re.compile(r"(?<![:\w])sluice_[a-z0-9_]+")
+METRIC = re.compile(r"(?<![:\w])(?:sluice|gen_ai)_[a-z0-9_]+")
 HISTOGRAM_SUFFIX = re.compile(r"_(bucket|sum|count)$")
 
 
 def exported():
     names = set()
     for source in [path for part in ("gateway", "kernel") for path in (ROOT / part).glob("**/*.[ch]*")]:
-        names.update(re.findall(r'"(sluice_[a-z0-9_]+)"', source.read_text()))
+        names.update(re.findall(r'"((?:sluice|gen_ai)_[a-z0-9_]+)"', source.read_text()))
     return names
 
 
