@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from certificates import Authority
-from harness import Nginx, Sluice, curl, eventually, free_port
-from real_api_server import ApiServer
+from harness import HANG, Nginx, Sluice, curl, eventually, free_port
+from real_api_server import ADMIN, ApiServer
 from wire_netns import Namespace
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -76,6 +76,22 @@ def test_the_server_takes_what_is_rendered(api):
     helm = [os.environ["HELM"], "template", "sluice", str(ROOT / "deploy/helm/sluice"), "-n", NAMESPACE]
     rendered = subprocess.run(helm, capture_output=True, text=True, check=True).stdout
     api.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", text=rendered)
+
+
+def test_helm_installs_upgrades_and_takes_it_all_away(api):
+    def helm(*words):
+        done = subprocess.run([os.environ["HELM"], *words, "-n", NAMESPACE, f"--kube-apiserver={api.url}", f"--kube-token={ADMIN}",
+                               f"--kube-ca-file={api.authority.cert}"], capture_output=True, text=True, timeout=HANG)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    chart = str(ROOT / "deploy/helm/sluice")
+    helm("install", "sluice", chart, "--create-namespace")  # asks the server for its version
+    assert api.kubectl("get", "daemonset", "-n", NAMESPACE, "-o", "name").stdout.split() == ["daemonset.apps/sluice"]
+    helm("upgrade", "sluice", chart, "--reuse-values")
+    assert json.loads(helm("list", "-o", "json"))[0]["revision"] == "2"
+    helm("uninstall", "sluice")
+    assert api.kubectl("get", "daemonset", "-n", NAMESPACE, "-o", "name").stdout == ""
 
 
 def test_sluice_may_do_what_it_does_and_no_more(scratch, api):

@@ -8,4 +8,9 @@ command -v go >/dev/null || { echo "api_server/build.sh: needs Go 1.25 or later 
 directory=$(realpath -m "$1")
 mkdir -p "$directory"
 cd "$(dirname "$0")"
-CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$directory/" ./apiserver ./etcd
+# As Kubernetes' own builds set it: clients ask for it, and Helm's `kubeVersion` goes by it.
+version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+IFS=. read -r major minor _ <<<"${version#v}"
+base=k8s.io/component-base/version
+flags="-s -w -X $base.gitVersion=$version -X $base.gitMajor=$major -X $base.gitMinor=$minor -X $base.gitTreeState=clean"
+CGO_ENABLED=0 go build -trimpath -ldflags "$flags" -o "$directory/" ./apiserver ./etcd
