@@ -41,12 +41,12 @@ const Forwarder* known_forwarder(const TcProgram& program, const std::string& in
 
 }  // namespace
 
-std::vector<BypassSign> find_bypass_signs(const NodeNetwork& network) {
+std::vector<BypassSign> find_bypass_signs(const NodeNetwork& network, const OwnPrograms& own) {
   std::vector<BypassSign> signs;
   for (const Interface& where : network.interfaces) {
     for (const TcProgram& program : tc_chain(where.index, false)) {
       const Forwarder* forwarder = known_forwarder(program, where.name, network);
-      if (forwarder == nullptr || program.ours()) continue;
+      if (forwarder == nullptr || own.have(program)) continue;
       const auto known = std::ranges::find_if(signs, [&](const BypassSign& sign) {
         return sign.plugin == forwarder->plugin && sign.program == program.name;
       });

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernel/interfaces.h"
+#include "kernel/own_programs.h"
 
 namespace sluice::kernel {
 
@@ -16,8 +17,8 @@ struct BypassSign {
   std::size_t interfaces = 0;
 };
 
-// One for each plugin and program, in the order of interfaces.
-std::vector<BypassSign> find_bypass_signs(const NodeNetwork& network);
+// One for each plugin and program, in the order of interfaces. `own` are none.
+std::vector<BypassSign> find_bypass_signs(const NodeNetwork& network, const OwnPrograms& own);
 
 // "Cilium's cil_from_container at lxc1 and 3 more interfaces"
 std::string to_text(const BypassSign& sign);

@@ -50,7 +50,8 @@ Counted count_arrivals(const std::string& pins) {
 std::vector<Finding> examine_bypasses(const DoctorOptions& options) {
   constexpr const char* kCheck = "netfilter_bypass";
   const auto network = read_node_network();
-  const auto signs = network ? find_bypass_signs(*network) : std::vector<BypassSign>{};
+  const auto signs = network ? find_bypass_signs(*network, OwnPrograms::read(options.pin_root))
+                             : std::vector<BypassSign>{};
   const bool by_tc = std::ranges::any_of(options.plan.intercepts, [](const Intercept& entry) {
     return entry.steering == SteerBy::tc;
   });

@@ -403,7 +403,7 @@ void KeeperImpl::look_for_bypasses(const NodeView& node) {
   if (signs_of_ == node.interfaces) return;
   const auto network = read_node_network();
   if (!network) return;  // the next tick tries again
-  signs_ = find_bypass_signs(*network);
+  signs_ = find_bypass_signs(*network, OwnPrograms::read(pin_root_));
   signs_of_ = node.interfaces;
 }
 

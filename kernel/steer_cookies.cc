@@ -9,10 +9,23 @@
 #include "kernel/guard_tcx.h"
 
 namespace sluice::kernel {
+namespace {
+
+constexpr const char* kProgramPin = "steer_cookie_program";
+
+}  // namespace
+
+// Again, too: a successor that did not come to serve may have pinned its own.
+void SteerCookies::keep_pinned(int program) const {
+  const Descriptor pinned = pins_.get(kProgramPin);
+  if (pinned && program_id(pinned.get()) == program_id(program)) return;
+  static_cast<void>(pins_.pin(program, kProgramPin));  // at the worst taken for somebody else's
+}
 
 void SteerCookies::follow(const NodeView& node, int program, bool wanted) {
   if (!wanted) {
     links_.clear();
+    pins_.remove(kProgramPin);
     error_.clear();
     return;
   }
@@ -35,6 +48,7 @@ void SteerCookies::follow(const NodeView& node, int program, bool wanted) {
                                                        : link.error().error.message);
     }
   }
+  if (!links_.empty()) keep_pinned(program);
 }
 
 }  // namespace sluice::kernel

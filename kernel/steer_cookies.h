@@ -1,7 +1,8 @@
 // Where the program hangs that brings the answers to SYN cookies of forwarded connections to their
 // listener, and new connections are counted (steer_cookie.bpf.h): at TC ingress of every interface
 // but lo, while an entry needs it, before other people's programs, which may send packets
-// elsewhere. Not pinned: without a keeper nobody serves what it brings.
+// elsewhere. Its links are not pinned: without a keeper nobody serves what it brings. The program
+// is, so that it is known from others'.
 #pragma once
 
 #include <cstddef>
@@ -25,6 +26,8 @@ class SteerCookies {
   const std::string& error() const { return error_; }
 
  private:
+  void keep_pinned(int program) const;
+
   const PinDirectory& pins_;
   std::map<unsigned, Descriptor> links_;  // by interface
   std::string error_;

@@ -47,44 +47,48 @@ std::vector<TcProgram> tcx_programs(unsigned interface_index, bool egress) {
                            egress ? kChainEgress : kChainIngress);
 }
 
-std::vector<std::string> clsact_filters(unsigned interface_index, bool egress) {
-  std::vector<std::string> names;
+std::vector<TcProgram> clsact_filters(unsigned interface_index, bool egress) {
+  std::vector<TcProgram> filters;
   NetlinkSocket socket(NETLINK_ROUTE);
   NetlinkMessage request(RTM_GETTFILTER, 0);
   auto& fixed = request.extra<tcmsg>();
   fixed.tcm_family = AF_UNSPEC;
   fixed.tcm_ifindex = static_cast<int>(interface_index);
   fixed.tcm_parent = TC_H_MAKE(TC_H_CLSACT, egress ? TC_H_MIN_EGRESS : TC_H_MIN_INGRESS);
-  if (!socket.valid()) return names;
+  if (!socket.valid()) return filters;
   socket.dump(request, [&](const nlmsghdr& header) {
     if (header.nlmsg_type != RTM_NEWTFILTER) return;
     // The dump tells of each priority, too, which is no filter.
     if (static_cast<const tcmsg*>(mnl_nlmsg_get_payload(&header))->tcm_handle == 0) return;
-    std::string name;
+    TcProgram filter;
     const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(&header));
     const auto* at =
         static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(&header, sizeof(tcmsg)));
     for (; mnl_attr_ok(at, static_cast<int>(end - reinterpret_cast<const char*>(at)));
          at = mnl_attr_next(at)) {
-      if (mnl_attr_get_type(at) == TCA_KIND) name = mnl_attr_get_str(at);
+      if (mnl_attr_get_type(at) == TCA_KIND) filter.name = mnl_attr_get_str(at);
       if (mnl_attr_get_type(at) != TCA_OPTIONS) continue;
+      const bool bpf = filter.name == "bpf";
       const auto* inner = static_cast<const nlattr*>(mnl_attr_get_payload(at));
       const auto* inner_end = reinterpret_cast<const char*>(inner) + mnl_attr_get_payload_len(at);
       for (; mnl_attr_ok(inner, static_cast<int>(inner_end - reinterpret_cast<const char*>(inner)));
            inner = mnl_attr_next(inner)) {
-        if (mnl_attr_get_type(inner) == TCA_BPF_NAME) name = mnl_attr_get_str(inner);
+        if (!bpf) continue;  // of other kinds these numbers mean something else
+        if (mnl_attr_get_type(inner) == TCA_BPF_NAME) filter.name = mnl_attr_get_str(inner);
+        if (mnl_attr_get_type(inner) == TCA_BPF_ID) filter.id = mnl_attr_get_u32(inner);
       }
     }
-    name = name.substr(0, name.find(":["));  // libbpf has the id in it
-    if (!name.empty() && (names.empty() || names.back() != name)) names.push_back(name);
+    filter.name = filter.name.substr(0, filter.name.find(":["));  // libbpf has the id in it
+    if (!filter.name.empty() && (filters.empty() || filters.back() != filter))
+      filters.push_back(std::move(filter));
   });
-  return names;
+  return filters;
 }
 
 std::vector<TcProgram> tc_chain(unsigned interface_index, bool egress) {
   auto chain = tcx_programs(interface_index, egress);
-  for (auto& name : clsact_filters(interface_index, egress))
-    chain.push_back({0, std::move(name)});
+  for (auto& filter : clsact_filters(interface_index, egress))
+    chain.push_back(std::move(filter));
   return chain;
 }
 

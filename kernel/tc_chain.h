@@ -9,9 +9,9 @@
 namespace sluice::kernel {
 
 struct TcProgram {
-  std::uint32_t id = 0;  // 0: a filter, known by its name
-  std::string name;      // "": may not be asked (CAP_SYS_ADMIN)
-  bool ours() const { return name.starts_with("guard_") || name.starts_with("sluice_"); }
+  std::uint32_t id = 0;  // 0: a filter without a program
+  std::string name;      // "": may not be asked (CAP_SYS_ADMIN); whose it is says OwnPrograms
+  bool operator==(const TcProgram&) const = default;
 };
 
 // The program of that id, with its name where that may be asked.
@@ -20,8 +20,8 @@ TcProgram program_of(std::uint32_t id);
 std::vector<TcProgram> attached_programs(int target, bpf_attach_type type);
 
 std::vector<TcProgram> tcx_programs(unsigned interface_index, bool egress);
-// By their names, one for each row of the same.
-std::vector<std::string> clsact_filters(unsigned interface_index, bool egress);
+// Each once; one without a program by the name of its kind.
+std::vector<TcProgram> clsact_filters(unsigned interface_index, bool egress);
 // Both.
 std::vector<TcProgram> tc_chain(unsigned interface_index, bool egress);
 

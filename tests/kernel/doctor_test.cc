@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "kernel/pins.h"
+#include "tests/kernel/keeper_fixture.h"
 #include "tests/kernel/sandbox.h"
 
 namespace sluice::kernel {
@@ -200,6 +201,64 @@ TEST(Doctor, OtherProgramsInTheirOrder) {
     options.plan.guard.hook = GuardHook::xdp;
     expect_trouble(worst(examine_programs(options), "xdp_programs"), Level::problem, "their_xdp");
   });
+}
+
+void give_up_sys_admin() {
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct data[2] = {};
+  ASSERT_EQ(::syscall(SYS_capget, &header, data), 0);
+  data[0].effective &= ~(1U << CAP_SYS_ADMIN);
+  ASSERT_EQ(::syscall(SYS_capset, &header, data), 0);
+}
+
+// As in a pod, where names of programs may not be asked: every finding that is not good.
+std::string troubles_with_programs(const DoctorOptions& options) {
+  std::string text;
+  for (const auto& findings : {examine_programs(options), examine_bypasses(options)}) {
+    for (const Finding& finding : findings) {
+      if (finding.level != Level::good) text += finding.check + ": " + finding.what + "\n";
+    }
+  }
+  return text;
+}
+
+// Forwarded connections are steered, and the guard hangs both ways.
+DoctorOptions guarded_by(GuardHook hook) {
+  DoctorOptions options = forwarding();
+  options.plan.guard.enabled = true;
+  options.plan.guard.hook = hook;
+  options.plan.guard.interfaces = {"lxc0", "cilium_host"};
+  GuardRule& rule = options.plan.guard.rules.emplace_back();
+  rule.name = "out";
+  rule.direction = GuardDirection::egress;
+  rule.action = GuardAction::count;
+  return options;
+}
+
+TEST(Doctor, OwnProgramsAreKnownWithoutTheirNames) {
+  for (const GuardHook hook : {GuardHook::tc, GuardHook::xdp_generic}) {
+    in_sandbox([hook] {
+      shell(
+          "for i in lxc0 cilium_host; do ip link add $i type veth peer name p$i && "
+          "ip link set $i up && ip link set p$i up; done");
+      const DoctorOptions options = guarded_by(hook);
+      auto keeper = open_keeper();
+      put_in_force(*keeper, options.plan);
+      give_up_sys_admin();
+      keeper->tick(true);
+      EXPECT_THAT(keeper->warnings(), ::testing::IsEmpty());
+      EXPECT_EQ(troubles_with_programs(options), "");
+      if (!kernel_has_tcx()) return;
+      const Descriptor tc = load(BPF_PROG_TYPE_SCHED_CLS, 0, "their_tc");
+      const Descriptor tc_link(bpf_link_create(tc.get(), static_cast<int>(::if_nametoindex("lxc0")),
+                                               static_cast<bpf_attach_type>(46), nullptr));
+      ASSERT_TRUE(tc_link) << std::strerror(errno);
+      EXPECT_THAT(
+          troubles_with_programs(options),
+          ::testing::AllOf(HasSubstr("tc_programs: lxc0 ingress: id "),
+                           HasSubstr(" (Sluice) > id "), HasSubstr("Cilium: program at lxc0")));
+    });
+  }
 }
 
 TEST(Doctor, WhatThisProcessMayDo) {
