@@ -280,6 +280,30 @@ bool marks_clash(const RoutingRule& theirs, const Marks& marks) {
   return theirs.mask != 0xffffffff || (theirs.mark & marks.mask) != 0;
 }
 
+std::optional<RuleClash::Over> clash_of(const RoutingRule& theirs, const Marks& marks) {
+  using Over = RuleClash::Over;
+  if (marks_clash(theirs, marks)) return Over::marks;
+  if (theirs.table == marks.table) return Over::table;
+  const bool taken = theirs.priority == marks.priority || theirs.priority == marks.priority + 1;
+  return taken ? std::optional(Over::priority) : std::nullopt;
+}
+
+std::string refusal(const RuleClash& clash, const Marks& marks) {
+  switch (clash.over) {
+    case RuleClash::Over::marks:
+      return message("`{}` is somebody else's and uses bits of mask {}; choose other bits",
+                     clash.text, hex(marks.mask));
+    case RuleClash::Over::table:
+      return message("table {} is used by somebody else's `{}`; choose another", marks.table,
+                     clash.text);
+    case RuleClash::Over::priority:
+      break;
+  }
+  return message(
+      "priority {} is used by somebody else's `{}`; choose another (two in a row are needed)",
+      clash.rule.priority, clash.text);
+}
+
 }  // namespace
 
 Routing routing_for(const Plan& plan, const std::vector<Prefix>& own_addresses) {
@@ -327,6 +351,19 @@ Result<std::size_t> apply_routing(const Routing& wanted) {
   return added;
 }
 
+Result<std::vector<RuleClash>> rule_clashes(const Marks& marks) {
+  NetlinkSocket socket(NETLINK_ROUTE);
+  if (!socket.valid()) return std::unexpected(route_error("cannot open rtnetlink", errno));
+  const auto rules = read_rules(socket);
+  if (!rules) return std::unexpected(rules.error());
+  std::vector<RuleClash> clashes;
+  for (const auto& [rule, protocol] : *rules) {
+    if (protocol == kRouteProtocol) continue;
+    if (const auto over = clash_of(rule, marks)) clashes.push_back({*over, rule, text_of(rule)});
+  }
+  return clashes;
+}
+
 Result<void> check_marks_free(const Marks& marks) {
   const auto refuse = [](std::string text) {
     return std::unexpected(Error{"intercept.marks: " + std::move(text)});
@@ -340,26 +377,11 @@ Result<void> check_marks_free(const Marks& marks) {
     return refuse(message("priority {} must be between 1 and {}, before the main table",
                           marks.priority, kMainPriority - 2));
   }
+  const auto clashes = rule_clashes(marks);
+  if (!clashes) return std::unexpected(clashes.error());
+  if (!clashes->empty()) return refuse(refusal(clashes->front(), marks));
   NetlinkSocket socket(NETLINK_ROUTE);
   if (!socket.valid()) return std::unexpected(route_error("cannot open rtnetlink", errno));
-  auto rules = read_rules(socket);
-  if (!rules) return std::unexpected(rules.error());
-  for (const auto& [rule, protocol] : *rules) {
-    if (protocol == kRouteProtocol) continue;
-    if (marks_clash(rule, marks)) {
-      return refuse(message("`{}` is somebody else's and uses bits of mask {}; choose other bits",
-                            text_of(rule), hex(marks.mask)));
-    }
-    if (rule.table == marks.table) {
-      return refuse(message("table {} is used by somebody else's `{}`; choose another", marks.table,
-                            text_of(rule)));
-    }
-    if (rule.priority == marks.priority || rule.priority == marks.priority + 1) {
-      return refuse(message(
-          "priority {} is used by somebody else's `{}`; choose another (two in a row are needed)",
-          rule.priority, text_of(rule)));
-    }
-  }
   auto routes = read_routes(socket, 0, marks.table);
   if (!routes) return std::unexpected(routes.error());
   for (const auto& [route, protocol] : *routes) {

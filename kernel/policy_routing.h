@@ -53,6 +53,15 @@ Result<Routing> read_routing();
 // Adds what is missing, then removes what is too much. Returns how many were added.
 Result<std::size_t> apply_routing(const Routing& wanted);
 
+// Somebody else's rule that uses our mark's bits, table or priorities.
+struct RuleClash {
+  enum class Over : std::uint8_t { marks, table, priority };
+  Over over = Over::marks;
+  RoutingRule rule;
+  std::string text;  // "ip rule pref 201 fwmark 0x200000/0xffff0000 lookup 77"
+};
+Result<std::vector<RuleClash>> rule_clashes(const Marks& marks);
+
 // An error when somebody else's rules or routes use our mark's bits, table or priorities.
 Result<void> check_marks_free(const Marks& marks);
 

@@ -111,8 +111,7 @@ TEST(Doctor, BridgesAndAFullConnectionTable) {
 TEST(Doctor, OthersWhoRouteByOurMarks) {
   in_sandbox([] {
     const DoctorOptions options = forwarding();
-    shell("ip rule add pref 5177 fwmark 0x100000/0x300000 lookup 5177");  // as our own
-    shell("ip rule add pref 200 fwmark 0x4000/0x4000 lookup 88");         // no bit of ours
+    shell("ip rule add pref 200 fwmark 0x4000/0x4000 lookup 88");  // no bit of ours
     EXPECT_EQ(static_cast<int>(worst(examine_marks(options), "marks").level), 0)
         << worst(examine_marks(options), "marks").what;
     shell("ip rule add pref 201 fwmark 0x200000/0xffff0000 lookup 77");
@@ -121,6 +120,23 @@ TEST(Doctor, OthersWhoRouteByOurMarks) {
     shell("ip rule del pref 201 && ip -6 rule add pref 300 lookup 5177");
     expect_trouble(worst(examine_marks(options), "marks"), Level::problem,
                    "routing table 5177: ip -6 rule pref 300");
+    shell("ip -6 rule del pref 300 && ip rule add pref 5178 lookup 88");
+    expect_trouble(worst(examine_marks(options), "marks"), Level::problem, "(5177 and 5178): ip");
+    auto keeper = open_keeper();
+    EXPECT_FALSE(keeper->prepare(options.plan)) << "what doctor calls a problem is refused";
+  });
+}
+
+// Also those without a mark, of `source_address: client`.
+TEST(Doctor, OwnRulesAreNoTrouble) {
+  in_sandbox([] {
+    DoctorOptions options = forwarding();
+    options.plan.client_source = true;
+    auto keeper = open_keeper();
+    put_in_force(*keeper, options.plan);
+    EXPECT_THAT(shell("ip rule"), HasSubstr("from 127.0.0.0/8 iif lo lookup 5177"));
+    const Finding found = worst(examine_marks(options), "marks");
+    EXPECT_EQ(static_cast<int>(found.level), 0) << found.what;
   });
 }
 
