@@ -217,10 +217,10 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
     return upstreams_->order(order);
   }
   std::string remembered(bool limits) const override {
-    return save_memory(limits ? &limits_ : nullptr, bans_, diverted_);
+    return save_memory(limits ? &limits_ : nullptr, bans_, diverted_, answers_);
   }
   std::expected<void, std::string> remember(std::string_view bytes) override {
-    return restore_memory(bytes, limits_, bans_, diverted_);
+    return restore_memory(bytes, limits_, bans_, diverted_, answers_);
   }
   std::vector<OwnBan> own_bans() const override {
     return gateway::own_bans(diverted_, snapshot_.get());
@@ -253,6 +253,7 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // control thread's view
   Metrics metrics_;
   std::unique_ptr<AccessLog> access_log_;
+  KeptAnswers answers_;
   std::unique_ptr<UpstreamControl> upstreams_;  // from the first apply() on
   auth::AuthRegistry auth_;                     // control thread
   ai::Registry ai_;                             // the same
@@ -380,7 +381,7 @@ void GatewayImpl::apply_here(std::shared_ptr<const policy::Snapshot> snapshot,
     UpstreamControlOptions options;
     options.own_mark = options_.own_mark;
     options.on_change = [this](auto clusters) { clusters_changed(std::move(clusters)); };
-    upstreams_ = std::make_unique<UpstreamControl>(control_.io(), std::move(options));
+    upstreams_ = std::make_unique<UpstreamControl>(control_.io(), answers_, std::move(options));
   }
   auto generation = std::make_shared<PolicyGeneration>();
   generation->snapshot = snapshot;

@@ -27,23 +27,26 @@ policy::Clocks clocks() {
 }  // namespace
 
 std::string save_memory(const policy::LimitStore* limits, const policy::BanTracker& bans,
-                        const policy::DivertedSources& diverted) {
+                        const policy::DivertedSources& diverted, const KeptAnswers& answers) {
   const policy::Clocks now = clocks();
   policy::CarriedState state;
   if (limits != nullptr) limits->save(state, now.monotonic_ns);
   state.ban_key = bans.hash_key();
   state.bans = bans.records();
   state.diverted = diverted.list(now.monotonic_ns);
-  return state.remembers_nobody() ? std::string() : policy::serialize(state, now);
+  state.names = answers.names();
+  return state.is_empty() ? std::string() : policy::serialize(state, now);
 }
 
 std::expected<void, std::string> restore_memory(std::string_view bytes, policy::LimitStore& limits,
                                                 policy::BanTracker& bans,
-                                                policy::DivertedSources& diverted) {
+                                                policy::DivertedSources& diverted,
+                                                KeptAnswers& answers) {
   const policy::Clocks now = clocks();
   auto state = policy::deserialize_state(bytes, now);
   if (!state) return std::unexpected(state.error());
   limits.take_over(*state);
+  answers.take_over(std::move(state->names));
   if (!state->bans.empty()) bans.take_over(state->ban_key, state->bans);
   for (policy::DivertedSource& one : state->diverted) {
     if (one.until_ns > now.monotonic_ns)

@@ -1,4 +1,4 @@
-// What a gateway remembers of its clients, as bytes for the one that takes its place, and as a list
+// What a gateway remembers, as bytes for the one that takes its place, and as a list
 // for people. Control thread.
 #pragma once
 
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gateway/operator_access.h"
+#include "gateway/upstream/kept_answers.h"
 #include "policy/bans.h"
 #include "policy/bans_diverted.h"
 #include "policy/limits.h"
@@ -17,11 +18,12 @@ namespace sluice::gateway {
 
 // Empty: nothing is worth remembering. `limits`: null leaves them out.
 std::string save_memory(const policy::LimitStore* limits, const policy::BanTracker& bans,
-                        const policy::DivertedSources& diverted);
+                        const policy::DivertedSources& diverted, const KeptAnswers& answers);
 // Into what is still fresh.
 std::expected<void, std::string> restore_memory(std::string_view bytes, policy::LimitStore& limits,
                                                 policy::BanTracker& bans,
-                                                policy::DivertedSources& diverted);
+                                                policy::DivertedSources& diverted,
+                                                KeptAnswers& answers);
 
 // `snapshot`: null before the first policy.
 std::vector<OwnBan> own_bans(const policy::DivertedSources& diverted,

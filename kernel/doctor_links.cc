@@ -29,7 +29,8 @@ int mtu_of(const std::string& name) {
 Finding loopback(const NodeNetwork& network) {
   const auto lo = std::ranges::find(network.interfaces, true, &Interface::loopback);
   if (lo != network.interfaces.end() && lo->up) return {"lo", Level::good, "up", ""};
-  return {"lo", Level::problem, "the loopback interface is down: nothing can be turned to a listener",
+  return {"lo", Level::problem,
+          "the loopback interface is down: nothing can be turned to a listener",
           "ip link set lo up"};
 }
 
@@ -99,6 +100,13 @@ constexpr std::array kPlugins{
            "catch pods by `from`, and leave service ranges out by `except: { to: … }`"},
     Plugin{"Antrea", "antrea-gw", "antrea", "pods are switched by Open vSwitch, past nftables",
            "intercept.forward sees only what leaves the bridge"},
+    Plugin{
+        "OVN-Kubernetes", "ovn-k8s-mp", "ovn-kube",
+        "pods are switched by Open vSwitch, past nftables; in its shared gateway mode what leaves "
+        "the cluster, too",
+        "intercept.forward sees only what leaves the bridge"},
+    Plugin{"Kube-OVN", "ovn0", "kube-ovn", "pods are switched by Open vSwitch, past nftables",
+           "intercept.forward sees only what leaves the bridge"},
     Plugin{"Weave", "weave", "weave", "pods are bridged; see br_netfilter", "nothing else"},
 };
 
@@ -115,11 +123,10 @@ bool configured(const std::string& directory, const std::string& word) {
 std::vector<Finding> cni(const DoctorOptions& options, const NodeNetwork& network) {
   std::vector<Finding> findings;
   for (const Plugin& plugin : kPlugins) {
-    const bool there =
-        configured(options.cni_directory, plugin.word) ||
-        std::ranges::any_of(network.interfaces, [&](const Interface& interface) {
-          return interface.name.starts_with(plugin.interface);
-        });
+    const bool there = configured(options.cni_directory, plugin.word) ||
+                       std::ranges::any_of(network.interfaces, [&](const Interface& interface) {
+                         return interface.name.starts_with(plugin.interface);
+                       });
     if (!there) continue;
     const bool used = !options.plan.intercepts.empty() || options.plan.guard.enabled;
     findings.push_back({"cni", used ? Level::warning : Level::note,
@@ -143,8 +150,7 @@ Finding guarded(const DoctorOptions& options, const NodeNetwork& network) {
     return {"guard_interfaces", Level::warning, "guard.interfaces names none that is there",
             "rules hold once such an interface comes; see `ip link`"};
   if (guard.hook != GuardHook::tc && !strange.empty())
-    return {"guard_interfaces", Level::problem,
-            strange + ": no Ethernet frames, so no XDP",
+    return {"guard_interfaces", Level::problem, strange + ": no Ethernet frames, so no XDP",
             "leave it out of guard.interfaces, or use guard.attach: tc"};
   return {"guard_interfaces", Level::good, names, ""};
 }

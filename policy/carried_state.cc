@@ -10,7 +10,7 @@ namespace sluice::policy {
 namespace {
 
 constexpr std::string_view kMagic = "sluice-state";
-constexpr std::uint32_t kVersion = 1;  // raised by whatever changes a byte of it
+constexpr std::uint32_t kVersion = 2;  // raised by whatever changes a byte of it
 
 // The same machine reads it: numbers are as they lie in memory.
 class StateWriter {
@@ -27,6 +27,10 @@ class StateWriter {
   void key(const HashKey& key) {
     number(key.k0);
     number(key.k1);
+  }
+  void address(const IpAddress& address) {
+    for (const std::uint8_t byte : address.bytes())
+      number(byte);
   }
   void cells(const std::vector<CarriedCell>& cells) {
     number(static_cast<std::uint32_t>(cells.size()));
@@ -66,6 +70,12 @@ class Reader {
     key.k1 = number<std::uint64_t>();
     return key;
   }
+  IpAddress address() {
+    IpAddress::Bytes bytes{};
+    for (auto& byte : bytes)
+      byte = number<std::uint8_t>();
+    return IpAddress(bytes);
+  }
   // How many items of at least `each` bytes follow: a lie is noticed before anything is allocated.
   std::size_t count(std::size_t each) {
     const auto count = number<std::uint32_t>();
@@ -101,6 +111,8 @@ void put(StateWriter& out, const BanRecord& record) {
 
 constexpr std::size_t kBanBytes = 4 * 8 + 2 * 4 + BanRecord::kSlots * 4;
 constexpr std::size_t kDivertedBytes = 16 + 1 + 8 + 8 + 4;
+constexpr std::size_t kNameBytes = 4 + 4 + 4;
+constexpr std::size_t kAddressBytes = 16 + 2 + 4 + 4 + 4;
 constexpr std::size_t kRateBytes = 4 + 8 + 4 + 4;
 
 // From the clock of then to that of now; what passed before this boot has passed.
@@ -138,16 +150,41 @@ BanRecord read_ban(Reader& in, const Shift& shift) {
 
 DivertedSource read_diverted(Reader& in, const Shift& shift) {
   DivertedSource out;
-  IpAddress::Bytes bytes{};
-  for (auto& byte : bytes)
-    byte = in.number<std::uint8_t>();
-  out.source.address = IpAddress(bytes);
+  out.source.address = in.address();
   const auto bits = static_cast<std::uint8_t>(out.source.address.bits());
   out.source.length = std::min(in.number<std::uint8_t>(), bits);
   out.upstream = in.number<std::uint64_t>();
   out.until_ns = in.number<std::uint64_t>();
   shift(out.until_ns);
   out.reason = in.text();
+  return out;
+}
+
+void put(StateWriter& out, const CarriedName& name) {
+  out.text(name.upstream);
+  out.text(name.endpoint);
+  out.number(static_cast<std::uint32_t>(name.addresses.size()));
+  for (const CarriedAddress& one : name.addresses) {
+    out.address(one.address.address);
+    out.number(one.address.port);
+    out.number(one.weight);
+    out.number(one.priority);
+    out.text(one.server_name);
+  }
+}
+
+CarriedName read_name(Reader& in) {
+  CarriedName out;
+  out.upstream = in.text();
+  out.endpoint = in.text();
+  for (std::size_t left = in.count(kAddressBytes); left > 0 && in.ok(); --left) {
+    CarriedAddress& one = out.addresses.emplace_back();
+    one.address.address = in.address();
+    one.address.port = in.number<std::uint16_t>();
+    one.weight = in.number<std::uint32_t>();
+    one.priority = in.number<std::uint32_t>();
+    one.server_name = in.text();
+  }
   return out;
 }
 
@@ -174,13 +211,15 @@ std::string serialize(const CarriedState& state, const Clocks& now) {
     put(out, record);
   out.number(static_cast<std::uint32_t>(state.diverted.size()));
   for (const DivertedSource& one : state.diverted) {
-    for (const std::uint8_t byte : one.source.address.bytes())
-      out.number(byte);
+    out.address(one.source.address);
     out.number(one.source.length);
     out.number(one.upstream);
     out.number(one.until_ns);
     out.text(one.reason);
   }
+  out.number(static_cast<std::uint32_t>(state.names.size()));
+  for (const CarriedName& name : state.names)
+    put(out, name);
   return out.take();
 }
 
@@ -215,6 +254,8 @@ std::expected<CarriedState, std::string> deserialize_state(std::string_view byte
     state.bans.push_back(read_ban(in, shift));
   for (std::size_t left = in.count(kDivertedBytes); left > 0 && in.ok(); --left)
     state.diverted.push_back(read_diverted(in, shift));
+  for (std::size_t left = in.count(kNameBytes); left > 0 && in.ok(); --left)
+    state.names.push_back(read_name(in));
   if (!in.done()) return std::unexpected("damaged");
   return state;
 }

@@ -1,6 +1,6 @@
-// What a gateway remembers of its clients, for the one that takes its place: rates that are used
-// up, who is banned or diverted, and how often somebody was. As bytes of a version: another one is
-// dropped, never guessed at.
+// What a gateway remembers for the one that takes its place: rates that are used up, who is banned
+// or diverted, and how often somebody was, what the names of endpoints stood for. As bytes of a
+// version: another one is dropped, never guessed at.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "policy/address.h"
 #include "policy/bans.h"
 #include "policy/bans_diverted.h"
 #include "policy/limits_rate.h"
@@ -32,6 +33,22 @@ struct CarriedRate {
   std::vector<CarriedCell> overflow;
 };
 
+struct CarriedAddress {
+  SocketAddress address;
+  std::uint32_t weight = 1;
+  std::uint32_t priority = 0;
+  std::string server_name;
+  bool operator==(const CarriedAddress&) const = default;
+};
+
+// An endpoint of the policy that is a name.
+struct CarriedName {
+  std::string upstream;
+  std::string endpoint;
+  std::vector<CarriedAddress> addresses;
+  bool operator==(const CarriedName&) const = default;
+};
+
 struct CarriedState {
   // Of all limits together; what is beyond it is left out, and begins anew.
   static constexpr std::size_t kMaxCells = 4'000'000;
@@ -42,8 +59,11 @@ struct CarriedState {
   HashKey ban_key;
   std::vector<BanRecord> bans;
   std::vector<DivertedSource> diverted;
+  std::vector<CarriedName> names;
 
-  bool remembers_nobody() const { return rates.empty() && bans.empty() && diverted.empty(); }
+  bool is_empty() const {
+    return rates.empty() && bans.empty() && diverted.empty() && names.empty();
+  }
 };
 
 std::string serialize(const CarriedState& state, const Clocks& now);

@@ -72,16 +72,19 @@ void log_ejection(const std::string& upstream, const std::string& endpoint) {
 
 }  // namespace
 
-UpstreamControl::UpstreamControl(boost::asio::io_context& io, UpstreamControlOptions options)
-    : options_(std::move(options)),
+UpstreamControl::UpstreamControl(boost::asio::io_context& io, KeptAnswers& kept,
+                                 UpstreamControlOptions options)
+    : kept_(kept),
+      options_(std::move(options)),
       health_(io, {.own_mark = options_.own_mark, .on_change = &log_health}),
       success_rates_(io, &log_ejection),
       discovery_(io, {.own_mark = options_.own_mark, .on_change = [this] { rediscovered(); }}),
       services_(io, [this] { rediscovered(); }) {
   registry_.set_resolver(
       [this](const policy::Upstream& upstream, const policy::Endpoint& endpoint) {
-        return endpoint.is_service() ? services_.resolve(endpoint)
-                                     : discovery_.resolve(upstream, endpoint);
+        return kept_.resolve(upstream, endpoint,
+                             endpoint.is_service() ? services_.resolve(endpoint)
+                                                   : discovery_.resolve(upstream, endpoint));
       });
 }
 
@@ -89,6 +92,7 @@ std::shared_ptr<const ClusterSet> UpstreamControl::apply(
     const std::vector<policy::Upstream>& upstreams, tls::ContextsPtr tls,
     std::optional<kubernetes::ApiServer> server) {
   upstreams_ = upstreams;
+  kept_.follow(upstreams_);
   tls_ = std::move(tls);
   discovery_.follow(upstreams_);
   services_.follow(upstreams_, std::move(server));
@@ -115,7 +119,8 @@ std::expected<void, std::string> UpstreamControl::order(const EndpointOrder& ord
   if (order.drained) what = *order.drained ? "drain" : "ready";
   if (order.weight) what = "weight " + std::to_string(*order.weight);
   log_info("upstream", "an operator has set endpoints",
-           {{"order", what}, {"upstream", order.upstream},
+           {{"order", what},
+            {"upstream", order.upstream},
             {"endpoint", order.endpoint.empty() ? "all" : order.endpoint}});
   rediscovered();
   return {};

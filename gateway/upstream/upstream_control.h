@@ -16,6 +16,7 @@
 #include "gateway/metrics_samples.h"
 #include "gateway/upstream/discovery.h"
 #include "gateway/upstream/health_checker.h"
+#include "gateway/upstream/kept_answers.h"
 #include "gateway/upstream/registry.h"
 #include "gateway/upstream/success_rate.h"
 
@@ -23,14 +24,16 @@ namespace sluice::gateway {
 
 struct UpstreamControlOptions {
   std::uint32_t own_mark = 0;  // SO_MARK of checks and DNS; 0: none
-  // DNS or the Kubernetes API has changed what the policy's upstreams consist of. Called on the control thread.
+  // DNS or the Kubernetes API has changed what the policy's upstreams consist of. Called on the
+  // control thread.
   std::function<void(std::shared_ptr<const ClusterSet>)> on_change;
 };
 
 // Control thread only, but current().
 class UpstreamControl {
  public:
-  UpstreamControl(boost::asio::io_context& io, UpstreamControlOptions options);
+  // `kept` outlives it.
+  UpstreamControl(boost::asio::io_context& io, KeptAnswers& kept, UpstreamControlOptions options);
 
   // The clusters of a policy from now on.
   // `tls`: contexts of the same policy; null: it has none. `server`: who is asked for Services.
@@ -48,6 +51,7 @@ class UpstreamControl {
   std::shared_ptr<const ClusterSet> refresh();
   void rediscovered();
 
+  KeptAnswers& kept_;
   UpstreamControlOptions options_;
   ClusterRegistry registry_;
   std::vector<policy::Upstream> upstreams_;

@@ -13,6 +13,7 @@
 #include <gmock/gmock.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
+#include <map>
 #include <net/if.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -164,6 +165,27 @@ TEST(Doctor, LinksAndPlugins) {
     expect_trouble(worst(found, "guard_interfaces"), Level::problem, "t0: no Ethernet");
     options.plan.guard.interfaces = {"nothing*"};
     expect_trouble(worst(examine_links(options), "guard_interfaces"), Level::warning, "names none");
+  });
+}
+
+TEST(Doctor, PluginsAreKnownByTheirInterfacesAlone) {
+  in_sandbox([] {
+    const DoctorOptions options = forwarding();  // no directory of CNI, as in the pod
+    for (const auto& [interface, plugin] :
+         std::map<std::string, std::string>{{"cilium_host", "Cilium "},
+                                            {"cali1", "Calico "},
+                                            {"flannel.1", "flannel "},
+                                            {"antrea-gw0", "Antrea "},
+                                            {"ovn-k8s-mp0", "OVN-Kubernetes "},
+                                            {"ovn0", "Kube-OVN "}}) {
+      shell("ip link add " + interface + " type veth peer name peer");
+      const Finding found = worst(examine_links(options), "cni");
+      expect_trouble(found, Level::warning, plugin + "runs on this node");
+      shell("ip link del " + interface);
+    }
+    shell("ip link add br-int type bridge");
+    EXPECT_EQ(static_cast<int>(worst(examine_links(options), "cni").level), 0)
+        << "other users of Open vSwitch have one, too";
   });
 }
 

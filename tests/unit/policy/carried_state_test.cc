@@ -138,6 +138,18 @@ TEST(CarriedState, TimesGoByTheWallClockOverABoot) {
   EXPECT_EQ(next.diverted[1].source.to_string(), "2001:db8::/64");
 }
 
+TEST(CarriedState, NamesStandForWhatTheyDid) {
+  CarriedState state;
+  EXPECT_TRUE(state.is_empty());
+  state.names = {
+      {"shop",
+       "api.shop.svc:http 0",
+       {{*SocketAddress::parse("10.1.0.7:80"), 3, 1, "api.shop.svc"}}},
+      {"web", "web.internal:80 4", {{*SocketAddress::parse("[2001:db8::7]:80"), 1, 0, ""}}}};
+  EXPECT_FALSE(state.is_empty());
+  EXPECT_EQ(carried(state).names, state.names);
+}
+
 TEST(CarriedState, WhatIsCutOrOfAnotherVersionIsRefusedWhole) {
   CarriedState state;
   state.rates.push_back(
@@ -145,6 +157,7 @@ TEST(CarriedState, WhatIsCutOrOfAnotherVersionIsRefusedWhole) {
   state.bans.resize(2);
   state.diverted.push_back(
       {.source = *Prefix::parse("192.0.2.1"), .upstream = 0, .until_ns = kStart, .reason = "x"});
+  state.names.push_back({"a", "b", {{*SocketAddress::parse("192.0.2.1:80"), 1, 0, "c"}}});
   const std::string good = serialize(state, clocks());
   ASSERT_TRUE(deserialize_state(good, clocks()));
   for (std::size_t size = 0; size < good.size(); ++size)
@@ -154,7 +167,7 @@ TEST(CarriedState, WhatIsCutOrOfAnotherVersionIsRefusedWhole) {
   ++other[4 + 12];  // behind the magic's length and text
   const auto refused = deserialize_state(other, clocks());
   ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error(), "of version 2, and this is 1");
+  EXPECT_EQ(refused.error(), "of version 3, and this is 2");
   std::mt19937 random(1);
   for (int i = 0; i < 20'000; ++i) {  // any bytes: an answer, and no more memory than they are
     std::string broken = good;
