@@ -8,7 +8,7 @@
 namespace sluice::policy {
 namespace {
 
-// No secret: namespace and name of a pod are the cluster's to give, not the client's.
+// No secret: what a pod is known by is the cluster's to give, not the client's.
 constexpr HashKey kOwnerKey{0x736c756963652d70, 0x6f642d6f776e6572};
 
 }  // namespace
@@ -17,7 +17,7 @@ PodOwners::PodOwners(std::span<const Pod> pods, std::span<const PodSelector> sel
   for (const Pod& pod : pods) {
     const auto names = [&](const PodSelector& selector) { return selects(selector, pod); };
     if (std::ranges::none_of(selectors, names)) continue;
-    const std::uint64_t owner = siphash(kOwnerKey, pod.name_space + "/" + pod.name);
+    const std::uint64_t owner = siphash(kOwnerKey, pod.name_space + "/" + pod.name + "/" + pod.uid);
     for (const IpAddress& address : pod.addresses)
       owners_.emplace_back(address, owner);
   }

@@ -19,7 +19,7 @@ class PodOwners {
   // Of `pods`, those that one of `selectors` selects.
   PodOwners(std::span<const Pod> pods, std::span<const PodSelector> selectors);
 
-  // A number for the pod, the same in every process: by namespace and name. 0: it is none's.
+  // A number for the pod, the same in every process: by namespace, name and uid. 0: it is none's.
   std::uint64_t of(const IpAddress& address) const noexcept;
   std::uint64_t digest() const noexcept { return digest_; }
 

@@ -1,7 +1,7 @@
 #include "policy/pods.h"
 
 #include <algorithm>
-#include <iterator>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -55,6 +55,10 @@ bool read_addresses(std::string_view text, std::vector<IpAddress>& out) {
   });
 }
 
+bool same_pod(const Pod& a, const Pod& b) {
+  return a.name_space == b.name_space && a.name == b.name && a.uid == b.uid;
+}
+
 std::optional<Pod> read_line(std::string_view line) {
   const std::size_t first = line.find(' ');
   const std::size_t second = first == std::string_view::npos ? first : line.find(' ', first + 1);
@@ -64,8 +68,12 @@ std::optional<Pod> read_line(std::string_view line) {
   if (slash == std::string_view::npos) return std::nullopt;
   Pod pod;
   pod.name_space = who.substr(0, slash);
-  pod.name = who.substr(slash + 1);
+  const std::size_t second_slash = std::min(who.find('/', slash + 1), who.size());
+  pod.name = who.substr(slash + 1, second_slash - slash - 1);
+  const bool has_uid = second_slash < who.size();
+  if (has_uid) pod.uid = who.substr(second_slash + 1);
   const bool good = is_word(pod.name_space, kMaxLabelPart) && is_word(pod.name, kMaxName) &&
+                    (!has_uid || is_word(pod.uid, kMaxLabelPart)) &&
                     read_addresses(line.substr(first + 1, second - first - 1), pod.addresses) &&
                     read_labels(line.substr(second + 1), pod.labels);
   if (!good) return std::nullopt;
@@ -97,7 +105,9 @@ bool is_label_value(std::string_view value) {
 std::string to_text(std::span<const Pod> pods) {
   std::string out;
   for (const Pod& pod : pods) {
-    out.append(pod.name_space).append("/").append(pod.name).append(" ");
+    out.append(pod.name_space).append("/").append(pod.name);
+    if (!pod.uid.empty()) out.append("/").append(pod.uid);
+    out += ' ';
     for (const IpAddress& address : pod.addresses) {
       if (&address != &pod.addresses.front()) out += ',';
       out += address.to_string();
@@ -132,15 +142,19 @@ bool selects(const PodSelector& selector, const Pod& pod) {
 }
 
 std::vector<IpAddress> addresses_gone(std::span<const Pod> before, std::span<const Pod> now) {
-  const auto all_of = [](std::span<const Pod> pods) {
-    std::set<IpAddress> out;
-    for (const Pod& pod : pods)
-      out.insert(pod.addresses.begin(), pod.addresses.end());
-    return out;
-  };
-  std::vector<IpAddress> gone;
-  std::ranges::set_difference(all_of(before), all_of(now), std::back_inserter(gone));
-  return gone;
+  std::map<IpAddress, const Pod*> owners;
+  for (const Pod& pod : now) {
+    for (const IpAddress& address : pod.addresses)
+      owners[address] = &pod;
+  }
+  std::set<IpAddress> gone;
+  for (const Pod& pod : before) {
+    for (const IpAddress& address : pod.addresses) {
+      const auto owner = owners.find(address);
+      if (owner == owners.end() || !same_pod(*owner->second, pod)) gone.insert(address);
+    }
+  }
+  return {gone.begin(), gone.end()};
 }
 
 void add_selected(const PodSelector& selector, std::span<const Pod> pods, AddressSetBuilder& out) {

@@ -65,7 +65,8 @@ void NodePods::put(const json::object& item) {
   Known known{.pod = {.name_space = std::string(text_in(item, "metadata", "namespace")),
                       .name = std::string(text_in(item, "metadata", "name")),
                       .addresses = addresses_of(item),
-                      .labels = labels_of(metadata)},
+                      .labels = labels_of(metadata),
+                      .uid = std::string(text_in(item, "metadata", "uid"))},
               .leaving = metadata != nullptr && metadata->contains("deletionTimestamp"),
               .created = std::string(text_in(item, "metadata", "creationTimestamp"))};
   if (has_own_address(item) && !known.pod.addresses.empty()) {

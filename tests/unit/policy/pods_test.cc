@@ -3,7 +3,6 @@
 #include "policy/pods.h"
 
 #include <algorithm>
-
 #include <gmock/gmock.h>
 
 #include "policy/document.h"
@@ -22,13 +21,15 @@ Pod pod(std::string name_space, std::string name, std::vector<IpAddress> address
 }
 
 TEST(Pods, AreReadAsTheyAreWritten) {
-  const std::vector<Pod> pods{
-      pod("shop", "api-1", {address("10.1.0.7"), address("2001:db8::7")},
-          {{"app", "api"}, {"example.com/tier", ""}}),
-      pod("default", "bare", {address("10.1.0.8")}, {})};
+  Pod web = pod("shop", "web-0", {address("10.1.0.9")}, {});
+  web.uid = "0b1c-2d";
+  const std::vector<Pod> pods{pod("shop", "api-1", {address("10.1.0.7"), address("2001:db8::7")},
+                                  {{"app", "api"}, {"example.com/tier", ""}}),
+                              pod("default", "bare", {address("10.1.0.8")}, {}), web};
   EXPECT_EQ(to_text(pods),
             "shop/api-1 10.1.0.7,2001:db8::7 app=api,example.com/tier=\n"
-            "default/bare 10.1.0.8 -\n");
+            "default/bare 10.1.0.8 -\n"
+            "shop/web-0/0b1c-2d 10.1.0.9 -\n");
   EXPECT_EQ(parse_pods(to_text(pods)), pods);
 }
 
@@ -36,7 +37,8 @@ TEST(Pods, WhatIsNoPodIsLeftOut) {
   for (const char* line :
        {"", "shop", "shop/api", "shop/api 10.1.0.7", "shop/api 10.1.0.7/24 -", "/api 10.1.0.7 -",
         "shop/ 10.1.0.7 -", "shop/api  -", "shop/api 10.1.0.7 app", "shop/api 10.1.0.7 a b=c",
-        "shop/api 10.1.0.7 app=a b", "sh op/api 10.1.0.7 -", "shop/api 10.1.0.7, -"}) {
+        "shop/api/ 10.1.0.7 -", "shop/api/a/b 10.1.0.7 -", "shop/api 10.1.0.7 app=a b",
+        "sh op/api 10.1.0.7 -", "shop/api 10.1.0.7, -"}) {
     EXPECT_TRUE(parse_pods(line).empty()) << line;
   }
   EXPECT_EQ(parse_pods("rubbish\nshop/api 10.1.0.7 -\nrubbish").size(), 1);
@@ -66,10 +68,20 @@ TEST(Pods, TheSystemsOwnAreMeantByTheirNamespaceAlone) {
 TEST(Pods, AddressesThatAreGone) {
   const std::vector<Pod> before{pod("a", "x", {address("10.1.0.1"), address("10.1.0.2")}, {}),
                                 pod("a", "y", {address("10.1.0.3")}, {})};
-  const std::vector<Pod> now{pod("a", "z", {address("10.1.0.2")}, {})};
+  const std::vector<Pod> now{pod("a", "x", {address("10.1.0.2")}, {})};
   EXPECT_EQ(addresses_gone(before, now),
             (std::vector<IpAddress>{address("10.1.0.1"), address("10.1.0.3")}));
   EXPECT_TRUE(addresses_gone(now, now).empty());
+}
+
+TEST(Pods, AnAddressThatAnotherPodHasNowIsGone) {
+  const Pod first = pod("a", "x", {address("10.1.0.1")}, {});
+  const Pod other = pod("a", "y", {address("10.1.0.1")}, {});
+  Pod again = first;
+  again.uid = "2";  // deleted, and made again by the same name
+  const std::vector<IpAddress> it{address("10.1.0.1")};
+  EXPECT_EQ(addresses_gone(std::span(&first, 1), std::span(&other, 1)), it);
+  EXPECT_EQ(addresses_gone(std::span(&first, 1), std::span(&again, 1)), it);
 }
 
 constexpr const char* kPolicy = R"(version: 1
@@ -124,7 +136,8 @@ TEST(Pods, RulesHoldWhoIsThere) {
   EXPECT_FALSE(caught("10.1.0.8"));
   EXPECT_TRUE(config.limits.front().from.contains(address("10.1.0.10")));
   EXPECT_FALSE(config.limits.front().from.contains(address("10.1.0.7")));
-  EXPECT_TRUE(config.routes.front().access.deny.front().set->members->contains(address("10.1.0.8")));
+  EXPECT_TRUE(
+      config.routes.front().access.deny.front().set->members->contains(address("10.1.0.8")));
   EXPECT_TRUE(config.guard->rules[0].match.from.contains(address("10.1.0.8")));
   EXPECT_TRUE(config.kubernetes) << "somebody has to be asked";
 }
