@@ -199,14 +199,20 @@ void Watch::event(std::string_view line) {
 void Watch::error_event(const json::object& status) {
   const json::value* code = status.if_contains("code");
   const bool gone = code != nullptr && code->is_int64() && code->as_int64() == kGone;
-  if (gone) list_version_.clear();
+  if (gone) too_old();
   refused(std::string(text_in(status, "message")), gone);
+}
+
+// The server is there, whatever came before: it only has to be asked for all of it.
+void Watch::too_old() {
+  list_version_.clear();
+  pause_ = options_.first_pause;
 }
 
 void Watch::watch_ended(const std::string& problem) {
   if (reply_.status != 0 && reply_.status != 200) {
     const bool gone = reply_.status == kGone;
-    if (gone) list_version_.clear();
+    if (gone) too_old();
     return refused(reason(), gone);
   }
   const bool stood = std::chrono::steady_clock::now() - began_ >= kStands;
@@ -253,7 +259,7 @@ void Watch::failed(const std::string& problem) {
 // Not all nodes at the same moment.
 void Watch::again(bool from_start) {
   if (from_start) version_.clear();
-  const auto spread = pause_ + pause_ * (random_() % 100) / 200;
+  const auto spread = pause_ / 2 + pause_ * (random_() % 100) / 200;
   pause_ = std::min(pause_ * 2, options_.longest_pause);
   after(std::max<std::chrono::milliseconds>(spread, reply_.retry_after));
 }

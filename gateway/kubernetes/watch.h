@@ -65,6 +65,7 @@ class Watch {
   void watch();
   void watch_bytes(std::string_view bytes);
   void event(std::string_view line);
+  void too_old();
   void error_event(const boost::json::object& status);
   void watch_ended(const std::string& problem);
   void ask(const std::string& query, std::chrono::milliseconds silence,
