@@ -37,7 +37,10 @@ GatewaySupervisor::GatewaySupervisor(boost::asio::io_context& io, std::string us
       hooks_(std::move(hooks)),
       start_timer_(io),
       prepare_timer_(io),
-      drain_timer_(io) {}
+      drain_timer_(io),
+      hang_timer_(io) {
+  watch_for_hang();
+}
 
 GatewaySupervisor::~GatewaySupervisor() = default;
 
@@ -99,6 +102,26 @@ void GatewaySupervisor::child_signal() {
   if (serving_) {
     if (const std::string how = serving_->child->reap(); !how.empty()) serving_ended(how);
   }
+}
+
+// One that does something for the keeper has limits of its own.
+void GatewaySupervisor::watch_for_hang() {
+  hang_timer_.expires_after(1s);
+  hang_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    const bool waited_for =
+        !serving_ || !serving_->spoken_to() || next_ || prepared_ || committed_ || draining_;
+    if (hang_watch_.hangs(waited_for || alive(), Clock::now())) replace_hung();
+    watch_for_hang();
+  });
+}
+
+// What it has open may still be served by its workers: it has until the deadline of a drain.
+void GatewaySupervisor::replace_hung() {
+  log_error("keeper", "the gateway runs and does not answer; another one takes its place",
+            {{"pid", serving_->child->pid()}, {"silent_s", HangWatch::kLimit.count()}});
+  ++restarts_;
+  start_next();
 }
 
 void GatewaySupervisor::serving_ended(const std::string& how) {

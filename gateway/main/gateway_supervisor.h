@@ -20,6 +20,7 @@
 #include <boost/json.hpp>
 
 #include "gateway/main/gateway_child.h"
+#include "gateway/main/hang_watch.h"
 #include "gateway/tls/material.h"
 #include "kernel/keeper.h"
 #include "policy/document.h"
@@ -161,6 +162,8 @@ class GatewaySupervisor {
   void send_samples(Instance& to);
   void put_question(std::uint64_t id, Answered answered);
   void send_commit(Instance& to, std::uint64_t generation, std::string_view memory);
+  void watch_for_hang();
+  void replace_hung();
   void serving_ended(const std::string& how);
   void next_ended(const std::string& how);
   void finish_prepare(std::expected<void, std::string> result);
@@ -175,6 +178,8 @@ class GatewaySupervisor {
   boost::asio::steady_timer start_timer_;
   boost::asio::steady_timer prepare_timer_;
   boost::asio::steady_timer drain_timer_;
+  boost::asio::steady_timer hang_timer_;
+  HangWatch hang_watch_;
   std::uint64_t preparing_ = 0;  // the generation that `prepared_` waits for
   Done prepared_;
   Done committed_;

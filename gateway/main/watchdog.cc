@@ -29,7 +29,9 @@ std::chrono::microseconds interval_asked_for() {
 }  // namespace
 
 Watchdog::Watchdog(boost::asio::io_context& io) : timer_(io), interval_(interval_asked_for()) {
-  if (interval_.count() > 0) wait();
+  if (interval_.count() == 0) return;
+  tell_service_manager("WATCHDOG=1");  // the program before this one may have said so long ago
+  wait();
 }
 
 void Watchdog::wait() {

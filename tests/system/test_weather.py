@@ -345,6 +345,17 @@ def test_a_memory_limit_ends_the_gateway_and_the_next_one_serves(node):
     del held
 
 
+def test_a_gateway_that_hangs_is_replaced(node):
+    sluice = NodeSluice(node, policy(node))
+    eventually(lambda: served(node), "served")
+    victim = sluice.gateway()
+    os.kill(victim, signal.SIGSTOP)
+    eventually(lambda: sluice.gateway() != victim and served(node), "the next gateway serves")
+    assert "runs and does not answer" in sluice.output(), "said"
+    eventually(lambda: sluice.metric("sluice_gateway_restarts_total") == 1, "counted, as soon as the port of the page is free")
+    eventually(lambda: not os.path.exists(f"/proc/{victim}"), "the one that hung is ended at the deadline of a drain")
+
+
 def test_bpffs_not_mounted_is_mounted_or_said(node):
     """In a mount namespace of its own without /sys/fs/bpf."""
     script = f"umount -l /sys/fs/bpf; exec {SLUICE} run --policy {node.scratch.write('p.yaml', policy(node))} --socket {node.scratch.path}/p.sock"
