@@ -137,7 +137,7 @@ class KeeperImpl final : public Keeper {
   }
   std::vector<std::string> take_notices() override { return std::exchange(notices_, {}); }
 
-  void stop_intercepting() override {
+  void stop_serving() override {
     stopped_ = true;
     steering_->stop_intercepting();
     interception_->stop_intercepting();
@@ -148,6 +148,7 @@ class KeeperImpl final : public Keeper {
   struct Prepared {
     Plan plan;  // its entries' steering is chosen
     NodeView node;
+    sockets_.clear();
     std::vector<OwnedSocket> sockets;
   };
 

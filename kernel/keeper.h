@@ -171,9 +171,14 @@ class Keeper {
   // to, since the other needs its pins until it has ended.
   virtual void remove_other_versions() = 0;
 
-  // Takes interception away (new connections flow straight; those proxied go on until the process
-  // ends).
-  virtual void stop_intercepting() = 0;
+  // Takes interception away and closes the listening sockets: new connections flow straight or are
+  // refused; those proxied go on until the process ends.
+  virtual void stop_serving() = 0;
+
+  // After stop_serving(), each second until the process ends, which does it once more: what caught
+  // connections leave in the kernel's table (TIME_WAIT) keeps new ones from flowing straight.
+  // Returns how many there were.
+  virtual Result<std::size_t> end_closed_connections() = 0;
 
   // Ends what the sources that were banned since the last call have open; returns how many. Walks
   // the node's table of TCP sockets once for each 64 of them: call it once for many bans.
