@@ -97,7 +97,7 @@ std::expected<pid_t, std::string> spawn_console(const std::string& admin_socket,
 }  // namespace
 
 ConsoleChild::ConsoleChild(boost::asio::io_context& io, std::string admin_socket)
-    : io_(io), admin_socket_(std::move(admin_socket)), timer_(io) {}
+    : admin_socket_(std::move(admin_socket)), timer_(io) {}
 
 ConsoleChild::~ConsoleChild() {
   stop();

@@ -52,7 +52,6 @@ class ConsoleChild {
   void stop();
   void start_later();
 
-  boost::asio::io_context& io_;
   std::string admin_socket_;
   std::optional<policy::AdminConfig> config_;
   kernel::protocol::OwnedFd listening_;

@@ -236,6 +236,7 @@ class KeeperProcess {
   AdminCommands admin_commands_;
   std::unique_ptr<gateway::AdminServer> admin_;
   RunSignals signals_;
+  DrainWaiters drain_waiters_{io_};
   bool kernel_prepared_ = false;  // a plan waits in the inactive slots
   bool in_force_ = false;         // the first plan has been committed
   bool stopping_ = false;
@@ -518,6 +519,7 @@ void KeeperProcess::add_admin_commands() {
                                      .plan_context = [this] { return plan_context(); },
                                      .stop = [this] { stop(); }});
   questions_.add_commands(admin_commands_);
+                                     .drain_waiters = drain_waiters_,
   admin_commands_.add("status",
                       [this](const json::object&, const Respond& respond) { status(respond); });
   admin_commands_.add("ban", [this](const json::object& request, const Respond& respond) {
@@ -548,6 +550,7 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
   head["kernel_generation"] = keeper_->generation();
   head["handed_over"] = succession_.handed_over();
   head["ready"] = in_force_ && supervisor_.alive() && !succession_.handed_over() && !stopping_;
+  head["draining"] = stopping_;
   json::array warnings;
   for (const auto& warning : keeper_->warnings())
     warnings.push_back(json::string(warning));
@@ -563,7 +566,7 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
   questions_.status(std::move(head), respond);
 }
 
-// New connections flow straight from here on; those that were caught are finished.
+// New connections flow straight from here on, or are refused; those that are open are finished.
 void KeeperProcess::stop() {
   if (stopping_) return;
   stopping_ = true;
@@ -581,7 +584,7 @@ void KeeperProcess::stop() {
   if (served) keeper_->stop_intercepting();
   supervisor_.drain(deadline, [this] {
     log_info("keeper", "drained");
-    end(kExitOk);
+    drain_waiters_.tell([this] { end(kExitOk); });
   });
 }
 

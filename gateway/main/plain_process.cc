@@ -9,8 +9,8 @@
 #include "gateway/access_log.h"
 #include "gateway/control/admin_server.h"
 #include "gateway/control/metrics_server.h"
-#include "gateway/kubernetes/watch_samples.h"
 #include "gateway/gateway.h"
+#include "gateway/kubernetes/watch_samples.h"
 #include "gateway/log.h"
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/clock_watch.h"
@@ -20,8 +20,8 @@
 #include "gateway/main/endpoint_orders.h"
 #include "gateway/main/gateway_commands.h"
 #include "gateway/main/kernel_plan.h"
-#include "gateway/main/machine_limits.h"
 #include "gateway/main/local_pods.h"
+#include "gateway/main/machine_limits.h"
 #include "gateway/main/pods_child.h"
 #include "gateway/main/policy_apply.h"
 #include "gateway/main/policy_reloader.h"
@@ -110,6 +110,7 @@ class PlainProcess {
   LocalPods pods_;
   gateway::MetricsServer metrics_server_;
   AdminCommands admin_commands_;
+  DrainWaiters drain_waiters_{io_};
   std::unique_ptr<gateway::AdminServer> admin_;
   EndpointOrders orders_;
   RunSignals signals_;
@@ -245,11 +246,13 @@ void PlainProcess::add_admin_commands() {
        .policy_apply = policy_apply_,
        .plan_context =
            [this] { return PlanContext{.keeper = nullptr, .workers = workers_, .operators = {}}; },
+       .drain_waiters = drain_waiters_,
        .stop = [this] { stop(); }});
   admin_commands_.add("status", [this](const json::object&, const Respond& respond) {
     json::object status = status_head("plain", reloader_, started_);
     policy_apply_.add_status(status["policy"].as_object());
     status["console"] = console_.status();
+    status["draining"] = stopping_;
     merge_gateway_status(status, gateway_->status_json());
     respond(std::move(status));
   });
@@ -307,7 +310,7 @@ void PlainProcess::stop() {
   sockets_.clear();  // so that new connections are refused and go elsewhere
   gateway_->drain(deadline, [this] {
     log_info("control", "drained");
-    io_.stop();
+    drain_waiters_.tell([this] { io_.stop(); });
   });
 }
 

@@ -24,12 +24,15 @@ void add_run_commands(AdminCommands& commands, const RunControl& control) {
     respond(
         handle_plan(reloader.current(), reloader.path(), reloader.additions(), request, context()));
   });
-  commands.add("drain", [&reloader, stop = control.stop](const json::object&,
-                                                         const Respond& respond) {
-    respond({{"ok", true},
-             {"pid", ::getpid()},
-             {"deadline_ms", drain_deadline(reloader.current().config()).count()}});
-    stop();
+  commands.add("drain",
+               [&reloader, stop = control.stop](const json::object&, const Respond& respond) {
+                 respond({{"ok", true},
+                          {"pid", ::getpid()},
+                          {"deadline_ms", drain_deadline(reloader.current().config()).count()}});
+                 stop();
+               });
+  commands.add("drained", [&waiters = control.drain_waiters](const json::object&, Respond respond) {
+    waiters.add(std::move(respond));
   });
 }
 

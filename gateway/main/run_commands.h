@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "gateway/main/admin_commands.h"
+#include "gateway/main/drain_waiters.h"
 #include "gateway/main/policy_apply.h"
 #include "gateway/main/policy_plan.h"
 #include "gateway/main/policy_reloader.h"
@@ -16,6 +17,7 @@ struct RunControl {
   PolicyReloader& reloader;
   PolicyApply& policy_apply;
   std::function<PlanContext()> plan_context;
+  DrainWaiters& drain_waiters;
   std::function<void()> stop;
 };
 

@@ -10,6 +10,7 @@
 #include <thread>
 #include <unistd.h>
 
+#include "kernel/doctor.h"
 #include "kernel/keeper.h"
 #include "tests/kernel/keeper_fixture.h"
 #include "tests/kernel/sandbox.h"
@@ -99,7 +100,7 @@ TEST(Forward, RepliesToTheClientsAddressComeBackWithAnyReversePathFilter) {
         EXPECT_TRUE(exchange(upstream.get(), served.get()));
         EXPECT_TRUE(exchange(client.get(), server.get()));
       }
-      keeper->stop_intercepting();
+      keeper->stop_serving();
     }
   });
 }
@@ -135,7 +136,7 @@ TEST(ClientSource, AnUpstreamOnTheNodeItselfAnswersToTheClientsAddress) {
       ASSERT_TRUE(served);
       EXPECT_TRUE(exchange(upstream.get(), served.get()));
     }
-    keeper->stop_intercepting();
+    keeper->stop_serving();
     keeper.reset();
     EXPECT_EQ(shell("ip rule; ip -6 rule").find("5177"), std::string::npos);
   });
@@ -186,7 +187,7 @@ TEST(Marks, AnotherOneByReloadCutsNothing) {
     put_in_force(*keeper, plan);
     EXPECT_TRUE(exchange(out.get(), out_served.get()));
     EXPECT_TRUE(exchange(through.get(), through_served.get()));
-    keeper->stop_intercepting();
+    keeper->stop_serving();
   });
 }
 
@@ -253,7 +254,7 @@ TEST(Forward, AnOpenConnectionSurvivesStartStopAndCrash) {
     auto keeper = open_keeper();
     put_in_force(*keeper, forward_plan());
     EXPECT_TRUE(exchange(client.get(), served.get())) << "start";
-    keeper->stop_intercepting();
+    keeper->stop_serving();
     EXPECT_TRUE(exchange(client.get(), served.get())) << "stop";
     keeper.reset();
     EXPECT_TRUE(exchange(client.get(), served.get())) << "end";
@@ -274,7 +275,7 @@ TEST(Forward, AStopLetsProxiedConnectionsGoOnAndNewOnesThrough) {
     ASSERT_TRUE(client);
     Fd server = accept_from(socket_of(*keeper, WayIn::forward));
     ASSERT_TRUE(server);
-    keeper->stop_intercepting();
+    keeper->stop_serving();
     keeper->tick(true);
     EXPECT_TRUE(exchange(client.get(), server.get()));
     Fd straight = net.connect_from_client("10.2.0.2", 80);
@@ -319,7 +320,7 @@ TEST(Forward, WithoutTheLeaseClosedDropsAndBypassGoesThrough) {
       Fd again = net.connect_from_client("fd02::2", 80);
       EXPECT_TRUE(again);
       EXPECT_TRUE(accept_from(socket_of(*keeper, WayIn::forward)));
-      keeper->stop_intercepting();
+      keeper->stop_serving();
     }
   });
 }
@@ -372,6 +373,12 @@ TEST(Output, ByCgroupOnly) {
     plan.intercepts[0].cgroups = {name};
     put_in_force(*keeper, plan);
     EXPECT_EQ(sample(*keeper, "sluice_interception_cgroups_missing"), 1);
+    EXPECT_EQ(keeper->warnings(),
+              std::vector<std::string>{"there is no cgroup " + name +
+                                       ": intercept.output catches nothing of it until there is"});
+    const auto doctor = [&] { return examine_cgroups({.plan = plan}).front(); };
+    EXPECT_EQ(doctor().level, Finding::Level::warning);
+    EXPECT_NE(doctor().what.find(name), std::string::npos) << doctor().what;
     const auto expect_at = [&](int listener, const char* why) {
       Fd client = connect_to("10.2.0.2", 80);
       ASSERT_TRUE(client) << why;
@@ -380,6 +387,8 @@ TEST(Output, ByCgroupOnly) {
     expect_at(origin.get(), "the group does not exist yet");
     ASSERT_EQ(::mkdir((mount + name).c_str(), 0755), 0);
     keeper->tick(true);
+    EXPECT_TRUE(keeper->warnings().empty());
+    EXPECT_EQ(doctor().level, Finding::Level::good);
     expect_at(origin.get(), "we are not in it");
     shell("echo " + std::to_string(::getpid()) + " > " + mount + name + "/cgroup.procs");
     expect_at(socket_of(*keeper, WayIn::output), "we are in it");
@@ -423,7 +432,7 @@ TEST(KeeperTest, CleanStopAndCleanupLeaveNothing) {
     put_in_force(*keeper, plan);
     EXPECT_TRUE(net.connect_from_client("10.9.0.7", 80)) << "AnyIP from outside";
     EXPECT_NE(traces(), before);
-    keeper->stop_intercepting();
+    keeper->stop_serving();
     keeper.reset();
     EXPECT_TRUE(cleanup({.pin_root = kPinRoot}));
     EXPECT_EQ(traces(), before);
@@ -458,7 +467,7 @@ TEST(KeeperTest, DropRulesStayInForceAfterTheEndUntilCleanup) {
     keeper->tick(true);  // where a second is short, the lease is over
     EXPECT_TRUE(net.connect_from_client("fd02::2", 80)) << "the other version is caught as before";
     EXPECT_GT(keeper->rule_counters().at(0).packets, 0U);
-    keeper->stop_intercepting();
+    keeper->stop_serving();
     keeper.reset();
     EXPECT_FALSE(net.connect_from_client("10.2.0.2", 80, 1)) << "still dropped, with nobody alive";
     EXPECT_TRUE(cleanup({.pin_root = kPinRoot}));

@@ -8,7 +8,7 @@ import pytest
 import netns
 from certificates import Authority
 from harness import Scratch, Sluice, curl, eventually, free_port
-from kubernetes_api import KubernetesApi, pod
+from kubernetes_api import KubernetesApi, pod, slice_of
 from netns import Net, NodeSluice
 
 root = pytest.mark.skipif(os.getuid() != 0, reason="needs root: network namespaces")
@@ -56,6 +56,10 @@ class Plain:
         assert code == 0, head
         return int(head.split()[1])
 
+    def members(self, name):
+        sets = json.loads(self.sluice.ctl("set", "list", "--output", "json").stdout)["sets"]
+        return {s["name"]: s["prefixes"] for s in sets}[name]
+
     def becomes(self, status, path, source):
         eventually(lambda: self.get(path, source) == status, f"{path} is {status} for {source}")
 
@@ -80,6 +84,29 @@ def test_access_and_limits_go_by_labels(scratch, api, authority):
     sets = {s["name"]: s["prefixes"] for s in json.loads(gateway.sluice.ctl("set", "list", "--output", "json").stdout)["sets"]}
     assert sets == {"agents": 1, "pods:*/tier=batch": 1, "pods:*/app=rogue": 1}, sets
     assert {r["query"].get("fieldSelector") for r in api.requests} == {"spec.nodeName=n1"}
+
+
+def test_a_set_lists_the_pods_that_it_means(scratch, api, authority):
+    agent = {"namespace": "ai", "labels": {"app": "agent"}}
+    api.put("pods", pod("agent-1", "127.0.0.2", **agent))
+    api.put("pods", pod("agent-2", "127.0.0.3", **agent))  # neighbours: one prefix would hold both
+    api.put("pods", pod("other", "127.0.0.4", namespace="ai", labels={"app": "other"}))
+    gateway = Plain(scratch, api, authority)
+    gateway.becomes(200, "/agents", "127.0.0.3")
+    gateway.sluice.ctl("set", "add", "agents", "127.0.0.9", "--reason", "by hand")
+
+    def listed():
+        return json.loads(gateway.sluice.ctl("set", "list", "agents", "--output", "json").stdout)["sets"][0]
+
+    found = listed()
+    assert (found["prefixes"], found["pods"], found["added"]) == (3, 2, 1), found
+    assert [(m["address"], m.get("pod")) for m in found["members"]] == [
+        ("127.0.0.2", "ai/agent-1"), ("127.0.0.3", "ai/agent-2"), ("127.0.0.9/32", None)], found
+    shown = [line.split() for line in gateway.sluice.ctl("set", "list", "agents").stdout.splitlines()]
+    assert " ".join(shown[0]) == "agents: 0 prefixes by the policy, 1 added at run time, 2 addresses of pods"
+    assert shown[2:] == [["127.0.0.2", "-", "ai/agent-1"], ["127.0.0.3", "-", "ai/agent-2"], ["127.0.0.9/32", "-", "by", "hand"]], shown
+    api.delete("pods", "ai", "agent-1")
+    eventually(lambda: [m["address"] for m in listed()["members"]] == ["127.0.0.3", "127.0.0.9/32"], "it is forgotten")
 
 
 def test_a_reused_address_inherits_nothing(scratch, api, authority):
@@ -128,6 +155,13 @@ def test_a_reused_address_inherits_no_count(scratch, api, authority):
     api.delete("pods", "shop", "batch-2")
     api.put("pods", pod("batch-3", "127.0.0.7", **batch))
     gateway.becomes(200, "/limited", "127.0.0.7")
+    # As a StatefulSet does it: another one by the same name.
+    gateway.becomes(429, "/limited", "127.0.0.7")
+    api.delete("pods", "shop", "batch-3")
+    eventually(lambda: gateway.members("pods:*/tier=batch") == 1, "it is gone")
+    api.put("pods", pod("batch-3", "127.0.0.7", **batch))
+    eventually(lambda: gateway.members("pods:*/tier=batch") == 2, "the next one is there")
+    assert [gateway.get("/limited", "127.0.0.7") for _ in range(2)] == [200, 429]
 
 
 def test_the_api_server_is_away_at_a_restart(scratch, api, authority):
@@ -149,7 +183,10 @@ def test_the_api_server_is_away_at_a_restart(scratch, api, authority):
 
 # --- keeper and gateway: interception, guard, bans ---
 
-def policy(scratch, api, authority, more=""):
+ROUTES = f"routes: [{{ listener: web, direct_response: {{ status: 200, body: {CAUGHT} }} }}]"
+
+
+def policy(scratch, api, authority, routes):
     return f"""version: 1
 state_dir: {scratch.path}/state
 workers: 1
@@ -159,13 +196,12 @@ listeners: {{ web: {{ protocol: http }} }}
 intercept: {{ forward: [{{ from: [{{ pods: {{ labels: {{ sluice: "yes" }} }} }}], ports: [8080], listener: web }}] }}
 guard: {{ interfaces: [lan0], rules: [{{ name: rogues, from: [{{ pods: {{ labels: {{ app: rogue }} }} }}], to_ports: [8080], protocol: tcp, action: drop }}] }}
 bans: {{ rules: [] }}
-routes: [{{ listener: web, direct_response: {{ status: 200, body: {CAUGHT} }} }}]
-{more}"""
+{routes}"""
 
 
 class Node:
     def __init__(self, scratch):
-        self.scratch = scratch
+        self.scratch, self.routes = scratch, ROUTES
         self.net = Net(scratch)
         self.net.nginx()
         netns.run("ip", "-n", self.net.client, "addr", "add", f"{OTHER}/24", "dev", "eth0")
@@ -175,7 +211,7 @@ class Node:
 
     def start(self, name="sluice"):
         os.environ["NODE_NAME"] = "n1"
-        self.sluice = NodeSluice(self.net, policy(self.scratch, self.api, self.authority), name)
+        self.sluice = NodeSluice(self.net, policy(self.scratch, self.api, self.authority, self.routes), name)
         return self.sluice
 
     def get(self, source):
@@ -236,6 +272,23 @@ def test_a_ban_goes_with_its_pod(node):
 
 
 @root
+def test_a_ban_is_not_the_next_pods_of_that_address(node):
+    """Which may have it before the one that was banned is gone."""
+    node.api.put("pods", pod("agent", AGENT, labels={"sluice": "yes"}))
+    node.start()
+    node.becomes(CAUGHT, AGENT)
+    node.sluice.ctl("ban", AGENT, "--for", "1h")
+    node.becomes("nothing", AGENT)
+    node.api.put("pods", pod("agent", AGENT, labels={"sluice": "yes"}, deleting=True))
+    node.api.put("pods", pod("stranger", AGENT, labels={"sluice": "yes"}, created="2026-02-01T00:00:00Z"))
+    node.becomes(CAUGHT, AGENT)
+    node.sluice.ctl("ban", AGENT, "--for", "1h")
+    node.becomes("nothing", AGENT)
+    node.api.delete("pods", "default", "agent")
+    assert node.get(AGENT) == "nothing", "it goes with its pod, not with another one"
+
+
+@root
 def test_whoever_dies_the_pods_stay(node):
     node.api.put("pods", pod("agent", AGENT, labels={"sluice": "yes"}))
     node.start()
@@ -261,6 +314,33 @@ def test_whoever_dies_the_pods_stay(node):
     node.api.put("pods", pod("other", OTHER, labels={"sluice": "yes"}))
     node.becomes(CAUGHT, OTHER)
     assert node.get(AGENT) == CAUGHT
+
+
+@root
+def test_a_gateway_that_begins_without_the_api_server_has_its_endpoints(node):
+    """Killed, upgraded, and everything started again."""
+    node.api.put("pods", pod("agent", AGENT, labels={"sluice": "yes"}))
+    node.api.put("endpointslices", slice_of("api-1", "api", ["10.72.0.2"], port=8080))
+    node.routes = "upstreams: { api: { endpoints: [{ kubernetes: { service: api, namespace: shop } }] } }\nroutes: [{ listener: web, upstream: api }]\n"
+    node.start()
+    through = "origin, called from 10.72.0.1"
+    node.becomes(through, AGENT)
+    node.api.down()
+    status = lambda: node.sluice.status()["gateway"]
+    eventually(lambda: status()["memory"]["bytes"] > 0, "the keeper has what the gateway knows")
+    victim = status()["pid"]
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: status()["pid"] not in (0, victim) and status()["alive"], "the next one has begun")
+    assert node.get(AGENT).startswith(through)
+    node.sluice.ctl("upgrade")
+    assert node.get(AGENT).startswith(through)
+    node.sluice.stop()
+    node.start("second")
+    assert node.get(AGENT).startswith(through)
+    assert "known before" in node.sluice.output()
+    node.api.delete("endpointslices", "shop", "api-1")
+    node.api.up()
+    eventually(lambda: not node.get(AGENT).startswith(through), "what the API server says now holds")
 
 
 @root

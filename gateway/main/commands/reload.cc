@@ -57,8 +57,11 @@ int drain(const Arguments& arguments) {
   });
   if (code != kExitOk || arguments.has("no-wait")) return code;
 
-  // Over when nobody answers on the socket any more.
   const auto process = static_cast<pid_t>(number_at(*asked, "pid"));
+  const auto told = gateway::ask_admin(socket, {{"command", "drained"}}, deadline + 10s);
+  // The first process of a container: when it ends, so do we.
+  if (told && process == 1) return kExitOk;
+  // Over when nobody answers on the socket any more.
   const auto end = std::chrono::steady_clock::now() + deadline + 10s;
   while (std::chrono::steady_clock::now() < end) {
     const auto answer = gateway::ask_admin(socket, {{"command", "status"}}, 2s);
