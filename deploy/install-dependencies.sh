@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what Sluice needs from Debian 12's own packages. Idempotent; says what it does.
+#   install-dependencies.sh run     the libraries of a binary that was built on Debian 12
 #   install-dependencies.sh build   compilers and libraries
 #   install-dependencies.sh demo    and what the quickstart shows traffic with
 #   install-dependencies.sh test    and what the tests need
@@ -7,6 +8,8 @@
 #   install-dependencies.sh bench   and what the benchmarks compare with
 set -euo pipefail
 
+run=(ca-certificates libbpf1 libbrotli1 libc-ares2 libhiredis0.14 libmnl0 libnftnl11 libnghttp2-14 libprometheus-cpp-core1.0 libre2-9 libseccomp2
+  libsqlite3-0 libssl3 libstdc++6 libyaml-0-2 zlib1g)
 build=(ca-certificates clang-14 cmake g++ make ninja-build pkg-config bpftool
   libboost1.81-dev libbpf-dev libbrotli-dev libc-ares-dev libelf-dev libhiredis-dev libmnl-dev libnftnl-dev libnghttp2-dev libre2-dev libsqlite3-dev libssl-dev libyaml-dev
   libcap-dev libseccomp-dev prometheus-cpp-dev zlib1g-dev)
@@ -20,13 +23,14 @@ bench=(libbenchmark-dev libnginx-mod-stream haproxy nghttp2-client nghttp2-serve
 command -v npm >/dev/null || tests+=(nodejs npm)
 
 case ${1:-build} in
+  run) wanted=("${run[@]}") ;;
   build) wanted=("${build[@]}") ;;
   demo) wanted=("${build[@]}" "${demo[@]}") ;;
   test) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}") ;;
   nightly) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}" "${nightly[@]}") ;;
   bench) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}" "${bench[@]}") ;;
-  -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
-  *) echo "install-dependencies.sh: unknown set '$1' (build, demo, test, nightly or bench)" >&2; exit 2 ;;
+  -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  *) echo "install-dependencies.sh: unknown set '$1' (run, build, demo, test, nightly or bench)" >&2; exit 2 ;;
 esac
 
 tools=$(cd "$(dirname "$0")/.." && pwd)/build/tools

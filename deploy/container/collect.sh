@@ -11,6 +11,10 @@ if command -v strip >/dev/null; then strip "$root"/usr/bin/sluice; fi
 # Debian's /lib is a link into /usr; the loader is looked up by its fixed path.
 ln -sfn usr/lib "$root"/lib && ln -sfn usr/lib64 "$root"/lib64
 mkdir -p "$root"/usr/lib64
+if missing=$(ldd "$binary" | grep 'not found'); then
+  echo "collect.sh: $binary needs what is not installed here:" $missing >&2
+  exit 1
+fi
 ldd "$binary" | grep -o '/[^ ]*' | sort -u | while read -r library; do
   real=$(readlink -f "$library")
   target=$root/usr${library#/usr}
