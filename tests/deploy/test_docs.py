@@ -1,4 +1,5 @@
 """What the documents name is there: commands, options, metrics, files. Links lead somewhere."""
+import json
 import os
 import pathlib
 import re
@@ -72,3 +73,20 @@ def test_links_lead_somewhere(page):
 def test_files_of_the_tree_are_there(page):
     for target in re.findall(r"`((?:deploy|tests|benchmarks|docs)/[\w./-]+)`", page.read_text()):
         assert (ROOT / target.rstrip("/")).exists(), f"{target} is not there"
+
+
+def test_what_install_md_builds_is_what_cpack_takes(tmp_path):
+    """Ninja's CPack builds nothing: whatever is installed of the build directory is made by the preset `release`."""
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", (ROOT / "docs/install.md").read_text(), re.S))
+    assert "cmake --build --preset release" in shell
+    presets = json.loads((ROOT / "CMakePresets.json").read_text())["buildPresets"]
+    targets = next(preset for preset in presets if preset["name"] == "release")["targets"]
+    configured = subprocess.run(["cmake", "--preset", "release", "-B", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert configured.returncode == 0, configured.stderr
+    script = "".join(path.read_text() for path in tmp_path.glob("**/cmake_install.cmake"))
+    installed = set(re.findall(rf'"{re.escape(str(tmp_path))}/([^"]+)"', script.replace("cmake_install.cmake", "")))
+    files = {file for file in installed if re.match(r"installed/[\w.]+$|sluice$|sluice\.spdx\.json$", file)}
+    assert len(files) >= 6
+    commands = subprocess.run(["ninja", "-C", str(tmp_path), "-t", "commands", *targets], capture_output=True, text=True, check=True).stdout
+    for file in files:
+        assert re.search(rf"(-o |/){re.escape(file)}['\\s]", commands), f"{file} is not made by the targets {targets}"
