@@ -128,6 +128,9 @@ def test_who_crashes_or_hangs_is_started_again(machine):
         machine.run("sluice", "upgrade")
         time.sleep(0.7)
     assert (machine.keeper(), machine.show(UNIT, "NRestarts")) == (keeper, str(restarts))
+    machine.run("sluice", "drain")
+    eventually(lambda: machine.show(UNIT, "ActiveState") == "inactive", "who is told to end, ends")
+    machine.run("sluice", "cleanup")  # which a service that had come back would refuse
 
 
 def test_a_new_package_takes_over_in_place_and_an_old_one_again(machine, scratch, package):  # noqa: F811
