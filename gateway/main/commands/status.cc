@@ -39,8 +39,8 @@ void show_head(const json::object& status) {
     std::cout << "UNCONFIRMED: the policy before comes back in " << left
               << " s unless `sluice confirm` comes\n";
   } else if (text_at(policy, "differs_from_disk") == "true") {
-    std::cout << "WHAT RUNS DIFFERS FROM WHAT LIES ON DISK; `sluice plan " << text_at(policy, "path")
-              << "` tells how\n";
+    std::cout << "WHAT RUNS DIFFERS FROM WHAT LIES ON DISK; `sluice plan "
+              << text_at(policy, "path") << "` tells how\n";
   }
   const json::object& process = object_at(status, "gateway");
   const bool handed_over = text_at(status, "handed_over") == "true";
@@ -51,6 +51,8 @@ void show_head(const json::object& status) {
     std::cout << "gateway pid " << text_at(process, "pid") << ", "
               << (text_at(process, "alive") == "true" ? "serving" : "NOT SERVING") << ", restarts "
               << count_at(process, "restarts") << '\n';
+  if (text_at(status, "draining") == "true")
+    std::cout << "DRAINS: what is open may finish, nothing new is served\n";
   for (const auto& problem : array_at(status, "problems"))
     std::cout << (colours() ? "\x1b[31m" : "") << "PROBLEM: " << problem.as_string().c_str()
               << (colours() ? "\x1b[0m\n" : "\n");
@@ -114,17 +116,21 @@ void show(const json::object& status) {
   show_objects("redis", array_at(status, "redis"), "");
 }
 
+// "": it serves. A process without a keeper answers when it does.
+std::string why_not_ready(const json::object& status) {
+  if (text_at(status, "handed_over") == "true") return "another sluice has taken over";
+  if (text_at(status, "draining") == "true")
+    return "sluice drains: what is open may finish, nothing new is served";
+  return text_at(status, "ready") == "false" ? "the gateway does not serve yet" : "";
+}
+
 int status(const Arguments& arguments) {
   if (arguments.has("ready")) {
     const std::string socket = gateway::admin_socket_path(arguments.get("socket"));
     const auto answer =
         gateway::ask_admin(socket, {{"command", "status"}}, std::chrono::seconds(5));
     if (!answer) return failed(arguments, answer.error().message);
-    // A process without a keeper answers when it serves.
-    if (text_at(*answer, "ready") == "false")
-      return failed(arguments, text_at(*answer, "handed_over") == "true"
-                                   ? "another sluice has taken over"
-                                   : "the gateway does not serve yet");
+    if (const std::string why = why_not_ready(*answer); !why.empty()) return failed(arguments, why);
     return show_answer(arguments, *answer, show);
   }
   return ask_and_show(arguments, {{"command", "status"}}, show);
