@@ -1,8 +1,10 @@
 // `set`: members of named sets at run time.
 #include <algorithm>
+#include <map>
 
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/json_text.h"
+#include "policy/pods.h"
 
 namespace sluice::control {
 namespace {
@@ -36,19 +38,40 @@ std::expected<std::vector<policy::Prefix>, std::string> addresses_of(const json:
   return out;
 }
 
-json::object summary(const policy::SetConfig& set, const SetMembers& members) {
-  json::object out{{"name", set.name},
-                   {"prefixes", set.members->size()},
-                   {"declared", set.declared->size()},
-                   {"added", members.list(set.name).size()}};
+// Address ─► "namespace/name" of the pod, of those that the set selects.
+using PodAddresses = std::map<policy::IpAddress, std::string>;
+
+PodAddresses pods_of(const policy::SetConfig& set, const std::vector<policy::Pod>& pods) {
+  PodAddresses out;
+  if (!set.pods) return out;
+  for (const policy::Pod& pod : pods) {
+    if (!policy::selects(*set.pods, pod)) continue;
+    for (const policy::IpAddress& address : pod.addresses)
+      out[address] = pod.name_space + "/" + pod.name;
+  }
+  return out;
+}
+
+json::object summary(const policy::SetConfig& set, const SetMembers& members,
+                     const PodAddresses& pods) {
+  const std::size_t declared = set.declared->size();
+  const std::size_t added = members.list(set.name).size();
+  // Pods one by one: the fewest prefixes that hold them say less.
+  const std::size_t prefixes = set.pods ? declared + added + pods.size() : set.members->size();
+  json::object out{
+      {"name", set.name}, {"prefixes", prefixes}, {"declared", declared}, {"added", added}};
+  if (set.pods) out["pods"] = pods.size();
   if (!set.file.empty()) out["file"] = set.file;
   return out;
 }
 
-json::array members_of(const std::string& set, const SetMembers& members) {
+json::array members_of(const policy::SetConfig& set, const SetMembers& members,
+                       const PodAddresses& pods) {
   json::array out;
+  for (const auto& [address, pod] : pods)
+    out.push_back(json::object{{"address", address.to_string()}, {"pod", pod}});
   const auto now = SetMembers::Clock::now();
-  for (const auto& member : members.list(set)) {
+  for (const auto& member : members.list(set.name)) {
     json::object entry{{"address", member.prefix.to_string()}, {"reason", member.reason}};
     if (member.expires) {
       const auto left = std::chrono::ceil<std::chrono::seconds>(*member.expires - now);
@@ -62,10 +85,12 @@ json::array members_of(const std::string& set, const SetMembers& members) {
 json::object list(const PolicyReloader& reloader, const SetMembers& members,
                   const std::string& name) {
   json::array sets;
+  const auto pods = policy::parse_pods(pods_in(reloader.current().files));
   for (const auto& set : reloader.current().config().sets) {
     if (!name.empty() && set.name != name) continue;
-    json::object entry = summary(set, members);
-    entry["members"] = members_of(set.name, members);
+    const PodAddresses chosen = pods_of(set, pods);
+    json::object entry = summary(set, members, chosen);
+    entry["members"] = members_of(set, members, chosen);
     sets.push_back(std::move(entry));
   }
   if (sets.empty() && !name.empty())

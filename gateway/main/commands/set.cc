@@ -43,15 +43,17 @@ void show_members(const json::object& answer) {
   const json::object& set = array_at(answer, "sets").front().as_object();
   std::cout << text_at(set, "name") << ": " << count_at(set, "declared")
             << " prefixes by the policy" << (set.contains("file") ? " and its file" : "") << ", "
-            << count_at(set, "added") << " added at run time\n";
-  Table table({"ADDRESS", "LEFT", "REASON"});
+            << count_at(set, "added") << " added at run time";
+  if (set.contains("pods")) std::cout << ", " << count_at(set, "pods") << " addresses of pods";
+  std::cout << '\n';
+  Table table({"ADDRESS", "LEFT", set.contains("pods") ? "POD OR REASON" : "REASON"});
   for (const auto& value : array_at(set, "members")) {
     const json::object& member = value.as_object();
     table.add({text_at(member, "address"),
                member.contains("seconds_left")
                    ? human_seconds(static_cast<long>(number_at(member, "seconds_left")))
                    : "-",
-               text_at(member, "reason")});
+               text_at(member, member.contains("pod") ? "pod" : "reason")});
   }
   if (!table.empty()) table.print();
 }
