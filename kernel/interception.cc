@@ -118,6 +118,10 @@ class InterceptionImpl final : public Interception {
   }
 
   std::vector<Sample> samples() const override;
+  std::vector<std::string> missing_cgroups() const override {
+    return active_ ? kernel::missing_cgroups(active_->plan, active_->cgroups)
+                   : std::vector<std::string>{};
+  }
   std::vector<std::string> take_notices() override { return std::exchange(notices_, {}); }
 
  private:
@@ -266,9 +270,6 @@ void InterceptionImpl::stop_intercepting() {
 
 std::vector<Sample> InterceptionImpl::samples() const {
   if (!active_ || !uses_marks(active_->plan)) return {};
-  std::set<std::string> named;
-  for (const auto& intercept : active_->plan.intercepts)
-    named.insert(intercept.cgroups.begin(), intercept.cgroups.end());
   const auto count = [](auto value) { return static_cast<double>(value); };
   const char* repairs = "Times that tables, rules or routes which others removed were put back.";
   return {
@@ -294,7 +295,7 @@ std::vector<Sample> InterceptionImpl::samples() const {
        "1 while new connections are intercepted, 0 while each entry's on_exit applies."},
       {"sluice_interception_cgroups_missing",
        {},
-       count(named.size() - active_->cgroups.size()),
+       count(missing_cgroups().size()),
        false,
        "Control groups that the policy names and that do not exist."},
   };

@@ -44,6 +44,8 @@ class Interception {
   virtual void remove() = 0;
 
   virtual std::vector<Sample> samples() const = 0;
+  // Control groups that the plan in force names and that were not there at the last tick.
+  virtual std::vector<std::string> missing_cgroups() const = 0;
   // What was put back since the last call, a sentence each.
   virtual std::vector<std::string> take_notices() = 0;
 };

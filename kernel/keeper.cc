@@ -421,6 +421,11 @@ std::vector<std::string> KeeperImpl::warnings() const {
   for (const auto& sign : by_netfilter ? signs_ : std::vector<BypassSign>{})
     out.push_back(message("packets may go past netfilter, where intercept.forward catches: {}; {}",
                           to_text(sign), kBypassAdvice));
+  for (const auto& path : interception_->missing_cgroups())
+    out.push_back(
+        message("there is no cgroup {}: intercept.output catches nothing of it until there "
+                "is",
+                path));
   return out;
 }
 

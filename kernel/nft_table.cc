@@ -495,4 +495,14 @@ CgroupIds find_cgroups(const Plan& plan) {
   return ids;
 }
 
+std::vector<std::string> missing_cgroups(const Plan& plan, const CgroupIds& there) {
+  std::set<std::string> missing;
+  for (const auto& intercept : plan.intercepts) {
+    for (const auto& path : intercept.cgroups) {
+      if (!there.contains(path)) missing.insert(path);
+    }
+  }
+  return {missing.begin(), missing.end()};
+}
+
 }  // namespace sluice::kernel

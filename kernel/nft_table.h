@@ -52,5 +52,7 @@ std::string lease_set(std::chrono::milliseconds lease);
 
 // Ids of the cgroups that a plan names, below the cgroup2 mount.
 CgroupIds find_cgroups(const Plan& plan);
+// Those that it names and that are not among `there`, sorted.
+std::vector<std::string> missing_cgroups(const Plan& plan, const CgroupIds& there);
 
 }  // namespace sluice::kernel

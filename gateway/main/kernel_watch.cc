@@ -110,6 +110,10 @@ void KernelWatch::say_warnings() {
     if (std::ranges::find(said_, warning) == said_.end())
       log_warn("keeper", "NOT AS ASKED FOR: " + warning);
   }
+  for (const auto& former : said_) {
+    if (std::ranges::find(warnings, former) == warnings.end())
+      log_info("keeper", "no longer so: " + former);
+  }
   said_ = std::move(warnings);
 }
 

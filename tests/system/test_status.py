@@ -1,9 +1,12 @@
-"""What `sluice status` and its probe say when not all is as one would have it."""
+"""What `sluice status` and its probe say when not all is as one would have it: of a drain, of a policy that catches nothing."""
+import json
+import os
 import socket
+import subprocess
 
 import pytest
 
-from harness import HANG, Sluice, eventually, free_port
+from harness import HANG, SLUICE, Sluice, eventually, free_port
 from test_sets import in_namespace
 
 
@@ -37,3 +40,37 @@ routes: [{{ listener: raw, upstream: far }}]
             assert client.recv(16) == b"still\n"
             peer.close()
         eventually(lambda: sluice.process.poll() == 0, f"it ends when the last one has ended:\n{sluice.output()}")
+
+
+def cgroup_mount():
+    with open("/proc/self/mountinfo", encoding="ascii") as mounts:
+        return next(line.split()[4] for line in mounts if " - cgroup2 " in line)
+
+
+def test_a_cgroup_that_is_missing_is_told(scratch):
+    name = f"/sluice-test-{os.getpid()}"
+    sluice = Sluice(scratch, f"""version: 1
+state_dir: {scratch.path}/state
+workers: 1
+intercept: {{ output: [{{ cgroups: [{name}], to: [203.0.113.0/24], ports: [80], listener: web }}] }}
+listeners: {{ web: {{}} }}
+upstreams: {{ far: {{ endpoints: ["127.0.0.1:9"] }} }}
+routes: [{{ upstream: far }}]
+""")
+    missing = f"there is no cgroup {name}: intercept.output catches nothing of it"
+
+    def said_by_doctor():
+        done = subprocess.run([SLUICE, "doctor", "--policy", sluice.policy, "--output", "json"], capture_output=True, text=True, timeout=HANG)
+        return [f["what"] for f in json.loads(done.stdout)["findings"] if f["check"] == "cgroups" and f["level"] == "warning"]
+
+    eventually(lambda: f"NOT AS ASKED FOR: {missing}" in sluice.output(), "the log says it")
+    assert f"warning: {missing}" in sluice.ctl("status").stdout
+    assert said_by_doctor() == [missing]
+    os.mkdir(cgroup_mount() + name)
+    try:
+        eventually(lambda: f"no longer so: {missing}" in sluice.output(), "and that it is there")
+        assert sluice.status()["warnings"] == [] and said_by_doctor() == []
+    finally:
+        os.rmdir(cgroup_mount() + name)
+    eventually(lambda: sluice.output().count(f"NOT AS ASKED FOR: {missing}") == 2, "it is gone again, which is told once")
+    sluice.stop()

@@ -22,7 +22,8 @@ constexpr std::array<const char*, 4> kLevelWords{"good", "note", "warning", "pro
 constexpr std::array<const char*, 4> kColours{"\x1b[32m", "\x1b[36m", "\x1b[33m", "\x1b[31m"};
 
 constexpr std::array kOptions{
-    OptionSpec{"policy", "PATH", "what is to run here, default /etc/sluice; without it, in general"},
+    OptionSpec{"policy", "PATH",
+               "what is to run here, default /etc/sluice; without it, in general"},
     OptionSpec{"all", "", "also what was looked at and is good"},
     kPinRootOption,
     kOutputOption,
@@ -94,8 +95,10 @@ const Command kDoctorCommand{
     .summary = "What on this node will bite, and what to do about each.",
     .details =
         "Sysctls (rp_filter, src_valid_mark, br_netfilter, ip_forward, tcp_syncookies, conntrack), "
-        "mark bits and\nrouting tables of others, CNI plugins, other TC, XDP and sk_lookup programs "
-        "in their order, capabilities,\nBTF, bpffs, MTU and XDP mode, open descriptors. Of this "
+        "mark bits and\nrouting tables of others, CNI plugins, other TC, XDP and sk_lookup "
+        "programs "
+        "in their order, capabilities,\nBTF, bpffs, MTU and XDP mode, open descriptors, cgroups "
+        "that the policy names. Of this "
         "network namespace; changes nothing.",
     .options = kOptions,
     .run = doctor,
