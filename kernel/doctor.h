@@ -40,6 +40,7 @@ std::vector<Finding> examine_marks(const DoctorOptions& options);     // rules a
 std::vector<Finding> examine_programs(const DoctorOptions& options);  // TC, XDP, sk_lookup
 std::vector<Finding> examine_links(const DoctorOptions& options);     // lo, MTU, CNI
 std::vector<Finding> examine_bypasses(const DoctorOptions& options);  // past netfilter
+std::vector<Finding> examine_early_demux(const DoctorOptions& options);  // after a kill -9
 std::vector<Finding> examine_cgroups(const DoctorOptions& options);   // that catch nothing
 
 }  // namespace sluice::kernel

@@ -13,6 +13,7 @@
 #include "kernel/bypass_signs.h"
 #include "kernel/bypass_watch.h"
 #include "kernel/change_monitor.h"
+#include "kernel/closed_connections.h"
 #include "kernel/guard.h"
 #include "kernel/interception.h"
 #include "kernel/interfaces.h"
@@ -38,6 +39,9 @@ namespace {
 // The table of bans is the successor's, too.
 const Error kRetired{"another sluice has taken over"};
 
+// What the gateway wrote before it ended is acknowledged by our routes alone.
+constexpr std::chrono::seconds kLastAnswers{1};
+
 class KeeperImpl final : public Keeper {
  public:
   KeeperImpl(const KeeperOptions& options, PinDirectory pins, ChangeMonitor monitor)
@@ -52,8 +56,10 @@ class KeeperImpl final : public Keeper {
     // A clean end: what was proxied has drained. Without it (a crash, a hand-over) all stays for
     // the successor.
     if (!stopped_) return;
+    wait_for_last_answers(plan_, kLastAnswers);
     interception_->remove();
     steering_->remove();
+    static_cast<void>(kernel::end_closed_connections(plan_, TcpSockets::closed));
   }
 
   static std::uint32_t abi_version_of(const KeeperOptions& options) {
@@ -107,6 +113,9 @@ class KeeperImpl final : public Keeper {
     return destroy_tcp_sockets_of(
         sources, [&](const TcpSocket& socket) { return spared(socket, plan_, node->addresses); });
   }
+  Result<std::size_t> end_closed_connections() override {
+    return kernel::end_closed_connections(plan_, TcpSockets::time_wait);
+  }
   Result<bool> unban(const Prefix& source) override {
     if (retired_) return std::unexpected(kRetired);
     std::erase(condemned_, source);
@@ -139,6 +148,10 @@ class KeeperImpl final : public Keeper {
 
   void stop_serving() override {
     stopped_ = true;
+    // Whoever else has them open: nobody listens from here on.
+    for (const auto& socket : sockets_)
+      if (socket.way == WayIn::bind) ::shutdown(socket.fd->get(), SHUT_RD);
+    sockets_.clear();
     steering_->stop_intercepting();
     interception_->stop_intercepting();
     vendors_->remove();  // with nobody to go through, going around is not refused
@@ -148,7 +161,6 @@ class KeeperImpl final : public Keeper {
   struct Prepared {
     Plan plan;  // its entries' steering is chosen
     NodeView node;
-    sockets_.clear();
     std::vector<OwnedSocket> sockets;
   };
 
@@ -333,6 +345,11 @@ void KeeperImpl::tick(bool gateway_alive) {
   }
   missed_change_ = monitor_.take().nftables;
   if (auto guarded = guard_->tick(); result) result = std::move(guarded);
+  // Its entries with `bypass` flow straight until the next gateway serves.
+  if (!gateway_alive && bypasses_forward(plan_)) {
+    if (auto ended = end_closed_connections(); result && !ended)
+      result = std::unexpected(ended.error());
+  }
   if (auto watched = vendors_->tick(); result) result = std::move(watched);
   note_guarded();
   note(result);
@@ -516,6 +533,7 @@ Result<std::unique_ptr<Keeper>> Keeper::open(const KeeperOptions& options) {
 
 Result<std::vector<std::string>> cleanup(const KeeperOptions& options) {
   std::vector<std::string> removed = remove_interception();
+  const bool intercepted = !removed.empty();
   for (auto& line : detach_pinned_steer_tc(pin_directory_path(options.pin_root)))
     removed.push_back(std::move(line));
   if (remove_vendor_traffic()) removed.emplace_back("nftables table inet sluice_vendors");
@@ -525,6 +543,12 @@ Result<std::vector<std::string>> cleanup(const KeeperOptions& options) {
     removed.push_back(std::move(line));
   for (auto& line : remove_pins(options.pin_root, ""))
     removed.push_back(std::move(line));
+  if (!intercepted) return removed;
+  // A kernel that cannot leaves them for a minute.
+  if (const auto ended = end_closed_connections(); ended && *ended > 0)
+    removed.push_back(message("closed connections that were intercepted: {}", *ended));
+  else if (!ended)
+    removed.push_back(message("(not removed: {})", ended.error().message));
   return removed;
 }
 

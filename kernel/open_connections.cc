@@ -100,7 +100,7 @@ Result<std::size_t> reset_refused_connections(const Plan& before, const Plan& ne
                        [](const auto& entry) { return entry.on_change == OnChange::reset; });
   };
   if (!resets(before) && !resets(next)) return 0;
-  return destroy_tcp_sockets([&](const TcpSocket& socket) {
+  return destroy_tcp_sockets(TcpSockets::connected, [&](const TcpSocket& socket) {
     return change_for(before, next, node, socket) == OnChange::reset;
   });
 }

@@ -20,10 +20,28 @@
 namespace sluice::kernel {
 namespace {
 
-constexpr std::uint32_t kListening = 1U << TCP_LISTEN;
+constexpr std::uint32_t kUnacknowledged =
+    1U << TCP_FIN_WAIT1 | 1U << TCP_CLOSING | 1U << TCP_LAST_ACK;
+constexpr std::uint32_t kClosed = kUnacknowledged | 1U << TCP_FIN_WAIT2 | 1U << TCP_TIME_WAIT;
 constexpr std::uint32_t kConnected =
     1U << TCP_ESTABLISHED | 1U << TCP_SYN_SENT | 1U << TCP_SYN_RECV | 1U << TCP_FIN_WAIT1 |
     1U << TCP_FIN_WAIT2 | 1U << TCP_CLOSE_WAIT | 1U << TCP_LAST_ACK | 1U << TCP_CLOSING;
+
+constexpr std::uint32_t states_of(TcpSockets which) {
+  switch (which) {
+    case TcpSockets::listening:
+      return 1U << TCP_LISTEN;
+    case TcpSockets::time_wait:
+      return 1U << TCP_TIME_WAIT;
+    case TcpSockets::unacknowledged:
+      return kUnacknowledged;
+    case TcpSockets::closed:
+      return kClosed;
+    case TcpSockets::connected:
+      break;
+  }
+  return kConnected;
+}
 
 Error diag_error(int error) {
   const char* hint = error == ENOENT ? " (is the kernel's inet_diag missing?)" : "";
@@ -40,13 +58,30 @@ bool is_zero(std::uint8_t family, const __be32* words) {
   return words[0] == 0 && (family == AF_INET || (words[1] == 0 && words[2] == 0 && words[3] == 0));
 }
 
-TcpSocket parse(const inet_diag_msg& found) {
+std::uint32_t mark_of(const nlmsghdr& header) {
+  const auto* at =
+      static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(&header, sizeof(inet_diag_msg)));
+  const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(&header));
+  for (; mnl_attr_ok(at, static_cast<int>(end - reinterpret_cast<const char*>(at)));
+       at = mnl_attr_next(at)) {
+    if (mnl_attr_get_type(at) == INET_DIAG_MARK) return mnl_attr_get_u32(at);
+  }
+  return 0;
+}
+
+const inet_diag_msg& message_of(const nlmsghdr& header) {
+  return *static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(&header));
+}
+
+TcpSocket parse(const nlmsghdr& header) {
+  const inet_diag_msg& found = message_of(header);
   return {.local = host_of(found.idiag_family, found.id.idiag_src),
           .peer = host_of(found.idiag_family, found.id.idiag_dst),
           .local_port = ntohs(found.id.idiag_sport),
           .peer_port = ntohs(found.id.idiag_dport),
           .any_address = is_zero(found.idiag_family, found.id.idiag_src),
-          .inode = found.idiag_inode};
+          .inode = found.idiag_inode,
+          .mark = mark_of(header)};
 }
 
 // One test of a peer's address, as inet_diag(7)'s bytecode has it: an operation, the condition, the
@@ -92,8 +127,7 @@ std::vector<PeerTest> tests_of(std::span<const Prefix> peers) {
 
 // `peers`: at most kMostTests; none: all sockets.
 int each(NetlinkSocket& socket, std::uint32_t states,
-         const std::function<void(const inet_diag_msg&)>& visit,
-         std::span<const Prefix> peers = {}) {
+         const std::function<void(const nlmsghdr&)>& visit, std::span<const Prefix> peers = {}) {
   const auto tests = tests_of(peers);
   for (const auto family : {AF_INET, AF_INET6}) {
     NetlinkMessage request(SOCK_DIAG_BY_FAMILY, 0);
@@ -105,9 +139,7 @@ int each(NetlinkSocket& socket, std::uint32_t states,
       request.put(INET_DIAG_REQ_BYTECODE,
                   {reinterpret_cast<const char*>(tests.data()), tests.size() * sizeof(PeerTest)});
     }
-    const int error = socket.dump(request, [&](const nlmsghdr& header) {
-      visit(*static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(&header)));
-    });
+    const int error = socket.dump(request, visit);
     if (error != 0 && error != EAFNOSUPPORT) return error;
   }
   return 0;
@@ -128,8 +160,8 @@ int destroy(NetlinkSocket& socket, const inet_diag_msg& found) {
 Result<void> each_tcp_socket(TcpSockets which, const std::function<void(const TcpSocket&)>& visit) {
   NetlinkSocket socket(NETLINK_SOCK_DIAG);
   if (!socket.valid()) return std::unexpected(diag_error(errno));
-  const auto states = which == TcpSockets::listening ? kListening : kConnected;
-  const int error = each(socket, states, [&](const inet_diag_msg& found) { visit(parse(found)); });
+  const int error =
+      each(socket, states_of(which), [&](const nlmsghdr& found) { visit(parse(found)); });
   if (error != 0) return std::unexpected(diag_error(error));
   return {};
 }
@@ -143,7 +175,10 @@ Result<std::size_t> destroy_all(NetlinkSocket& socket,
     const int failed = destroy(socket, one);
     if (failed == EOPNOTSUPP)
       return std::unexpected(
-          Error{"cannot end connections: this kernel lacks CONFIG_INET_DIAG_DESTROY"});
+          Error{one.idiag_state == TCP_TIME_WAIT
+                    ? "cannot end connections in TIME_WAIT: this kernel is older than Linux 6.0, "
+                      "or lacks CONFIG_INET_DIAG_DESTROY"
+                    : "cannot end connections: this kernel lacks CONFIG_INET_DIAG_DESTROY"});
     ended += failed == 0 ? 1 : 0;  // ENOENT: it ended by itself
   }
   return ended;
@@ -151,12 +186,13 @@ Result<std::size_t> destroy_all(NetlinkSocket& socket,
 
 }  // namespace
 
-Result<std::size_t> destroy_tcp_sockets(const std::function<bool(const TcpSocket&)>& chosen) {
+Result<std::size_t> destroy_tcp_sockets(TcpSockets which,
+                                        const std::function<bool(const TcpSocket&)>& chosen) {
   NetlinkSocket socket(NETLINK_SOCK_DIAG);
   if (!socket.valid()) return std::unexpected(diag_error(errno));
   std::vector<inet_diag_msg> condemned;
-  const int error = each(socket, kConnected, [&](const inet_diag_msg& found) {
-    if (chosen(parse(found))) condemned.push_back(found);
+  const int error = each(socket, states_of(which), [&](const nlmsghdr& found) {
+    if (chosen(parse(found))) condemned.push_back(message_of(found));
   });
   if (error != 0) return std::unexpected(diag_error(error));
   return destroy_all(socket, condemned);
@@ -173,8 +209,8 @@ Result<std::size_t> destroy_tcp_sockets_of(std::span<const Prefix> peers,
     peers = peers.subspan(some.size());
     const int error = each(
         socket, kConnected,
-        [&](const inet_diag_msg& found) {
-          if (!spared(parse(found))) condemned.push_back(found);
+        [&](const nlmsghdr& found) {
+          if (!spared(parse(found))) condemned.push_back(message_of(found));
         },
         some);
     if (error != 0) return std::unexpected(diag_error(error));

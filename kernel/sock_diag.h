@@ -19,16 +19,25 @@ struct TcpSocket {
   std::uint16_t local_port = 0;
   std::uint16_t peer_port = 0;
   bool any_address = false;  // listens on all
-  std::uint32_t inode = 0;
+  std::uint32_t inode = 0;   // 0: nobody owns it any more
+  std::uint32_t mark = 0;    // as far as the kernel tells
 };
 
-enum class TcpSockets { listening, connected };
+enum class TcpSockets : std::uint8_t {
+  listening,
+  connected,
+  time_wait,
+  unacknowledged,  // closed, and the peer may not have all of it yet
+  closed,          // both, and those whose peer has not closed
+};
 
 Result<void> each_tcp_socket(TcpSockets which, const std::function<void(const TcpSocket&)>& visit);
 
-// Ends the connected sockets that `chosen` names: their owner's next call fails with ECONNABORTED,
-// the peer gets RST (SOCK_DESTROY; CONFIG_INET_DIAG_DESTROY, CAP_NET_ADMIN). Returns how many.
-Result<std::size_t> destroy_tcp_sockets(const std::function<bool(const TcpSocket&)>& chosen);
+// Ends the sockets of `which` that `chosen` names: their owner's next call fails with ECONNABORTED,
+// the peer gets RST (SOCK_DESTROY; CONFIG_INET_DIAG_DESTROY, CAP_NET_ADMIN). In TIME_WAIT they go
+// without a word (Linux 6.0). Returns how many.
+Result<std::size_t> destroy_tcp_sockets(TcpSockets which,
+                                        const std::function<bool(const TcpSocket&)>& chosen);
 
 // The same for those whose peer is in one of `peers`: the kernel itself leaves out the others, so
 // that a node with many connections costs a walk of its table and no copy of it. One walk for 64

@@ -14,6 +14,7 @@
 #include "gateway/main/ban_bridge.h"
 #include "gateway/main/banned_connections.h"
 #include "gateway/main/clock_watch.h"
+#include "gateway/main/closed_connections.h"
 #include "gateway/main/command.h"
 #include "gateway/main/console_child.h"
 #include "gateway/main/drain_deadline.h"
@@ -229,14 +230,15 @@ class KeeperProcess {
   ClockWatch clock_{io_};
   Watchdog watchdog_{io_};
   BannedConnections banned_connections_;
+  ClosedConnections closed_connections_{io_, *keeper_};
   GatewayQuestions questions_;
   KnownOperators operators_;
   DropStreams drop_streams_;
   TopStreams top_streams_;
   AdminCommands admin_commands_;
+  DrainWaiters drain_waiters_{io_};
   std::unique_ptr<gateway::AdminServer> admin_;
   RunSignals signals_;
-  DrainWaiters drain_waiters_{io_};
   bool kernel_prepared_ = false;  // a plan waits in the inactive slots
   bool in_force_ = false;         // the first plan has been committed
   bool stopping_ = false;
@@ -517,9 +519,9 @@ void KeeperProcess::add_admin_commands() {
   add_run_commands(admin_commands_, {.reloader = reloader_,
                                      .policy_apply = policy_apply_,
                                      .plan_context = [this] { return plan_context(); },
+                                     .drain_waiters = drain_waiters_,
                                      .stop = [this] { stop(); }});
   questions_.add_commands(admin_commands_);
-                                     .drain_waiters = drain_waiters_,
   admin_commands_.add("status",
                       [this](const json::object&, const Respond& respond) { status(respond); });
   admin_commands_.add("ban", [this](const json::object& request, const Respond& respond) {
@@ -581,7 +583,10 @@ void KeeperProcess::stop() {
                   : "stopping: open connections may finish",
            {{"deadline_ms", deadline.count()}});
   tell_service_manager("STOPPING=1");
-  if (served) keeper_->stop_intercepting();
+  if (served) {
+    keeper_->stop_serving();
+    closed_connections_.keep_ending();
+  }
   supervisor_.drain(deadline, [this] {
     log_info("keeper", "drained");
     drain_waiters_.tell([this] { end(kExitOk); });

@@ -109,6 +109,20 @@ TEST(Doctor, BridgesAndAFullConnectionTable) {
   });
 }
 
+TEST(Doctor, WhatAKilledProxyLeavesInTheWayOfABypass) {
+  in_sandbox([] {
+    DoctorOptions options = forwarding();
+    EXPECT_EQ(static_cast<int>(worst(examine_early_demux(options), "early_demux").level), 0)
+        << "closed: nothing flows straight";
+    options.plan.intercepts[0].on_exit = OnExit::bypass;
+    const auto found = worst(examine_early_demux(options), "early_demux");
+    expect_trouble(found, Level::note, "kill -9");
+    EXPECT_THAT(found.advice, HasSubstr("net.ipv4.tcp_early_demux=0"));
+    set_sysctl("ipv4/tcp_early_demux", "0");
+    EXPECT_EQ(static_cast<int>(worst(examine_early_demux(options), "early_demux").level), 0);
+  });
+}
+
 TEST(Doctor, OthersWhoRouteByOurMarks) {
   in_sandbox([] {
     const DoctorOptions options = forwarding();

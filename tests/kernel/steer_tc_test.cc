@@ -220,7 +220,7 @@ TEST(SteerTc, AStopLetsNewConnectionsFlowAndLeavesNothing) {
     put_in_force(*keeper, taken_at_tc());
     const Pair pair = connect_and_take(net, *keeper, "10.2.0.2");
     ASSERT_TRUE(pair.both());
-    keeper->stop_intercepting();
+    keeper->stop_serving();
     Fd straight = net.connect_from_client("10.2.0.2", 80);
     EXPECT_TRUE(straight);
     EXPECT_TRUE(accept_from(origin.get()));

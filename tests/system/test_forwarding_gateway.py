@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import Scratch, eventually
+from harness import SLUICE, Scratch, eventually
 from netns import Net, NodeSluice, Thread
 
 PAGE = os.path.join(os.path.dirname(__file__), "../../docs/forwarding-gateway.md")
@@ -90,3 +90,164 @@ def test_a_stop_lets_it_flow(net):
     assert SERVED in net.curl("http://10.72.0.2:8080/")
     assert sluice.stop(signal.SIGTERM) == 0
     assert STRAIGHT in net.curl("http://10.72.0.2:8080/")
+
+
+# --- what closed connections leave behind --------------------------------------------------------
+# A port that a client uses again: the kernel must not take its packets for those of the connection before.
+
+PORTS = range(20000, 20150)
+SOURCES = {"the node's": "", "the client's": ", source_address: client"}
+
+
+def own_policy(source=""):
+    return f"""version: 1
+listeners: {{ passing: {{ timeouts: {{ drain: 20s }} }} }}
+upstreams: {{ onwards: {{ endpoints: original_destination{source} }} }}
+routes: [{{ upstream: onwards }}]
+intercept:
+  forward:
+    - {{ from: [10.71.0.0/24, "fd71::/64"], to: [10.72.0.0/24, "fd72::/64"], ports: [8080-8081], listener: passing, on_exit: bypass, lease: 1s }}
+"""
+
+
+def connect(port, v6=False):
+    source, target = (("fd71::2", "fd72::2") if v6 else ("10.71.0.2", "10.72.0.2"))
+    made = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.settimeout(2)
+    made.bind((source, port))
+    made.connect((target, 8080))
+    return made
+
+
+def fetch(port, v6=False):
+    """Who called, as the origin says; the server's side closes first, and keeps the TIME_WAIT."""
+    try:
+        with connect(port, v6) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            return read_all(connection)
+    except OSError as error:
+        return repr(error)
+
+
+def read_all(connection):
+    text = b""
+    while data := connection.recv(65536):
+        text += data
+    return text.decode().partition("\r\n\r\n")[2].strip()
+
+
+def all_fetched(net, ports=PORTS):
+    """What came, by how often; from each port by IPv4 and by IPv6. After ten failures it is clear."""
+    def body():
+        seen = {}
+        for port in ports:
+            for v6 in (False, True):
+                said = fetch(port, v6)
+                seen[said] = seen.get(said, 0) + 1
+            if sum(count for said, count in seen.items() if "origin" not in said) > 10:
+                break
+        return seen
+
+    return Thread(net.client, body).result()
+
+
+def expect_straight(net, ports=PORTS):
+    seen = all_fetched(net, ports)
+    assert seen == {"origin, called from 10.71.0.2": len(ports), "origin, called from fd71::2": len(ports)}, seen
+
+
+def time_waits(net, *where):
+    return [line.split()[2] for line in net.in_node("ss", "-Htan", "state", "time-wait", *where).splitlines()]
+
+
+def leave_a_time_wait_of_the_node(net):
+    with_server = Thread(net.node, lambda: close_first("10.71.0.1"))
+    net.as_client(lambda: eventually(lambda: socket.create_connection(("10.71.0.1", 9000), 1).recv(1) == b"", "it is closed")).result()
+    with_server.result()
+
+
+def close_first(address):
+    with socket.create_server((address, 9000)) as listener:
+        connection, _ = listener.accept()
+        connection.close()
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_after_a_stop_ports_used_before_flow_straight(net, source):
+    sluice = NodeSluice(net, own_policy(SOURCES[source]))
+    leave_a_time_wait_of_the_node(net)
+    seen = all_fetched(net)
+    assert sum(seen.values()) == 2 * len(PORTS) and all(said.startswith("origin") for said in seen), seen
+    assert len(time_waits(net, "dst", "10.71.0.2", "sport", "8080")) >= len(PORTS), "there is something to fall over"
+    assert sluice.stop(signal.SIGTERM) == 0
+    expect_straight(net)
+    assert time_waits(net, "sport", "9000"), "what is the node's own stays"
+
+
+def test_while_it_drains_ports_used_before_flow_straight(net):
+    sluice = NodeSluice(net, own_policy())
+    half, rest = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n", b"\r\n"
+
+    def body():
+        with connect(PORTS[0]) as lasting, connect(PORTS[1]) as brief:
+            for connection in (lasting, brief):
+                connection.sendall(half)
+            time.sleep(0.3)
+            os.kill(sluice.pid, signal.SIGTERM)
+            eventually(lambda: "10.71.0.2" in fetch(PORTS[2]), "interception has ended")
+            brief.sendall(rest)
+            assert "10.72.0.1" in read_all(brief)
+            brief.close()
+            eventually(lambda: "10.71.0.2" in fetch(PORTS[1]), "the port of one that has ended flows straight", 6)
+            assert sluice.process.poll() is None
+            lasting.sendall(rest)
+            assert "10.72.0.1" in read_all(lasting)
+
+    Thread(net.client, body).result()
+    eventually(lambda: sluice.process.poll() == 0, "it has drained")
+
+
+def test_cleanup_after_a_kill_lets_ports_used_before_flow_straight(net):
+    sluice = NodeSluice(net, own_policy())
+    leave_a_time_wait_of_the_node(net)
+    assert set(all_fetched(net)) == {"origin, called from 10.72.0.1", "origin, called from fd72::1"}
+    sluice.kill_all()
+    # Nobody is left to clear up: doctor says what becomes of them until then.
+    told = net.in_node(SLUICE, "doctor", "--policy", sluice.policy, check=False)
+    assert re.search(r"early_demux: .*kill -9.*\n +do: .*net.ipv4.tcp_early_demux=0", told), told
+    assert "closed connections that were intercepted" in net.in_node(SLUICE, "cleanup")
+    expect_straight(net)
+    assert time_waits(net, "sport", "9000"), "what is the node's own stays"
+
+
+def test_the_last_answer_arrives_though_the_process_has_ended(net):
+    """What lies in the gateway's sockets when it ends needs our routes until the client has it."""
+    sluice = NodeSluice(net, own_policy())
+    size = 30_000
+
+    def origin():
+        with socket.create_server(("10.72.0.2", 8081)) as listener:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+                time.sleep(0.5)
+
+    def client():
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            connection.settimeout(5)
+            connection.connect(("10.72.0.2", 8081))
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            eventually(lambda: "FIN-WAIT-1" in net.in_node("ss", "-Htan", "sport", "8081"), "the gateway has no more to do with it")
+            os.kill(sluice.pid, signal.SIGTERM)
+            eventually(lambda: not sluice.children(), "the gateway has ended")
+            time.sleep(0.3)  # shorter than the keeper's patience
+            return len(read_all(connection))
+
+    server = Thread(net.origin, origin)
+    time.sleep(0.3)
+    assert Thread(net.client, client).result() == size
+    server.result()
+    assert sluice.stop(signal.SIGTERM) == 0
