@@ -285,6 +285,12 @@ void PlainProcess::add_ban_commands() {
                       "is dropped there"));
     });
   }
+  admin_commands_.add("top", [](const json::object&, const Respond& respond) {
+    respond(admin_error(
+        "this policy uses nothing of the kernel (intercept, guard, bans), which counts "
+        "for `top`: start sluice with one that says `guard: { monitor: [service, source] "
+        "}`; requests by route are on the page of `metrics` (sluice_requests_total)"));
+  });
   admin_commands_.add("bans", [this](const json::object&, const Respond& respond) {
     respond(handle_own_bans(*gateway_));
   });

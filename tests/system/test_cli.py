@@ -132,6 +132,39 @@ def test_zsh_takes_the_script_and_knows_the_command(scratch):
     assert done.stderr == ""
 
 
+# --- a process without a keeper -----------------------------------------------------------------
+
+
+@pytest.fixture
+def plain(scratch):
+    """Of a policy that uses nothing of the kernel."""
+    yield Sluice(scratch, f"""version: 1
+state_dir: {scratch.path}/state
+listeners: {{ web: {{ bind: "127.0.0.1:{free_port()}" }} }}
+routes: [{{ direct_response: {{ status: 204 }} }}]
+""")
+
+
+@pytest.mark.parametrize("words, hint", [
+    (["top"], "sluice_requests_total"), (["top", "--once", "--by", "source"], "guard: { monitor: [service, source] }"),
+    (["drops"], "nothing is dropped there"), (["drops", "-f"], "nothing is dropped there"),
+    (["ban", "192.0.2.1"], "nothing is dropped there"), (["upgrade"], "no keeper"),
+])
+def test_what_takes_a_keeper_says_so_in_a_line(plain, words, hint):
+    done = plain.ctl(*words, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert re.fullmatch(r"sluice: this policy uses nothing of the kernel .*\n", done.stderr) and hint in done.stderr, done.stderr
+    told = plain.ctl(*words, "--output", "json", check=False)
+    assert told.returncode == 1 and json.loads(told.stdout)["error"] in done.stderr
+
+
+def test_what_takes_none_works_without_a_keeper(plain):
+    assert plain.ctl("bans").stdout == "nobody is banned\n"
+    assert plain.ctl("unban", "192.0.2.1").stdout == "192.0.2.1 was not banned\n"
+    assert "plain mode" in plain.ctl("status").stdout
+    assert sluice("doctor", "--policy", plain.policy).returncode in (0, 3)  # 3: of this machine
+
+
 # --- explain ------------------------------------------------------------------------------------
 
 

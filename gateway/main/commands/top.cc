@@ -209,7 +209,7 @@ int top(const Arguments& arguments) {
       [&](const json::object& line) {
         if (const json::value* ok = line.if_contains("ok")) {
           refused = !ok->is_bool() || !ok->as_bool();
-          if (refused) std::cerr << "sluice: " << text_at(line, "error") << '\n';
+          if (refused) failed(arguments, text_at(line, "error"));
           return !refused;
         }
         if (as_json) {
