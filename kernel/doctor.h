@@ -41,6 +41,6 @@ std::vector<Finding> examine_programs(const DoctorOptions& options);  // TC, XDP
 std::vector<Finding> examine_links(const DoctorOptions& options);     // lo, MTU, CNI
 std::vector<Finding> examine_bypasses(const DoctorOptions& options);  // past netfilter
 std::vector<Finding> examine_early_demux(const DoctorOptions& options);  // after a kill -9
-std::vector<Finding> examine_cgroups(const DoctorOptions& options);   // that catch nothing
+std::vector<Finding> examine_cgroups(const DoctorOptions& options);      // that catch nothing
 
 }  // namespace sluice::kernel
