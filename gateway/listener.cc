@@ -180,6 +180,8 @@ bool Listener::accept_one() {
     if (of_that_connection(error)) return true;
     if (error == EAGAIN || error == EWOULDBLOCK) {
       backlog_is_empty();
+    } else if (error == EINVAL) {
+      stop();  // the keeper has shut it; it says so in a moment
     } else if (out_of_resources(error)) {
       pause_for_resources(std::strerror(error));
     } else {

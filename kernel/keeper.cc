@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <sys/socket.h>
 #include <utility>
 
 #include "kernel/builtin_protect.h"

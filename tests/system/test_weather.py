@@ -13,7 +13,7 @@ import time
 import pytest
 
 import tcx
-from harness import SANITIZED, SLUICE, Scratch, eventually
+from harness import HANG, SANITIZED, SLUICE, Scratch, eventually
 from netns import Net, NodeSluice, run
 
 POLICY = """
@@ -354,6 +354,32 @@ def test_a_gateway_that_hangs_is_replaced(node):
     assert "runs and does not answer" in sluice.output(), "said"
     eventually(lambda: sluice.metric("sluice_gateway_restarts_total") == 1, "counted, as soon as the port of the page is free")
     eventually(lambda: not os.path.exists(f"/proc/{victim}"), "the one that hung is ended at the deadline of a drain")
+
+
+def test_a_drain_refuses_new_connections_at_once(node):
+    """And finishes what is open: a request that has begun."""
+    text = policy(node).replace("listeners: {", 'listeners: { door: { bind: "10.71.0.1:8081", timeouts: { drain: 20s } },').replace(
+        "routes: [", "routes: [{ listener: door, upstream: origin }, ")
+    sluice = NodeSluice(node, text)
+    begun = node.as_client(lambda: socket.create_connection(("10.71.0.1", 8081), 5)).result()
+    begun.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
+    waiting = subprocess.Popen(node.command(node.node, SLUICE, "drain", "--socket", sluice.socket), stdout=subprocess.DEVNULL)
+
+    def refused():
+        try:
+            socket.create_connection(("10.71.0.1", 8081), 5).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    eventually(lambda: node.as_client(refused).result(), "nobody listens any more")
+    assert waiting.poll() is None, "it waits for what is open"
+    begun.sendall(b"\r\n")
+    begun.settimeout(HANG)
+    assert begun.recv(100).startswith(b"HTTP/1.1 200")
+    begun.close()
+    assert waiting.wait(HANG) == 0
+    assert "accept failed" not in sluice.output()
 
 
 def test_bpffs_not_mounted_is_mounted_or_said(node):
