@@ -95,9 +95,9 @@ const Command kDoctorCommand{
     .summary = "What on this node will bite, and what to do about each.",
     .details =
         "Sysctls (rp_filter, src_valid_mark, br_netfilter, ip_forward, tcp_syncookies, conntrack), "
-        "mark bits and\nrouting tables of others, CNI plugins, other TC, XDP and sk_lookup programs "
-        "in their order, capabilities,\nBTF, bpffs, MTU and XDP mode, open descriptors, cgroups "
-        "that the policy names. Of this network\nnamespace; changes nothing.",
+        "mark bits and\nrouting tables of others, CNI plugins, other TC, XDP and sk_lookup "
+        "programs in their order, capabilities,\nBTF, bpffs, MTU and XDP mode, open descriptors, "
+        "cgroups that the policy names. Of this network\nnamespace; changes nothing.",
     .options = kOptions,
     .run = doctor,
     .exit_codes = "3 something that the policy asks for will not work",
