@@ -54,7 +54,7 @@ class World:
             rule["from"] = [self.source(version)]
         if r.random() < 0.4:
             rule["except"] = {"to": [self.prefix(version)]}
-            if way == "forward" and r.random() < 0.5:
+            if r.random() < 0.5:
                 rule["except"]["from"] = [self.source(version)]
         return rule
 
