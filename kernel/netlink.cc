@@ -62,7 +62,7 @@ int NetlinkSocket::request(NetlinkMessage& message) {
 }
 
 int NetlinkSocket::exchange(std::span<const char> bytes, std::uint32_t last_sequence,
-                            const std::function<void(std::uint32_t, int)>& failed) {
+                            const std::function<void(std::uint32_t, int)>& failed, Errors errors) {
   if (const int error = send(bytes); error != 0) return error;
   std::vector<char> buffer(kReceiveSpace);
   for (;;) {
@@ -76,7 +76,8 @@ int NetlinkSocket::exchange(std::span<const char> bytes, std::uint32_t last_sequ
       if (at->nlmsg_type != NLMSG_ERROR) continue;
       const auto* result = static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(at));
       if (result->error != 0) failed(at->nlmsg_seq, -result->error);
-      answered = answered || at->nlmsg_seq == last_sequence || result->error != 0;
+      answered = answered || at->nlmsg_seq == last_sequence ||
+                 (result->error != 0 && errors == Errors::end_all);
     }
     if (answered) return 0;
   }

@@ -39,11 +39,13 @@ class NetlinkSocket {
   // `each` gets every message of the answer; 0 or an errno.
   int dump(NetlinkMessage& message, const std::function<void(const nlmsghdr&)>& each);
 
-  // Sends messages that are complete (a nftables batch) and reads until `last_sequence` is
-  // answered. Every error with its sequence number goes to `failed`. Returns an errno of the socket
-  // itself.
+  // What an error says of the messages after it: a nftables batch ends there.
+  enum class Errors : std::uint8_t { end_all, of_one };
+  // Sends messages that are complete and reads until `last_sequence` is answered. Every error with
+  // its sequence number goes to `failed`. Returns an errno of the socket itself.
   int exchange(std::span<const char> bytes, std::uint32_t last_sequence,
-               const std::function<void(std::uint32_t sequence, int error)>& failed);
+               const std::function<void(std::uint32_t sequence, int error)>& failed,
+               Errors errors = Errors::end_all);
 
  private:
   int send(std::span<const char> bytes);

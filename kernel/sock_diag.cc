@@ -10,6 +10,7 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
+#include <optional>
 #include <sys/socket.h>
 #include <vector>
 
@@ -145,14 +146,29 @@ int each(NetlinkSocket& socket, std::uint32_t states,
   return 0;
 }
 
-int destroy(NetlinkSocket& socket, const inet_diag_msg& found) {
-  NetlinkMessage request(SOCK_DESTROY, 0);
-  auto& body = request.extra<inet_diag_req_v2>();
-  body.sdiag_family = found.idiag_family;
-  body.sdiag_protocol = IPPROTO_TCP;
-  body.idiag_states = kConnected;
-  body.id = found.id;
-  return socket.request(request);
+struct DestroyRequest {
+  nlmsghdr header{.nlmsg_len = sizeof(DestroyRequest),
+                  .nlmsg_type = SOCK_DESTROY,
+                  .nlmsg_flags = NLM_F_REQUEST,
+                  .nlmsg_seq = 0,
+                  .nlmsg_pid = 0};
+  inet_diag_req_v2 body{};
+};
+static_assert(sizeof(DestroyRequest) == sizeof(nlmsghdr) + sizeof(inet_diag_req_v2));
+
+constexpr std::size_t kAtOnce = 128;  // their errors fit the socket's buffer
+
+// Numbered from 1; only the last one is answered when it is done.
+std::vector<DestroyRequest> requests_for(std::span<const inet_diag_msg> condemned) {
+  std::vector<DestroyRequest> out(condemned.size());
+  for (std::size_t i = 0; i < condemned.size(); ++i) {
+    out[i].header.nlmsg_seq = static_cast<std::uint32_t>(i + 1);
+    out[i].body.sdiag_family = condemned[i].idiag_family;
+    out[i].body.sdiag_protocol = IPPROTO_TCP;
+    out[i].body.id = condemned[i].id;
+  }
+  out.back().header.nlmsg_flags |= NLM_F_ACK;
+  return out;
 }
 
 }  // namespace
@@ -168,18 +184,31 @@ Result<void> each_tcp_socket(TcpSockets which, const std::function<void(const Tc
 
 namespace {
 
-Result<std::size_t> destroy_all(NetlinkSocket& socket,
-                                const std::vector<inet_diag_msg>& condemned) {
+Error cannot_destroy(const inet_diag_msg& one) {
+  return {one.idiag_state == TCP_TIME_WAIT
+              ? "cannot end connections in TIME_WAIT: this kernel is older than Linux 6.0, or "
+                "lacks CONFIG_INET_DIAG_DESTROY"
+              : "cannot end connections: this kernel lacks CONFIG_INET_DIAG_DESTROY"};
+}
+
+Result<std::size_t> destroy_all(NetlinkSocket& socket, std::span<const inet_diag_msg> condemned) {
   std::size_t ended = 0;
-  for (const auto& one : condemned) {
-    const int failed = destroy(socket, one);
-    if (failed == EOPNOTSUPP)
-      return std::unexpected(
-          Error{one.idiag_state == TCP_TIME_WAIT
-                    ? "cannot end connections in TIME_WAIT: this kernel is older than Linux 6.0, "
-                      "or lacks CONFIG_INET_DIAG_DESTROY"
-                    : "cannot end connections: this kernel lacks CONFIG_INET_DIAG_DESTROY"});
-    ended += failed == 0 ? 1 : 0;  // ENOENT: it ended by itself
+  while (!condemned.empty()) {
+    const auto some = condemned.first(std::min(condemned.size(), kAtOnce));
+    condemned = condemned.subspan(some.size());
+    const auto requests = requests_for(some);
+    std::optional<Error> refused;
+    ended += some.size();
+    const int error = socket.exchange(
+        {reinterpret_cast<const char*>(requests.data()), requests.size() * sizeof(DestroyRequest)},
+        requests.back().header.nlmsg_seq,
+        [&](std::uint32_t number, int failed) {
+          --ended;  // ENOENT: it ended by itself
+          if (failed == EOPNOTSUPP) refused = cannot_destroy(some[number - 1]);
+        },
+        NetlinkSocket::Errors::of_one);
+    if (error != 0) return std::unexpected(diag_error(error));
+    if (refused) return std::unexpected(*refused);
   }
   return ended;
 }
