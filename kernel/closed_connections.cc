@@ -68,10 +68,18 @@ TcpSocket other_end(const TcpSocket& socket) {
 }
 
 // To the client; or to the upstream, with the client's address.
-bool caught_by(const Plan& plan, const NodeView& node, const TcpSocket& socket) {
-  return (socket.mark & plan.marks.mask) == plan.marks.gateway() ||
-         entry_of(plan, node, socket) != nullptr ||
+bool has_entry(const Plan& plan, const NodeView& node, const TcpSocket& socket) {
+  return entry_of(plan, node, socket) != nullptr ||
          (plan.client_source && entry_of(plan, node, other_end(socket)) != nullptr);
+}
+
+bool caught_by(const Plan& plan, const NodeView& node, const TcpSocket& socket) {
+  return (socket.mark & plan.marks.mask) == plan.marks.gateway() || has_entry(plan, node, socket);
+}
+
+bool catches_the_same(const Intercept& a, const Intercept& b) {
+  return a.way == b.way && a.from == b.from && a.to == b.to && a.except_from == b.except_from &&
+         a.except_to == b.except_to && a.ports == b.ports;
 }
 
 bool left_over(const TcpSocket& socket, const std::vector<Prefix>& of_node) {
@@ -94,6 +102,26 @@ Result<std::size_t> end_closed_connections(const Plan& plan, TcpSockets which) {
   if (!of_node) return std::unexpected(of_node.error());
   return destroy_tcp_sockets(which, [&](const TcpSocket& socket) {
     return caught_by(plan, *node, socket) && left_over(socket, *of_node);
+  });
+}
+
+bool catches_less(const Plan& before, const Plan& next) {
+  return std::ranges::any_of(before.intercepts, [&](const Intercept& entry) {
+    return std::ranges::none_of(
+        next.intercepts, [&](const Intercept& other) { return catches_the_same(entry, other); });
+  });
+}
+
+Result<std::size_t> end_closed_connections(const Plan& before, const Plan& next) {
+  const auto node = read_node_view();
+  if (!node) return std::unexpected(node.error());
+  const auto of_node = read_local_prefixes();
+  if (!of_node) return std::unexpected(of_node.error());
+  return destroy_tcp_sockets(TcpSockets::time_wait, [&](const TcpSocket& socket) {
+    const bool upstream = !entry_of(before, *node, socket);
+    const TcpSocket judged = upstream ? other_end(socket) : socket;
+    return has_entry(before, *node, socket) && !entry_of(next, *node, judged) &&
+           left_over(socket, *of_node);
   });
 }
 

@@ -20,6 +20,11 @@ bool bypasses_forward(const Plan& plan);
 // carry the gateway's mark. Of sockets with an address of this node none. Returns how many.
 Result<std::size_t> end_closed_connections(const Plan& plan, TcpSockets which);
 
+// Connections may flow straight by `next` that `before` has caught.
+bool catches_less(const Plan& before, const Plan& next);
+// Ends those in TIME_WAIT that entries of `before` have caught and none of `next` would.
+Result<std::size_t> end_closed_connections(const Plan& before, const Plan& next);
+
 // The same for a plan that is not known: of all that have nobody and an address that is not this
 // node's, which only a transparent proxy's have.
 Result<std::size_t> end_closed_connections();

@@ -43,6 +43,9 @@ const Error kRetired{"another sluice has taken over"};
 // What the gateway wrote before it ended is acknowledged by our routes alone.
 constexpr std::chrono::seconds kLastAnswers{1};
 
+// After a reload: connections that drain, and then the minute of their TIME_WAIT.
+constexpr std::chrono::minutes kFormerPlan{2};
+
 class KeeperImpl final : public Keeper {
  public:
   KeeperImpl(const KeeperOptions& options, PinDirectory pins, ChangeMonitor monitor)
@@ -168,6 +171,7 @@ class KeeperImpl final : public Keeper {
   Result<void> prepare_parts(const Plan& plan, const std::vector<OwnedSocket>& made);
   Result<void> open_sockets(Prepared& next, const std::vector<OwnedSocket>& made);
   Result<void> follow_node(bool gateway_alive, bool table_touched);
+  Result<void> clear_the_way(bool gateway_alive);
   void note(const Result<void>& ticked);
   void note_guarded();
   bool falls_back() const;
@@ -187,7 +191,9 @@ class KeeperImpl final : public Keeper {
   std::vector<Prefix> condemned_;  // banned, and their connections not looked for yet
   std::vector<Ban> bans_before_;   // of a keeper whose pins may be of another version
   std::optional<Prepared> prepared_;
-  Plan plan_;  // in force
+  Plan plan_;                   // in force
+  std::optional<Plan> former_;  // that caught more, a moment ago
+  std::chrono::steady_clock::time_point former_since_;
   BypassWatch bypass_;
   std::vector<BypassSign> signs_;  // of `signs_of_`'s interfaces
   std::optional<std::map<std::string, unsigned>> signs_of_;
@@ -299,6 +305,11 @@ Result<void> KeeperImpl::commit() {
     resets_ += *ended;
   // Sockets that no plan uses any more close here; the gateway's duplicates drain what they hold.
   sockets_ = std::move(prepared_->sockets);
+  if (catches_less(plan_, prepared_->plan)) {
+    former_ = std::move(plan_);
+    former_->guard = {};
+    former_since_ = std::chrono::steady_clock::now();
+  }
   plan_ = std::move(prepared_->plan);
   generation_ = plan_.generation;
   prepared_.reset();
@@ -346,14 +357,23 @@ void KeeperImpl::tick(bool gateway_alive) {
   }
   missed_change_ = monitor_.take().nftables;
   if (auto guarded = guard_->tick(); result) result = std::move(guarded);
-  // Its entries with `bypass` flow straight until the next gateway serves.
-  if (!gateway_alive && bypasses_forward(plan_)) {
-    if (auto ended = end_closed_connections(); result && !ended)
-      result = std::unexpected(ended.error());
-  }
+  if (auto cleared = clear_the_way(gateway_alive); result) result = std::move(cleared);
   if (auto watched = vendors_->tick(); result) result = std::move(watched);
   note_guarded();
   note(result);
+}
+
+// For what flows straight: entries with `bypass` until the next gateway serves, and what a reload
+// has taken out.
+Result<void> KeeperImpl::clear_the_way(bool gateway_alive) {
+  if (!gateway_alive && bypasses_forward(plan_)) {
+    if (auto ended = end_closed_connections(); !ended) return std::unexpected(ended.error());
+  }
+  if (!former_) return {};
+  auto ended = kernel::end_closed_connections(*former_, plan_);
+  if (std::chrono::steady_clock::now() - former_since_ > kFormerPlan) former_.reset();
+  if (!ended) return std::unexpected(ended.error());
+  return {};
 }
 
 void KeeperImpl::keep_leases() {

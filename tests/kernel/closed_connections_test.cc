@@ -103,6 +103,25 @@ TEST(ClosedConnections, ThoseThatWereCaughtGoWithTheInterception) {
   });
 }
 
+TEST(ClosedConnections, WhatAReloadTakesOutFlowsStraight) {
+  in_sandbox([] {
+    Node node;
+    node.caught("10.2.0.2").close();
+    node.caught("10.2.9.9").close();
+    Plan next = passing();
+    next.intercepts[0].to = prefixes({"10.2.9.0/24", "fd02::/16"});
+    next.generation = 2;
+    Connection open = node.caught("10.2.0.3");
+    put_in_force(*node.keeper(), next);
+    node.keeper()->tick(true);
+    EXPECT_EQ(left(TcpSockets::time_wait), (Names{"10.2.9.9"})) << "what is still caught stays";
+    open.close();
+    EXPECT_EQ(left(TcpSockets::time_wait).size(), 2U);
+    node.keeper()->tick(true);
+    EXPECT_EQ(left(TcpSockets::time_wait), (Names{"10.2.9.9"})) << "it was open at the reload";
+  });
+}
+
 TEST(ClosedConnections, WithoutAPlanByTheirAddresses) {
   in_sandbox([] {
     Node node;
