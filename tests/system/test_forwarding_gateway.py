@@ -250,4 +250,4 @@ def test_the_last_answer_arrives_though_the_process_has_ended(net):
     time.sleep(0.3)
     assert Thread(net.client, client).result() == size
     server.result()
-    assert sluice.stop(signal.SIGTERM) == 0
+    eventually(lambda: sluice.process.poll() == 0, "it has ended")
