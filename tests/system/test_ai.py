@@ -361,3 +361,23 @@ def test_metrics_after_the_genai_conventions(alone):
     assert f"sluice_ai_cost_dollars_total{{{labels}}} 38" in text  # twice 8 + 1 + 10
     assert 'error_type="400"' in text
     assert 'sluice_ai_fallbacks_total{gen_ai_operation_name="chat",gen_ai_provider_name="anthropic",provider="anthropic",gen_ai_request_model="claude",team=""} 1' in text
+
+
+def test_streams_that_come_in_one_piece_one_after_the_other(alone):
+    gateway = Gateway(alone, ("gemini",), models=MODELS.split("\n")[3])
+    whole = lambda events: b"".join(b"%x\r\n%s\r\n" % (len(e), e) for e in events) + b"0\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    gateway["gemini"].stream = lambda handler, events, step: handler.connection.sendall(head + whole(events))
+    caller = CALLERS["openai"](gateway)
+    for _ in range(60):
+        events, good = caller.streamed("gemini-model")
+        assert good and caller.streamed_text(events) == text_of(gateway["gemini"])
+    assert gateway.sluice.process.poll() is None
+
+
+def test_every_piece_of_a_tool_call_has_its_function(gateway):
+    """OpenAI's Python SDK asserts it in its helper for streams, also of the piece that has a signature of Gemini's."""
+    events, _ = CALLERS["openai"](gateway).streamed("gemini-model", tools=("a", "b"))
+    pieces = [piece for _, event in events[:-1] for choice in event["choices"] for piece in choice["delta"].get("tool_calls", [])]
+    assert any("extra_content" in piece for piece in pieces)
+    assert all("function" in piece for piece in pieces), pieces

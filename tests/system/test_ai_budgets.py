@@ -196,6 +196,17 @@ def test_prices_are_read_again(scratch):
     eventually(lambda: "may cost $" in gateway.ask(headers)[2].decode(), "it is too dear now")
 
 
+def test_prices_that_are_empty_or_gone_change_nothing(scratch):
+    gateway = Budgeted(scratch, more="  budgets: { all: { dollars: 10 } }\n")
+    headers = gateway.holder("alice")
+    path = os.path.join(scratch.path, "prices.yaml")
+    open(path, "w").close()
+    eventually(lambda: "prices stay as they were" in gateway.sluice.output(), "an empty file is no prices")
+    os.remove(path)
+    eventually(lambda: gateway.ask(headers)[0] == 200, "it goes on")
+    assert gateway.sluice.process.poll() is None
+
+
 def test_usage_by_what_one_likes(scratch):
     gateway = Budgeted(scratch, kinds=("openai", "anthropic"))
     alice, bob = gateway.holder("alice", "--team", "red", "--owner", "=cmd()"), gateway.holder("bob")

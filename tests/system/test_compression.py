@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from harness import HANG, Nginx, Sluice, connect, curl, free_port
+from harness import HANG, Nginx, Sluice, connect, curl, free_port, read_all
 
 VERSIONS = ["--http1.1", "--http2-prior-knowledge"]
 TEXT = b"".join(b"line %d of a text that repeats itself\n" % i for i in range(20_000))
@@ -131,3 +131,15 @@ def test_streams_are_not_held_back(scratch, kind, coded):
             assert process.wait(HANG) == 0
         finally:
             process.kill()
+
+
+def test_small_answers_one_after_the_other(scratch):
+    """Each goes out whole with its head; the writer of chunks begins anew with every answer."""
+    front = Front(scratch)
+    with open(f"{front.origin.directory}/text/small", "wb") as file:
+        file.write(TEXT[:3000])
+    for _ in range(60):
+        with connect(front.port) as connection:
+            connection.sendall(b"GET /text/small HTTP/1.1\r\nhost: x\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n")
+            assert read_all(connection).startswith(b"HTTP/1.1 200")
+    assert front.sluice.process.poll() is None
