@@ -62,8 +62,10 @@ class Writer final : public StreamWriter {
     OpenPart& part = parts_[signature.part];
     part.thinking.signature += signature.signature;
     part.thinking.redacted += signature.redacted;
+    // SDKs take it for granted that each piece of a call has its function.
     if (part.kind == PartKind::tool_call)
       chunk_call({{"index", part.call},
+                  {"function", {{"arguments", ""}}},
                   {"extra_content", {{"google", {{"thought_signature", signature.signature}}}}}},
                  out);
   }
