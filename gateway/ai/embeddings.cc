@@ -56,6 +56,7 @@ void read_content(ReadState& state, ObjectReader& holder, EmbeddingRequest& requ
 
 std::expected<EmbeddingRequest, Problem> read_gemini(const json::value& value) {
   ReadState state;
+  state.snake_case_too = true;
   ObjectReader body(state, value, "");
   EmbeddingRequest request;
   const json::array* batch = body.array("requests");

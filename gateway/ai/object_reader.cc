@@ -11,16 +11,22 @@ ObjectReader::ObjectReader(ReadState& state, const json::value& value, std::stri
   if (object_ == nullptr) state_.fail(path_, "must be an object");
 }
 
+// Null: there is none.
+const json::object::value_type* ObjectReader::member(std::string_view key) const {
+  if (object_ == nullptr) return nullptr;
+  auto found = object_->find(key);
+  if (found == object_->end() && state_.snake_case_too) found = object_->find(snake_case(key));
+  return found != object_->end() ? found : nullptr;
+}
+
 bool ObjectReader::has(std::string_view key) const {
-  if (object_ == nullptr) return false;
-  const json::value* value = object_->if_contains(key);
-  return value != nullptr && !value->is_null();
+  const auto* found = member(key);
+  return found != nullptr && !found->value().is_null();
 }
 
 const json::value* ObjectReader::take(std::string_view key) {
-  if (object_ == nullptr) return nullptr;
-  const auto found = object_->find(key);
-  if (found == object_->end()) return nullptr;
+  const auto* found = member(key);
+  if (found == nullptr) return nullptr;
   taken_.push_back(found->key());
   return found->value().is_null() ? nullptr : &found->value();
 }
@@ -119,6 +125,16 @@ std::string ObjectReader::path(std::string_view key) const {
 
 void ObjectReader::fail(std::string_view key, std::string message) {
   state_.fail(path(key), std::move(message));
+}
+
+std::string snake_case(std::string_view key) {
+  std::string out;
+  for (const char c : key) {
+    const bool capital = c >= 'A' && c <= 'Z';
+    if (capital) out.push_back('_');
+    out.push_back(capital ? static_cast<char>(c + ('a' - 'A')) : c);
+  }
+  return out;
 }
 
 std::string indexed(std::string_view path, std::size_t index) {

@@ -21,6 +21,7 @@ namespace json = boost::json;
 struct ReadState {
   std::optional<Problem> problem;           // the first
   std::vector<std::string> untranslatable;  // paths of fields that were not taken
+  bool snake_case_too = false;              // protobuf's JSON: each member has two names
 
   bool failed() const { return problem.has_value(); }
   void fail(std::string path, std::string message) {
@@ -56,12 +57,15 @@ class ObjectReader {
   void fail(std::string_view key, std::string message);
 
  private:
+  const json::object::value_type* member(std::string_view key) const;
+
   ReadState& state_;
   const json::object* object_ = nullptr;
   std::string path_;
   std::vector<std::string_view> taken_;
 };
 
+std::string snake_case(std::string_view key);                   // "maxTokens": "max_tokens"
 std::string indexed(std::string_view path, std::size_t index);  // "messages[2]"
 
 }  // namespace sluice::gateway::ai

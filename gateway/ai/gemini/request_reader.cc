@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <deque>
 
 #include <boost/json/array.hpp>
@@ -9,14 +10,32 @@
 namespace sluice::gateway::ai::gemini {
 namespace {
 
-// Types in JSON Schema's words: this API's own are in capitals ("OBJECT").
-json::value in_small_letters(const json::value& schema, int depth = 0) {
+constexpr std::array<std::string_view, 9> kKeywords{
+    "anyOf",     "maxItems",  "minItems", "maxProperties",   "minProperties",
+    "maxLength", "minLength", "defs",     "propertyOrdering"};
+
+// Keywords have two names, as all members do.
+std::string keyword_of(std::string_view key) {
+  const auto known = std::ranges::find(kKeywords, key, snake_case);
+  return std::string(known != kKeywords.end() ? *known : key);
+}
+
+std::string in_small_letters(std::string_view word) {
+  std::string out(word);
+  std::ranges::transform(out, out.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  });
+  return out;
+}
+
+// A schema of this API's in JSON Schema's words: types are in capitals here ("OBJECT").
+json::value json_schema(const json::value& schema, int depth = 0) {
   constexpr int kMaxDepth = 64;
   if (depth > kMaxDepth) return schema;
   if (const json::array* list = schema.if_array()) {
     json::array out;
     for (const json::value& one : *list)
-      out.push_back(in_small_letters(one, depth + 1));
+      out.push_back(json_schema(one, depth + 1));
     return out;
   }
   const json::object* object = schema.if_object();
@@ -24,18 +43,27 @@ json::value in_small_letters(const json::value& schema, int depth = 0) {
   json::object out;
   for (const auto& [key, value] : *object) {
     if (key == "type" && value.is_string()) {
-      std::string word(value.get_string());
-      std::ranges::transform(word, word.begin(), [](char c) {
-        return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-      });
-      out[key] = word;
+      out[key] = in_small_letters(value.get_string());
     } else if (key == "enum" || key == "example" || key == "default") {
       out[key] = value;
+    } else if (key == "properties" && value.is_object()) {
+      json::object named;  // by the caller's own names
+      for (const auto& [name, one] : value.get_object())
+        named[name] = json_schema(one, depth + 1);
+      out[key] = std::move(named);
     } else {
-      out[key] = in_small_letters(value, depth + 1);
+      out[keyword_of(key)] = json_schema(value, depth + 1);
     }
   }
   return out;
+}
+
+// What comes under `json_name` is JSON Schema's already. Null: neither is there.
+json::value take_schema(ObjectReader& holder, std::string_view json_name, std::string_view name) {
+  const json::value* schema = holder.take(json_name);
+  if (schema != nullptr) return *schema;
+  schema = holder.take(name);
+  return schema != nullptr ? json_schema(*schema) : nullptr;
 }
 
 // This API pairs results with calls by name and order, where neither carries an id.
@@ -76,7 +104,6 @@ void read_contents(ReadState& state, ObjectReader& body, Request& request) {
 
 void read_system(ReadState& state, ObjectReader& body, Request& request) {
   const json::value* system = body.take("systemInstruction");
-  if (system == nullptr) system = body.take("system_instruction");
   if (system == nullptr) return;
   ObjectReader content(state, *system, "systemInstruction");
   std::size_t calls = 0;
@@ -94,9 +121,10 @@ void read_tools(ReadState& state, ObjectReader& body, Request& request) {
       Tool read{.name = function.required_text("name"),
                 .description = function.text_or("description"),
                 .parameters = {}};
-      const json::value* schema = function.take("parametersJsonSchema");
-      if (schema == nullptr) schema = function.take("parameters");
-      if (schema != nullptr) read.parameters = in_small_letters(*schema);
+      json::value schema = take_schema(function, "parametersJsonSchema", "parameters");
+      if (!schema.is_null()) read.parameters = std::move(schema);
+      for (const std::string_view hint : {"response", "responseJsonSchema"})
+        function.ignore(hint);  // what it gives: nobody else asks for that
       function.done();
       request.tools.push_back(std::move(read));
     }
@@ -135,25 +163,20 @@ void read_thinking(ReadState& state, ObjectReader& config, Request& request) {
   request.reasoning.budget = fields.integer("thinkingBudget");
   if (request.reasoning.budget && *request.reasoning.budget < 0) request.reasoning.budget.reset();
   if (request.reasoning.budget) request.reasoning.enabled = *request.reasoning.budget != 0;
-  request.reasoning.effort = fields.text_or("thinkingLevel");
-  std::ranges::transform(request.reasoning.effort, request.reasoning.effort.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  });
+  request.reasoning.effort = in_small_letters(fields.text_or("thinkingLevel"));
 }
 
 void read_format(ObjectReader& config, Request& request) {
   const std::string type = config.text_or("responseMimeType");
-  const json::value* schema = config.take("responseJsonSchema");
-  if (schema == nullptr) schema = config.take("responseSchema");
+  json::value schema = take_schema(config, "responseJsonSchema", "responseSchema");
   if (type == "application/json") request.format.kind = OutputFormat::Kind::json;
-  if (schema == nullptr) return;
+  if (schema.is_null()) return;
   request.format.kind = OutputFormat::Kind::schema;
-  request.format.schema = in_small_letters(*schema);
+  request.format.schema = std::move(schema);
 }
 
 void read_generation(ReadState& state, ObjectReader& body, Request& request) {
   const json::value* value = body.take("generationConfig");
-  if (value == nullptr) value = body.take("generation_config");
   if (value == nullptr) return;
   ObjectReader config(state, *value, "generationConfig");
   request.max_tokens = config.integer("maxOutputTokens");
@@ -175,6 +198,7 @@ void read_generation(ReadState& state, ObjectReader& body, Request& request) {
 
 std::expected<Request, Problem> read_request(const json::value& value) {
   ReadState state;
+  state.snake_case_too = true;
   ObjectReader body(state, value, "");
   Request request;
   request.model = body.text_or("model");  // else the path's

@@ -8,6 +8,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "gateway/ai/meter.h"
+#include "gateway/ai/object_reader.h"
 #include "gateway/ai/openai/mistral_ids.h"
 #include "gateway/ai/shape.h"
 
@@ -56,10 +57,12 @@ AnswerLimits answer_limits(const JsonText& body) {
     if (const auto said = body.integer(key))
       if (const auto count = count_of(*said)) out.tokens = count;
   if (const auto said = body.integer("n")) out.answers = count_of(*said).value_or(1);
-  const auto config = body.find("generationConfig");
+  auto config = body.find("generationConfig");
+  if (!config) config = body.find("generation_config");
   const auto object = config ? parsed_object(*config) : std::nullopt;
   const auto in_config = [&](std::string_view key) -> std::optional<std::uint64_t> {
     const json::value* said = object ? object->if_contains(key) : nullptr;
+    if (object && said == nullptr) said = object->if_contains(snake_case(key));
     return said != nullptr && said->is_int64() ? count_of(said->get_int64()) : std::nullopt;
   };
   if (const auto count = in_config("maxOutputTokens")) out.tokens = count;

@@ -245,6 +245,58 @@ TEST(AiPitfalls, P12ThoughtSignaturesGoRoundWithTheirCall) {
             R"({"name":"f","response":{"output":"r"}})");
 }
 
+// OpenAI's Python SDK asserts it.
+TEST(AiPitfalls, P12EveryPieceOfACallHasItsFunction) {
+  const auto pieces = events(stream(
+      kGemini, kOpenAi,
+      R"(data: {"responseId": "r", "candidates": [{"finishReason": "STOP", "content": {"parts": [)"
+      R"({"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "SIG"}]}}]})"
+      "\n\n"));
+  std::size_t calls = 0;
+  for (const json::value& piece : pieces) {
+    if (!piece.is_object()) continue;
+    const json::value& delta = at(piece, "/choices/0/delta");
+    const json::value* list = delta.get_object().if_contains("tool_calls");
+    if (list == nullptr) continue;
+    ++calls;
+    EXPECT_TRUE(at(*list, "/0/function/arguments").is_string()) << json::serialize(piece);
+  }
+  EXPECT_EQ(calls, 3U);  // its name, its signature, its arguments
+}
+
+// Protobuf's JSON: Google's Python SDK writes some members one way and some the other.
+TEST(AiPitfalls, P12GeminisMembersHaveTwoNames) {
+  constexpr std::string_view kCamel = R"({
+    "contents": [{"role": "user", "parts": [{"inlineData": {"mimeType": "image/png", "data": "aaaa"}}]}],
+    "systemInstruction": {"parts": [{"text": "s"}]},
+    "tools": [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": {"type": "object",
+      "properties": {"max_items": {"type": "string"}}}, "responseJsonSchema": {"type": "string"}},
+      {"name": "g", "parameters": {"type": "OBJECT", "properties": {"any_of": {"type": "ARRAY",
+      "minItems": 1, "items": {"anyOf": [{"type": "STRING"}, {"type": "NUMBER"}]}}}}}]}],
+    "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
+    "generationConfig": {"maxOutputTokens": 9, "stopSequences": ["x"], "topP": 0.5}})";
+  constexpr std::string_view kSnake = R"({
+    "contents": [{"role": "user", "parts": [{"inline_data": {"mime_type": "image/png", "data": "aaaa"}}]}],
+    "system_instruction": {"parts": [{"text": "s"}]},
+    "tools": [{"function_declarations": [{"name": "f", "parameters_json_schema": {"type": "object",
+      "properties": {"max_items": {"type": "string"}}}, "response_json_schema": {"type": "string"}},
+      {"name": "g", "parameters": {"type": "OBJECT", "properties": {"any_of": {"type": "ARRAY",
+      "min_items": 1, "items": {"any_of": [{"type": "STRING"}, {"type": "NUMBER"}]}}}}}]}],
+    "tool_config": {"function_calling_config": {"mode": "ANY", "allowed_function_names": ["f"]}},
+    "generation_config": {"max_output_tokens": 9, "stop_sequences": ["x"], "top_p": 0.5}})";
+  for (const Shape to : {kOpenAi, kAnthropic}) {
+    const json::object camel = request(kGemini, to, kCamel);
+    EXPECT_EQ(camel, request(kGemini, to, kSnake)) << json::serialize(camel);
+    EXPECT_THAT(json::serialize(camel), HasSubstr(R"("max_items":{"type":"string"})"));
+    EXPECT_THAT(json::serialize(camel),
+                HasSubstr(R"("any_of":{"type":"array","minItems":1,"items":{"anyOf":[)"));
+  }
+  const auto unknown = translate_request(kGemini, kOpenAi, R"({"generation_config": {"no_such": 1},
+    "contents": [{"parts": [{"text": "x"}]}]})");
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().field, "generationConfig.no_such");
+}
+
 TEST(AiPitfalls, P13SchemasBecomeWhatGeminiTakes) {
   const auto out = translate_request(kOpenAi, kGemini, R"({"model": "g",
     "messages": [{"role": "user", "content": "x"}],
