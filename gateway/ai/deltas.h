@@ -46,9 +46,9 @@ struct Finish {
   std::string native;
   std::string stop_sequence = {};
 };
-// The latest counts, each replacing the ones before.
+// The latest counts, each replacing the ones before. Nullopt: they are there, and cannot be read.
 struct UsageSoFar {
-  Usage usage;
+  std::optional<Usage> usage;
 };
 // The stream is broken: it must not look whole.
 struct Failure {

@@ -1,22 +1,43 @@
 #include "gateway/ai/usage.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace sluice::gateway::ai {
 namespace {
 
-std::int64_t count(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  if (value == nullptr) return 0;
-  if (const auto* number = value->if_int64()) return std::max<std::int64_t>(0, *number);
-  return 0;
-}
+// Reads the counts of one answer.
+class Counts {
+ public:
+  explicit Counts(const json::object& counts) : counts_(counts) {}
 
-std::int64_t count(const json::object& object, std::string_view part, std::string_view key) {
-  const json::value* value = object.if_contains(part);
-  const json::object* details = value != nullptr ? value->if_object() : nullptr;
-  return details != nullptr ? count(*details, key) : 0;
-}
+  std::int64_t operator()(std::string_view key) { return count(counts_, key); }
+  std::int64_t operator()(std::string_view part, std::string_view key) {
+    const json::value* value = counts_.if_contains(part);
+    const json::object* details = value != nullptr ? value->if_object() : nullptr;
+    return details != nullptr ? count(*details, key) : 0;
+  }
+  // `usage`, as far as every count was one.
+  std::optional<Usage> checked(const Usage& usage) const {
+    return readable_ ? std::optional(usage) : std::nullopt;
+  }
+
+ private:
+  // Some write whole numbers as doubles.
+  std::int64_t count(const json::object& object, std::string_view key) {
+    constexpr double kMost = 1e12;  // no answer is as large, and no sum of such overflows
+    const json::value* value = object.if_contains(key);
+    if (value == nullptr || value->is_null()) return 0;
+    const double number = value->is_number() ? value->to_number<double>() : -1;
+    if (number >= 0 && number <= kMost && std::trunc(number) == number)
+      return static_cast<std::int64_t>(number);
+    readable_ = false;
+    return 0;
+  }
+
+  const json::object& counts_;
+  bool readable_ = true;
+};
 
 std::int64_t without(std::int64_t total, std::int64_t part) {
   return std::max<std::int64_t>(0, total - part);
@@ -31,43 +52,45 @@ constexpr Words kChatWords{"prompt_tokens", "prompt_tokens_details", "completion
 constexpr Words kResponsesWords{"input_tokens", "input_tokens_details", "output_tokens",
                                 "output_tokens_details"};
 
-Usage of_openai(const json::object& usage, const Words& words) {
-  const std::int64_t cached = count(usage, words.in_details, "cached_tokens");
-  return {.uncached = without(count(usage, words.in), cached),
-          .cache_read = cached,
-          .output = count(usage, words.out),
-          .reasoning = count(usage, words.out_details, "reasoning_tokens")};
+std::optional<Usage> of_openai(const json::object& usage, const Words& words) {
+  Counts count(usage);
+  const std::int64_t cached = count(words.in_details, "cached_tokens");
+  return count.checked({.uncached = without(count(words.in), cached),
+                        .cache_read = cached,
+                        .output = count(words.out),
+                        .reasoning = count(words.out_details, "reasoning_tokens")});
 }
 
 }  // namespace
 
-Usage usage_from_openai(const json::object& usage) {
+std::optional<Usage> usage_from_openai(const json::object& usage) {
   return of_openai(usage, kChatWords);
 }
 
-Usage usage_from_anthropic(const json::object& usage) {
-  return {.uncached = count(usage, "input_tokens"),
-          .cache_read = count(usage, "cache_read_input_tokens"),
-          .cache_write = count(usage, "cache_creation_input_tokens"),
-          .output = count(usage, "output_tokens")};
+std::optional<Usage> usage_from_anthropic(const json::object& usage) {
+  Counts count(usage);
+  return count.checked({.uncached = count("input_tokens"),
+                        .cache_read = count("cache_read_input_tokens"),
+                        .cache_write = count("cache_creation_input_tokens"),
+                        .output = count("output_tokens")});
 }
 
-Usage usage_from_responses(const json::object& usage) {
+std::optional<Usage> usage_from_responses(const json::object& usage) {
   return of_openai(usage, kResponsesWords);
 }
 
-Usage usage_from_gemini(const json::object& usage) {
-  const std::int64_t cached = count(usage, "cachedContentTokenCount");
-  const std::int64_t thoughts = count(usage, "thoughtsTokenCount");
-  const std::int64_t prompt =
-      count(usage, "promptTokenCount") + count(usage, "toolUsePromptTokenCount");
-  return {.uncached = without(prompt, cached),
-          .cache_read = cached,
-          .output = count(usage, "candidatesTokenCount") + thoughts,
-          .reasoning = thoughts};
+std::optional<Usage> usage_from_gemini(const json::object& usage) {
+  Counts count(usage);
+  const std::int64_t cached = count("cachedContentTokenCount");
+  const std::int64_t thoughts = count("thoughtsTokenCount");
+  const std::int64_t prompt = count("promptTokenCount") + count("toolUsePromptTokenCount");
+  return count.checked({.uncached = without(prompt, cached),
+                        .cache_read = cached,
+                        .output = count("candidatesTokenCount") + thoughts,
+                        .reasoning = thoughts});
 }
 
-Usage usage_of(Shape shape, const json::object& counts) {
+std::optional<Usage> usage_of(Shape shape, const json::object& counts) {
   switch (shape) {
     case Shape::anthropic:
       return usage_from_anthropic(counts);

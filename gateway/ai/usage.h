@@ -5,6 +5,7 @@
 // Gemini's candidatesTokenCount does not.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include <boost/json/object.hpp>
@@ -15,15 +16,16 @@
 
 namespace sluice::gateway::ai {
 
-// What is not there counts as 0; a negative difference too.
-Usage usage_from_openai(const json::object& usage);
-Usage usage_from_anthropic(const json::object& usage);
+// What is not there counts as 0; a negative difference too. Nullopt: a count is there and is none
+// (a text, a fraction, negative, beyond all measure), so that nobody knows what it took.
+std::optional<Usage> usage_from_openai(const json::object& usage);
+std::optional<Usage> usage_from_anthropic(const json::object& usage);
 // Of the Responses API: its names are Anthropic's, what they include is OpenAI's.
-Usage usage_from_responses(const json::object& usage);
-Usage usage_from_gemini(const json::object& usage);
+std::optional<Usage> usage_from_responses(const json::object& usage);
+std::optional<Usage> usage_from_gemini(const json::object& usage);
 
 // What a vendor's answer of that shape has under usage_key().
-Usage usage_of(Shape shape, const json::object& counts);
+std::optional<Usage> usage_of(Shape shape, const json::object& counts);
 constexpr std::string_view usage_key(Shape shape) {
   return shape == Shape::gemini ? "usageMetadata" : "usage";
 }

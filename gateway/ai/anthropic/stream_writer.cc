@@ -101,7 +101,7 @@ class Writer final : public StreamWriter {
     finish_ = finish;
   }
 
-  void on(const UsageSoFar& usage, std::string&) { usage_ = usage.usage; }
+  void on(const UsageSoFar& usage, std::string&) { usage_ = usage.usage.value_or(Usage{}); }
 
   void on(const Failure& failure, std::string& out) {
     append_sse(out, "error", json::serialize(write_problem(failure.problem)));

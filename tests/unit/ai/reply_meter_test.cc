@@ -47,6 +47,7 @@ constexpr std::array kCases{
         "many counts", Shape::openai,
         R"({"usage":{"prompt_tokens":1e3,"completion_tokens":18446744073709551615,"a":[1,[2.5,{}],)"
         R"(true,false,null,"x",-1],"b":{"c":{"d":"e"}},"f":1,"g":2,"h":3,"i":4,"j":5,"k":6,"l":7}})"},
+    Case{"a count that is a text", Shape::openai, R"({"usage":{"prompt_tokens":"7"}})"},
     Case{"no JSON", Shape::openai, R"({"usage":{"prompt_tokens":7})"},
     Case{"more than JSON", Shape::openai, R"({"usage":{"prompt_tokens":7}} x)"},
     Case{"nothing", Shape::openai, ""},
@@ -82,6 +83,21 @@ TEST(ReplyMeter, SaysWhatTheWholeAnswerSays) {
       EXPECT_EQ(found.usage->output, expected.usage->output) << one.what << ", " << size;
     }
   }
+}
+
+TEST(ReplyMeter, WhatIsNoCountMakesUsageUnknown) {
+  const auto usage = [](std::string_view counts) {
+    const std::string answer =
+        R"({"usage":{"completion_tokens":5,"prompt_tokens":)" + std::string(counts) + "}}";
+    return in_pieces({"", Shape::openai, answer}, 1000).usage;
+  };
+  for (const std::string_view none : {"\"7\"", "7.5", "-7", "1e300", "1e13", "true", "[7]"})
+    EXPECT_FALSE(usage(none)) << none;
+  for (const std::string_view seven : {"7", "7.0", "0.7e1"}) {
+    ASSERT_TRUE(usage(seven)) << seven;
+    EXPECT_EQ(usage(seven)->input(), 7) << seven;
+  }
+  EXPECT_EQ(usage("null").value_or(Usage{}).output, 5);
 }
 
 TEST(ReplyMeter, CountsOfAChat) {

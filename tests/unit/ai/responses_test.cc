@@ -218,7 +218,7 @@ TEST(ResponsesTranslated, AStreamsItemsEndAndAreAllInItsLastEvent) {
                       PartDelta{2, "{}"},
                       PartDelta{1, "1}"},
                       Finish{Stop::tool_calls, "tool_use"},
-                      UsageSoFar{{.uncached = 3, .cache_read = 4, .output = 5}},
+                      UsageSoFar{Usage{.uncached = 3, .cache_read = 4, .output = 5}},
                       Done{}};
   for (const Delta& delta : deltas)
     writer->write(delta, out);
