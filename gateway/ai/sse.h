@@ -43,6 +43,14 @@ class SseParser {
     return true;
   }
 
+  // The stream has ended in good order: what only lacks its empty line is an event.
+  template <typename OnEvent>
+  void end(OnEvent&& on_event) {
+    if (!line_.empty()) end_line(line_);
+    if (has_data_) on_event(event());
+    begin_event();
+  }
+
   // Nothing of an unfinished event is held: the stream may end here.
   bool at_boundary() const { return line_.empty() && !has_data_ && name_.empty(); }
 

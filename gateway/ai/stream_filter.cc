@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include <boost/json/parse.hpp>
+
 #include "gateway/ai/deltas.h"
 
 namespace sluice::gateway::ai {
@@ -9,6 +11,12 @@ namespace {
 
 constexpr std::string_view kBrokenOff = "the stream broke off";
 constexpr std::string_view kTooLarge = "an event of the stream is too large";
+
+// Of a last event without its empty line: some vendors send none, and half of one is none.
+bool is_complete(const SseEvent& event) {
+  boost::system::error_code error;
+  return event.data == "[DONE]" || (json::parse(event.data, error), !error);
+}
 
 // Bytes stay as they are; events are only looked at.
 class Passing final : public StreamFilter {
@@ -35,6 +43,11 @@ class Passing final : public StreamFilter {
   }
 
   void end(std::string& out) override {
+    if (failure_) return;
+    parser_.end([&](const SseEvent& event) {
+      if (!is_complete(event)) return;
+      if (!see(event, "", out) && !failure_) held_.append("\n\n");
+    });
     if (failure_) return;
     if (!meter_.whole()) {
       failure_ = Problem::upstream(std::string(kBrokenOff));
@@ -111,6 +124,10 @@ class Translating final : public StreamFilter {
   }
 
   void end(std::string& out) override {
+    parser_.end([&](const SseEvent& event) {
+      if (is_complete(event)) reader_->read(event, deltas_);
+    });
+    take(out);
     reader_->end(deltas_);
     take(out);
     if (!failure_ && !whole_) failure_ = Problem::upstream(std::string(kBrokenOff));

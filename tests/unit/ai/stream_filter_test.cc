@@ -130,6 +130,42 @@ TEST(PassingFilter, AnErrorInTheFirstEventLeavesTheCallerWithoutAByte) {
   }
 }
 
+TEST(PassingFilter, ALastEventMayLackItsEmptyLine) {
+  for (const auto& [shape, whole] :
+       {std::pair{Shape::openai, kOpenAi + kDone}, std::pair{Shape::anthropic, kAnthropic},
+        std::pair{Shape::gemini, kGemini}}) {
+    const std::string bare = whole.substr(0, whole.find_last_not_of("\r\n") + 1);
+    for (const std::string& bytes : {bare, bare + "\n"}) {
+      const Result same = run(*passing_filter(shape, false), bytes, bytes.size() / 2);
+      EXPECT_FALSE(same.failure);
+      EXPECT_EQ(same.out, bytes + "\n\n");
+      for (const Shape to : {Shape::openai, Shape::anthropic, Shape::gemini}) {
+        if (to == shape) continue;
+        const Result other = run(*translating_filter(shape, to, {}), bytes);
+        EXPECT_FALSE(other.failure);
+        EXPECT_EQ(other.out, run(*translating_filter(shape, to, {}), whole).out);
+      }
+    }
+  }
+}
+
+TEST(PassingFilter, HalfOfALastEventIsNone) {
+  for (const auto& [shape, whole] :
+       {std::pair{Shape::anthropic, kAnthropic}, std::pair{Shape::gemini, kGemini}}) {
+    const Result result = run(*passing_filter(shape, false), whole.substr(0, whole.size() - 4));
+    EXPECT_TRUE(result.failure);
+    EXPECT_THAT(result.out, Not(HasSubstr("message_stop")));
+  }
+}
+
+TEST(PassingFilter, TheUsageThatWasAskedForByUsIsHiddenAlsoWithoutItsEmptyLine) {
+  const std::string bytes = kOpenAi + kUsage.substr(0, kUsage.size() - 4);
+  const Result hidden = run(*passing_filter(Shape::openai, true), bytes);
+  EXPECT_FALSE(hidden.failure);
+  EXPECT_EQ(hidden.out, kOpenAi);
+  EXPECT_EQ(hidden.metered.usage->input(), 7);
+}
+
 TEST(TranslatingFilter, IsTheSameWhereverTheStreamIsCut) {
   const std::map<Shape, std::string> streams{{Shape::openai, kOpenAi + kUsage + kDone},
                                              {Shape::anthropic, kAnthropic},
