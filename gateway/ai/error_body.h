@@ -18,6 +18,8 @@ namespace json = boost::json;
 const json::object* error_fields(const json::value& body);
 // `fields`: of the error; null: the status is all there is.
 Problem problem_of(int status, const json::object* fields);
+// Google says 400 to a key that it does not know; the reason is in a detail.
+bool refuses_key(const json::value& body);
 std::optional<std::string> text_of(const json::object& fields, std::string_view key);
 
 }  // namespace sluice::gateway::ai

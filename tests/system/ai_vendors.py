@@ -101,8 +101,10 @@ class Vendor:
             if "status" in step:
                 raise_status = Refused(step["status"], step.get("message", "scripted"), step.get("kind", "scripted_error"))
                 return self.refuse(handler, raise_status, step.get("headers", {}))
+            if "plain" in step:
+                return self.send_bytes(handler, step["plain"], step.get("headers", {}), step.get("code", 200))
             if self.credential(call["headers"]) != self.key:
-                raise Refused(401, "invalid api key", "authentication_error")
+                raise self.unknown_key()
             self.answer(handler, call, step)
         except Refused as refused:
             self.refuse(handler, refused, {})
@@ -119,6 +121,18 @@ class Vendor:
             pass
         self.gone += 1
         handler.close_connection = True
+
+    def unknown_key(self):
+        return Refused(401, "invalid api key", "authentication_error")
+
+    def send_bytes(self, handler, data, headers, status):
+        """An answer as no vendor's API has it, but what is before some of them."""
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.send_header("content-length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data)
 
     def refuse(self, handler, refused, headers):
         self.send(handler, refused.status, self.error(refused), headers)
@@ -420,6 +434,18 @@ class Anthropic(Vendor):
             expect(tool.get("input_schema", {}).get("type") == "object", "tools: input_schema.type: object")
 
 
+def camel(value, key=""):
+    """Protobuf's JSON: each member has two names. What callers name themselves, and JSON Schema, stays."""
+    if isinstance(value, list):
+        return [camel(one, key) for one in value]
+    if not isinstance(value, dict) or key in ("args", "response", "parametersJsonSchema", "responseJsonSchema"):
+        return value
+    if key == "properties":
+        return {name: camel(one) for name, one in value.items()}
+    named = {re.sub("_([a-z])", lambda m: m[1].upper(), name): one for name, one in value.items()}
+    return {name: camel(one, name) for name, one in named.items()}
+
+
 class Gemini(Vendor):
     shape = "gemini"
     schema_words = {"type", "format", "title", "description", "nullable", "enum", "maxItems", "minItems", "properties", "required",
@@ -430,7 +456,14 @@ class Gemini(Vendor):
         return headers.get("x-goog-api-key")
 
     def error(self, refused):
-        return {"error": {"code": refused.status, "message": str(refused), "status": "INVALID_ARGUMENT"}}
+        error = {"code": refused.status, "message": str(refused), "status": "INVALID_ARGUMENT"}
+        if refused.kind == "API_KEY_INVALID":
+            error["details"] = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": refused.kind, "domain": "googleapis.com"},
+                                {"@type": "type.googleapis.com/google.rpc.LocalizedMessage", "locale": "en-US", "message": str(refused)}]
+        return {"error": error}
+
+    def unknown_key(self):
+        return Refused(400, "API key not valid. Please pass a valid API key.", "API_KEY_INVALID")
 
     def answer(self, handler, call, step):
         path, _, query = call["path"].partition("?")
@@ -439,7 +472,7 @@ class Gemini(Vendor):
         if not match:
             raise Refused(404, f"unknown path {path}")
         model, verb = match.groups()
-        body = call["body"]
+        body = camel(call["body"])
         if verb == "countTokens":
             return self.send(handler, 200, {"totalTokens": 12})
         if verb == "batchEmbedContents":
@@ -501,6 +534,8 @@ class Gemini(Vendor):
             expect(content["parts"], f"contents[{i}].parts: empty")
         for tool in body.get("tools", []):
             for function in tool.get("functionDeclarations", []):
+                only(function, {"name", "description", "parameters", "parametersJsonSchema", "response", "responseJsonSchema", "behavior"}, "function")
+                expect(not ("parameters" in function and "parametersJsonSchema" in function), f"{function['name']}: either of the two")
                 if "parameters" in function:
                     self.check_schema(function["parameters"], function["name"])
         config = body.get("generationConfig", {})

@@ -57,8 +57,12 @@ bool AnswerFilter::end(std::string& out) {
   return true;
 }
 
+// An error need not be JSON; then it is a text.
 bool AnswerFilter::whole(std::string& body) {
-  filter_json(filter_, body, of_whole_);
+  if (parse_leniently(body))
+    filter_json(filter_, body, of_whole_);
+  else
+    filter_.redact(body, of_whole_);
   return judge();
 }
 

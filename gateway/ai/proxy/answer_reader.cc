@@ -2,9 +2,10 @@
 
 #include <chrono>
 
-#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "gateway/ai/error_body.h"
+#include "gateway/ai/filter/json_filter.h"
 #include "gateway/ai/proxy/vendor_request.h"
 #include "gateway/clocks.h"
 #include "gateway/http/own_answer.h"
@@ -26,10 +27,7 @@ bool is_type(const http1::ResponseHead& response, std::string_view type) {
 }
 
 json::value parsed(std::string_view text) {
-  boost::system::error_code error;
-  json::value value = json::parse(text, error);
-  if (error) value = nullptr;
-  return value;
+  return parse_leniently(text).value_or(nullptr);
 }
 
 // Ours to the vendor, not the caller's: it cannot do anything about it.
@@ -59,15 +57,20 @@ void AnswerReader::head(const http1::ResponseHead& response) {
   fields_.clear();
   fields_.reserve(kAdded);
   write_answer_fields(response, other && same(), fields_);
-  const bool coded = response.fields().has(KnownField::content_encoding);
+  coded_ = is_coded(response);
+  type_ = response.fields().first(KnownField::content_type);
+  retry_after_ = response.fields().first(KnownField::retry_after);
+  const bool json = is_type(response, kJson);
   if (status_ >= 400) {
     mode_ = Mode::error;
-  } else if (is_type(response, "text/event-stream") && !coded) {
+  } else if (coded_ && (!same() || asked_.collect || asked_.budgeted)) {
+    mode_ = Mode::whole;
+    broken(unreadable("has a content-encoding, which was not asked for"));
+  } else if (is_type(response, "text/event-stream") && !coded_) {
     begin_stream(response);
-  } else if (same() && !(asked_.collect && !coded && is_type(response, kJson))) {
+  } else if (same() && !(asked_.collect && (json || promises_json()))) {
     mode_ = Mode::pass;
-    if (!coded && is_type(response, kJson))
-      reply_.emplace(asked_.provider->shape, response.content_length());
+    if (!coded_ && json) reply_.emplace(asked_.provider->shape, response.content_length());
     make_head(response, true);
     started_ = true;
   } else {
@@ -121,7 +124,38 @@ void AnswerReader::forget_head() {
   std::string().swap(fields_);
 }
 
+// All answers to such calls are JSON, or events.
+bool AnswerReader::promises_json() const {
+  const Operation operation = asked_.endpoint->operation;
+  return is_chat(operation) || operation == Operation::embeddings;
+}
+
+bool AnswerReader::is_coded(const http1::ResponseHead& response) const {
+  const std::string_view coding = response.fields().first(KnownField::content_encoding);
+  return !coding.empty() && !http1::equals_ignoring_case(coding, "identity");
+}
+
+Problem AnswerReader::unreadable(std::string_view what) const {
+  std::string message = "provider " + asked_.provider->name + "'s answer ";
+  message.append(what).append(" (status ").append(std::to_string(status_)).append(", ");
+  message.append(type_.empty() ? "no content-type" : type_).append(")");
+  return Problem::upstream(std::move(message));
+}
+
+// Some vendors repeat the key that they have been shown. What is shorter than any vendor's key is
+// one that nobody looks at, and may be a word.
+void AnswerReader::hide_key(std::string& text) const {
+  constexpr std::size_t kShortest = 8;
+  constexpr std::string_view kMask = "[key]";
+  const std::string_view key = asked_.key;
+  if (key.size() < kShortest) return;
+  for (std::size_t at = text.find(key); at != std::string::npos;
+       at = text.find(key, at + kMask.size()))
+    text.replace(at, key.size(), kMask);
+}
+
 bool AnswerReader::broken(Problem problem) {
+  hide_key(problem.message);
   problem_ = std::move(problem);
   return false;
 }
@@ -137,6 +171,7 @@ bool AnswerReader::data(std::string_view bytes, std::string& out) {
     case Mode::pass:
       out.append(bytes);
       if (reply_) reply_->feed(bytes);
+      if (is_chat(asked_.endpoint->operation)) metered_.text_bytes += bytes.size();
       return true;
     case Mode::whole:
     case Mode::error:
@@ -171,8 +206,12 @@ bool AnswerReader::end(std::string& out) {
 }
 
 bool AnswerReader::finish_whole() {
+  static const json::value kNothing;
   const Shape from = asked_.provider->shape;
-  const json::value body = parsed(collected_);
+  const std::optional<json::value> read = parse_leniently(collected_);
+  if (!read && (!same() || promises_json())) return broken(unreadable("is no JSON"));
+  const json::value& body = read ? *read : kNothing;
+  if (is_chat(asked_.endpoint->operation)) metered_.text_bytes = collected_.size();
   meter_reply(from, body, metered_);
   std::string lines = fields_;
   std::string text;
@@ -203,20 +242,24 @@ std::expected<json::object, Problem> AnswerReader::translated(const json::value&
 
 bool AnswerReader::finish_error() {
   const Provider& provider = *asked_.provider;
-  if (asked_.own_key && (status_ == 401 || status_ == 403)) {
+  const json::value body = coded_ ? json::value() : parsed(collected_);
+  if (!asked_.key.empty() && refuses_key(body)) {
+    key_refused_ = true;
+    return broken(own_key_refused(provider));
+  }
+  if (!asked_.key.empty() && (status_ == 401 || status_ == 403)) {
     answer_ = problem_answer(asked_.endpoint->shape, own_key_refused(provider));
-  } else if (same()) {
+  } else if (same() && !coded_) {
+    hide_key(collected_);
     answer_.emplace();
     answer_->status = status_;
     answer_->lines = fields_;
     answer_->body = std::move(collected_);
   } else {
-    const json::value body = parsed(collected_);
-    answer_ =
-        problem_answer(asked_.endpoint->shape, codec(provider.shape).read_problem(status_, body));
-    const std::size_t at = fields_.find("retry-after:");
-    if (at != std::string::npos)
-      answer_->lines += fields_.substr(at, fields_.find('\n', at) + 1 - at);
+    Problem problem = codec(provider.shape).read_problem(status_, body);
+    hide_key(problem.message);
+    answer_ = problem_answer(asked_.endpoint->shape, problem);
+    if (!retry_after_.empty()) answer_->lines += "retry-after: " + retry_after_ + "\r\n";
   }
   answer_->lines += asked_.lines;
   answer_->reason = "provider " + provider.name + " answered with " + std::to_string(status_);

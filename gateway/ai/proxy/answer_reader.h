@@ -27,8 +27,9 @@ struct Asked {
   bool hide_usage = false;
   bool wants_usage = true;
   bool as_array = false;                        // Gemini's stream without SSE
-  bool own_key = false;                         // the vendor was shown a key of the gateway's
-  bool collect = false;                         // what is no stream goes on as a whole
+  std::string_view key = {};  // of the gateway's that the vendor was shown; "": none
+  bool collect = false;  // what is no stream goes on as a whole, and what cannot be read not at all
+  bool budgeted = false;                        // what cannot be counted does not go on
   const EmbeddingRequest* embedding = nullptr;  // of another shape than the provider's
   std::string_view model = {};                  // as the provider calls it
   std::string lines = {};                       // of the gateway's own, for the answer's head
@@ -45,6 +46,8 @@ class AnswerReader {
   bool end(std::string& out);
 
   const std::optional<Problem>& problem() const { return problem_; }
+  // The vendor has said so by other means than the status.
+  bool key_refused() const { return key_refused_; }
   // Something of the answer can go on, with the head that read_head() reads.
   bool started() const { return started_; }
   bool read_head(http1::ResponseHead& head) const;
@@ -70,6 +73,10 @@ class AnswerReader {
   void make_head(const http1::ResponseHead& response, bool same_length);
   bool broken(Problem problem);
   bool finish_whole();
+  bool promises_json() const;
+  bool is_coded(const http1::ResponseHead& response) const;
+  Problem unreadable(std::string_view what) const;
+  void hide_key(std::string& text) const;
   std::expected<json::object, Problem> translated(const json::value& body) const;
   bool finish_error();
   bool same() const { return is_native(*asked_.endpoint, *asked_.provider); }
@@ -77,12 +84,16 @@ class AnswerReader {
   Asked asked_;
   Mode mode_ = Mode::none;
   int status_ = 0;
-  std::string fields_;  // of the vendor's head, for the caller
+  bool coded_ = false;       // its content-encoding hides what it says
+  std::string type_;         // content-type
+  std::string retry_after_;  // the same
+  std::string fields_;       // of the vendor's head, for the caller
   std::string collected_;
   std::optional<ReplyMeter> reply_;  // of JSON that passes
   std::unique_ptr<StreamFilter> filter_;
   Metered metered_;
   std::optional<Problem> problem_;
+  bool key_refused_ = false;
   std::string head_text_;
   bool started_ = false;
   std::optional<http::Mediator::Answer> answer_;

@@ -191,9 +191,15 @@ std::optional<Problem> Call::make_plan() {
   plan_ = catalog_.plan(model_, called_, worker_.random());
   // What only one vendor has is asked of nobody else.
   if (!asks) {
-    std::erase_if(plan_, [&](const Target& target) {
+    const auto foreign = std::erase_if(plan_, [&](const Target& target) {
       return !is_native(endpoint_, catalog_.provider(target.provider));
     });
+    if (plan_.empty() && foreign > 0) {
+      return Problem{ProblemKind::not_found,
+                     "no provider of model " + model_ + " has " + std::string(endpoint_.path) +
+                         ", which only the API of that path's vendor knows",
+                     "model"};
+    }
   }
   if (plan_.empty()) return Problem{ProblemKind::not_found, "there is no model " + model_, "model"};
   ask_resting_last();
@@ -262,8 +268,9 @@ std::string_view Call::request(http1::RequestHead& head) {
             .hide_usage = sent_.hide_usage,
             .wants_usage = body_->wants_usage(),
             .as_array = as_array,
-            .own_key = !key_is_callers_ && !keys.empty(),
+            .key = key_is_callers_ ? std::string_view() : request.key,
             .collect = filters_.has_value(),
+            .budgeted = admission_.has_budgets(),
             .embedding = !same_shape() && body_->embedding() ? &*body_->embedding() : nullptr,
             .model = target().model,
             .lines = own_lines()});

@@ -47,7 +47,10 @@ bool Call::end(std::string& out) {
   const std::size_t before = out.size();
   unfiltered_.clear();
   const bool filtered = filter_ && answer_->streams();
-  if (!answer_->end(filtered ? unfiltered_ : out)) return failed();
+  if (!answer_->end(filtered ? unfiltered_ : out)) {
+    if (answer_->key_refused()) rest_refused_key(answer_->status());
+    return failed();
+  }
   if (filtered && (!filter_->feed(unfiltered_, out) || !filter_->end(out)))
     return refused_by_filter();
   heard_.add(std::string_view(out).substr(before));
@@ -110,13 +113,17 @@ void Call::note_failure(const http1::ResponseHead& response) {
     keys.rest(key_, Clock::now() + rest_of(response));
     key_failed_ = true;
   } else if (response.status() < 500 && response.status() != 408) {
-    keys.rest(key_, Clock::now() + kRefusedRest);
-    key_failed_ = true;
-    log_warn("ai", "a provider refuses a key",
-             {{"provider", provider().name},
-              {"key", std::to_string(key_ + 1)},
-              {"status", std::to_string(response.status())}});
+    rest_refused_key(response.status());
   }
+}
+
+void Call::rest_refused_key(int status) {
+  provider().keys->rest(key_, Clock::now() + kRefusedRest);
+  key_failed_ = true;
+  log_warn("ai", "a provider refuses a key",
+           {{"provider", provider().name},
+            {"key", std::to_string(key_ + 1)},
+            {"status", std::to_string(status)}});
 }
 
 bool Call::failed() {

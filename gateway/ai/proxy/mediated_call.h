@@ -94,6 +94,7 @@ class Call final : public http::Mediator {
   // Nullopt: the plan's entry `at_` can be asked.
   std::optional<Problem> prepare();
   void note_failure(const http1::ResponseHead& response);
+  void rest_refused_key(int status);
   bool failed();
   http::Ending ending_of(http::Ending ending) const;
   Usage used(http::Ending ending) const;

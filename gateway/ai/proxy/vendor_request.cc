@@ -36,8 +36,9 @@ constexpr std::array<std::string_view, 3> kKeyFields{"x-api-key", "api-key", "x-
 
 constexpr std::array<std::string_view, 2> kVendorPrefixes{"anthropic-", "openai-"};
 
-constexpr KnownFieldSet kGiven{KnownField::content_type, KnownField::cache_control,
-                               KnownField::x_request_id, KnownField::retry_after};
+constexpr KnownFieldSet kGiven{KnownField::content_type, KnownField::content_encoding,
+                               KnownField::cache_control, KnownField::x_request_id,
+                               KnownField::retry_after};
 constexpr std::array<std::string_view, 3> kGivenByName{"request-id", "openai-version",
                                                        "openai-processing-ms"};
 constexpr KnownFieldSet kNeverGiven{KnownField::content_length,
@@ -203,6 +204,8 @@ void write_vendor_head(const VendorRequest& request, const http1::RequestHead& c
         .append(request.stream ? "text/event-stream\r\n" : "application/json\r\n")
         .append("user-agent: sluice/" SLUICE_VERSION "\r\n");
   }
+  // What is packed can neither be filtered nor counted.
+  out.append("accept-encoding: identity\r\n");
   if (provider.shape == Shape::anthropic &&
       (!same || caller.fields().first("anthropic-version").empty())) {
     out.append("anthropic-version: 2023-06-01\r\n");
