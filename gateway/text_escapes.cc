@@ -25,6 +25,25 @@ std::size_t utf8_sequence(std::string_view text) {
   return 0;
 }
 
+std::string repaired_utf8(std::string text) {
+  std::size_t good = 0;
+  const auto skip = [&](std::string_view in) {
+    std::size_t length = 0;
+    while (good < in.size() && (length = utf8_sequence(in.substr(good))) > 0)
+      good += length;
+    return good < in.size();
+  };
+  if (!skip(text)) return text;
+  std::string out(text, 0, good);
+  for (std::size_t from = good; from < text.size(); from = good) {
+    out += "\xef\xbf\xbd";
+    from = ++good;
+    skip(text);
+    out.append(text, from, good - from);
+  }
+  return out;
+}
+
 void append_byte_escape(std::string& out, const char* format, unsigned char byte) {
   char escape[8];
   std::snprintf(escape, sizeof escape, format, byte);

@@ -1,8 +1,11 @@
 """Filters, the audit log, and callers who are known by their address."""
+import gzip
 import json
 import os
 import re
 import urllib.request
+
+import pytest
 
 from ai_client import CALLERS, Gateway
 from harness import eventually, free_port
@@ -72,6 +75,71 @@ def test_what_has_nothing_to_find_passes_byte_for_byte(scratch):
     status, _, content = gateway.request("POST", "/v1/chat/completions", raw)
     assert status == 200 and gateway["openai"].calls[-1]["raw"].decode() == raw
     assert json.loads(content)["x_unknown"] == {"kept": True}
+
+
+CHAT = {"id": "1", "model": "m", "choices": [{"index": 0, "message": {"role": "assistant", "content": f"ask {MAIL}"}, "finish_reason": "stop"}]}
+EVENT = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"ask ' + MAIL.encode() + b'"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+UNREADABLE = {
+    "packed": (gzip.compress(json.dumps(CHAT).encode()), {"content-type": "application/json", "content-encoding": "gzip"}),
+    "packed events": (gzip.compress(EVENT), {"content-type": "text/event-stream", "content-encoding": "gzip"}),
+    "events by another name": (EVENT, {"content-type": "text/plain"}),
+    "a page": (f"<p>{MAIL}</p>".encode(), {"content-type": "text/html; charset=utf-8"}),
+    "nameless": (MAIL.encode(), {}),
+    "cut": (json.dumps(CHAT).encode()[:-1], {"content-type": "application/json"}),
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_what_filters_cannot_read_does_not_pass(scratch, what):
+    data, headers = UNREADABLE[what]
+    gateway = Gateway(scratch, ("openai",), more="  filters: { private: { find: [email] } }")
+    for shape in ("openai", "responses"):
+        for stream in (False, True):
+            gateway["openai"].script.append({"plain": data, "headers": headers})
+            caller = CALLERS[shape](gateway)
+            status, fields, content = gateway.request("POST", caller.path("m", stream), caller.body("m", stream=stream), caller.headers)
+            error = json.loads(content)["error"]
+            assert status == 502 and "provider openai's answer" in error["message"] and "(status 200, " in error["message"], (shape, content)
+            assert MAIL.encode() not in content and "content-encoding" not in fields
+    assert {call["headers"]["accept-encoding"] for call in gateway["openai"].calls} == {"identity"}
+    # JSON by another name is JSON.
+    gateway["openai"].script.append({"plain": json.dumps(CHAT).encode(), "headers": {"content-type": "text/plain"}})
+    assert caller_text(gateway) == "ask [email]"
+
+
+def caller_text(gateway):
+    caller = CALLERS["openai"](gateway)
+    return caller.text(caller.call("m")[1])
+
+
+def test_what_is_packed_passes_as_it_is_where_nobody_has_to_read_it(scratch):
+    gateway = Gateway(scratch, ("openai",), more="  cache: { ttl: 1h }")
+    data, headers = UNREADABLE["packed"]
+    for _ in range(2):
+        gateway["openai"].script.append({"plain": data, "headers": headers})
+        status, fields, content = gateway.request("POST", "/v1/chat/completions", CALLERS["openai"](gateway).body("m"))
+        assert (status, fields["content-encoding"], content) == (200, "gzip", data)
+    assert len(gateway["openai"].calls) == 2
+
+
+def test_an_error_that_is_a_text_is_filtered_too(scratch):
+    gateway = Gateway(scratch, ("openai",), more="  filters: { private: { find: [email] } }")
+    gateway["openai"].script.append({"plain": f"no {MAIL}".encode(), "headers": {"content-type": "text/plain"}, "code": 404})
+    status, _, content = gateway.request("POST", "/v1/chat/completions", CALLERS["openai"](gateway).body("m"))
+    assert (status, content) == (404, b"no [email]")
+
+
+def test_every_line_of_the_audit_log_is_json(scratch):
+    path = os.path.join(scratch.path, "ai.jsonl")
+    gateway = Gateway(scratch, ("openai",), more=f"  audit: {{ path: {path} }}")
+    body = json.dumps(CALLERS["openai"](gateway).body("m", text="@")).encode()
+    data, headers = UNREADABLE["packed"]
+    gateway["openai"].script.append({"plain": data, "headers": headers})
+    gateway.request("POST", "/v1/chat/completions", body.replace(b"@", b"a\xff\xfeb"))
+    lines = eventually(lambda: (lambda l: l if len(l) >= 1 else None)(open(path, "rb").read().splitlines()), "all is written")
+    for line in lines:
+        json.loads(line.decode("utf-8"))
+    assert "a\ufffd\ufffdb" in lines[0].decode() and "\ufffd" in json.loads(lines[0])["answer"]
 
 
 def test_the_audit_log_has_each_call_without_secrets(scratch):

@@ -11,6 +11,7 @@
 
 #include "gateway/ai/filter/json_filter.h"
 #include "gateway/log.h"
+#include "gateway/text_escapes.h"
 
 namespace sluice::gateway::ai {
 namespace {
@@ -177,7 +178,8 @@ std::string AuditLog::line(AuditEntry& entry) const {
   };
   body("request", entry.request, entry.request_size);
   body("answer", entry.answer, entry.answer_size);
-  return json::serialize(out) + "\n";
+  // Bodies, paths and names are whatever callers and vendors have sent.
+  return repaired_utf8(json::serialize(out)) + "\n";
 }
 
 }  // namespace sluice::gateway::ai
