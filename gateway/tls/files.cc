@@ -14,6 +14,7 @@
 #include "gateway/tls/leaf_mint.h"
 #include "gateway/tls/named_files.h"
 #include "kernel/keeper_protocol.h"
+#include "policy/prices.h"
 #include "policy/schema.h"
 
 namespace sluice::gateway::tls {
@@ -115,11 +116,30 @@ std::expected<SecretPtr, std::string> read_bytes(const std::string& path) {
   return bytes ? bytes : std::unexpected(path + ": " + bytes.error());
 }
 
+// Empty: they are good.
+policy::Diagnostics judge_prices(std::string_view text, const std::string& path) {
+  const auto prices = policy::Prices::parse(text, path);
+  if (!prices) return prices.error();
+  if (!prices->empty()) return {};
+  return {{.where = {path, 1, 1},
+           .message = "there is no price in it",
+           .hint = "such as `gpt-5: { input: 1.25, output: 10 }`"}};
+}
+
+std::expected<SecretPtr, std::string> read_prices(const std::string& path) {
+  auto bytes = read_bytes(path);
+  if (!bytes) return bytes;
+  const auto problems = judge_prices((*bytes)->view(), path);
+  if (!problems.empty()) return std::unexpected(problems.front().to_string());
+  return bytes;
+}
+
 // `file:PATH` or `${NAME}`, without the line break that editors leave at the end of a file.
 std::expected<SecretPtr, std::string> read_secret(const std::string& reference) {
   constexpr std::string_view kBlank = " \t\r\n";
   if (reference.starts_with(kWholeFile)) return read_whole(reference.substr(kWholeFile.size()));
   if (reference.starts_with(kFileBytes)) return read_bytes(reference.substr(kFileBytes.size()));
+  if (reference.starts_with(kPriceFile)) return read_prices(reference.substr(kPriceFile.size()));
   SecretPtr secret;
   std::string name = reference;
   if (reference.starts_with(kFile)) {
@@ -141,6 +161,31 @@ std::expected<SecretPtr, std::string> read_secret(const std::string& reference) 
     if (static_cast<unsigned char>(c) <= ' ' || c == 0x7f)
       return std::unexpected(name + " is no key: it has spaces or control characters");
   return text.size() == secret->size() ? secret : std::make_shared<const Secret>(text);
+}
+
+// In the place of `held`, null: nothing. A file that is there and empty is about to be written, and
+// has taken nothing back; one that is gone has.
+std::expected<SecretPtr, std::string> read_again(const std::string& reference,
+                                                 const SecretPtr& held) {
+  auto found = read_secret(reference);
+  if (!found || (*found)->size() > 0 || held == nullptr || held->size() == 0) return found;
+  const std::string path = reference.substr(reference.find(':') + 1);
+  if (::access(path.c_str(), F_OK) != 0) return found;
+  return std::unexpected(path + " is empty");
+}
+
+// One for each place in a file of prices, where they are.
+Problems problems_of(const std::string& reference, const policy::Location& where,
+                     const std::string& reason) {
+  if (!reference.starts_with(kPriceFile)) return {{where, reason}};
+  const std::string path = reference.substr(kPriceFile.size());
+  const auto bytes = read_bytes(path);
+  if (!bytes) return {{where, bytes.error()}};
+  Problems out;
+  for (const policy::Diagnostic& one : judge_prices((*bytes)->view(), path))
+    out.push_back(
+        {one.where, one.hint.empty() ? one.message : one.message + " (" + one.hint + ")"});
+  return out.empty() ? Problems{{where, reason}} : out;
 }
 
 bool same(const KeyPair& a, const KeyPair& b) {
@@ -176,7 +221,7 @@ void want_secrets(const policy::AiConfig& ai, Wanted& out) {
       out.secrets.emplace(key, provider.where);
   if (ai.keys == policy::AiKeys::required)
     out.secrets.emplace(std::string(kWholeFile) + ai.key_file, ai.where);
-  if (!ai.prices.empty()) out.secrets.emplace(std::string(kWholeFile) + ai.prices, ai.where);
+  if (!ai.prices.empty()) out.secrets.emplace(std::string(kPriceFile) + ai.prices, ai.where);
 }
 
 // Of what is not for TLS. Without an issuer's keys tokens are refused, which is said by whoever
@@ -261,15 +306,16 @@ std::expected<Material, Problems> Files::load(const policy::Config& config) {
     }
   }
   for (const auto& [name, where] : wanted.secrets) {
-    auto found = read_secret(name);
     const SecretPtr held = current_.secret(name);
+    auto found = read_again(name, held);
     if (found) {
       material.secrets.emplace(name, std::move(*found));
     } else if (held) {
       say_once(name, found.error());
       material.secrets.emplace(name, held);
     } else {
-      missing(where, found.error());
+      for (Problem& problem : problems_of(name, where, found.error()))
+        problems.push_back(std::move(problem));
     }
   }
   if (!problems.empty()) return std::unexpected(std::move(problems));
@@ -294,7 +340,7 @@ void Files::adopt(const policy::Config& config, Material material) {
   secrets_.clear();
   for (const auto& [name, where] : wanted.secrets) {
     secrets_.insert(name);
-    for (const std::string_view kind : {kFile, kWholeFile, kFileBytes})
+    for (const std::string_view kind : {kFile, kWholeFile, kFileBytes, kPriceFile})
       if (name.starts_with(kind)) paths_.insert(name.substr(kind.size()));
   }
   current_ = std::move(material);
@@ -339,7 +385,7 @@ bool Files::refresh() {
 
 void Files::refresh_secrets(bool& changed) {
   for (const std::string& name : secrets_) {
-    auto found = read_secret(name);
+    auto found = read_again(name, current_.secret(name));
     if (!found) {
       say_once(name, found.error());
       continue;

@@ -12,6 +12,9 @@ namespace sluice::gateway::tls {
 // be missing), behind which is its path.
 inline constexpr std::string_view kFileBytes = "bytes:";
 
+// What begins the name of a secret that is a file of prices, which must be there and be good.
+inline constexpr std::string_view kPriceFile = "prices:";
+
 // All of the file at `path`: empty where it is missing, null where it was not handed over (as when
 // there is no `material`).
 SecretPtr whole_file(const Material* material, std::string_view path);

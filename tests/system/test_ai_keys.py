@@ -173,6 +173,11 @@ def test_a_broken_file_of_keys_changes_nothing(scratch):
     scratch.write("keys.json", "{ not json")
     eventually(lambda: "stay as they were" in gateway.sluice.output(), "it says so")
     assert gateway.post("/v1/chat/completions", caller.body("any"), headers)[0] == 200
+    scratch.write("keys.json", "")  # about to be written, or cut by a full disk
+    eventually(lambda: "keys.json is empty" in gateway.sluice.output(), "it says so")
+    assert gateway.post("/v1/chat/completions", caller.body("any"), headers)[0] == 200
+    os.remove(os.path.join(scratch.path, "keys.json"))
+    eventually(lambda: gateway.post("/v1/chat/completions", caller.body("any"), headers)[0] == 401, "who takes the file away revokes all")
 
 
 def test_the_routes_limits_count_by_team(scratch):

@@ -8,6 +8,7 @@
 #include "gateway/clocks.h"
 #include "gateway/log.h"
 #include "gateway/metrics_page.h"
+#include "gateway/tls/named_files.h"
 #include "policy/ai_callers.h"
 #include "policy/host.h"
 #include "policy/schema/ai_controls.h"
@@ -266,7 +267,7 @@ std::shared_ptr<const KeyStore> Registry::store_of(const policy::AiConfig& confi
 
 policy::Prices Registry::prices_of(const policy::AiConfig& config, const tls::Material* material) {
   if (config.prices.empty()) return prices_ = {};
-  const std::string name = std::string(tls::kWholeFile) + config.prices;
+  const std::string name = std::string(tls::kPriceFile) + config.prices;
   const tls::SecretPtr bytes = material != nullptr ? material->secret(name) : nullptr;
   auto prices = policy::Prices::parse(bytes ? bytes->view() : std::string_view(), config.prices);
   if (prices && !prices->empty()) return prices_ = std::move(*prices);
