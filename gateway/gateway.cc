@@ -549,6 +549,7 @@ std::string GatewayImpl::status_json() const {
   input.now_ns = steady_now();
   input.diverted = diverted_.list(input.now_ns);
   if (leases_) input.redis = leases_->server();
+  input.language_models = ai_.status();
   for (const auto& worker : workers_)
     input.worker_connections.push_back(worker->open_connections());
   input.connections_of = [this](const std::string& name) {

@@ -116,6 +116,7 @@ std::string status_json_of(const StatusInput& input) {
                       {"workers", std::move(workers)},
                       {"diverted", std::move(diverted)}};
   if (input.redis) status["redis"] = redis_servers(*input.redis);
+  if (input.language_models) status["language_models"] = *input.language_models;
   return json::serialize(status);
 }
 

@@ -4,9 +4,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <boost/json/object.hpp>
 
 #include "gateway/gateway.h"
 #include "gateway/redis/limit_leases.h"
@@ -24,6 +27,7 @@ struct StatusInput {
   std::function<std::uint32_t(const std::string&)> connections_of;  // by listener
   std::vector<policy::DivertedSource> diverted;
   std::optional<LimitLeases::Server> redis;
+  std::optional<boost::json::object> language_models;  // ai::Registry::status()
   std::uint64_t now_ns = 0;  // on the scale of DivertedSource::until_ns
   bool draining = false;
 };
@@ -31,7 +35,8 @@ struct StatusInput {
 // {"draining":…,"listeners":[{name,protocol,ways,connections,max_connections,address?}],
 //  "upstreams":[{name,active_requests,connections,endpoints:[{address,healthy,ejected,drained,
 //  active_requests,connections,requests,weight}]}],"workers":[{index,connections}],
-//  "diverted":[{source,seconds_left,reason}],"redis"?:[{host,address?,connected}]}
+//  "diverted":[{source,seconds_left,reason}],"redis"?:[{host,address?,connected}],
+//  "language_models"?:{…}}
 std::string status_json_of(const StatusInput& input);
 
 }  // namespace sluice::gateway

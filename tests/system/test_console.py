@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from ai_client import CALLERS, Gateway
 from browser import Browser
 from harness import HANG, SLUICE, Nginx, Sluice, curl, eventually, free_port
 from netns import Net, NodeSluice
@@ -83,6 +84,15 @@ def test_it_shows_what_goes_through(scratch, sluice):
     assert state["bans"]["bans"] == []
     answer = json.loads(console.post("/api/explain", {"method": "GET", "url": "http://x.example/a", "listener": "web"})[1])
     assert answer["passes"] and any(step["phase"] == "route" for step in answer["steps"])
+
+
+def test_it_shows_what_language_models_took(scratch):
+    gateway = Gateway(scratch, ("openai",))
+    assert CALLERS["openai"](gateway).call("m")[0] == 200
+    console = Console(scratch, gateway.sluice)
+    state = lambda: json.loads(console.ask("/api/state")[1])["status"]["language_models"]
+    assert eventually(lambda: state()["today"], "it is counted")[0]["model"] == "m" and state()["providers"][0]["requests"] == 1
+    assert 'id="models"' in console.ask("/")[1]
 
 
 @pytest.mark.parametrize("options, status", [

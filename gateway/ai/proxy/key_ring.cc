@@ -31,6 +31,12 @@ bool KeyRing::ready(Clock::time_point now) const {
          });
 }
 
+std::size_t KeyRing::resting(Clock::time_point now) const {
+  return static_cast<std::size_t>(std::ranges::count_if(keys_, [&](const Key& key) {
+    return key.rests_until.load(std::memory_order_relaxed) > now.time_since_epoch().count();
+  }));
+}
+
 std::size_t KeyRing::choose(Clock::time_point now) {
   const std::size_t first = turn_.fetch_add(1, std::memory_order_relaxed);
   std::size_t soonest = first % keys_.size();

@@ -26,6 +26,7 @@ class KeyRing {
   bool empty() const { return keys_.empty(); }
   std::size_t size() const { return keys_.size(); }
   bool ready(Clock::time_point now) const;  // none of them rests, or there are none
+  std::size_t resting(Clock::time_point now) const;
   // The next one in turn that does not rest; where all do, the one that is ready first.
   std::size_t choose(Clock::time_point now);
   std::string_view value(std::size_t index) const { return keys_[index].secret->view(); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "gateway/clocks.h"
 #include "gateway/metrics_page.h"
 
 namespace sluice::gateway::ai {
@@ -18,6 +19,8 @@ constexpr std::array<double, 14> kEachBounds{0.001, 0.0025, 0.005, 0.01, 0.025, 
                                              0.1,   0.15,   0.2,   0.3,  0.4,   0.75, 2.5};
 constexpr std::array<std::string_view, 5> kLabels{"gen_ai_operation_name", "gen_ai_provider_name",
                                                   "provider", "gen_ai_request_model", "team"};
+
+constexpr std::int64_t kDaySeconds = 24 * 60 * 60;
 
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
@@ -52,16 +55,19 @@ void Meters::Histogram<N>::add(const std::array<double, N>& bounds, double value
 
 void Meters::add(const CallRecord& record) {
   const bool good = record.error.empty();
+  // Names that only callers know are not kept; what took something is one that was answered for.
+  const bool used = record.usage.input() + record.usage.output > 0;
+  const std::string_view model = good || used ? record.model : "(failed)";
   const std::scoped_lock lock(mutex_);
-  Series& series = series_of({record.operation, record.kind, record.provider,
-                              good ? record.model : "(failed)", record.team});
+  note_today(record, model);
+  Series& series = series_of({record.operation, record.kind, record.provider, model, record.team});
   auto durations = series.durations.find(record.error);
   if (durations == series.durations.end())
     durations = series.durations.try_emplace(std::string(record.error)).first;
   durations->second.add(kDurationBounds, record.seconds);
   series.fallbacks += record.fallbacks;
   series.cache_misses += record.cache_missed ? 1 : 0;
-  if (record.usage.input() + record.usage.output > 0) {
+  if (used) {
     series.input.add(kTokenBounds, static_cast<double>(record.usage.input()));
     series.output.add(kTokenBounds, static_cast<double>(record.usage.output));
     add_usage(series.total, record.usage);
@@ -73,6 +79,44 @@ void Meters::add(const CallRecord& record) {
     series.per_token.add(kEachBounds, (record.seconds - record.first_token) /
                                           static_cast<double>(record.usage.output - 1));
   }
+}
+
+void Meters::note_today(const CallRecord& record, std::string_view model) {
+  if (const std::int64_t day = unix_now() / kDaySeconds; day != day_) {
+    day_ = day;
+    today_.clear();
+  }
+  std::pair<std::string, std::string> of(model, record.team);
+  if (today_.size() >= kMostSeries && !today_.contains(of)) of = {"(other)", "(other)"};
+  Totals& totals = today_[std::move(of)];
+  ++totals.requests;
+  totals.errors += record.error.empty() ? 0 : 1;
+  add_usage(totals.usage, record.usage);
+  totals.dollars += record.dollars;
+}
+
+std::map<std::string, Meters::Totals> Meters::by_provider() const {
+  const std::scoped_lock lock(mutex_);
+  std::map<std::string, Totals> out;
+  for (const auto& [labels, series] : series_) {
+    Totals& totals = out[labels[2]];
+    for (const auto& [error, durations] : series.durations) {
+      std::uint64_t calls = 0;
+      for (const std::uint64_t count : durations.buckets)
+        calls += count;
+      totals.requests += calls;
+      totals.errors += error.empty() ? 0 : calls;
+    }
+    add_usage(totals.usage, series.total);
+    totals.dollars += series.dollars;
+  }
+  return out;
+}
+
+std::map<std::pair<std::string, std::string>, Meters::Totals> Meters::today() const {
+  const std::scoped_lock lock(mutex_);
+  if (day_ != unix_now() / kDaySeconds) return {};
+  return today_;
 }
 
 void Meters::add(const HitRecord& record) {

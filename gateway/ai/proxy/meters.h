@@ -8,6 +8,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "gateway/ai/conversation.h"
@@ -57,6 +58,17 @@ class Meters {
   void keep(const std::vector<std::string>& providers);
   void collect(MetricsPage& page) const;
 
+  struct Totals {
+    std::uint64_t requests = 0;
+    std::uint64_t errors = 0;
+    Usage usage;
+    double dollars = 0;
+  };
+  // Since the gateway began.
+  std::map<std::string, Totals> by_provider() const;
+  // By model and team, since midnight (UTC) or since the gateway began.
+  std::map<std::pair<std::string, std::string>, Totals> today() const;
+
  private:
   template <std::size_t N>
   struct Histogram {
@@ -87,11 +99,15 @@ class Meters {
     std::uint64_t cache_hits = 0;
     std::uint64_t cache_misses = 0;
   };
-  Series& series_of(LabelViews labels);  // with the lock
+  // With the lock.
+  Series& series_of(LabelViews labels);
+  void note_today(const CallRecord& record, std::string_view model);
 
   mutable std::mutex mutex_;
   std::map<Labels, Series, LabelOrder> series_;
   std::map<std::pair<std::string, std::string>, std::uint64_t> filtered_;  // by filter, direction
+  std::int64_t day_ = 0;  // of today_, from 1970 on
+  std::map<std::pair<std::string, std::string>, Totals> today_;
 };
 
 }  // namespace sluice::gateway::ai

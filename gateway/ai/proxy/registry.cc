@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <utility>
+
+#include <boost/json/array.hpp>
 
 #include "gateway/clocks.h"
 #include "gateway/log.h"
@@ -182,6 +185,44 @@ std::shared_ptr<const Catalog> Registry::apply(const policy::Snapshot& snapshot,
                      .drop_untranslatable = config.untranslatable == policy::AiUntranslatable::drop,
                      .refuse_unpriced = config.unpriced == policy::AiUnpriced::deny,
                      .shared = config.scope == policy::LimitScope::cluster});
+}
+
+std::optional<boost::json::object> Registry::status() const {
+  namespace json = boost::json;
+  constexpr std::size_t kMostRows = 50;
+  if (!configured_.load(std::memory_order_relaxed)) return std::nullopt;
+  auto totals = meters_->by_provider();
+  json::array providers;
+  for (const auto& [name, ring] : rings_) {
+    const Meters::Totals& of = totals[name];
+    providers.push_back(json::object{{"provider", name},
+                                     {"requests", of.requests},
+                                     {"errors", of.errors},
+                                     {"keys", ring->size()},
+                                     {"keys_resting", ring->resting(KeyRing::Clock::now())}});
+  }
+  const auto of_today = meters_->today();
+  std::vector<decltype(&*of_today.begin())> dearest;
+  for (const auto& entry : of_today)
+    dearest.push_back(&entry);
+  std::ranges::stable_sort(dearest, [](const auto* a, const auto* b) {
+    return std::pair(a->second.dollars, a->second.requests) >
+           std::pair(b->second.dollars, b->second.requests);
+  });
+  dearest.resize(std::min(dearest.size(), kMostRows));
+  json::array today;
+  for (const auto* entry : dearest) {
+    const auto& [model, team] = entry->first;
+    const Meters::Totals& of = entry->second;
+    today.push_back(json::object{{"model", model},
+                                 {"team", team},
+                                 {"requests", of.requests},
+                                 {"errors", of.errors},
+                                 {"input_tokens", of.usage.input()},
+                                 {"output_tokens", of.usage.output},
+                                 {"dollars", std::round(of.dollars * 1e6) / 1e6}});
+  }
+  return json::object{{"providers", std::move(providers)}, {"today", std::move(today)}};
 }
 
 void Registry::collect_cache(MetricsPage& page) const {

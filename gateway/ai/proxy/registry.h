@@ -4,8 +4,11 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include <boost/json/object.hpp>
 
 #include "gateway/ai/proxy/catalog.h"
 #include "gateway/tls/material.h"
@@ -21,6 +24,12 @@ class Registry {
   // Null where the policy has no `ai`. `material`: holds the keys that it points to.
   std::shared_ptr<const Catalog> apply(const policy::Snapshot& snapshot,
                                        const tls::Material* material);
+
+  // {"providers":[{provider,requests,errors,keys,keys_resting}],
+  //  "today":[{model,team,requests,errors,input_tokens,output_tokens,dollars}]}; nullopt: the
+  //  policy
+  // has no `ai`.
+  std::optional<boost::json::object> status() const;
 
   // Any thread.
   void collect(MetricsPage& page) const;

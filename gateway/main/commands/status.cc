@@ -114,6 +114,9 @@ void show(const json::object& status) {
   show_objects("upstreams", array_at(status, "upstreams"), "endpoints");
   show_objects("endpoints", endpoints_of(array_at(status, "upstreams")), "");
   show_objects("redis", array_at(status, "redis"), "");
+  const json::object& models = object_at(status, "language_models");
+  show_objects("language models", array_at(models, "providers"), "");
+  show_objects("language models, today (UTC)", array_at(models, "today"), "");
 }
 
 // "": it serves. A process without a keeper answers when it does.
