@@ -190,11 +190,14 @@ class AiCheck {
 
 void check_ai(const Config& config, Reporter& reporter) {
   if (config.ai) AiCheck(config, reporter).run();
+  if (config.ai && std::ranges::none_of(config.routes, &Route::ai))
+    reporter.warning(config.ai->where, "no route is served by `ai`", "`ai: true` in a route");
   for (const Route& route : config.routes) {
     if (!route.ai) continue;
     if (!config.ai || config.ai->providers.empty()) {
       reporter.error(route.where,
-                     "route `" + route.name + "` is served by `ai`, which is not there",
+                     "route `" + route.name + "` is served by `ai`, which " +
+                         (config.ai ? "has no providers" : "is not there"),
                      "such as `ai: { providers: { openai: { key: \"${OPENAI_API_KEY}\" } } }`");
     }
   }

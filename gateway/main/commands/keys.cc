@@ -2,10 +2,12 @@
 // needs no running sluice; those that run read it again.
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <ctime>
 #include <fcntl.h>
+#include <filesystem>
 #include <iostream>
 #include <openssl/rand.h>
 #include <sys/file.h>
@@ -92,6 +94,9 @@ class Lock {
 };
 
 std::expected<Keys, std::string> load(const std::string& path) {
+  const std::string directory = std::filesystem::path(path).parent_path();
+  if (!directory.empty() && ::access(directory.c_str(), F_OK) != 0 && errno == ENOENT)
+    return std::unexpected("there is no directory " + directory);
   auto bytes = gateway::read_state_file(path, kMaxFile);
   if (!bytes) return std::unexpected(bytes.error());
   auto keys = gateway::ai::parse_keys(bytes->value_or(""));
