@@ -19,7 +19,9 @@ enum sluice_steer_side {
   SLUICE_STEER_SIDES = 256,
 };
 
-#define SLUICE_STEER_MAX_INTERFACES 8192 /* with a side of their own, both slots */
+#define SLUICE_STEER_LO 1 /* the index of lo in every network namespace */
+/* With a side of their own, both slots; lo: where what comes over it is told apart by source. */
+#define SLUICE_STEER_MAX_INTERFACES 8192
 struct sluice_steer_interface {
   __u32 index;
   __u32 slot;

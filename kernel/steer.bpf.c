@@ -15,7 +15,6 @@
 #include "kernel/abi_steer.h"
 
 #define AF_INET 2
-#define IFINDEX_LO 1
 #define EEXIST 17
 #define SEARCH_STEPS 17 /* 2^16 segments and one more: all ports */
 
@@ -231,14 +230,14 @@ static __always_inline const struct sluice_steer_segment* find_destination(
 
   struct sluice_steer_key key = {.prefixlen = SLUICE_STEER_KEY_HEAD_BITS + 128};
   key.protocol = protocol;
-  if (ingress_ifindex == IFINDEX_LO) {
+  struct sluice_steer_interface interface = {.index = ingress_ifindex, .slot = slot};
+  const __u32* side = bpf_map_lookup_elem(&steer_ifaces, &interface);
+  const int over_lo = ingress_ifindex == SLUICE_STEER_LO;
+  if (over_lo)
     key.side = SLUICE_STEER_NODE;
-  } else {
-    struct sluice_steer_interface interface = {.index = ingress_ifindex, .slot = slot};
-    const __u32* side = bpf_map_lookup_elem(&steer_ifaces, &interface);
+  else
     key.side = side ? (__u8)*side : SLUICE_STEER_OUTSIDE;
-    key.source_class = source_class(flow, sources);
-  }
+  if (side || !over_lo) key.source_class = source_class(flow, sources);
   __builtin_memcpy(key.address, flow->local, 16);
   const struct sluice_steer_ports* ports = bpf_map_lookup_elem(destinations, &key);
   return ports ? find_segment(segments, ports, flow->local_port) : 0;

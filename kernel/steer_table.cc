@@ -87,7 +87,7 @@ struct Candidate {
   auto operator<=>(const Candidate&) const = default;
 };
 
-// Which forward entries and which protected peers a source falls under.
+// Which entries and which protected peers a source falls under.
 struct SourceSignature {
   std::vector<bool> entries;
   std::vector<bool> protects;
@@ -122,7 +122,8 @@ class Compiler {
     classify_sources();
     if (auto ok = classify_interfaces(); !ok) return std::unexpected(ok.error());
     for (std::size_t side = 0; side < sides_.size(); side++) {
-      const std::size_t classes = side == SLUICE_STEER_NODE ? 1 : signatures_.size();
+      const bool one = side == SLUICE_STEER_NODE && !node_by_source_;
+      const std::size_t classes = one ? 1 : signatures_.size();
       for (std::size_t source_class = 0; source_class < classes; source_class++) {
         if (auto ok = compile_side(static_cast<std::uint8_t>(side), source_class); !ok)
           return std::unexpected(ok.error());
@@ -228,7 +229,13 @@ class Compiler {
       elsewhere.push_back(protect.interfaces.empty());
     sides_ = {elsewhere, elsewhere};
     std::map<std::vector<bool>, std::size_t> known{{elsewhere, SLUICE_STEER_OUTSIDE}};
+    // A table for each source is worth it only where an entry asks which one it is.
+    node_by_source_ = std::ranges::any_of(plan_.intercepts, [](const Intercept& intercept) {
+      return intercept.way != WayIn::forward && !intercept.except_from.empty();
+    });
+    if (node_by_source_) table_.interfaces.push_back({SLUICE_STEER_LO, SLUICE_STEER_NODE});
     for (const auto& [name, index] : node_.interfaces) {
+      if (index == SLUICE_STEER_LO) continue;
       const auto held = held_on(name);
       const auto [found, added] = known.emplace(held, sides_.size());
       if (added) sides_.push_back(held);
@@ -289,7 +296,7 @@ class Compiler {
       const auto& intercept = plan_.intercepts[entry];
       if (!on_side(intercept, side) || holes.contains(entry) || !seen.insert(entry).second) return;
       if (local_only && intercept.way != WayIn::local) return;
-      if (intercept.way == WayIn::forward && !source.entries[entry]) return;
+      if (!source.entries[entry]) return;
       found.push_back({length, entry});
     });
     return found;
@@ -308,7 +315,7 @@ class Compiler {
     if (auto ok = refuse_ambiguous(found); !ok) return std::unexpected(ok.error());
 
     FreePorts free;
-    if (own) leave_to_host(source, side, free);
+    if (own && side != SLUICE_STEER_NODE) leave_to_host(source, side, free);
     for (const std::size_t index : spared)
       leave_ports(plan_.protect[index], free);
     const auto first = static_cast<std::uint32_t>(table_.segments.size());
@@ -444,6 +451,7 @@ class Compiler {
   std::vector<Prefix> own_prefixes_;
   PrefixIndex own_, to_, except_to_, from_, except_from_, local_, protects_, protected_servers_;
   std::vector<SourceSignature> signatures_;
+  bool node_by_source_ = false;  // what comes over lo is told apart by source, too
   std::map<std::tuple<std::vector<Candidate>, bool, std::vector<std::size_t>>, sluice_steer_ports>
       segments_of_;                          // of one side and class
   std::set<std::size_t> protected_clients_;  // that sources of this class are
@@ -480,8 +488,11 @@ std::uint16_t class_of(const SteerTable& table, const Prefix& source) {
 std::optional<std::uint16_t> find_group(const SteerTable& table, std::uint8_t side,
                                         const Prefix& source, const Prefix& destination,
                                         std::uint16_t port) {
-  const std::uint16_t source_class =
-      side == SLUICE_STEER_NODE ? std::uint16_t{0} : class_of(table, source);
+  const bool by_source =
+      side != SLUICE_STEER_NODE || std::ranges::any_of(table.interfaces, [](const auto& interface) {
+        return interface.index == SLUICE_STEER_LO;
+      });
+  const std::uint16_t source_class = by_source ? class_of(table, source) : std::uint16_t{0};
   const SteerTable::Destination* best = nullptr;
   for (const auto& candidate : table.destinations) {
     if (candidate.side != side || candidate.source_class != source_class) continue;

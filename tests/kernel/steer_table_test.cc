@@ -27,8 +27,9 @@ class SteerTableTest : public ::testing::Test {
                       const std::string& from = "198.51.100.9") {
     return name(find_group(compile(), SLUICE_STEER_OUTSIDE, prefix(from), prefix(to), port));
   }
-  std::string on_node(const std::string& to, std::uint16_t port) {
-    return name(find_group(compile(), SLUICE_STEER_NODE, prefix("127.0.0.1"), prefix(to), port));
+  std::string on_node(const std::string& to, std::uint16_t port,
+                      const std::string& from = "127.0.0.1") {
+    return name(find_group(compile(), SLUICE_STEER_NODE, prefix(from), prefix(to), port));
   }
   std::string name(std::optional<std::uint16_t> group) {
     return group ? plan_.listeners[*group].name : "";
@@ -90,6 +91,29 @@ TEST_F(SteerTableTest, ForwardBySource) {
   EXPECT_EQ(outside("192.0.2.1", 443, "10.2.0.1"), "b");
   EXPECT_EQ(outside("192.0.2.1", 443, "11.0.0.1"), "");
   EXPECT_EQ(on_node("192.0.2.1", 443), "") << "a forward entry has no say over lo";
+}
+
+TEST_F(SteerTableTest, LocalEntriesLeaveSourcesOut) {
+  own_ = prefixes({"192.0.2.1"});
+  plan_.intercepts = {entry(WayIn::local, {"192.0.2.1"}, {{80, 80}}, 0),
+                      entry(WayIn::local, {"192.0.2.0/24"}, {{80, 80}}, 1)};
+  plan_.intercepts[0].except_from = prefixes({"10.9.0.31", "127.0.0.0/8"});
+  plan_.intercepts[1].except_from = prefixes({"10.9.0.32"});
+  EXPECT_EQ(outside("192.0.2.1", 80, "10.9.0.30"), "a");
+  EXPECT_EQ(outside("192.0.2.1", 80, "10.9.0.31"), "b") << "a hole in its own entry alone";
+  EXPECT_EQ(outside("192.0.2.2", 80, "10.9.0.32"), "");
+  EXPECT_EQ(on_node("192.0.2.1", 80, "127.0.0.1"), "b") << "over lo, too";
+  EXPECT_EQ(on_node("192.0.2.1", 80, "192.0.2.1"), "a");
+}
+
+TEST_F(SteerTableTest, OverLoSourcesCountOnlyWhereAnEntryAsks) {
+  plan_.intercepts = {entry(WayIn::local, {"192.0.2.1"}, {}, 0),
+                      entry(WayIn::forward, {"0.0.0.0/0"}, {}, 1)};
+  plan_.intercepts[1].except_from = prefixes({"10.9.0.31"});
+  EXPECT_TRUE(compile().interfaces.empty());
+  plan_.intercepts[0].except_from = prefixes({"10.9.0.31"});
+  ASSERT_EQ(compile().interfaces.size(), 1U);
+  EXPECT_EQ(compile().interfaces[0].index, SLUICE_STEER_LO);
 }
 
 TEST_F(SteerTableTest, ExceptIsAHoleInItsOwnEntryAlone) {
