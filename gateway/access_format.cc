@@ -142,6 +142,8 @@ void format_access_json(const AccessRecord& record, std::string& out) {
   line.address("endpoint", record.endpoint);
   if (record.attempts != 0) line.number("attempts", record.attempts);
   if (record.status != 0) line.number("status", static_cast<std::uint64_t>(record.status));
+  if (record.grpc_status >= 0)
+    line.number("grpc_status", static_cast<std::uint64_t>(record.grpc_status));
   using Kind = AccessRecord::Kind;
   if (record.kind == Kind::request || record.kind == Kind::close) {
     line.number("bytes_in", record.bytes_in);

@@ -59,6 +59,7 @@ struct AccessRecord {
   std::uint32_t request = 0;     // of its connection, from 1
   std::uint32_t attempts = 0;    // at upstreams
   int status = 0;
+  int grpc_status = -1;         // of a call; negative: none
   std::uint64_t bytes_in = 0;   // from the client
   std::uint64_t bytes_out = 0;  // to the client
   // By phase, each from the end of the one before; negative: the phase was not reached. `wait`: of

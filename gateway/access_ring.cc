@@ -29,6 +29,7 @@ void AccessRecord::clear() {
   connection = bytes_in = bytes_out = 0;
   request = attempts = 0;
   status = 0;
+  grpc_status = -1;
   total = wait = connect = first_byte = std::chrono::nanoseconds(-1);
   client = destination = endpoint = {};
   listener.clear();

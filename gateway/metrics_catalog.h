@@ -160,6 +160,13 @@ inline constexpr MetricInfo kRequestDuration{
     {"listener", "route"},
     "From the first byte of a request's head to the last of its answer."};
 
+inline constexpr MetricInfo kGrpcRequests{
+    "sluice_grpc_requests_total",
+    counter,
+    {"listener", "route", "grpc_status"},
+    "Calls of gRPC that have ended, by the number of the status that the client got (none: it got "
+    "none; 14: UNAVAILABLE). They are in sluice_requests_total too, mostly as 2xx: a call fails "
+    "within an answer of 200. Statuses that never came are left out."};
 inline constexpr MetricInfo kMirrored{
     "sluice_mirrored_requests_total",
     counter,
@@ -358,6 +365,7 @@ inline constexpr const MetricInfo* kCatalogue[] = {
     &kTlsHandshakeFailures,
     &kRequests,
     &kRequestDuration,
+    &kGrpcRequests,
     &kMirrored,
     &kRetries,
     &kRetriesRefused,

@@ -148,6 +148,11 @@ void MetricsState::collect_routes(MetricsPage& page) const {
       if (const std::uint64_t count = sum(&C::mirrored, i); count > 0)
         page.counter(metric::kMirrored, {key[0], key[1], kMirrorNames[i]}, count);
     }
+    for (std::size_t i = 0; i < kGrpcStatuses; ++i) {
+      const std::string status = i + 1 < kGrpcStatuses ? std::to_string(i) : "none";
+      if (const std::uint64_t count = sum(&C::calls, i); count > 0)
+        page.counter(metric::kGrpcRequests, {key[0], key[1], status}, count);
+    }
     page.histogram(metric::kRequestDuration, {key[0], key[1]}, sum(&C::duration));
   }
 }

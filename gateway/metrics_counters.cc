@@ -38,6 +38,7 @@ void ListenerCounters::reset() {
 void RouteCounters::reset() {
   reset_all(requests);
   reset_all(mirrored);
+  reset_all(calls);
   duration.reset();
 }
 

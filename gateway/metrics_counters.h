@@ -95,6 +95,7 @@ enum class MirrorResult : std::uint8_t {
   incomplete,   // the request itself ended before its body did
 };
 inline constexpr std::size_t kMirrorResults = 5;
+inline constexpr std::size_t kGrpcStatuses = 18;  // of calls: 0 to 16, and none
 
 // Why a span is lost.
 enum class SpanDrop : std::uint8_t {
@@ -138,6 +139,7 @@ struct RouteCounters {
   std::array<SingleWriterCounter, kStatusClasses> requests;
   DurationHistogram duration;
   std::array<SingleWriterCounter, kMirrorResults> mirrored;
+  std::array<SingleWriterCounter, kGrpcStatuses> calls;
   void reset();
 };
 
@@ -245,6 +247,12 @@ class WorkerMetrics {
     listeners_.at(l).requests_ended.add();
     routes_.at(r).requests[status_class(status)].add();
     routes_.at(r).duration.observe(duration);
+  }
+
+  // A call of gRPC; besides request_ended. `status`: what the client got; negative: none.
+  void call_ended(RouteSlot r, int status) {
+    const auto i = static_cast<std::size_t>(status < 0 ? -1 : status);
+    routes_.at(r).calls[i < kGrpcStatuses ? i : kGrpcStatuses - 1].add();
   }
 
   void mirrored(RouteSlot r, MirrorResult result) {

@@ -87,8 +87,18 @@ inline constexpr std::array<std::string_view, 2> kSourceAddressWords{"gateway", 
 inline constexpr std::array<std::string_view, 3> kAddressFamilyWords{"any", "ipv4", "ipv6"};
 inline constexpr std::array<std::string_view, 5> kLbPolicyWords{"round_robin", "least_request",
                                                                 "random", "peak_ewma", "maglev"};
-inline constexpr std::array<std::string_view, 7> kRetryOnWords{
-    "connect_failure", "reset", "502", "503", "504", "429", "500"};  // bits 0 to 6
+inline constexpr std::array<std::string_view, 12> kRetryOnWords{"connect_failure",
+                                                                "reset",
+                                                                "502",
+                                                                "503",
+                                                                "504",
+                                                                "429",
+                                                                "500",
+                                                                "cancelled",
+                                                                "deadline_exceeded",
+                                                                "internal",
+                                                                "resource_exhausted",
+                                                                "unavailable"};  // bits 0 to 11
 inline constexpr std::array<std::string_view, 6> kLimitKeyWords{
     "client_ip", "route", "method", "host", "destination", "identity"};
 inline constexpr std::array<std::string_view, 4> kLimitUnitWords{"requests", "connections",

@@ -41,6 +41,7 @@ void Exchange::reset() {
   protocol_changes_ = 0;
   interim_ = 0;
   status_ = 0;
+  grpc_status_ = grpc::kNoStatus;
   id_size_ = 0;
   traced_ = joined_trace_ = sampled_ = recorded_ = false;
   span_ = parent_span_ = try_span_ = 0;

@@ -23,6 +23,7 @@
 #include "gateway/auth/attributes.h"
 #include "gateway/authority_names.h"
 #include "gateway/compression/compressor.h"
+#include "gateway/http/grpc.h"
 #include "gateway/http/mediator.h"
 #include "gateway/http/stream.h"
 #include "gateway/http/subrequest.h"
@@ -161,6 +162,8 @@ class Exchange final : public UpstreamEvents,
   void hold_less();
   bool retry_for_status();
   void tunnel();
+  bool retry_for_call();
+  Outcome outcome_of_answer() const;
   // route, authority, access, limits
   void routed();  // the route or what stands for it is known, and the name holds
   void on_authority(policy::AuthorityVerdict verdict) override;
@@ -357,6 +360,7 @@ class Exchange final : public UpstreamEvents,
   std::uint32_t interim_ = 0;
   int status_ = 0;  // what the client gets
 
+  int grpc_status_ = grpc::kNoStatus;
   // What is logged and counted.
   Clock::time_point begun_;
   Clock::time_point picked_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "gateway/http1/octets.h"
+#include "policy/config.h"
 
 namespace sluice::gateway::http::grpc {
 namespace {
@@ -87,12 +88,46 @@ int status_for(int http_status) {
     case 413:
     case 429:
     case 431:
-      return 8;  // RESOURCE_EXHAUSTED
+      return kResourceExhausted;
     case 502:
     case 503:
       return kUnavailable;
     default:
-      return http_status >= 400 && http_status < 500 ? 13 : kUnknown;  // INTERNAL
+      return http_status >= 400 && http_status < 500 ? kInternal : kUnknown;
+  }
+}
+
+// UNIMPLEMENTED is no failure of an endpoint's: a caller that asks for what is not there would have
+// all of them ejected.
+int http_status_for(int status) {
+  switch (status) {
+    case kUnknown:
+    case kInternal:
+    case kDataLoss:
+      return 500;
+    case kUnavailable:
+      return 503;
+    case kDeadlineExceeded:
+      return 504;
+    default:
+      return 200;
+  }
+}
+
+std::uint32_t retry_condition(int status) {
+  switch (status) {
+    case kCancelled:
+      return policy::kRetryCancelled;
+    case kDeadlineExceeded:
+      return policy::kRetryDeadlineExceeded;
+    case kResourceExhausted:
+      return policy::kRetryResourceExhausted;
+    case kInternal:
+      return policy::kRetryInternal;
+    case kUnavailable:
+      return policy::kRetryUnavailable;
+    default:
+      return 0;
   }
 }
 

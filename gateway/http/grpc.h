@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,10 +14,14 @@
 namespace sluice::gateway::http::grpc {
 
 inline constexpr int kStatuses = 17;  // 0 (OK) to 16 (UNAUTHENTICATED)
+inline constexpr int kNoStatus = -1;  // the call has ended without one
 inline constexpr int kCancelled = 1;
 inline constexpr int kUnknown = 2;
 inline constexpr int kDeadlineExceeded = 4;
+inline constexpr int kResourceExhausted = 8;
+inline constexpr int kInternal = 13;
 inline constexpr int kUnavailable = 14;
+inline constexpr int kDataLoss = 15;
 
 // "application/grpc", with or without "+proto" and parameters; not grpc-web, which is plain HTTP.
 bool is_content_type(std::string_view value);
@@ -31,6 +36,10 @@ std::optional<int> status_of(const http1::FieldTable& fields);
 
 // For an answer of our own.
 int status_for(int http_status);
+// The other way round: what the same thing is called in HTTP, for those who judge by that.
+int http_status_for(int status);
+// The condition of `retry_on` that it meets (policy::RetryOn); 0: none.
+std::uint32_t retry_condition(int status);
 // grpc-message: percent-encoded.
 std::string message_of(std::string_view text);
 

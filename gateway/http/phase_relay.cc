@@ -87,6 +87,8 @@ Exchange::Staged Exchange::stage_answer() {
       case Part::end:
         if (compressor_ && !take_compressed(true)) return Staged::ended;
         client_->finish(upstream_->trailers());
+        if (grpc_ && grpc_status_ == grpc::kNoStatus)
+          grpc_status_ = grpc::status_of(upstream_->trailers()).value_or(grpc::kNoStatus);
         answer_done_ = true;
         return Staged::some;
       case Part::failed:
@@ -144,6 +146,7 @@ bool Exchange::begin_answer() {
   head_forwarded_ = true;
   try_timer_.cancel();
   status_ = response.status();
+  if (grpc_) grpc_status_ = grpc::status_of(response.fields()).value_or(grpc::kNoStatus);
   upstream_->take_body(*form);
   answer_done_ = response.body() == BodyKind::none && !response.switching();
   return true;
@@ -194,6 +197,7 @@ bool Exchange::take_answer_back() {
   end_compression();
   head_forwarded_ = false;
   status_ = 0;
+  grpc_status_ = grpc::kNoStatus;
   return true;
 }
 
@@ -213,8 +217,16 @@ bool Exchange::retry_for_status() {
     case 504:
       return try_again(policy::kRetry504, Outcome::gateway_error);
     default:
-      return false;
+      return grpc_ && retry_for_call();
   }
+}
+
+// The status of a call is in the head only if nothing else comes (Trailers-Only).
+bool Exchange::retry_for_call() {
+  const auto status = grpc::status_of(upstream_->response().fields());
+  if (!status) return false;
+  const std::uint32_t condition = grpc::retry_condition(*status);
+  return condition != 0 && try_again(condition, outcome_of_status(grpc::http_status_for(*status)));
 }
 
 }  // namespace sluice::gateway::http

@@ -7,6 +7,7 @@ namespace sluice::gateway::http {
 void Exchange::settle() {
   if (attempt_) {
     const int status = upstream_->response().status();
+    const Outcome outcome = outcome_of_answer();
     WorkerMetrics& metrics = worker_.metrics();
     metrics.upstream_bytes(endpoint_slot_, upstream_->bytes_out(), upstream_->bytes_in());
     metrics.upstream_first_byte(endpoint_slot_, first_byte_ - picked_);
@@ -15,10 +16,20 @@ void Exchange::settle() {
     }
     upstream_.release()->release(request_done_ && !send_broken_);
     drop_upstream();
-    end_attempt(outcome_of_status(status), status);
+    end_attempt(outcome, status);
   }
   log();
   end(Ending::complete);
+}
+
+// A call's failure comes as 200 with a status of its own. A deadline that the caller itself has set
+// says nothing about the endpoint.
+Outcome Exchange::outcome_of_answer() const {
+  const Outcome said = outcome_of_status(upstream_->response().status());
+  if (grpc_status_ == grpc::kNoStatus || said != Outcome::success) return said;
+  if (grpc_status_ == grpc::kDeadlineExceeded && !request_.fields().first("grpc-timeout").empty())
+    return Outcome::neutral;
+  return outcome_of_status(grpc::http_status_for(grpc_status_));
 }
 
 void Exchange::client_gone(std::string_view reason) {
@@ -68,6 +79,7 @@ void Exchange::log() {
   const auto index = config_->snapshot().find_listener(listener.name());
   const RouteSlot slot = route_ ? slots.routes[*route_] : slots.default_routes[index.value_or(0)];
   metrics.request_ended(listener.slot(), slot, status_, now - begun_);
+  if (grpc_) metrics.call_ended(slot, grpc_status_);
   metrics.client_bytes(listener.slot(), client_->bytes_in(), client_->bytes_out());
   if (status_ == 401) {
     worker_.strike(*config_, listener, policy::BanEvent::auth_failure, route_, client_address(),
@@ -86,6 +98,7 @@ void Exchange::log() {
   record->request = client_->number();
   record->attempts = cluster_ != nullptr ? tries_ + 1 : 0;
   record->status = status_;
+  record->grpc_status = grpc_status_;
   record->bytes_in = client_->bytes_in();
   record->bytes_out = client_->bytes_out();
   record->total = now - begun_;

@@ -45,7 +45,8 @@ void Exchange::refuse_after(int status, std::string_view reason,
 
 // A caller of gRPC reads its own status, in a head that is all there is (Trailers-Only).
 void Exchange::refuse_call(std::string_view reason) {
-  const std::string status = std::to_string(grpc::status_for(status_));
+  grpc_status_ = grpc::status_for(status_);
+  const std::string status = std::to_string(grpc_status_);
   const std::string message = grpc::message_of(reason);
   const std::array<ExtraField, 3> fields{
       {{"content-type", "application/grpc"}, {"grpc-status", status}, {"grpc-message", message}}};

@@ -29,7 +29,10 @@ std::optional<std::chrono::seconds> parse_retry_after(std::string_view text) {
 bool Exchange::try_again(std::uint32_t condition, Outcome outcome) {
   if (mediator_ && fail_over(outcome, 0)) return true;
   const policy::Retry& retry = cluster_->config().retry;
-  const bool safe = condition == policy::kRetryConnectFailure || repeatable();
+  // A call of gRPC is a POST, whatever it does: who names a status of calls says that they may be
+  // repeated.
+  const bool safe = condition == policy::kRetryConnectFailure ||
+                    (condition & policy::kRetryGrpc) != 0 || repeatable();
   if ((retry.retry_on & condition) == 0 || !safe || !replayable() || tries_ >= retry.attempts ||
       tries_ >= kMaxTries) {
     return false;

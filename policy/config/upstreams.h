@@ -109,6 +109,13 @@ enum RetryOn : std::uint32_t {
   kRetry504 = 16,
   kRetry429 = 32,
   kRetry500 = 64,
+  // Of a call of gRPC: the status in a head that is all there is.
+  kRetryCancelled = 128,
+  kRetryDeadlineExceeded = 256,
+  kRetryInternal = 512,
+  kRetryResourceExhausted = 1024,
+  kRetryUnavailable = 2048,
+  kRetryGrpc = 4096 - 128,
 };
 
 struct Retry {

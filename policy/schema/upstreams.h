@@ -283,7 +283,10 @@ inline constexpr Field kRetry[] = {
      .fallback = "[connect_failure, reset]",
      .example = "[502, 503]",
      .words = kRetryOnWords,
-     .doc = "What is tried again, as long as nothing was sent to the client."},
+     .doc =
+         "What is tried again, as long as nothing was sent to the client. `cancelled` to "
+         "`unavailable`: statuses of gRPC calls that come with nothing else; naming one says that "
+         "calls, which are POSTs, may be repeated."},
     {.name = "attempts",
      .type = integer,
      .fallback = "2",

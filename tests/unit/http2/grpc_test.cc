@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "policy/config.h"
+
 namespace sluice::gateway::http::grpc {
 namespace {
 
@@ -31,6 +33,23 @@ TEST(Grpc, FindsTheStatusAmongTrailers) {
   EXPECT_EQ(status_of("grpc-status: 99\r\n"), kUnknown);
   EXPECT_EQ(status_of("grpc-status-details: 5\r\n"), std::nullopt);
   EXPECT_EQ(status_of(""), std::nullopt);
+}
+
+TEST(Grpc, FailuresOfAnEndpointAreThoseOfHttp) {
+  EXPECT_EQ(http_status_for(0), 200);
+  EXPECT_EQ(http_status_for(kUnavailable), 503);
+  EXPECT_EQ(http_status_for(kDeadlineExceeded), 504);
+  EXPECT_EQ(http_status_for(kInternal), 500);
+  EXPECT_EQ(http_status_for(5), 200);   // NOT_FOUND
+  EXPECT_EQ(http_status_for(12), 200);  // UNIMPLEMENTED: the caller's mistake
+}
+
+TEST(Grpc, ConditionsOfRetriesAreOfCalls) {
+  EXPECT_EQ(retry_condition(kUnavailable), policy::kRetryUnavailable);
+  EXPECT_EQ(retry_condition(0), 0U);
+  EXPECT_EQ(retry_condition(5), 0U);
+  for (const int status : {kCancelled, kDeadlineExceeded, kResourceExhausted, kInternal})
+    EXPECT_EQ(retry_condition(status) & ~policy::kRetryGrpc, 0U) << status;
 }
 
 TEST(Grpc, SaysNoInItsOwnWords) {

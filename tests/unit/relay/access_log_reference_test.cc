@@ -18,6 +18,7 @@ AccessRecord record_with_everything() {
   record.connection = 1;
   record.request = record.attempts = 1;
   record.status = 200;
+  record.grpc_status = 14;
   record.total = record.wait = record.connect = record.first_byte = 1ms;
   record.client = record.destination = record.endpoint =
       *policy::SocketAddress::parse("192.0.2.1:1");

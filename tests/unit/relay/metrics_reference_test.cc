@@ -92,6 +92,7 @@ TEST(MetricsReferenceTest, EveryFamilyOfAFullPageIsInTheCatalogue) {
   worker.parse_error(slots->listeners[0], 0);
   worker.request_ended(slots->listeners[0], slots->routes[0], 200, {});
   worker.mirrored(slots->routes[0], MirrorResult::sent);
+  worker.call_ended(slots->routes[0], 14);
   worker.proxy_header_refused(slots->listeners[0]);
   worker.tls_handshake(slots->listeners[0], true, false);
   worker.tls_failed(slots->listeners[0], 0);
