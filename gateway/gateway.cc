@@ -217,10 +217,10 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
     return upstreams_->order(order);
   }
   std::string remembered(bool limits) const override {
-    return save_memory(limits ? &limits_ : nullptr, bans_, diverted_, answers_);
+    return save_memory(limits ? &limits_ : nullptr, bans_, diverted_, answers_, auth_);
   }
   std::expected<void, std::string> remember(std::string_view bytes) override {
-    return restore_memory(bytes, limits_, bans_, diverted_, answers_);
+    return restore_memory(bytes, limits_, bans_, diverted_, answers_, auth_);
   }
   std::vector<OwnBan> own_bans() const override {
     return gateway::own_bans(diverted_, snapshot_.get());

@@ -27,7 +27,8 @@ policy::Clocks clocks() {
 }  // namespace
 
 std::string save_memory(const policy::LimitStore* limits, const policy::BanTracker& bans,
-                        const policy::DivertedSources& diverted, const KeptAnswers& answers) {
+                        const policy::DivertedSources& diverted, const KeptAnswers& answers,
+                        const auth::AuthRegistry& auth) {
   const policy::Clocks now = clocks();
   policy::CarriedState state;
   if (limits != nullptr) limits->save(state, now.monotonic_ns);
@@ -35,18 +36,20 @@ std::string save_memory(const policy::LimitStore* limits, const policy::BanTrack
   state.bans = bans.records();
   state.diverted = diverted.list(now.monotonic_ns);
   state.names = answers.names();
+  state.keys = auth.keys();
   return state.is_empty() ? std::string() : policy::serialize(state, now);
 }
 
 std::expected<void, std::string> restore_memory(std::string_view bytes, policy::LimitStore& limits,
                                                 policy::BanTracker& bans,
                                                 policy::DivertedSources& diverted,
-                                                KeptAnswers& answers) {
+                                                KeptAnswers& answers, auth::AuthRegistry& auth) {
   const policy::Clocks now = clocks();
   auto state = policy::deserialize_state(bytes, now);
   if (!state) return std::unexpected(state.error());
   limits.take_over(*state);
   answers.take_over(std::move(state->names));
+  auth.take_over(std::move(state->keys));
   if (!state->bans.empty()) bans.take_over(state->ban_key, state->bans);
   for (policy::DivertedSource& one : state->diverted) {
     if (one.until_ns > now.monotonic_ns)

@@ -10,7 +10,7 @@ namespace sluice::policy {
 namespace {
 
 constexpr std::string_view kMagic = "sluice-state";
-constexpr std::uint32_t kVersion = 2;  // raised by whatever changes a byte of it
+constexpr std::uint32_t kVersion = 3;  // raised by whatever changes a byte of it
 
 // The same machine reads it: numbers are as they lie in memory.
 class StateWriter {
@@ -113,6 +113,7 @@ constexpr std::size_t kBanBytes = 4 * 8 + 2 * 4 + BanRecord::kSlots * 4;
 constexpr std::size_t kDivertedBytes = 16 + 1 + 8 + 8 + 4;
 constexpr std::size_t kNameBytes = 4 + 4 + 4;
 constexpr std::size_t kAddressBytes = 16 + 2 + 4 + 4 + 4;
+constexpr std::size_t kKeysBytes = 4 + 4;
 constexpr std::size_t kRateBytes = 4 + 8 + 4 + 4;
 
 // From the clock of then to that of now; what passed before this boot has passed.
@@ -220,6 +221,11 @@ std::string serialize(const CarriedState& state, const Clocks& now) {
   out.number(static_cast<std::uint32_t>(state.names.size()));
   for (const CarriedName& name : state.names)
     put(out, name);
+  out.number(static_cast<std::uint32_t>(state.keys.size()));
+  for (const CarriedKeys& one : state.keys) {
+    out.text(one.source);
+    out.text(one.text);
+  }
   return out.take();
 }
 
@@ -256,6 +262,11 @@ std::expected<CarriedState, std::string> deserialize_state(std::string_view byte
     state.diverted.push_back(read_diverted(in, shift));
   for (std::size_t left = in.count(kNameBytes); left > 0 && in.ok(); --left)
     state.names.push_back(read_name(in));
+  for (std::size_t left = in.count(kKeysBytes); left > 0 && in.ok(); --left) {
+    CarriedKeys& one = state.keys.emplace_back();
+    one.source = in.text();
+    one.text = in.text();
+  }
   if (!in.done()) return std::unexpected("damaged");
   return state;
 }

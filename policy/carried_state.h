@@ -1,6 +1,6 @@
 // What a gateway remembers for the one that takes its place: rates that are used up, who is banned
-// or diverted, and how often somebody was, what the names of endpoints stood for. As bytes of a
-// version: another one is dropped, never guessed at.
+// or diverted, and how often somebody was, what the names of endpoints stood for, issuers' public
+// keys. As bytes of a version: another one is dropped, never guessed at.
 #pragma once
 
 #include <cstddef>
@@ -49,6 +49,13 @@ struct CarriedName {
   bool operator==(const CarriedName&) const = default;
 };
 
+// What an issuer's URL said last.
+struct CarriedKeys {
+  std::string source;
+  std::string text;
+  bool operator==(const CarriedKeys&) const = default;
+};
+
 struct CarriedState {
   // Of all limits together; what is beyond it is left out, and begins anew.
   static constexpr std::size_t kMaxCells = 4'000'000;
@@ -60,9 +67,10 @@ struct CarriedState {
   std::vector<BanRecord> bans;
   std::vector<DivertedSource> diverted;
   std::vector<CarriedName> names;
+  std::vector<CarriedKeys> keys;
 
   bool is_empty() const {
-    return rates.empty() && bans.empty() && diverted.empty() && names.empty();
+    return rates.empty() && bans.empty() && diverted.empty() && names.empty() && keys.empty();
   }
 };
 

@@ -23,6 +23,7 @@ std::shared_ptr<const AuthSet> AuthRegistry::apply(const policy::Snapshot& snaps
       entry.upstream = snapshot.find_upstream(config.jwt->jwks_url->upstream).value_or(0);
     }
   }
+  carried_.clear();  // the issuers of no entry
   std::erase_if(urls_, [](const auto& entry) { return entry.second.expired(); });
   std::erase_if(files_, [](const auto& entry) { return entry.second.source.expired(); });
   return std::make_shared<const AuthSet>(std::move(entries));
@@ -31,9 +32,10 @@ std::shared_ptr<const AuthSet> AuthRegistry::apply(const policy::Snapshot& snaps
 std::shared_ptr<KeySource> AuthRegistry::source_of(const policy::JwtAuth& config,
                                                    const tls::Material* material) {
   if (config.jwks_url) {
-    auto& known = urls_[config.jwks_url->text + " " + config.jwks_url->upstream];
+    const std::string place = config.jwks_url->text + " " + config.jwks_url->upstream;
+    auto& known = urls_[place];
     auto source = known.lock();
-    if (!source) known = source = std::make_shared<KeySource>();
+    if (!source) known = source = known_before(place);
     return source;
   }
   File& file = files_[config.jwks_file];
@@ -43,6 +45,39 @@ std::shared_ptr<KeySource> AuthRegistry::source_of(const policy::JwtAuth& config
   file = {source, nullptr};
   take(config.jwks_file, file, tls::whole_file(material, config.jwks_file));
   return source;
+}
+
+// With what the gateway before had, if anything.
+std::shared_ptr<KeySource> AuthRegistry::known_before(const std::string& place) {
+  auto source = std::make_shared<KeySource>();
+  const auto carried = carried_.find(place);
+  if (carried == carried_.end()) return source;
+  if (auto keys = KeySet::parse(carried->second)) {
+    log_info(
+        "auth", "keys are those that were known before, until the issuer answers",
+        {{"url", place.substr(0, place.find(' '))}, {"keys", std::to_string((*keys)->size())}});
+    source->put(std::move(*keys), carried->second);
+  }
+  return source;
+}
+
+std::vector<policy::CarriedKeys> AuthRegistry::keys() const {
+  std::vector<policy::CarriedKeys> out;
+  for (const auto& [place, text] : carried_)
+    out.push_back({place, text});
+  for (const auto& [place, known] : urls_) {
+    const auto source = known.lock();
+    if (!source) continue;
+    if (std::string text = source->text(); !text.empty()) out.push_back({place, std::move(text)});
+  }
+  return out;
+}
+
+void AuthRegistry::take_over(std::vector<policy::CarriedKeys> keys) {
+  for (policy::CarriedKeys& one : keys) {
+    if (one.text.size() <= KeySet::kMaxBytes)
+      carried_.insert_or_assign(std::move(one.source), std::move(one.text));
+  }
 }
 
 void AuthRegistry::refresh(const tls::Material* material) {

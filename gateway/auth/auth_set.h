@@ -11,6 +11,7 @@
 #include "gateway/auth/api_keys.h"
 #include "gateway/auth/jwt.h"
 #include "gateway/tls/material.h"
+#include "policy/carried_state.h"
 #include "policy/snapshot.h"
 
 namespace sluice::gateway::auth {
@@ -48,6 +49,11 @@ class AuthRegistry {
   // Takes the files that have changed since.
   void refresh(const tls::Material* material);
 
+  // What issuers' URLs said, for the gateway after this one; and of the one before, before the
+  // first policy: in force until the issuer answers.
+  std::vector<policy::CarriedKeys> keys() const;
+  void take_over(std::vector<policy::CarriedKeys> keys);
+
  private:
   struct File {
     std::weak_ptr<KeySource> source;
@@ -55,11 +61,13 @@ class AuthRegistry {
   };
   std::shared_ptr<KeySource> source_of(const policy::JwtAuth& config,
                                        const tls::Material* material);
+  std::shared_ptr<KeySource> known_before(const std::string& place);
   static void take(const std::string& path, File& file, const tls::SecretPtr& bytes);
 
   policy::HashKey secret_;
   std::uint64_t next_id_ = 1;
   std::map<std::string, std::weak_ptr<KeySource>> urls_;
+  std::map<std::string, std::string> carried_;  // until the first policy
   std::map<std::string, File> files_;
 };
 

@@ -13,6 +13,7 @@ namespace {
 constexpr std::chrono::seconds kTick{1};
 constexpr std::chrono::seconds kTimeout{5};
 constexpr std::chrono::seconds kRetry{5};       // after a failure
+constexpr std::chrono::seconds kRetryWithout{1};  // the same, while tokens are refused for it
 constexpr std::chrono::seconds kAskedEvery{10};  // at most, for tokens with unknown keys
 
 }  // namespace
@@ -77,11 +78,11 @@ void KeyFetcher::fetch(Target& target) {
 }
 
 void KeyFetcher::failed(Target& target, std::string_view why) {
-  target.due = Clock::now() + kRetry;
+  const bool without = target.source->generation() == 0;
+  const std::chrono::nanoseconds pause = without ? kRetryWithout : kRetry;
+  target.due = Clock::now() + std::min(pause, target.refresh);
   if (std::exchange(target.failing, true)) return;  // said once
-  log_error("auth",
-            target.source->generation() == 0 ? "no keys: tokens are refused"
-                                             : "the last good keys stay in force",
+  log_error("auth", without ? "no keys: tokens are refused" : "the last good keys stay in force",
             {{"auth", target.name}, {"url", target.url.text}, {"error", std::string(why)}});
 }
 
@@ -94,13 +95,14 @@ void KeyFetcher::on_subrequest_ended(http::Subrequest& subrequest, http::Subrequ
   if (status != 200) return failed(*found, "status " + std::to_string(status));
   auto keys = KeySet::parse(subrequest.answer());
   if (!keys) return failed(*found, keys.error());
-  if (found->source->generation() == 0 || std::exchange(found->failing, false)) {
+  const bool recovered = std::exchange(found->failing, false);
+  if (const bool changed = found->source->text() != subrequest.answer(); changed || recovered) {
     log_info("auth", "keys fetched",
              {{"auth", found->name},
               {"url", found->url.text},
               {"keys", std::to_string((*keys)->size())}});
   }
-  found->source->put(std::move(*keys));
+  found->source->put(std::move(*keys), subrequest.answer());
 }
 
 }  // namespace sluice::gateway::auth

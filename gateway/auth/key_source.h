@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 
 #include "gateway/auth/key_set.h"
 
@@ -21,10 +22,16 @@ class KeySource {
     const std::scoped_lock lock(mutex_);
     return set_;
   }
-  void put(std::shared_ptr<const KeySet> set) {
+  // As they were received; "": not from a URL, or none yet.
+  std::string text() const {
+    const std::scoped_lock lock(mutex_);
+    return text_;
+  }
+  void put(std::shared_ptr<const KeySet> set, std::string_view text = {}) {
     {
       const std::scoped_lock lock(mutex_);
       set_ = std::move(set);
+      text_.assign(text);
     }
     generation_.fetch_add(1, std::memory_order_release);
   }
@@ -36,6 +43,7 @@ class KeySource {
  private:
   mutable std::mutex mutex_;
   std::shared_ptr<const KeySet> set_;
+  std::string text_;
   std::atomic<std::uint64_t> generation_{0};
   std::atomic<bool> asked_{false};
 };

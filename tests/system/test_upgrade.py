@@ -8,6 +8,8 @@ import pytest
 from harness import SLUICE, Scratch, eventually
 from lasting_clients import Load, http1, http2, layer4, new_connections, serve_origins, websocket
 from netns import Net, NodeSluice
+from test_auth import jwks, token
+from test_keeper_features import serve
 
 POLICY = """
 version: 1
@@ -128,6 +130,32 @@ def test_reloads_follow_an_upgrade(node):
     eventually(lambda: sluice.status()["generation"] > generation, "the policy is followed")
     assert node.curl("http://203.0.113.7:8081/")
     assert node.curl("http://203.0.113.7:8080/") is None
+
+
+def test_keys_of_issuers_are_carried_over(node):
+    """The next gateway begins while the issuer is away."""
+    said = {"status": 200}
+    serve(node, 9190, lambda path: (said["status"], {}, jwks().encode()))
+    guarded = POLICY.replace("routes: [", "routes: [{ listener: web, path: /tokens, upstream: origin, auth: [tokens] }, ")
+    sluice = NodeSluice(node, policy(node, guarded + """
+auth: { tokens: { jwt: { issuer: "https://idp.example", audience: [api], jwks: { url: "http://127.0.0.1:9190/keys", refresh: 1s } } } }
+"""))
+
+    def status(*options):
+        return node.in_client("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", *options, "http://203.0.113.7/tokens")
+
+    bearer = ("-H", f"Authorization: Bearer {token()}")
+    eventually(lambda: status(*bearer) not in ("401", "503"), "keys are fetched")
+    served = status(*bearer)
+    said["status"] = 500
+    before = sluice.gateway()
+    sluice.ctl("upgrade")
+    assert sluice.gateway() != before
+    assert status(*bearer) == served
+    assert status() == "401"
+    assert "keys are those that were known before" in sluice.output()
+    os.kill(sluice.gateway(), 9)
+    eventually(lambda: status(*bearer) == served, "after a crash too")
 
 
 def test_a_reload_changes_the_number_of_workers(node):

@@ -7,8 +7,11 @@
 #include <string_view>
 
 #include "gateway/auth/api_keys.h"
+#include "gateway/auth/auth_set.h"
 #include "gateway/auth/base64url.h"
 #include "gateway/auth/jwt.h"
+#include "policy/document.h"
+#include "policy/snapshot.h"
 
 namespace sluice::gateway::auth {
 namespace {
@@ -233,6 +236,39 @@ TEST(ApiKeys, AreKnownByTheirHash) {
   for (const char* wrong : {"", "s3cre", "s3cret ", "S3CRET"})
     EXPECT_FALSE(table.verify(wrong, attributes)) << wrong;
   EXPECT_TRUE(attributes.empty());
+}
+
+std::shared_ptr<const policy::Snapshot> with_issuer(const std::string& url) {
+  const policy::PolicyFile file{
+      "p.yaml", "version: 1\nauth: { partners: { jwt: { jwks: { url: \"" + url + "\" } } } }\n"};
+  return policy::Snapshot::compile(*policy::parse(std::span(&file, 1)).config);
+}
+
+// A gateway that begins while the issuer is away: with the keys that the one before had.
+TEST(KeysByUrl, AreKnownToTheNextGateway) {
+  const auto snapshot = with_issuer("http://192.0.2.7/keys");
+  const std::string text = Issuer().jwks();
+  AuthRegistry before({1, 2});
+  const auto set = before.apply(*snapshot, nullptr);
+  EXPECT_TRUE(before.keys().empty()) << "nobody has answered";
+  set->at(0).keys->put(*KeySet::parse(text), text);
+
+  AuthRegistry next({3, 4});
+  next.take_over(before.keys());
+  EXPECT_EQ(next.keys(), before.keys()) << "for the one after it, whatever comes first";
+  const auto here = next.apply(*snapshot, nullptr);
+  ASSERT_TRUE(here->at(0).keys->current());
+  EXPECT_TRUE(here->at(0).keys->current()->knows("k1"));
+  EXPECT_EQ(next.keys(), before.keys());
+}
+
+TEST(KeysByUrl, AreOfThatUrlAlone) {
+  AuthRegistry next({3, 4});
+  next.take_over({{"http://192.0.2.7/keys auth.partners.jwks", Issuer().jwks()},
+                  {"https://other.example/ x", "no keys"}});
+  const auto set = next.apply(*with_issuer("http://192.0.2.7/other"), nullptr);
+  EXPECT_EQ(set->at(0).keys->generation(), 0U);
+  EXPECT_TRUE(next.keys().empty());
 }
 
 }  // namespace

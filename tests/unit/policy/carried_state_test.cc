@@ -150,6 +150,13 @@ TEST(CarriedState, NamesStandForWhatTheyDid) {
   EXPECT_EQ(carried(state).names, state.names);
 }
 
+TEST(CarriedState, IssuersKeysAreThoseThatWereSaid) {
+  CarriedState state;
+  state.keys = {{"https://idp.example/keys idp", R"({"keys":[]})"}, {"http://b.example/ b", ""}};
+  EXPECT_FALSE(state.is_empty());
+  EXPECT_EQ(carried(state).keys, state.keys);
+}
+
 TEST(CarriedState, WhatIsCutOrOfAnotherVersionIsRefusedWhole) {
   CarriedState state;
   state.rates.push_back(
@@ -158,6 +165,7 @@ TEST(CarriedState, WhatIsCutOrOfAnotherVersionIsRefusedWhole) {
   state.diverted.push_back(
       {.source = *Prefix::parse("192.0.2.1"), .upstream = 0, .until_ns = kStart, .reason = "x"});
   state.names.push_back({"a", "b", {{*SocketAddress::parse("192.0.2.1:80"), 1, 0, "c"}}});
+  state.keys.push_back({"a", "b"});
   const std::string good = serialize(state, clocks());
   ASSERT_TRUE(deserialize_state(good, clocks()));
   for (std::size_t size = 0; size < good.size(); ++size)
@@ -167,7 +175,7 @@ TEST(CarriedState, WhatIsCutOrOfAnotherVersionIsRefusedWhole) {
   ++other[4 + 12];  // behind the magic's length and text
   const auto refused = deserialize_state(other, clocks());
   ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error(), "of version 3, and this is 2");
+  EXPECT_EQ(refused.error(), "of version 4, and this is 3");
   std::mt19937 random(1);
   for (int i = 0; i < 20'000; ++i) {  // any bytes: an answer, and no more memory than they are
     std::string broken = good;
