@@ -241,7 +241,7 @@ std::optional<std::vector<policy::ConcurrencyLease>> Listener::admit(
     worker_.metrics().access_denied(slot_);
     worker_.strike(*config_, *this, policy::BanEvent::access_denied, std::nullopt, client.address,
                    claimed);
-    log_refused(client, "access denied");
+    log_refused(client, worker_.next_connection_id(), "access denied");
     return std::nullopt;
   }
   if (rules.limits.empty()) return std::vector<policy::ConcurrencyLease>{};
@@ -253,13 +253,14 @@ std::optional<std::vector<policy::ConcurrencyLease>> Listener::admit(
   LimitGate gate(worker_, nullptr);
   if (gate.begin(*config_, rules.limits, view, 0, static_cast<std::uint64_t>(now.count())) !=
       LimitGate::Result::passed) {
-    log_refused(client, "limit " + gate.refused_by().name());
+    log_refused(client, worker_.next_connection_id(), "limit " + gate.refused_by().name());
     return std::nullopt;
   }
   return gate.take_places();
 }
 
-void Listener::log_refused(const policy::SocketAddress& client, std::string_view reason) {
+void Listener::log_refused(const policy::SocketAddress& client, std::uint64_t connection,
+                           std::string_view reason, std::string_view host) {
   if (!worker_.access_log().enabled()) return;
   AccessRing& ring = worker_.access_ring();
   AccessRecord* record = ring.begin();
@@ -267,9 +268,10 @@ void Listener::log_refused(const policy::SocketAddress& client, std::string_view
   record->kind = AccessRecord::Kind::refused;
   record->way = way_;
   record->time = std::chrono::system_clock::now();
-  record->connection = worker_.next_connection_id();
+  record->connection = connection;
   record->client = client;
   record->listener.assign(name_);
+  record->host.assign(host);
   record->reason.assign(reason);
   ring.commit();
 }

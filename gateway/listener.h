@@ -68,6 +68,9 @@ class Listener : public RefCounted<Listener> {
   bool expects_proxy_header(const policy::IpAddress& peer) const;
   // Access rules and limits, of a client that such a header has named. False: it must go.
   bool admit(Client& client);
+  // A line for a connection that ends before there is a request. `host`: that it asked for by TLS.
+  void log_refused(const policy::SocketAddress& client, std::uint64_t connection,
+                   std::string_view reason, std::string_view host = {});
 
   void connection_opened();
   void connection_closed();
@@ -87,7 +90,6 @@ class Listener : public RefCounted<Listener> {
   std::optional<std::vector<policy::ConcurrencyLease>> admit(int fd,
                                                              const policy::SocketAddress& client,
                                                              bool claimed);
-  void log_refused(const policy::SocketAddress& client, std::string_view reason);
   bool may_accept();  // false: paused
   void pause();
   void pause_for_resources(std::string_view what);

@@ -72,7 +72,7 @@ enum class LimitOutcome : std::uint8_t { allowed, rejected, delayed, counted };
 inline constexpr std::size_t kLimitOutcomes = 4;
 inline constexpr std::size_t kBanEvents = 5;         // policy::BanEvent
 inline constexpr std::size_t kAuthorityResults = 4;  // policy::AuthorityVerdict
-inline constexpr std::size_t kTlsFailures = 13;      // tls::Failure
+inline constexpr std::size_t kTlsFailures = 15;      // tls::Failure
 inline constexpr std::size_t kMaxConnectErrors = 12;
 inline constexpr std::size_t kStatusClasses = 6;  // 1xx to 5xx, and 0: no answer was sent
 

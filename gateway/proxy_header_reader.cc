@@ -43,16 +43,16 @@ void ProxyHeaderReader::look() {
   switch (parse_proxy_header({bytes.data(), static_cast<std::size_t>(n)},
                              listener_->policy().accept_proxy_protocol, header)) {
     case ProxyHeaderState::malformed:
-      return refuse();
+      return refuse("no PROXY header, or a malformed one");
     case ProxyHeaderState::need_more:
       // The bytes stay where they are, so the socket is readable all the time: look by the clock.
-      if (worker_.wheel().now() >= deadline_) return refuse();
+      if (worker_.wheel().now() >= deadline_) return refuse("no PROXY header in time");
       return worker_.wheel().arm(timer_, kLookAgain);
     case ProxyHeaderState::complete:
       break;
   }
   if (::recv(fd, bytes.data(), header.size, MSG_DONTWAIT) != static_cast<ssize_t>(header.size))
-    return refuse();
+    return refuse("no PROXY header, or a malformed one");
   if (header.source) {
     client_.peer = *header.source;
     client_.peer_claimed = true;
@@ -76,12 +76,13 @@ void ProxyHeaderReader::on_readable() {
 
 void ProxyHeaderReader::on_timer() {
   const RefPtr<ProxyHeaderReader> guard(this);
-  if (worker_.wheel().now() >= deadline_) return refuse();
+  if (worker_.wheel().now() >= deadline_) return refuse("no PROXY header in time");
   look();
 }
 
-void ProxyHeaderReader::refuse() {
+void ProxyHeaderReader::refuse(std::string_view why) {
   worker_.metrics().proxy_header_refused(listener_->slot());
+  listener_->log_refused(client_.peer, client_.id, why);
   abort();
 }
 

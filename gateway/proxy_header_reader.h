@@ -2,6 +2,8 @@
 // else is done with it.
 #pragma once
 
+#include <string_view>
+
 #include "gateway/refcounted.h"
 #include "gateway/session.h"
 #include "gateway/timer_wheel.h"
@@ -26,7 +28,7 @@ class ProxyHeaderReader final : public Session,
   void on_readable() override;
   void on_writable() override {}
   void on_timer();
-  void refuse();
+  void refuse(std::string_view why);
 
   Worker& worker_;
   Client client_;

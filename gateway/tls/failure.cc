@@ -3,14 +3,26 @@
 #include <array>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
 
 namespace sluice::gateway::tls {
 
 std::string_view name(Failure failure) {
-  static constexpr std::array<std::string_view, kFailures> kNames{
-      "timeout", "closed",       "plain_http",     "not_tls",         "version", "cipher",
-      "alpn",    "unknown_name", "no_certificate", "bad_certificate", "refused", "malformed",
-      "unready"};
+  static constexpr std::array<std::string_view, kFailures> kNames{"timeout",
+                                                                  "closed",
+                                                                  "plain_http",
+                                                                  "not_tls",
+                                                                  "version",
+                                                                  "cipher",
+                                                                  "alpn",
+                                                                  "unknown_name",
+                                                                  "no_certificate",
+                                                                  "expired",
+                                                                  "unknown_authority",
+                                                                  "bad_certificate",
+                                                                  "refused",
+                                                                  "malformed",
+                                                                  "unready"};
   return kNames[static_cast<std::size_t>(failure)];
 }
 
@@ -51,6 +63,22 @@ Failure take_failure() {
       return Failure::bad_certificate;
     default:
       return reason >= SSL_AD_REASON_OFFSET ? Failure::refused : Failure::malformed;
+  }
+}
+
+Failure failure_of_verification(long result) {
+  switch (result) {
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+      return Failure::expired;
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+      return Failure::unknown_authority;
+    default:
+      return Failure::bad_certificate;
   }
 }
 

@@ -1,5 +1,7 @@
 #include "gateway/tls/handshake.h"
 
+#include <cerrno>
+#include <string>
 #include <string_view>
 #include <sys/socket.h>
 
@@ -10,6 +12,13 @@
 #include "policy/host.h"
 
 namespace sluice::gateway::tls {
+namespace {
+
+// What a refused client may send before its connection is reset.
+constexpr std::chrono::seconds kLinger{1};
+constexpr std::size_t kLingerBytes = 64 * 1024;
+
+}  // namespace
 
 void Handshake::start(Worker& worker, Client client, std::string early) {
   auto handshake = make_ref<Handshake>(worker, std::move(client));
@@ -67,22 +76,61 @@ void Handshake::established() {
 
 void Handshake::on_readable() {
   const RefPtr<Handshake> guard(this);
-  proceed();
+  lingering_ ? drain_input() : proceed();
 }
 
 void Handshake::on_writable() {
   const RefPtr<Handshake> guard(this);
-  proceed();
+  if (!lingering_) proceed();
 }
 
 void Handshake::on_timer() {
   const RefPtr<Handshake> guard(this);
-  fail(Failure::timeout);
+  lingering_ ? close() : fail(Failure::timeout);
 }
 
 void Handshake::fail(Failure failure) {
   worker_.tls_failed(*listener_, failure, client_);
+  log_refused(failure);
   if (failure == Failure::plain_http) say_that_this_is_https();
+  const bool said_why = failure != Failure::unready && failure != Failure::timeout &&
+                        failure != Failure::closed && failure != Failure::refused;
+  said_why ? linger() : close();
+}
+
+// Who only looks whether the port is open leaves no line.
+void Handshake::log_refused(Failure failure) {
+  if (failure == Failure::closed || !worker_.access_log().enabled()) return;
+  std::string reason = "TLS " + std::string(name(failure));
+  std::array<char, 256> memory;
+  std::string_view host;
+  if (const TlsStream* stream = client_.transport->tls()) {
+    const std::string_view said = stream->reason();
+    if (failure != Failure::timeout && said != name(failure)) reason.append(": ").append(said);
+    host = policy::normalise_host(stream->server_name(), memory).value_or("");
+  }
+  listener_->log_refused(client_.peer, client_.id, reason, host);
+}
+
+// Closing over unread bytes resets the connection, and what was said of the refusal is lost with
+// it: by TLS 1.3 the first request is on its way before the client's certificate is looked at.
+void Handshake::linger() {
+  lingering_ = true;
+  unread_left_ = kLingerBytes;
+  ::shutdown(client_.transport->fd(), SHUT_WR);
+  worker_.wheel().arm(timer_, kLinger);
+  drain_input();
+}
+
+void Handshake::drain_input() {
+  while (unread_left_ > 0) {
+    const ssize_t n =
+        ::recv(client_.transport->fd(), nullptr, unread_left_, MSG_TRUNC | MSG_DONTWAIT);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) return client_.transport->want_read();
+    if (n <= 0) break;
+    unread_left_ -= static_cast<std::size_t>(n);
+  }
   close();
 }
 

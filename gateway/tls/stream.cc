@@ -47,9 +47,11 @@ TlsStream::Step TlsStream::handshake() {
     case SSL_ERROR_WANT_WRITE:
       return Step::wants_write;
     default:
-      broken_ = true;
+      broken_ = drained_ = true;
       if (const char* said = ERR_reason_error_string(ERR_peek_error())) said_ = said;
       failure_ = tls::take_failure();
+      if (failure_ == tls::Failure::bad_certificate)
+        failure_ = tls::failure_of_verification(SSL_get_verify_result(ssl_.get()));
       return Step::failed;
   }
 }

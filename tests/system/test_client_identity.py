@@ -44,6 +44,7 @@ def test_without_its_header_a_trusted_proxy_gets_nothing(scratch, version, sent)
     at = front(scratch, f"accept_proxy_protocol: {version}")
     assert ask(at.port, sent + REQUEST + b"\r\n") == b""
     assert at.metric("sluice_proxy_protocol_refused_total") == 1
+    eventually(lambda: " refused web/" in at.access_log() and "PROXY" in at.access_log(), "it has a line")
 
 
 def test_anybody_else_cannot_claim_to_be_another(scratch):

@@ -167,10 +167,44 @@ def test_mutual_tls(scratch, ca):
     assert front.curl("a.example", ca=ca).returncode != 0
     assert front.curl("a.example", "--cert", stranger.cert, "--key", stranger.key, ca=ca).returncode != 0
     assert front.metric("sluice_tls_handshake_failures_total", 'reason="no_certificate"') == 1
-    assert front.metric("sluice_tls_handshake_failures_total", 'reason="bad_certificate"') == 1
+    assert front.metric("sluice_tls_handshake_failures_total", 'reason="unknown_authority"') == 1
+    late = clients.issue(cn="late", days=-1)
+    assert front.curl("a.example", "--cert", late.cert, "--key", late.key, ca=ca).returncode != 0
+    assert front.metric("sluice_tls_handshake_failures_total", 'reason="expired"') == 1
+
+    def refusals():
+        return [line for line in front.access_log().splitlines() if " refused " in line]
+
+    eventually(lambda: len(refusals()) == 3, "each has a line")
+    for line, why in zip(refusals(), ("TLS no_certificate", "TLS unknown_authority:", "certificate has expired")):
+        assert "127.0.0.1:" in line and "a.example" in line and why in line, line
     front.sluice.write_policy(front.text.replace("client_auth: required", "client_auth: optional"))
     eventually(lambda: front.curl("a.example", ca=ca).returncode == 0, "no certificate is needed")
     assert front.curl("a.example", "--cert", stranger.cert, "--key", stranger.key, ca=ca).returncode != 0
+
+
+def test_a_refused_client_hears_why(scratch, ca):
+    """By TLS 1.3 its first request is on its way by then: closing over it would reset the connection, alert and all."""
+    clients = Authority(scratch.path, "clients")
+    front = plain_front(scratch, ca, f"client_auth: required, client_ca: {clients.cert}")
+    context = ssl.create_default_context(cafile=ca.cert)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    for _ in range(20):
+        with connect(front.port) as plain, context.wrap_socket(plain, server_hostname="a.example") as client:
+            client.settimeout(HANG)
+            with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
+                client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+                client.sendall(b"x" * 8000)
+                client.recv(1)
+
+
+def test_a_client_that_only_looks_leaves_no_line(scratch, ca):
+    front = plain_front(scratch, ca)
+    connect(front.port).close()
+    eventually(lambda: front.metric("sluice_tls_handshake_failures_total", 'reason="closed"') == 1, "counted")
+    assert front.curl("a.example", ca=ca).returncode == 0
+    eventually(lambda: " request " in front.access_log(), "logged")
+    assert " refused " not in front.access_log()
 
 
 def test_who_a_client_is_by_its_certificate(scratch, ca):
