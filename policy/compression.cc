@@ -79,9 +79,14 @@ std::optional<Coding> choose_coding(const Compression& config, std::string_view 
   return best_quality < identity ? std::nullopt : best;
 }
 
+bool is_never_compressed(std::string_view type) {
+  return same_but_for_case(type, "text/event-stream") ||
+         same_but_for_case(type.substr(0, 16), "application/grpc");
+}
+
 bool is_compressible(const Compression& config, std::string_view content_type) {
   const std::string_view type = trim(content_type.substr(0, content_type.find(';')));
-  if (same_but_for_case(type, "text/event-stream") || same_but_for_case(type.substr(0, 16), "application/grpc")) return false;
+  if (is_never_compressed(type)) return false;
   return std::ranges::any_of(config.types, [&](const std::string& known) {
     if (!known.ends_with("/*")) return same_but_for_case(type, known);
     const std::string_view kind = std::string_view(known).substr(0, known.size() - 1);

@@ -12,6 +12,8 @@ namespace sluice::policy {
 // it is (RFC 9110 section 12.5.3). `accept`: the field's value, all lines joined.
 std::optional<Coding> choose_coding(const Compression& config, std::string_view accept);
 
+// A stream of events or of messages, which a compressor would hold back.
+bool is_never_compressed(std::string_view type);
 // By its Content-Type; never what is a stream of events or of messages.
 bool is_compressible(const Compression& config, std::string_view content_type);
 

@@ -133,6 +133,7 @@ void cross_check(const Config& config, Reporter& reporter) {
   check_tls(config, reporter);
   check_kubernetes(config, reporter);
   check_observability(config, reporter);
+  check_idle(config, reporter);
 }
 
 }  // namespace sluice::policy

@@ -26,5 +26,6 @@ void check_kubernetes(const Config& config, Reporter& reporter);
 void check_tls(const Config& config, Reporter& reporter);
 void check_observability(const Config& config, Reporter& reporter);
 void check_guard(const Config& config, Reporter& reporter);
+void check_idle(const Config& config, Reporter& reporter);
 
 }  // namespace sluice::policy

@@ -100,6 +100,16 @@ class RouteActionsCheck {
                                       "` is not an origin",
                       "such as https://app.example.com, https://*.example.com or `*`");
     }
+    // Fetch (section 3.2.5) has browsers refuse `*` there, so that nobody trusts every page with
+    // what its users may see; naming whichever page asks would be the same.
+    if (cors.allow_credentials &&
+        std::ranges::find(cors.allow_origins, "*") != cors.allow_origins.end()) {
+      reporter_.error(cors.where,
+                      "cors" + of_route() +
+                          ": allow_credentials and any origin would let every page act "
+                          "as its visitor",
+                      "name the origins, such as https://*.example.com");
+    }
   }
 
   const Route& route_;

@@ -121,7 +121,8 @@ inline constexpr Field kCors[] = {
      .type = boolean,
      .fallback = "false",
      .example = "true",
-     .doc = "Cookies and Authorization may be sent; `*` then means what was asked for."},
+     .doc = "Cookies and Authorization may be sent, by pages of origins that are named; `*` of "
+            "methods and headers then means what was asked for."},
     {.name = "max_age",
      .type = duration,
      .fallback = "5s",

@@ -161,10 +161,12 @@ TEST(Cors, NothingThatIsSentBackEndsALine) {
 }
 
 std::string errors_of(const std::string& route) {
-  const PolicyFile file{"p.yaml",
-                        "version: 1\nlisteners: { web: {} }\n"
-                        "upstreams: { api: { endpoints: [\"192.0.2.1:80\"] } }\nroutes:\n  - { " +
-                            route + " }\n"};
+  const PolicyFile file{
+      "p.yaml",
+      "version: 1\nlisteners: { web: {} }\n"
+      "upstreams: { api: { endpoints: [\"192.0.2.1:80\"] }, patient: { endpoints: "
+      "[\"192.0.2.1:80\"], retry: { per_try_timeout: 5s } } }\nroutes:\n  - { " +
+          route + " }\n"};
   std::string all;
   for (const Diagnostic& diagnostic : parse(std::span(&file, 1)).diagnostics)
     all += diagnostic.to_string() + "\n";
@@ -186,10 +188,52 @@ TEST(RouteActions, EachMistakeIsSaidWithItsPlace) {
               HasSubstr("`redirect` and `upstream` cannot both stand"));
   EXPECT_THAT(errors_of("direct_response: { status: 204, body: x }"),
               HasSubstr("a 204 has no body"));
+  EXPECT_THAT(errors_of("direct_response: { body: \"a\\0b\" }"),
+              HasSubstr("direct_response.body: holds a control character (plain text, line ends "
+                        "and tabs)"));
+  EXPECT_THAT(errors_of("direct_response: { body: x, content_type: \"a\\nb\" }"),
+              HasSubstr("direct_response.content_type: holds a control character"));
+  EXPECT_EQ(errors_of("direct_response: { body: \"a\\n\\tb\\n\" }"), "");
   EXPECT_THAT(errors_of("upstream: api, cors: { allow_origins: [a.example] }"),
               HasSubstr("`a.example` is not an origin"));
+  EXPECT_THAT(
+      errors_of("upstream: api, cors: { allow_origins: [\"*\"], allow_credentials: true }"),
+      HasSubstr("error: cors of route `web * *`: allow_credentials and any origin would let "
+                "every page act as its visitor"));
+  EXPECT_EQ(errors_of("upstream: api, cors: { allow_origins: [\"https://*.a.example\"], "
+                      "allow_credentials: true }"),
+            "");
   EXPECT_THAT(errors_of("path: /x"), HasSubstr("or `redirect`, `direct_response` or `ai: true`"));
   EXPECT_EQ(errors_of("redirect: { scheme: https }"), "");
+}
+
+TEST(RouteActions, WhatDoesNothingIsAWarning) {
+  EXPECT_THAT(errors_of("upstream: api, methods: [get]"),
+              HasSubstr("p.yaml:5:5: warning: route `web * * get`: no client sends the method `get` "
+                        "(methods are told apart by case: GET)"));
+  EXPECT_EQ(errors_of("upstream: api, methods: [GET, frobnicate]"), "");
+  EXPECT_THAT(errors_of("upstream: api, compression: { types: [text/html, text/event-stream] }"),
+              HasSubstr("`text/event-stream` is never compressed"));
+  EXPECT_EQ(errors_of("upstream: api, compression: { types: [text/html, \"text/*\"] }"), "");
+  EXPECT_THAT(
+      errors_of("upstream: patient, timeout: 2s"),
+      HasSubstr("its timeout ends before retry.per_try_timeout of upstream `patient` does"));
+  EXPECT_EQ(errors_of("upstream: patient, timeout: 6s"), "");
+  EXPECT_EQ(errors_of("upstream: patient"), "");
+}
+
+TEST(Listeners, ProxyHeadersAreBelievedOfTrustedProxiesAlone) {
+  const std::string listener = "version: 1\nlisteners: { web: { accept_proxy_protocol: v2 } }\n";
+  const auto said = [](const std::string& text) {
+    const PolicyFile file{"p.yaml", text};
+    std::string all;
+    for (const Diagnostic& diagnostic : parse(std::span(&file, 1)).diagnostics)
+      all += diagnostic.to_string() + "\n";
+    return all;
+  };
+  EXPECT_THAT(said(listener), HasSubstr("accept_proxy_protocol believes trusted_proxies alone, and "
+                                        "there are none"));
+  EXPECT_EQ(said(listener + "trusted_proxies: [192.0.2.1]\n"), "");
 }
 
 TEST(RouteActions, ARouteThatOnlyForwardsHasNone) {
