@@ -112,7 +112,8 @@ class FingerprintWriter {
   void add(const Listener& value) {
     all(value.name, value.bind, value.protocol, value.max_connections, value.access, value.timeouts,
         value.tls, value.accept_proxy_protocol, value.verify_authority, value.client_from,
-        value.forwarded, value.request_id, value.trace_context, value.trace_sample);
+        value.forwarded, value.request_id, value.trace_context, value.trace_sample,
+        value.cancel_on_close);
     unordered(value.limits);
   }
   void add(const ClaimMatch& value) { all(value.name, value.kind, value.value); }

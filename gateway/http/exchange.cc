@@ -62,9 +62,10 @@ void Exchange::on_client_readable() {
   if (!request_done_ && state_ == State::exchanging && !send_broken_) return pump_request();
   // Nothing is wanted now: the next request, which waits, or the client's end.
   if (!client_->still_there()) return client_gone("client reset");
-  // Who asks a model and hangs up wants no answer, and answers cost money.
-  if (mediator_ && state_ != State::refusing && client_->half_closed())
-    client_gone("client closed");
+  // Who asks a model and hangs up wants no answer, and answers cost money. Others may close their
+  // side and wait, which looks the same: the policy knows whether there are any.
+  const bool cancels = mediator_ || (listener().policy().cancel_on_close && !tunnelling_);
+  if (cancels && state_ != State::refusing && client_->half_closed()) client_gone("client closed");
 }
 
 void Exchange::on_client_writable() {

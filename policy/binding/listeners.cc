@@ -21,6 +21,7 @@ void listener(const Node& node, const Reporter& reporter, Listener& out) {
   optional_word(node, "trace_context", kTraceContextWords, out.trace_context);
   if (const Node* share = node.find("trace_sample"))
     take(parse_percent(share->text), out.trace_sample);
+  optional(node, "cancel_on_close", out.cancel_on_close);
   optional_word(node, "verify_authority", kVerifyAuthorityWords, out.verify_authority);
   if (const Node* tls = node.find("tls")) listener_tls(*tls, reporter, out.tls.emplace());
   if (const Node* timeouts = node.find("timeouts")) {

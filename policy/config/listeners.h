@@ -47,6 +47,7 @@ struct Listener {
   RequestIdMode request_id = RequestIdMode::forward;
   TraceContext trace_context = TraceContext::pass;
   std::uint32_t trace_sample = 1;  // percent of new traces
+  bool cancel_on_close = false;    // of HTTP/1.1: who closes its side wants no answer
   std::optional<ListenerTls> tls;
   ListenerTimeouts timeouts;
   Location where;

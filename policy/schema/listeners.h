@@ -90,6 +90,15 @@ inline constexpr Field kListener[] = {
      .words = kAcceptProxyProtocolWords,
      .doc = "Connections from `trusted_proxies` begin with a PROXY protocol header, which says who "
             "the client is; without it they are closed. Others have none."},
+    {.name = "cancel_on_close",
+     .type = boolean,
+     .fallback = "false",
+     .example = "true",
+     .doc =
+         "A client of HTTP/1.1 that closes its side of the connection while its request is served "
+         "is taken for gone: the request is given up, at the origin too. Without it only a reset "
+         "is, since a client may close its side and go on to wait; few do. Of HTTP/2 each request "
+         "is cancelled by itself, and calls of models are always given up."},
     {.name = "client_from",
      .type = word,
      .fallback = "x_forwarded_for",

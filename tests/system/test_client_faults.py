@@ -255,3 +255,35 @@ def test_asks_again_while_an_answer_comes_in_pieces(scratch, early):
     assert (line["host"], line["path"], line["status"]) == ("one.example", "/x/../first", 200)
     assert proxy.logged(method="GET")["host"] == "b"
     assert [head.split(b"\r\n")[0] for head in origin.requests] == [b"POST /first HTTP/1.1", b"GET /second HTTP/1.1"]
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_who_closes_its_side_is_gone_where_the_policy_says_so(scratch, cancels):
+    """Else it may be waiting for its answer."""
+    go = threading.Event()
+    left = threading.Event()
+
+    def thinks(connection, _):
+        connection.head()
+        if cancels:
+            connection.raw.settimeout(HANG)
+            if connection.raw.recv(1) == b"":
+                left.set()
+        else:
+            assert go.wait(HANG)
+            connection.answer(b"late")
+
+    proxy = Proxy(scratch, [Origin(scratch, thinks).port], listener="cancel_on_close: true" if cancels else "")
+    with proxy.connect() as connection:
+        connection.sendall(GET)
+        eventually(lambda: proxy.metrics().value("sluice_upstream_requests_active") == 1, "the origin is asked")
+        connection.shutdown(socket.SHUT_WR)
+        if cancels:
+            assert read_all(connection) == b""
+            assert left.wait(HANG), "the origin is told"
+            assert proxy.logged(reason="client closed")["attempts"] == 1
+            assert proxy.settled().value("sluice_requests_active") == 0
+        else:
+            time.sleep(0.2)
+            go.set()
+            assert status_of(read_all(connection)) == 200
