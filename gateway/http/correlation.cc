@@ -40,10 +40,7 @@ void Exchange::correlate() {
       id_size_ = said.size();
     }
   }
-  if (makes && id_size_ == 0) {
-    write_uuid(worker_.random(), worker_.random(), std::span(id_).first<kUuidSize>());
-    id_size_ = kUuidSize;
-  }
+  make_request_id();
   const bool starts = starts_traces();
   if (fields.has(KnownField::traceparent) && (behind_proxy_ || !starts)) {
     if (const auto parent = parse_traceparent(only(fields, KnownField::traceparent))) {
@@ -59,6 +56,12 @@ void Exchange::correlate() {
     sampled_ = sample();
   }
   begin_spans();
+}
+
+void Exchange::make_request_id() {
+  if (id_size_ != 0 || listener().policy().request_id == policy::RequestIdMode::none) return;
+  write_uuid(worker_.random(), worker_.random(), std::span(id_).first<kUuidSize>());
+  id_size_ = kUuidSize;
 }
 
 // What the upstream gets of both; each try is a span of its own. Returns how many are in `memory`.

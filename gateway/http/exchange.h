@@ -116,6 +116,7 @@ class Exchange final : public UpstreamEvents,
   void write_forwarded(bool kept);
   std::string_view client_text() const;  // address_; until the next call
   void correlate();
+  void make_request_id();
   std::size_t correlate_hop(http1::RequestForwarding& options, std::span<ExtraField> memory);
   void return_request_id(std::string& lines) const;
   void return_request_id(ResponseHead& response, AnswerEdits& edits);

@@ -28,6 +28,7 @@ void Exchange::refuse_malformed(ParseError error) {
   worker_.strike(*config_, listener(), policy::BanEvent::malformed_request, std::nullopt,
                  client_address(), address_claimed_);
   client_->close_after(true);
+  make_request_id();  // of a head that cannot be read
   refuse(http1::status(error), http1::reason(error));
 }
 

@@ -68,7 +68,8 @@ void Exchange::stick_to_endpoint(AnswerEdits& edits) {
   const StickyCookies* sticky = cluster_->sticky();
   if (sticky == nullptr || !attempt_ || sticks_to_ == attempt_.index()) return;
   if (edits.lines.empty()) answer_lines_.clear();  // else they are what is there already
-  answer_lines_.append("Set-Cookie: ").append(sticky->set_cookie(attempt_.index())).append("\r\n");
+  answer_lines_.append("Set-Cookie: ").append(sticky->set_cookie(attempt_.index()));
+  answer_lines_.append(client_scheme() == "https" ? "; Secure\r\n" : "\r\n");
   edits.lines = answer_lines_;
 }
 

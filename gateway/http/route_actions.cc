@@ -137,6 +137,7 @@ void Exchange::answer_preflight() {
   actions_->cors->preflight(fields.first(KnownField::origin),
                             fields.first("access-control-request-method"),
                             fields.first("access-control-request-headers"), answer_lines_);
+  return_request_id(answer_lines_);
   state_ = State::refusing;
   status_ = 204;
   client_->answer({.status = 204, .lines = answer_lines_});

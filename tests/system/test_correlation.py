@@ -32,6 +32,17 @@ def line_with(at, text):
     return eventually(find, f"a line with {text}")
 
 
+def test_answers_of_our_own_name_it_too(scratch):
+    """What could not be read, and what no origin is asked for."""
+    at = front(scratch, "request_id: return", routes='[{ path: /api, upstream: origin, cors: { allow_origins: ["https://app.example"] } }]')
+    preflight = ("-X", "OPTIONS", "-H", "Origin: https://app.example", "-H", "Access-Control-Request-Method: PUT")
+    for arguments, path, status in ((("-H", "bad header: x"), "/api", 400), (preflight, "/api", 204), ((), "/", 404)):
+        head, _ = ids(at, *arguments, path=path)
+        assert head.split()[1] == str(status), head
+        made = re.search(rf"x-request-id: ({UUID})", head.lower()).group(1)
+        assert line_with(at, made)["status"] == status
+
+
 def test_an_id_is_made_logged_and_forwarded(scratch):
     at = front(scratch)
     for version in ("--http1.1", "--http2-prior-knowledge"):

@@ -238,6 +238,15 @@ def test_who_a_client_is_by_its_certificate(scratch, ca):
         assert [ask("/not", pair, version)[0] for pair in (batch, other, None)] == ["200", "403", "200"]
 
 
+def test_the_cookie_of_a_sticky_client_is_for_tls_alone(scratch, ca):
+    origin = Nginx(scratch)
+    front = Front(scratch, f"tls: {{ {certificates(ca.issue('a.example'))} }}",
+                  f'endpoints: ["127.0.0.1:{origin.port}"], sticky: {{ cookie: home, key: "a key of more than sixteen bytes" }}')
+    head = front.curl("a.example", "-i", ca=ca).stdout.decode()
+    cookie = next(line for line in head.splitlines() if line.lower().startswith("set-cookie: home="))
+    assert cookie.endswith("; Secure")
+
+
 def test_what_is_not_tls(scratch, ca):
     front = plain_front(scratch, ca)
     with connect(front.port) as client:
