@@ -1,12 +1,17 @@
 // sluice: one binary, a table of commands.
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
+#include <fcntl.h>
 #include <iostream>
 #include <optional>
+#include <streambuf>
 #include <string>
 #include <string_view>
+#include <unistd.h>
 #include <vector>
 
 #include "gateway/main/command.h"
@@ -138,6 +143,73 @@ int dispatch(const std::vector<std::string_view>& words) {
   return usage_error("unknown command '" + std::string(name) + "'", "");
 }
 
+// What a command opens first, be it a socket, would else take the place of one that is closed, and
+// get the output. Such output is an error: that descriptor cannot be written to.
+void fill_closed_descriptors() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(fd, F_GETFD) == -1)
+      ::open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_RDWR);  // takes the lowest: this one
+  }
+}
+
+// Between std::cout and its buffer, since the stream itself forgets why a write failed.
+class CheckedOutput final : public std::streambuf {
+ public:
+  CheckedOutput() : below_(std::cout.rdbuf(this)) {}
+  ~CheckedOutput() override { std::cout.rdbuf(below_); }
+  CheckedOutput(const CheckedOutput&) = delete;
+  CheckedOutput& operator=(const CheckedOutput&) = delete;
+
+  // errno of the first write that failed; 0: all is where it belongs.
+  int finish() {
+    std::cout.flush();
+    return error_;
+  }
+
+ protected:
+  int_type overflow(int_type c) override {
+    if (traits_type::eq_int_type(c, traits_type::eof())) return traits_type::not_eof(c);
+    const int_type put = below_->sputc(traits_type::to_char_type(c));
+    note(!traits_type::eq_int_type(put, traits_type::eof()));
+    return put;
+  }
+  std::streamsize xsputn(const char* text, std::streamsize size) override {
+    const std::streamsize put = below_->sputn(text, size);
+    note(put == size);
+    return put;
+  }
+  int sync() override {
+    const int done = below_->pubsync();
+    note(done == 0);
+    return done;
+  }
+
+ private:
+  void note(bool good) {
+    if (!good && error_ == 0) error_ = errno != 0 ? errno : EIO;
+  }
+
+  std::streambuf* below_;
+  int error_ = 0;
+};
+
+// A reader that goes (`| head`) has what it wanted: no word of that.
+int with_output(int code, int error) {
+  if (error == 0) return code;
+  if (error != EPIPE)
+    std::cerr << "sluice: cannot write the output: " << std::strerror(error) << '\n';
+  return code == kExitOk ? kExitFailed : code;
+}
+
+int run(int argc, char** argv) {
+  try {
+    return dispatch(std::vector<std::string_view>(argv + 1, argv + argc));
+  } catch (const std::exception& error) {
+    std::cerr << "sluice: " << error.what() << '\n';
+    return kExitFailed;
+  }
+}
+
 }  // namespace
 
 std::span<const Command* const> sluice::control::all_commands() {
@@ -145,10 +217,8 @@ std::span<const Command* const> sluice::control::all_commands() {
 }
 
 int main(int argc, char** argv) {
-  try {
-    return dispatch(std::vector<std::string_view>(argv + 1, argv + argc));
-  } catch (const std::exception& error) {
-    std::cerr << "sluice: " << error.what() << '\n';
-    return kExitFailed;
-  }
+  fill_closed_descriptors();
+  CheckedOutput output;
+  const int code = run(argc, argv);
+  return with_output(code, output.finish());
 }

@@ -80,6 +80,34 @@ def test_the_man_page_has_every_command_and_is_well_formed():
             assert option.replace("-", "\\-") in source, f"--{option} of {name} is not in the man page"
 
 
+@pytest.mark.parametrize("words", [["schema"], ["help"], ["check", "--help"], ["version"], ["completion", "bash"],
+                                   ["check", "POLICY"], ["check", "POLICY", "--output", "json"], ["plan", "POLICY", "--against", "POLICY"],
+                                   ["explain", "--policy", "POLICY", "--from", "192.0.2.1", "GET", "http://192.0.2.9/"]])
+def test_output_that_cannot_be_written_is_an_error(policy, words):
+    command = [SLUICE, *[policy if word == "POLICY" else word for word in words]]
+    for where, why in ((">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")):
+        done = subprocess.run(["bash", "-c", f'"$@" {where}', "-", *command], capture_output=True, text=True, timeout=20)
+        assert (done.returncode, done.stderr) == (1, f"sluice: cannot write the output: {why}\n"), where
+    # A reader that goes, where SIGPIPE does not end the process.
+    gone, end = os.pipe()
+    os.close(gone)
+    done = subprocess.run(["bash", "-c", 'trap "" PIPE; "$@"', "-", *command], stdout=end, stderr=subprocess.PIPE, text=True, timeout=20)
+    os.close(end)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert sluice(*command[1:], check=0).stderr == ""
+
+
+def test_output_to_a_closed_descriptor_does_not_get_into_the_admin_socket(serving):
+    running = serving[0]
+    for words in (["status"], ["bans"], ["set", "list"], ["status", "--output", "json"]):
+        done = subprocess.run(["bash", "-c", '"$@" >&-', "-", SLUICE, *words, "--socket", running.socket],
+                              capture_output=True, text=True, timeout=20)
+        assert done.returncode == 1 and "cannot write the output: Bad file descriptor" in done.stderr, (words, done.stderr)
+    # What went wrong before keeps its code.
+    done = subprocess.run(["bash", "-c", '"$@" >/dev/full', "-", SLUICE, "check", "/nowhere", "--output", "json"], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 2, done.stderr
+
+
 def test_schema_is_a_json_schema_that_takes_the_policy():
     schema = json.loads(sluice("schema", check=0).stdout)
     assert schema["$schema"].endswith("2020-12/schema")
