@@ -75,16 +75,15 @@ bool drops(const GuardConfig& guard, const GuardRule& rule) {
          rule.mode == GuardMode::enforce;
 }
 
-bool same_places(const GuardRule& narrow, const GuardRule& wide) {
+bool same_places(const GuardConfig& guard, const GuardRule& narrow, const GuardRule& wide) {
   const bool direction = wide.direction == narrow.direction || wide.direction == GuardDirection::both;
-  const bool interfaces = !wide.interfaces || wide.interfaces == narrow.interfaces;
-  return direction && interfaces;
+  return direction && interfaces_of(guard, wide) == interfaces_of(guard, narrow);
 }
 
 // All that `late` drops, `early` has dropped and reported.
-bool covered_by(const GuardRule& late, const GuardRule& early) {
+bool covered_by(const GuardConfig& guard, const GuardRule& late, const GuardRule& early) {
   const bool protocol = !early.protocol || early.protocol == late.protocol;
-  return early.except.empty() && protocol && same_places(late, early) &&
+  return early.except.empty() && protocol && same_places(guard, late, early) &&
          within(late.match, early.match);
 }
 
@@ -98,7 +97,7 @@ void look_at_guard(const GuardConfig& guard, Diagnostics& found) {
     }
     const bool acts = rule.action != GuardAction::count;
     const auto cover = std::ranges::find_if(
-        earlier, [&](const GuardRule* early) { return acts && covered_by(rule, *early); });
+        earlier, [&](const GuardRule* early) { return acts && covered_by(guard, rule, *early); });
     if (cover != earlier.end()) {
       found.push_back(warning(rule.where,
                               "guard rule `" + rule.name + "` never decides: rule `" +

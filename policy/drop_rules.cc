@@ -1,6 +1,7 @@
 #include "policy/drop_rules.h"
 
 #include <algorithm>
+#include <fnmatch.h>
 
 #include "policy/ip_protocols.h"
 
@@ -30,23 +31,10 @@ bool of_other_version(std::uint8_t protocol, bool v4) {
   return (protocol == kIcmp && !v4) || (protocol == kIcmpV6 && v4);
 }
 
-// `*` and `?`, as in the shell.
-bool glob(std::string_view pattern, std::string_view text) {
-  std::size_t p = 0, t = 0, star = std::string_view::npos, mark = 0;
-  while (t < text.size()) {
-    if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
-      ++p, ++t;
-    } else if (p < pattern.size() && pattern[p] == '*') {
-      star = p++;
-      mark = t;
-    } else if (star != std::string_view::npos) {
-      p = star + 1;
-      t = ++mark;
-    } else {
-      return false;
-    }
-  }
-  return pattern.find_first_not_of('*', p) == std::string_view::npos;
+// As kernel/interfaces.h selects them: a glob does not take the loopback with it.
+bool names(const std::string& pattern, const std::string& interface) {
+  return pattern == interface ||
+         (interface != "lo" && ::fnmatch(pattern.c_str(), interface.c_str(), 0) == 0);
 }
 
 bool of_direction(GuardDirection direction, bool egress) {
@@ -54,9 +42,11 @@ bool of_direction(GuardDirection direction, bool egress) {
 }
 
 // Whether a name is one of `auto` only the node knows.
-bool on_interface(const std::vector<std::string>& names, std::string_view interface) {
-  return names.empty() || interface.empty() ||
-         std::ranges::any_of(names, [&](const auto& name) { return glob(name, interface); });
+bool on_interface(const std::vector<std::string>& patterns, std::string_view interface) {
+  const std::string name(interface);
+  if (name.empty()) return true;
+  if (patterns.empty()) return name != "lo";
+  return std::ranges::any_of(patterns, [&](const auto& pattern) { return names(pattern, name); });
 }
 
 }  // namespace
@@ -66,11 +56,21 @@ bool has_ports(std::uint8_t protocol) {
          protocol == kSctp;
 }
 
-RuleMismatch mismatch(const GuardRule& rule, const PacketView& packet) {
+const std::vector<std::string>& interfaces_of(const GuardConfig& guard, const GuardRule& rule) {
+  return rule.interfaces ? *rule.interfaces : guard.interfaces;
+}
+
+bool looks_at_ingress(const GuardConfig& guard, std::string_view interface) {
+  return on_interface(guard.interfaces, interface) ||
+         std::ranges::any_of(guard.rules, [&](const GuardRule& rule) {
+           return rule.direction != GuardDirection::egress &&
+                  on_interface(interfaces_of(guard, rule), interface);
+         });
+}
+
+RuleMismatch mismatch(const GuardConfig& guard, const GuardRule& rule, const PacketView& packet) {
   if (!of_direction(rule.direction, packet.egress)) return RuleMismatch::direction;
-  if (rule.interfaces && !on_interface(*rule.interfaces, packet.interface)) {
-    return RuleMismatch::interface;
-  }
+  if (!on_interface(interfaces_of(guard, rule), packet.interface)) return RuleMismatch::interface;
   if (rule.protocol) {
     if (of_other_version(*rule.protocol, packet.from.is_v4())) return RuleMismatch::ip_version;
     if (*rule.protocol != packet.protocol) return RuleMismatch::protocol;
@@ -85,7 +85,7 @@ GuardVerdict evaluate(const GuardConfig& guard, const PacketView& packet) {
   GuardVerdict verdict;
   for (std::uint32_t i = 0; i < guard.rules.size(); ++i) {
     const GuardRule& rule = guard.rules[i];
-    if (mismatch(rule, packet) != RuleMismatch::none) continue;
+    if (mismatch(guard, rule, packet) != RuleMismatch::none) continue;
     verdict.matching.push_back(i);
     const bool enforced = guard.mode == GuardMode::enforce && rule.mode == GuardMode::enforce;
     if (rule.action == GuardAction::drop && enforced && !verdict.dropped_by) {

@@ -42,8 +42,15 @@ enum class RuleMismatch : std::uint8_t {
 };
 
 // A rule matches if each field that it has matches and `except` does not; inside a field any
-// element suffices. Ports without a protocol mean any that has ports.
-RuleMismatch mismatch(const GuardRule& rule, const PacketView& packet);
+// element suffices. Ports without a protocol mean any that has ports. A rule that names no
+// interfaces looks at the guard's.
+RuleMismatch mismatch(const GuardConfig& guard, const GuardRule& rule, const PacketView& packet);
+
+const std::vector<std::string>& interfaces_of(const GuardConfig& guard, const GuardRule& rule);
+
+// Whether the guard sees what comes in there at all, and with it bans and rates: by its own
+// interfaces, or those of a rule.
+bool looks_at_ingress(const GuardConfig& guard, std::string_view interface);
 
 struct GuardVerdict {
   std::optional<std::uint32_t> dropped_by;  // index of the first matching `drop` in the file that

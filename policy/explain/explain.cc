@@ -247,7 +247,7 @@ Explanation explain(const Snapshot& snapshot, const PacketDescription& packet,
   Explanation explanation;
   explanation.steps.push_back(explaining::protect(snapshot, packet, live));
   if (explanation.steps.back().verdict == explaining::kNotProtected) {
-    explanation.steps.push_back(explaining::bans(packet, live));
+    explanation.steps.push_back(explaining::bans(snapshot, packet, live));
     if (explanation.steps.back().final) return ended(std::move(explanation), Verdict::drop);
     explanation.steps.push_back(explaining::guard(snapshot, packet));
     if (explanation.steps.back().final) return ended(std::move(explanation), Verdict::drop);
@@ -374,7 +374,7 @@ Explanation explain_source(const Snapshot& snapshot, const IpAddress& source, Kn
     PacketDescription packet;
     packet.from = source;
     told.steps.push_back(explaining::source_protect(snapshot, source, live));
-    told.steps.push_back(explaining::bans(packet, live));
+    told.steps.push_back(explaining::bans(snapshot, packet, live));
     told.steps.push_back(explaining::source_guard(snapshot, source));
   }
   if (known_by != KnownBy::kernel) {

@@ -86,7 +86,7 @@ const Endpoint* upstream_endpoint(const Config& config, const IpAddress& address
   return nullptr;
 }
 
-std::string words(RuleMismatch mismatch) {
+std::string words(RuleMismatch mismatch, const GuardRule& rule) {
   switch (mismatch) {
     case RuleMismatch::none:
       return "matches";
@@ -105,11 +105,19 @@ std::string words(RuleMismatch mismatch) {
     case RuleMismatch::direction:
       return "it looks the other way (direction)";
     case RuleMismatch::interface:
-      return "another interface";
+      return rule.interfaces ? "another interface" : "another interface (guard.interfaces)";
     case RuleMismatch::except:
       return "its `except` holds";
   }
   return "";
+}
+
+// A rule that matches may do so only because nothing says which interfaces `auto` stands for.
+bool rests_on_auto(const GuardConfig& guard, const PacketView& packet) {
+  return !packet.interface.empty() && std::ranges::any_of(guard.rules, [&](const GuardRule& rule) {
+    return interfaces_of(guard, rule).empty() &&
+           mismatch(guard, rule, packet) == RuleMismatch::none;
+  });
 }
 
 Step protected_step(std::string verdict, Location where) {
@@ -149,9 +157,17 @@ Step protect(const Snapshot& snapshot, const PacketDescription& packet, const Li
   return protected_step(kNotProtected, {});
 }
 
-Step bans(const PacketDescription& packet, const LiveState& live) {
+Step bans(const Snapshot& snapshot, const PacketDescription& packet, const LiveState& live) {
   if (packet.direction == PacketDirection::egress)
     return {"bans", "bans look at what comes in", {}, {}, false};
+  const auto& guard = snapshot.config().guard;
+  if (guard && !looks_at_ingress(*guard, packet.interface))
+    return {"bans",
+            "the guard, and bans with it, does not look at `" + packet.interface +
+                "` (guard.interfaces)",
+            guard->where,
+            {},
+            false};
   for (const LiveState::Ban& ban : live.bans) {
     if (!ban.source.contains(packet.from)) continue;
     return {
@@ -168,19 +184,23 @@ Step guard(const Snapshot& snapshot, const PacketDescription& packet) {
   Step step{"guard", "no rule drops it", {}, {}, false};
   std::size_t silent = 0;
   for (const GuardRule& rule : config.guard->rules) {
-    const RuleMismatch why = mismatch(rule, view);
+    const RuleMismatch why = mismatch(*config.guard, rule, view);
     if (why != RuleMismatch::none && step.reasons.size() >= kMostReasons) {
       ++silent;
       continue;
     }
     const std::string text = why == RuleMismatch::none
                                  ? effect(*config.guard, rule) + by_set(rule, view)
-                                 : words(why);
+                                 : words(why, rule);
     step.reasons.push_back({"rule `" + rule.name + "`: " + text, rule.where});
   }
   if (silent > 0) {
     step.reasons.push_back({std::to_string(silent) + " further rules do not match", {}});
   }
+  if (rests_on_auto(*config.guard, view))
+    step.reasons.push_back({"interfaces: auto: `" + packet.interface +
+                                "` is taken for one with a default route, which is not known here",
+                            config.guard->where});
   if (verdict.dropped_by) {
     const GuardRule& rule = config.guard->rules[*verdict.dropped_by];
     step.verdict = "dropped by rule `" + rule.name + "`";
@@ -204,7 +224,8 @@ std::optional<Step> syn_rate(const Snapshot& snapshot, const PacketDescription& 
   const Config& config = snapshot.config();
   const bool syn = packet.protocol == kTcp && packet.first_fragment &&
                    packet.direction == PacketDirection::ingress;
-  if (!syn || !config.guard || (!config.guard->source_syn && !config.guard->service_syn))
+  if (!syn || !config.guard || (!config.guard->source_syn && !config.guard->service_syn) ||
+      !looks_at_ingress(*config.guard, packet.interface))
     return std::nullopt;
   Step step{"syn_rate", "passes while its rates hold", config.guard->where, {}, false};
   if (config.guard->source_syn)

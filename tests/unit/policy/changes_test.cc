@@ -109,6 +109,17 @@ TEST(DeadRules, ARuleBehindOneThatDropsAllOfItsPackets) {
     EXPECT_THAT(dead(std::string("guard: { rules: [") + rules + "] }"), IsEmpty()) << rules;
 }
 
+TEST(DeadRules, ARuleOnAnotherInterfaceThanTheGuardsDecides) {
+  const auto after_wide = [](const std::string& interfaces) {
+    return dead(
+        "guard: { interfaces: [lan0], rules: [{ name: wide, from: [10.0.0.0/8] },\n"
+        "  { name: b, from: [10.1.0.0/16], interfaces: [" +
+        interfaces + "] }] }");
+  };
+  EXPECT_THAT(after_wide("wan0"), IsEmpty());
+  EXPECT_THAT(after_wide("lan0"), ElementsAre(HasSubstr("`b` never decides: rule `wide`")));
+}
+
 TEST(DeadRules, InterceptionThatNeverSeesAnything) {
   EXPECT_THAT(dead("intercept:\n"
                    "  local: [{ to: [203.0.113.0/24], ports: [80], listener: web }]\n"

@@ -72,6 +72,66 @@ TEST_F(Explaining, AnExceptionIsNamed) {
   EXPECT_EQ(step(why, "guard").reasons[1].text, "rule `telnet`: its `except` holds");
 }
 
+// The step of a packet to port 23 that comes in there.
+Step guard_on(const std::string& guard, const char* interface) {
+  const auto snapshot = Snapshot::compile(parse_good("version: 1\nguard: { " + guard + " }\n"));
+  PacketDescription packet{.from = *IpAddress::parse("198.51.100.8"),
+                           .to = *IpAddress::parse("203.0.113.1")};
+  packet.to_port = 23;
+  packet.interface = interface;
+  return *explain(*snapshot, packet).find("guard");
+}
+
+TEST_F(Explaining, ARuleLooksAtTheGuardsInterfacesOrItsOwn) {
+  const std::string lan =
+      "interfaces: [\"lan*\", \"eth[01]\"], rules: [{ name: telnet, to_ports: [23]";
+  for (const char* interface : {"lan0", "eth1", ""})
+    EXPECT_EQ(guard_on(lan + " }]", interface).verdict, "dropped by rule `telnet`") << interface;
+  for (const char* interface : {"wan0", "eth2", "lo"}) {
+    const Step step = guard_on(lan + " }]", interface);
+    EXPECT_EQ(step.verdict, "no rule drops it") << interface;
+    EXPECT_EQ(step.reasons.at(0).text, "rule `telnet`: another interface (guard.interfaces)");
+  }
+  const std::string own = lan + ", interfaces: [wan0] }]";
+  EXPECT_TRUE(guard_on(own, "wan0").final);
+  EXPECT_EQ(guard_on(own, "lan0").reasons.at(0).text, "rule `telnet`: another interface");
+  // A glob does not take the loopback with it.
+  EXPECT_FALSE(guard_on("interfaces: [\"*\"], rules: [{ name: a, to_ports: [23] }]", "lo").final);
+  EXPECT_TRUE(guard_on("interfaces: [lo], rules: [{ name: a, to_ports: [23] }]", "lo").final);
+}
+
+TEST_F(Explaining, WhichInterfacesAutoStandsForIsNotKnownHere) {
+  const std::string rules = "rules: [{ name: telnet, to_ports: [23] }]";
+  const Step step = guard_on(rules, "wan0");
+  EXPECT_TRUE(step.final);
+  ASSERT_EQ(step.reasons.size(), 2u);
+  EXPECT_EQ(
+      step.reasons[1].text,
+      "interfaces: auto: `wan0` is taken for one with a default route, which is not known here");
+  EXPECT_EQ(guard_on(rules, "").reasons.size(), 1u);
+  EXPECT_EQ(guard_on("rules: [{ name: a, to_ports: [24] }]", "wan0").reasons.size(), 1u);
+}
+
+TEST_F(Explaining, BansAndRatesActWhereTheGuardIs) {
+  const auto snapshot = Snapshot::compile(
+      parse_good("version: 1\nguard: { interfaces: [lan0], per_source: { syn: 200/s }, rules: [\n"
+                 "  { name: in, to_ports: [23], interfaces: [lan1] },\n"
+                 "  { name: out, to_ports: [23], interfaces: [wan0], direction: egress }] }\n"));
+  const LiveState::Ban bans[] = {{*Prefix::parse("198.51.100.8"), "a rule"}};
+  auto one = packet("198.51.100.8", "203.0.113.1", 80);
+  for (const char* interface : {"lan0", "lan1", ""}) {
+    one.interface = interface;
+    EXPECT_EQ(explain(*snapshot, one, {.bans = bans}).verdict, Verdict::drop) << interface;
+    EXPECT_NE(explain(*snapshot, one).find("syn_rate"), nullptr) << interface;
+  }
+  one.interface = "wan0";
+  const auto passes = explain(*snapshot, one, {.bans = bans});
+  EXPECT_EQ(passes.verdict, Verdict::pass);
+  EXPECT_EQ(step(passes, "bans").verdict,
+            "the guard, and bans with it, does not look at `wan0` (guard.interfaces)");
+  EXPECT_EQ(passes.find("syn_rate"), nullptr);
+}
+
 TEST_F(Explaining, ProtectIsAboveBans) {
   const LiveState::Ban bans[] = {{*Prefix::parse("10.9.0.0/16"), "limit per-client"}};
   const LiveState live{.bans = bans, .node_addresses = {}};
