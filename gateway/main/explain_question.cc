@@ -22,6 +22,110 @@ using Problem = std::unexpected<std::string>;
 constexpr std::array<std::string_view, policy::kWays> kWayWords{"bind", "local", "forward",
                                                                 "output"};
 
+// --- keys ---------------------------------------------------------------------------------------
+
+enum class Type : std::uint8_t { text, port, protocol, flag, pairs, names };
+
+struct Key {
+  std::string_view name;
+  Type type = Type::text;
+  std::string_view option{};  // the command line's word for it, taken too
+};
+constexpr std::array kKeys{
+    Key{"from"},
+    Key{"from_port", Type::port},
+    Key{"to"},
+    Key{"to_port", Type::port, "port"},
+    Key{"protocol", Type::protocol, "proto"},
+    Key{"direction"},
+    Key{"interface"},
+    Key{"way"},
+    Key{"cgroup"},
+    Key{"fragment", Type::flag},
+    Key{"method"},
+    Key{"url"},
+    Key{"host"},
+    Key{"headers", Type::pairs},
+    Key{"claims", Type::pairs},
+    Key{"certificate_names", Type::names},
+    Key{"listener"},
+};
+// What goes between processes beside the question itself.
+constexpr std::array<std::string_view, 3> kWrappings{"command", "known_by", "logged"};
+
+bool is_pair(const json::value& value) {
+  const json::array* pair = value.if_array();
+  return pair != nullptr && pair->size() == 2 &&
+         std::ranges::all_of(*pair, &json::value::is_string);
+}
+
+bool is_number_to(std::int64_t most, const json::value& value) {
+  return value.is_int64() && value.as_int64() >= 0 && value.as_int64() <= most;
+}
+
+// "": it is.
+std::string_view not_of(Type type, const json::value& value) {
+  const json::array* list = value.if_array();
+  switch (type) {
+    case Type::text:
+      return value.is_string() ? "" : "text";
+    case Type::port:
+      return is_number_to(65535, value) ? "" : "a number, 0 to 65535";
+    case Type::protocol:
+      return value.is_string() || is_number_to(255, value) ? "" : "a name, or a number, 0 to 255";
+    case Type::flag:
+      return value.is_bool() ? "" : "true or false";
+    case Type::pairs:
+      return list && std::ranges::all_of(*list, is_pair) ? "" : "[[NAME, VALUE], ...]";
+    case Type::names:
+      return list && std::ranges::all_of(*list, &json::value::is_string) ? "" : "a list of names";
+  }
+  return "";
+}
+
+std::string unknown(std::string_view name) {
+  std::string known;
+  for (const Key& key : kKeys)
+    known += (known.empty() ? "" : ", ") + std::string(key.option.empty() ? key.name : key.option);
+  return "there is no " + json::serialize(json::string(name)) + "; known: " + known;
+}
+
+// Each by its own name, and of its type: what is not understood must not be left out of the answer.
+std::expected<json::object, std::string> checked(const json::object& given) {
+  json::object question;
+  for (const auto& member : given) {
+    const std::string_view name = member.key();
+    if (std::ranges::find(kWrappings, name) != kWrappings.end()) {
+      question[name] = member.value();
+      continue;
+    }
+    const auto* const key = std::ranges::find_if(kKeys, [&](const Key& known) {
+      return name == known.name || (!name.empty() && name == known.option);
+    });
+    if (key == kKeys.end()) return Problem(unknown(name));
+    if (const std::string_view wanted = not_of(key->type, member.value()); !wanted.empty())
+      return Problem(std::string(name) + ": " + std::string(wanted) + ", not " +
+                     json::serialize(member.value()));
+    if (question.contains(key->name))
+      return Problem(std::string(key->name) + " and " + std::string(key->option) + " are the same");
+    const bool number = key->type == Type::protocol && member.value().is_int64();
+    question[key->name] =
+        number ? json::value(std::to_string(member.value().as_int64())) : member.value();
+  }
+  return question;
+}
+
+// Of a source, nothing is asked but what is known of it.
+std::string not_of_a_source(const json::object& question) {
+  for (const Key& key : kKeys) {
+    if (key.name != "from" && question.contains(key.name))
+      return std::string(key.name) + ": nothing depends on it without `to` or `url`";
+  }
+  return "";
+}
+
+// --- their values -------------------------------------------------------------------------------
+
 std::expected<IpAddress, std::string> address_of(const json::object& question,
                                                  std::string_view key) {
   const std::string text = text_of(question, key);
@@ -31,13 +135,9 @@ std::expected<IpAddress, std::string> address_of(const json::object& question,
                  "2001:db8::1");
 }
 
-std::expected<std::uint16_t, std::string> port_of(const json::object& question,
-                                                  std::string_view key, std::uint16_t otherwise) {
+std::uint16_t port_of(const json::object& question, std::string_view key) {
   const json::value* value = question.if_contains(key);
-  if (value == nullptr) return otherwise;
-  if (value->is_int64() && value->as_int64() >= 0 && value->as_int64() <= 65535)
-    return static_cast<std::uint16_t>(value->as_int64());
-  return Problem(std::string(key) + ": a port is 0 to 65535");
+  return value == nullptr ? 0 : static_cast<std::uint16_t>(value->as_int64());
 }
 
 std::expected<std::optional<policy::Way>, std::string> way_of(const json::object& question) {
@@ -60,14 +160,11 @@ std::expected<policy::PacketDescription, std::string> packet_of(const json::obje
   policy::PacketDescription packet;
   const auto from = address_of(question, "from");
   const auto to = address_of(question, "to");
-  const auto from_port = port_of(question, "from_port", 0);
-  const auto to_port = port_of(question, "to_port", 0);
   const auto way = way_of(question);
   const auto direction = direction_of(question);
   for (const std::string* error :
-       {from ? nullptr : &from.error(), to ? nullptr : &to.error(),
-        from_port ? nullptr : &from_port.error(), to_port ? nullptr : &to_port.error(),
-        way ? nullptr : &way.error(), direction ? nullptr : &direction.error()}) {
+       {from ? nullptr : &from.error(), to ? nullptr : &to.error(), way ? nullptr : &way.error(),
+        direction ? nullptr : &direction.error()}) {
     if (error != nullptr) return Problem(*error);
   }
   if (from->is_v4() != to->is_v4()) return Problem("from and to are of two IP versions");
@@ -79,14 +176,15 @@ std::expected<policy::PacketDescription, std::string> packet_of(const json::obje
                    "' is none of tcp, udp, sctp, icmp, icmpv6, 0 to 255");
   packet.from = *from;
   packet.to = *to;
-  packet.from_port = *from_port;
-  packet.to_port = *to_port;
+  packet.from_port = port_of(question, "from_port");
+  packet.to_port = port_of(question, "to_port");
   packet.protocol = *number;
   packet.way = *way;
   packet.direction = *direction;
   packet.interface = text_of(question, "interface");
   packet.cgroup = text_of(question, "cgroup");
-  packet.first_fragment = !question.contains("fragment");
+  const json::value* fragment = question.if_contains("fragment");
+  packet.first_fragment = fragment == nullptr || !fragment->as_bool();
   return packet;
 }
 
@@ -95,16 +193,23 @@ struct Url {
   std::string target = "/";
 };
 
+bool is_http(std::string_view scheme) {
+  return gateway::http1::equals_ignoring_case(scheme, "http") ||
+         gateway::http1::equals_ignoring_case(scheme, "https");
+}
+
 std::expected<Url, std::string> split(const std::string& text) {
   Url url;
   std::string_view rest = text;
   if (!rest.starts_with('/')) {
     const std::size_t scheme = rest.find("://");
-    if (scheme == std::string_view::npos)
+    if (!is_http(rest.substr(0, scheme)) || scheme == std::string_view::npos)
       return Problem("url: '" + text + "' is neither http://HOST/PATH nor /PATH");
     rest.remove_prefix(scheme + 3);
     const std::size_t end = std::min(rest.find_first_of("/?#"), rest.size());
     url.host = rest.substr(0, end);
+    if (url.host.empty() || url.host.starts_with(':'))
+      return Problem("url: '" + text + "' has no host");
     rest.remove_prefix(end);
   }
   rest = rest.substr(0, rest.find('#'));  // a fragment never leaves the client
@@ -125,17 +230,13 @@ std::uint16_t port_of_url(const std::string& text) {
 }
 
 // Pairs of name and value.
-std::expected<std::vector<std::pair<std::string, std::string>>, std::string> pairs_of(
-    const json::object& question, std::string_view key) {
+std::vector<std::pair<std::string, std::string>> pairs_of(const json::object& question,
+                                                          std::string_view key) {
   std::vector<std::pair<std::string, std::string>> out;
   const json::value* pairs = question.if_contains(key);
-  if (pairs == nullptr || !pairs->is_array()) return out;
-  for (const json::value& pair : pairs->as_array()) {
-    if (!pair.is_array() || pair.as_array().size() != 2 || !pair.as_array()[0].is_string() ||
-        !pair.as_array()[1].is_string())
-      return Problem(std::string(key) + ": pairs of name and value");
+  if (pairs == nullptr) return out;
+  for (const json::value& pair : pairs->as_array())
     out.emplace_back(pair.as_array()[0].as_string(), pair.as_array()[1].as_string());
-  }
   return out;
 }
 
@@ -149,18 +250,12 @@ std::expected<policy::RequestDescription, std::string> request_of(const json::ob
   request.host = url->host;
   if (const std::string method = text_of(question, "method"); !method.empty())
     request.method = method;
-  auto headers = pairs_of(question, "headers");
-  if (!headers) return Problem(headers.error());
-  for (const auto& [name, value] : *headers) {
+  request.headers = pairs_of(question, "headers");
+  for (const auto& [name, value] : request.headers) {
     if (name == "Host" || name == "host") request.host = value;
   }
-  request.headers = std::move(*headers);
-  auto claims = pairs_of(question, "claims");
-  if (!claims) return Problem(claims.error());
-  request.claims = std::move(*claims);
+  request.claims = pairs_of(question, "claims");
   if (const json::value* names = question.if_contains("certificate_names")) {
-    if (!names->is_array() || !std::ranges::all_of(names->as_array(), &json::value::is_string))
-      return Problem("certificate_names: a list of names");
     for (const json::value& name : names->as_array())
       request.certificate_names.emplace_back(name.as_string());
   }
@@ -176,10 +271,8 @@ std::expected<policy::RequestDescription, std::string> request_of(const json::ob
   }
   if (question.contains("to")) {
     const auto to = address_of(question, "to");
-    const auto port = port_of(question, "to_port", 0);
     if (!to) return Problem(to.error());
-    if (!port) return Problem(port.error());
-    request.destination = policy::SocketAddress{*to, *port};
+    request.destination = policy::SocketAddress{*to, port_of(question, "to_port")};
   }
   return request;
 }
@@ -228,12 +321,17 @@ json::object with_place(json::object object, const policy::Location& where) {
 
 }  // namespace
 
-std::expected<ExplainQuestion, std::string> parse_question(const json::object& question) {
+std::expected<ExplainQuestion, std::string> parse_question(const json::object& given) {
+  const auto known = checked(given);
+  if (!known) return Problem(known.error());
+  const json::object& question = *known;
   ExplainQuestion out;
   if (question.contains("from") && !question.contains("to") && !question.contains("url") &&
       !question.contains("method") && !question.contains("listener")) {
     const auto source = address_of(question, "from");
     if (!source) return Problem(source.error());
+    if (std::string strange = not_of_a_source(question); !strange.empty())
+      return Problem(std::move(strange));
     out.source = *source;
     if (text_of(question, "known_by") == "gateway") out.known_by = policy::KnownBy::gateway;
     return out;
@@ -261,8 +359,7 @@ std::expected<ExplainQuestion, std::string> parse_question(const json::object& q
       out.request = std::move(*request);
     }
   }
-  if (!out.packet && !out.request)
-    return Problem("nothing to explain: give --from, --from and --to, or a method and a URL");
+  if (!out.packet && !out.request) return Problem(kNothingToExplain);
   return out;
 }
 

@@ -20,10 +20,13 @@ struct ExplainQuestion {
   policy::KnownBy known_by = policy::KnownBy::all;    // … by the gateway, where the keeper asks
 };
 
-// Keys: from, from_port, to, to_port, protocol, direction, interface, way, cgroup, fragment;
-// method, url (absolute, or a path with `host`), host, headers and claims ([[name, value], …]),
-// certificate_names, listener, client; or `from` alone, of a source. The error says which one and
-// what would be right.
+inline constexpr const char* kNothingToExplain =
+    "nothing to explain: give --from, --from and --to, or a method and a URL";
+
+// Keys: from, from_port, to, to_port (or port), protocol (or proto), direction, interface, way,
+// cgroup, fragment; method, url (absolute, or a path with `host`), host, headers and claims
+// ([[name, value], …]), certificate_names, listener; or `from` alone, of a source. The error says
+// which one and what would be right.
 std::expected<ExplainQuestion, std::string> parse_question(const boost::json::object& question);
 
 policy::Explanation explain(const policy::Snapshot& snapshot, const ExplainQuestion& question,

@@ -246,10 +246,66 @@ def test_explain_prints_a_table_that_fits_people(policy):
 @pytest.mark.parametrize("wrong", [["--from", "1.2.3"], ["--from", "1.2.3.4", "--to", "::1"],
                                    ["--from", "1.2.3.4", "--to", "1.2.3.5", "--port", "66000"],
                                    ["--from", "1.2.3.4", "--to", "1.2.3.5", "--proto", "tpc"],
-                                   ["GET", "ftp:x"], []])
+                                   ["GET", "ftp:x"], ["GET", "ftp://x/"], ["GET", "http://"], ["GET", "https:///x"], ["http://:80/"],
+                                   ["--from", "1.2.3.4", "--port", "23"], ["--port", "23"], []])
 def test_explain_says_in_one_line_what_is_wrong(policy, wrong):
-    done = sluice("explain", "--policy", policy, *wrong)
-    assert done.returncode == 2 and done.stderr.startswith("sluice: ") and done.stderr.count("\n") == 1, done.stderr
+    for where in (["--policy", policy], ["--socket", "/nowhere"]):
+        done = sluice("explain", *where, *wrong)
+        assert done.returncode == 2 and done.stderr.startswith("sluice: ") and done.stderr.count("\n") == 1, done.stderr
+
+
+def asked(policy, *questions):
+    done = subprocess.run([SLUICE, "explain", "--policy", policy, "--questions", "-"], capture_output=True, text=True, timeout=20,
+                          input="".join(json.dumps(question) + "\n" for question in questions))
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(questions) and done.returncode == (0 if all(answer["ok"] for answer in answers) else 1)
+    return answers
+
+
+PACKET = {"from": "198.51.100.8", "to": "203.0.113.1"}
+
+
+@pytest.mark.parametrize("more, said", [
+    ({"ports": 23}, 'there is no "ports"; known: from, from_port, to, port, proto, direction, interface, way, cgroup, fragment, method, '
+                    "url, host, headers, claims, certificate_names, listener"),
+    ({"": 1}, 'there is no ""; known: '),
+    ({"port": "23"}, 'port: a number, 0 to 65535, not "23"'), ({"port": 65536}, "port: a number, 0 to 65535, not 65536"),
+    ({"to_port": -1}, "to_port: a number, 0 to 65535, not -1"), ({"from_port": 1.5}, "from_port: a number, 0 to 65535, not 1.5E0"),
+    ({"port": 23, "to_port": 24}, "to_port and port are the same"),
+    ({"proto": 256}, "proto: a name, or a number, 0 to 255, not 256"), ({"proto": None}, "proto: a name, or a number, 0 to 255, not null"),
+    ({"proto": "tpc"}, "protocol: 'tpc' is none of tcp, udp, sctp, icmp, icmpv6, 0 to 255"),
+    ({"fragment": 1}, "fragment: true or false, not 1"), ({"interface": ["eth0"]}, 'interface: text, not ["eth0"]'),
+    ({"url": "/", "headers": {"x": "y"}}, 'headers: [[NAME, VALUE], ...], not {"x":"y"}'),
+    ({"url": "/", "claims": [["a"]]}, 'claims: [[NAME, VALUE], ...], not [["a"]]'),
+    ({"url": "/", "certificate_names": "a"}, 'certificate_names: a list of names, not "a"'),
+])
+def test_a_question_that_is_not_understood_is_refused(policy, more, said):
+    answer, = asked(policy, {**PACKET, **more})
+    assert not answer["ok"] and answer["error"].startswith(said), answer
+
+
+def test_a_source_alone_takes_nothing_of_a_packet(policy):
+    answer, = asked(policy, {"from": "198.51.100.8", "port": 23})
+    assert answer["error"] == "to_port: nothing depends on it without `to` or `url`"
+
+
+def test_questions_take_the_words_of_the_options_too(policy):
+    both = asked(policy, {**PACKET, "port": 23}, {**PACKET, "to_port": 23, "proto": "tcp", "fragment": False},
+                 {**PACKET, "to_port": 23, "protocol": 6})
+    assert [answer["outcome"] for answer in both] == ["dropped by rule `telnet`"] * 3
+    others = asked(policy, {**PACKET, "port": 23, "proto": 47}, {**PACKET, "port": 23, "protocol": "47"}, {**PACKET, "port": 23, "fragment": True})
+    assert [answer["verdict"] for answer in others] == ["pass"] * 3
+
+
+def test_explain_knows_where_the_guard_looks(scratch):
+    policy = scratch.write("lan.yaml", "version: 1\nguard: { interfaces: [\"lan*\"], rules: [{ name: telnet, to_ports: [23] }] }\n")
+    packet = ["--policy", policy, "--from", "198.51.100.8", "--to", "203.0.113.1", "--port", "23", "--interface"]
+    assert explained(*packet, "lan7")["outcome"] == "dropped by rule `telnet`"
+    answer = explained(*packet, "wan0")
+    assert answer["verdict"] == "pass" and "guard.interfaces" in steps(answer)["guard"]["reasons"][0]["text"]
+    tests = scratch.write("t.yaml", "policy: lan.yaml\ntests:\n  - { packet: { from: 198.51.100.8, to: 203.0.113.1, to_port: 23, interface: wan0 }, "
+                                    "expect: { verdict: pass } }\n")
+    assert sluice("test", tests, check=0).stdout.endswith("1 passed, 0 failed\n")
 
 
 @pytest.fixture

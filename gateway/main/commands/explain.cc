@@ -121,6 +121,8 @@ std::expected<json::object, std::string> question_from(const Arguments& argument
   if (!names.empty()) question["certificate_names"] = std::move(names);
   if (question.contains("to") && !question.contains("from") && !question.contains("url"))
     return std::unexpected("a packet has --from and --to");
+  if (!question.contains("from") && !question.contains("url") && !question.contains("listener"))
+    return std::unexpected(kNothingToExplain);
   return question;
 }
 
@@ -231,6 +233,8 @@ int explain_command(const Arguments& arguments) {
   if (!question && logged_one) return failed(arguments, question.error());
   if (!question) return usage(question.error());
   const json::object asked = settled(std::move(*question));
+  if (const auto parsed = parse_question(asked); !parsed && !logged_one)
+    return usage(parsed.error());
   if (arguments.has("policy")) return offline(arguments, asked);
   const std::string logged = text_at(asked, "logged");
   return ask_and_show(arguments, asked, [&](const json::object& answer) {
@@ -252,7 +256,7 @@ const Command kExplainCommand{
         "--header 'x-canary: 1'\n"
         "  sluice explain --request 17/3 --log /var/log/sluice/access.log\n"
         "  sluice explain --from 198.51.100.8\n\n"
-        "--questions takes what the admin socket takes: {\"from\": …, \"to\": …, \"to_port\": …, "
+        "--questions takes what the admin socket takes: {\"from\": …, \"to\": …, \"port\": …, "
         "\"url\": …}.\n"
         "The matchers that decide are the ones that run. With --policy by the file alone; without, "
         "by what runs:\nbans, the node's own addresses, endpoints' health and limits as they are "
