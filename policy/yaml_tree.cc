@@ -279,6 +279,7 @@ void run_parser(std::string_view text, std::uint32_t file, TreeBuilder& builder,
 
 Node parse_yaml(std::string_view text, std::uint32_t file, std::size_t& node_budget,
                 Reporter& reporter) {
+  if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // a byte order mark
   TreeBuilder builder(file, node_budget, reporter);
   run_parser(text, file, builder, reporter);
   Node root = builder.take_root();

@@ -597,6 +597,17 @@ TEST(Files, MergeAndKeepTheirNames) {
   EXPECT_EQ(result.config->routes[1].where.to_string(), "b.yaml:3:10");
 }
 
+TEST(Files, AByteOrderMarkIsNoPartOfTheText) {
+  const std::string mark = "\xef\xbb\xbf";
+  EXPECT_THAT(shown(parse_text(mark + "version: 1\nworkers: 2\n").diagnostics), IsEmpty());
+  for (const char* wrong : {"versoin: 1\n", "version: 2\n", "version: 1\nworkers: \xff\n",
+                            "version: [\n", "version: 1\n\tworkers: 1\n"}) {
+    const auto plain = shown(parse_text(wrong).diagnostics);
+    EXPECT_THAT(plain, testing::Not(IsEmpty())) << wrong;
+    EXPECT_EQ(shown(parse_text(mark + wrong).diagnostics), plain) << wrong;
+  }
+}
+
 TEST(Files, TheSameKeyInTwoIsAnError) {
   const PolicyFile files[] = {{"a.yaml", "version: 1\nworkers: 2\nlisteners: { web: {} }\n"},
                               {"b.yaml", "workers: 2\nlisteners: { web: {} }\n"}};
