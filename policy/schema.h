@@ -67,6 +67,7 @@ struct Field {
   bool free_names = false;  // Shape::map: names are any text, not Type::name
   std::string_view excludes{};  // keys beside it that it cannot stand with, separated by spaces
   bool required = false;
+  bool lines = false;  // Type::text: of several lines, and tabs in them
   std::string_view doc{};
 };
 

@@ -46,10 +46,26 @@ Verdict check_name(const std::string& text) {
                  "letters, digits, `.`, `_` and `-`, at most 63, beginning with a letter or digit"};
 }
 
-Verdict check_text(const std::string& text) {
-  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+namespace {
+
+bool is_control(char c) {
+  return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+}
+
+Verdict check_lines(const std::string& text) {
+  const auto stray = [](char c) { return is_control(c) && c != '\n' && c != '\t'; };
   if (text.empty()) return Problem{"is empty", "leave it out or give a value"};
-  if (std::ranges::any_of(text, control)) return Problem{"holds a control character", "plain text"};
+  if (std::ranges::any_of(text, stray))
+    return Problem{"holds a control character", "plain text, line ends and tabs"};
+  return {};
+}
+
+}  // namespace
+
+Verdict check_text(const std::string& text) {
+  if (text.empty()) return Problem{"is empty", "leave it out or give a value"};
+  if (std::ranges::any_of(text, is_control))
+    return Problem{"holds a control character", "plain text"};
   return {};
 }
 
@@ -283,7 +299,7 @@ Verdict check_value(const Field& field, const std::string& text) {
     case Type::word:
       return Problem{in_backticks(text) + " is not known", suggestion(text, field.words)};
     case Type::text:
-      return check_text(text);
+      return field.lines ? check_lines(text) : check_text(text);
     case Type::name:
       return check_name(text);
     case Type::boolean:

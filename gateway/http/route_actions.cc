@@ -229,7 +229,7 @@ bool Exchange::answer_directly() {
   if (!actions.direct_response) return false;
   const policy::DirectResponse& response = *actions.direct_response;
   new_path_.assign(response.body);
-  if (!new_path_.empty()) new_path_.push_back('\n');
+  if (!new_path_.empty() && !new_path_.ends_with('\n')) new_path_.push_back('\n');
   const std::array<ExtraField, 1> type{{{"Content-Type", response.content_type}}};
   respond(static_cast<int>(response.status), std::span(type).first(response.body.empty() ? 0 : 1),
           new_path_);

@@ -87,7 +87,9 @@ inline constexpr Field kDirectResponse[] = {
     {.name = "body",
      .type = text,
      .example = "\"closed for maintenance\"",
-     .doc = "Sent with a line end behind it; left out: empty."},
+     .lines = true,
+     .doc = "May have several lines, as a `|` block; ends with a line end, which is added where it "
+            "has none. Left out: empty."},
     {.name = "content_type",
      .type = text,
      .fallback = "text/plain; charset=utf-8",

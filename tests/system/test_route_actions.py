@@ -101,6 +101,12 @@ def test_redirects_and_direct_responses(scratch, version):
   - { path: /down, direct_response: { status: 503, body: "closed for maintenance" }, response_headers: { set: { retry-after: "60", x-why: "%route%" } } }
   - { path: /empty, direct_response: { status: 204 } }
   - { path: /json, direct_response: { body: '{"ok":true}', content_type: application/json } }
+  - path: /page
+    direct_response:
+      content_type: text/html
+      body: |
+        <h1>Closed</h1>
+        \t<p>for maintenance</p>
 """)
     status, fields, _ = front.get("/secure/a%20b?x=1", version=version)
     assert status == 308 and fields["location"] == ["https://127.0.0.1/secure/a%20b?x=1"]
@@ -114,6 +120,7 @@ def test_redirects_and_direct_responses(scratch, version):
     assert status == 204 and body == "" and "content-length" not in fields
     status, fields, body = front.get("/json", version=version)
     assert fields["content-type"] == ["application/json"] and json.loads(body) == {"ok": True}
+    assert front.get("/page", version=version)[2] == "<h1>Closed</h1>\n\t<p>for maintenance</p>\n"
     assert b"closed" not in subprocess.run(["curl", "-sI", version, front.url("/down")], capture_output=True, timeout=HANG).stdout
 
 
