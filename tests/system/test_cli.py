@@ -434,6 +434,22 @@ def test_policy_tests_pass_and_fail_with_an_exit_code_and_junit(scratch, policy)
     assert sluice("test", scratch.write("wrong.yaml", "tests: [{ packt: {} }]")).returncode == 2
 
 
+def test_tests_that_cannot_be_run_say_so_in_json_too(scratch, policy):
+    for name, text, said in (("missing.yaml", None, "missing.yaml: No such file or directory"), ("none.yaml", "tests: []\n", "none.yaml: there is no test in it"),
+                             ("empty.yaml", "", None),
+                             ("lost.yaml", TESTS.replace("policy.yaml", "nowhere.yaml"), "nowhere.yaml"),
+                             ("wrong.yaml", "tests: [{ packt: {} }]\n", None)):
+        path = scratch.write(name, text) if text is not None else f"{scratch.path}/{name}"
+        done = sluice("test", path, "--output", "json", check=2)
+        answer = json.loads(done.stdout)
+        assert not answer["ok"] and done.stderr, name
+        if said:
+            assert said in answer["error"] and said in done.stderr and done.stderr.count("\n") == 1
+        else:
+            assert answer["diagnostics"][0]["file"] == path and done.stderr.startswith(f"{path}:")
+        assert sluice("test", path).stdout == ""
+
+
 # --- plan ---------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@
 #include "gateway/main/compiled_policy.h"
 #include "gateway/main/explain_question.h"
 #include "gateway/main/junit.h"
+#include "gateway/main/policy_reloader.h"
 #include "gateway/main/table.h"
 #include "policy/policy_test.h"
 
@@ -27,10 +28,17 @@ constexpr std::array kOptions{
     kOutputOption,
 };
 
+// A file could not be run: in a line, or with what is wrong with it.
+struct Refusal {
+  std::string error{};
+  policy::Diagnostics diagnostics{};
+};
+
 std::expected<std::string, std::string> read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
-  if (!file || !(text << file.rdbuf()))
+  errno = file ? 0 : errno;  // what is empty is no error, though nothing can be copied of it
+  if (!file || (!(text << file.rdbuf()) && errno != 0))
     return std::unexpected(path + ": " + std::strerror(errno != 0 ? errno : EIO));
   return text.str();
 }
@@ -47,37 +55,36 @@ policy::Explanation run_one(const policy::Snapshot& snapshot, const policy::Poli
   return explain(snapshot, question, live);
 }
 
-// Results of one file; nullopt: it could not be run, and why was said.
-std::optional<std::vector<TestResult>> run_file(const Arguments& arguments,
-                                                const std::string& path) {
+std::expected<std::vector<TestResult>, Refusal> run_file(const Arguments& arguments,
+                                                         const std::string& path) {
   const auto text = read_file(path);
-  if (!text) {
-    std::cerr << "sluice: " << text.error() << '\n';
-    return std::nullopt;
-  }
+  if (!text) return std::unexpected(Refusal{.error = text.error()});
   const policy::PolicyTests tests = policy::parse_policy_tests(path, *text);
-  if (!tests.errors.empty()) {
-    std::cerr << to_text(tests.errors) << '\n';
-    return std::nullopt;
-  }
+  if (!tests.errors.empty()) return std::unexpected(Refusal{.diagnostics = tests.errors});
+  if (tests.tests.empty())
+    return std::unexpected(Refusal{.error = path + ": there is no test in it"});
   std::string policy_path = arguments.get("policy", "/etc/sluice");
   if (!arguments.has("policy") && !tests.policy.empty())
     policy_path = fs::path(path).parent_path() / tests.policy;
   auto files = gateway::read_policy(policy_path);
-  if (!files) {
-    std::cerr << "sluice: " << files.error() << '\n';
-    return std::nullopt;
-  }
+  if (!files) return std::unexpected(Refusal{.error = files.error()});
   const auto compiled = compile_policy(std::move(*files), gateway::read_set_file);
-  if (!compiled) {
-    std::cerr << to_text(compiled.error()) << '\n';
-    return std::nullopt;
-  }
+  if (!compiled) return std::unexpected(Refusal{.diagnostics = compiled.error()});
   std::vector<TestResult> results;
   for (const auto& test : tests.tests)
     results.push_back({test.name, test.where.to_string(),
                        policy::differences(test, run_one(*compiled->snapshot, test))});
   return results;
+}
+
+int refused(const Arguments& arguments, const Refusal& why) {
+  std::cerr << (why.error.empty() ? to_text(why.diagnostics) : "sluice: " + why.error) << '\n';
+  if (arguments.get("output") != "json") return kExitUsage;
+  json::object out{{"ok", false}};
+  if (!why.error.empty()) out["error"] = why.error;
+  if (!why.diagnostics.empty()) out["diagnostics"] = control::to_json(why.diagnostics);
+  std::cout << json::serialize(out) << '\n';
+  return kExitUsage;
 }
 
 void print(const std::vector<TestResult>& results) {
@@ -109,7 +116,7 @@ int test_command(const Arguments& arguments) {
   std::vector<TestResult> results;
   for (const auto& path : arguments.words()) {
     auto some = run_file(arguments, path);
-    if (!some) return kExitUsage;
+    if (!some) return refused(arguments, some.error());
     std::move(some->begin(), some->end(), std::back_inserter(results));
   }
   std::size_t failed = 0;
@@ -117,10 +124,8 @@ int test_command(const Arguments& arguments) {
     failed += result.differences.empty() ? 0 : 1;
   if (const std::string junit = arguments.get("junit"); !junit.empty()) {
     std::ofstream file(junit);
-    if (!(file << to_junit(results) << std::flush)) {
-      std::cerr << "sluice: " << junit << ": " << std::strerror(errno) << '\n';
-      return kExitUsage;
-    }
+    if (!(file << to_junit(results) << std::flush))
+      return refused(arguments, {.error = junit + ": " + std::strerror(errno)});
   }
   if (arguments.get("output") == "json") {
     std::cout << json::serialize(to_json(results, failed)) << '\n';
