@@ -132,6 +132,7 @@ def test_bash_completes_commands_options_and_values():
     assert set(commands()) <= complete("sluice", "")
     assert complete("sluice", "status", "--output", "") == {"table", "json"}
     assert complete("sluice", "upstream", "d") == {"drain"}
+    assert {"add", "delete", "list", "--for"} <= complete("sluice", "set", "")
     assert complete("sluice", "explain", "--fr") == {"--from", "--from-port", "--fragment"}
     assert "/etc/passwd" in complete("sluice", "check", "/etc/pass")
 
@@ -148,6 +149,21 @@ def test_fish_completes_commands_options_and_values(scratch):
     assert complete("sluice st") == {"status"}
     assert complete("sluice status --output ") == {"table", "json"}
     assert {"drain", "ready", "weight"} <= complete("sluice upstream ")
+    assert {"add", "delete", "list"} <= complete("sluice set ")
+
+
+def test_completion_knows_the_words_of_every_command_that_has_some():
+    with_words = {}
+    for name in commands():
+        usage = sluice(name, "--help").stdout.splitlines()[0]
+        if found := re.match(rf"usage: sluice {name} ([a-z]+(?:\|[a-z]+)+)", usage):
+            with_words[name] = found[1].replace("|", " ")
+    assert set(with_words) == {"set", "upstream", "keys", "completion"}
+    scripts = {shell: sluice("completion", shell, check=0).stdout for shell in ("bash", "zsh", "fish")}
+    for name, words in with_words.items():
+        assert sluice(name, "nothing", *([] if name == "completion" else ["x"])).stderr.startswith(f"sluice: {name} takes ")
+        assert f"compgen -W '{words}'" in scripts["bash"] and f"'1:word:({words})'" in scripts["zsh"]
+        assert f"__fish_seen_subcommand_from {name}' -a '{words}'" in scripts["fish"]
 
 
 def test_zsh_takes_the_script_and_knows_the_command(scratch):

@@ -102,9 +102,7 @@ int change(const Arguments& arguments, const std::string& action) {
 
 int set(const Arguments& arguments) {
   const std::string& action = arguments.words()[0];
-  if (action == "list") return list(arguments);
-  if (action == "add" || action == "delete") return change(arguments, action);
-  return usage("'" + action + "' is not add, delete or list");
+  return action == "list" ? list(arguments) : change(arguments, action);
 }
 
 }  // namespace
@@ -125,6 +123,7 @@ const Command kSetCommand{
     .min_words = 1,
     .max_words = 1026,
     .run = set,
+    .first_words = "add delete list",
 };
 
 }  // namespace sluice::control
