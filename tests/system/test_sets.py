@@ -140,7 +140,7 @@ def test_members_are_in_force_at_once_survive_a_restart_and_end():
         for wrong, said in ((("set", "add", "lsited", "192.0.2.1"), "there is no set 'lsited'; known: listed, watched"),
                             (("set", "add", "listed", "0.0.0.0/0"), "every address"),
                             (("set", "add", "listed", "x"), "not an address"),
-                            (("set", "nonsense"), "not add, delete or list")):
+                            (("set", "nonsense"), "takes add, delete or list")):
             done = again.ctl(*wrong, check=False)
             assert done.returncode in (1, 2) and said in done.stderr, done
 
