@@ -12,7 +12,11 @@ namespace sluice::gateway::http1 {
 class BodyWriter {
  public:
   // `enchunk`: what is added is payload, and goes out in chunks; otherwise it goes out as it is.
-  void begin(bool enchunk) { enchunk_ = enchunk; }
+  // The outbox holds no chunk of an earlier body; what is there, a head for example, may stay.
+  void begin(bool enchunk) {
+    enchunk_ = enchunk;
+    prefixes_ = 0;
+  }
 
   bool verbatim() const { return !enchunk_; }
 
