@@ -52,11 +52,8 @@ struct UpstreamSession::Callbacks {
 
   static int data(nghttp2_session* session, std::uint8_t, std::int32_t id,
                   const std::uint8_t* bytes, std::size_t size, void*) {
-    if (UpstreamStream* known = stream(session, id)) {
-      known->received(text(bytes, size));
-    } else {
-      nghttp2_session_consume_connection(session, size);
-    }
+    nghttp2_session_consume_connection(session, size);
+    if (UpstreamStream* known = stream(session, id)) known->received(text(bytes, size));
     return 0;
   }
 

@@ -18,8 +18,9 @@ class Worker;
 
 namespace sluice::gateway::http2 {
 
-// Windows (RFC 9113 section 6.9): what a stream may send before the exchange has passed it on, and
-// a connection before all of its exchanges have. They bound the memory.
+// Windows (RFC 9113 section 6.9): what a stream may send before the exchange has passed it on, which
+// bounds the memory, with the number of streams; and what a connection may send before it is read.
+// The connection's is given back at once: streams that wait for slow readers must not use it up.
 inline constexpr std::uint32_t kStreamWindow = 64 * 1024 - 1;
 inline constexpr std::int32_t kConnectionWindow = 1024 * 1024;
 

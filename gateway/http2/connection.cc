@@ -187,12 +187,8 @@ void Connection::wake_waiting() {
 }
 
 void Connection::give_window_back(const ClientStream& stream, std::size_t bytes, bool closed) {
-  if (bytes == 0) return;
-  if (closed) {
-    nghttp2_session_consume_connection(codec_.session(), bytes);
-  } else {
-    nghttp2_session_consume(codec_.session(), stream.id(), bytes);
-  }
+  if (bytes == 0 || closed) return;
+  nghttp2_session_consume_stream(codec_.session(), stream.id(), bytes);
   send_later();
 }
 

@@ -112,12 +112,13 @@ struct Connection::Callbacks {
 
   static int data(nghttp2_session* session, std::uint8_t, std::int32_t id,
                   const std::uint8_t* bytes, std::size_t size, void* user) {
+    nghttp2_session_consume_connection(session, size);
     if (ClientStream* known = stream(session, id)) {
       known->received(text(bytes, size));
     } else {
       // The answer is out and the rest of the request unwanted: a client that goes on sending gets
       // through, until the stream is reset (Connection::linger).
-      nghttp2_session_consume(session, id, size);
+      nghttp2_session_consume_stream(session, id, size);
       self(user).send_later();
     }
     return 0;

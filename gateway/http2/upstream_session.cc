@@ -246,12 +246,8 @@ void UpstreamSession::wake_waiting() {
 
 void UpstreamSession::give_window_back(const UpstreamStream& stream, std::size_t bytes,
                                        bool closed) {
-  if (bytes == 0 || !is_open()) return;
-  if (closed) {
-    nghttp2_session_consume_connection(codec_.session(), bytes);
-  } else {
-    nghttp2_session_consume(codec_.session(), stream.id(), bytes);
-  }
+  if (bytes == 0 || closed || !is_open()) return;
+  nghttp2_session_consume_stream(codec_.session(), stream.id(), bytes);
   send_later();
 }
 

@@ -1,4 +1,5 @@
 """HTTP/2 as real clients speak it, and as hostile ones do: h2c in front, HTTP/1.1 or HTTP/2 behind."""
+import os
 import subprocess
 import threading
 import time
@@ -536,6 +537,26 @@ def http2_chain(scratch):
 def test_an_upstream_over_http2(http2_chain, scratch, version):
     done = run("curl", "-s", version, "-w", "%{http_code}", f"http://127.0.0.1:{http2_chain.port}/x?q=1")
     assert done.stdout.endswith(b"200") and b"/x?q=1" in done.stdout, done
+
+
+def test_many_slow_readers_stall_nobody_else_behind_one_connection(http2_chain, scratch):
+    """Their windows together are more than a connection's."""
+    os.makedirs(f"{scratch.path}/origin/files")
+    with open(f"{scratch.path}/origin/files/big", "wb") as file:
+        file.truncate(64 << 20)
+    held = [connect(http2_chain.port) for _ in range(40)]
+    for client in held:
+        client.sendall(b"GET /files/big HTTP/1.1\r\nHost: a\r\n\r\n")
+    for client in held:
+        client.settimeout(HANG)
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+    for _ in range(20):
+        done = run("curl", "-s", "--max-time", "10", f"http://127.0.0.1:{http2_chain.port}/x")
+        assert done.returncode == 0 and b"/x" in done.stdout, done
+        time.sleep(0.1)
+    assert resident_kib(http2_chain.sluice.pid) < 200_000
+    for client in held:
+        client.close()
 
 
 def test_many_requests_share_one_upstream_connection(http2_chain):
