@@ -9,6 +9,11 @@
 #include "gateway/worker.h"
 
 namespace sluice::gateway {
+namespace {
+
+constexpr const char* kNoHttp = "no HTTP: what a route asks here cannot be asked of it";
+
+}  // namespace
 
 TcpSession::TcpSession(Worker& worker, Client client, RefPtr<WorkerConfig> config)
     : worker_(worker),
@@ -99,9 +104,9 @@ void TcpSession::routed() {
     const auto* forward =
         std::get_if<policy::ForwardTo>(&snapshot.fallback(policy_way(listener_->way())));
     if (forward == nullptr) return end("no route");
-    use_upstream(forward->upstream);
-    return pick();
+    return go_on_to(forward->upstream);
   }
+  if (!snapshot.route(*route_).auth.empty()) return end(kNoHttp);
   policy::RequestView view;
   view.client = client_.peer.address;
   view.client_claimed = client_.peer_claimed;
@@ -141,7 +146,13 @@ void TcpSession::on_limits_passed() {
   const RefPtr<TcpSession> guard(this);
   const policy::CompiledRoute& route = config_->snapshot().route(*route_);
   if (route.targets.empty()) return end("the route answers over HTTP only");
-  use_upstream(choose_upstream(route, worker_));
+  go_on_to(choose_upstream(route, worker_));
+}
+
+// What is no HTTP cannot be asked who it is, nor what it wants.
+void TcpSession::go_on_to(std::uint32_t upstream) {
+  if (config_->snapshot().is_guarded(listener_->index(), upstream)) return end(kNoHttp);
+  use_upstream(upstream);
   pick();
 }
 

@@ -19,6 +19,11 @@ int longest(const std::vector<Prefix>& prefixes) {
 
 }  // namespace
 
+bool asks_http(const Route& route) {
+  return !route.host.empty() || route.path.kind != PathMatch::Kind::any ||
+         conditions_of(route).names_http();
+}
+
 RequestMatcher conditions_of(const Route& route) {
   return RequestMatcher({route.methods, route.headers, route.query, route.to, route.to_ports});
 }

@@ -102,6 +102,8 @@ class RouteTable {
 
 // The conditions of a route but host and path.
 RequestMatcher conditions_of(const Route& route);
+// Whether only HTTP says what the route wants to know.
+bool asks_http(const Route& route);
 
 // Whether `a` is tried before `b` where both have the same host and path; the first of the file
 // where neither is more specific.

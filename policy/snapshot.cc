@@ -48,8 +48,25 @@ Snapshot::Snapshot(Config config)
   routes_.reserve(config_.routes.size());
   for (const Route& route : config_.routes)
     routes_.push_back(resolve(route));
+  for (const Listener& listener : config_.listeners)
+    guarded_.push_back(guarded_upstreams(listener.name));
   fallbacks_ = {resolve(config_.default_route.local), resolve(config_.default_route.local),
                 resolve(config_.default_route.forward), resolve(config_.default_route.output)};
+}
+
+// Where a caught connection wanted to go is many places, which a route guards by their names.
+std::vector<std::uint32_t> Snapshot::guarded_upstreams(const std::string& listener) const {
+  std::vector<std::uint32_t> out;
+  for (std::size_t i = 0; i < routes_.size(); ++i) {
+    const Route& route = config_.routes[i];
+    if (route.listener != listener) continue;
+    if (route.auth.empty() && (route.access.empty() || !asks_http(route))) continue;
+    for (const RouteTarget& target : routes_[i].targets)
+      if (!config_.upstreams[target.upstream].original_destination) out.push_back(target.upstream);
+  }
+  std::ranges::sort(out);
+  out.erase(std::ranges::unique(out).begin(), out.end());
+  return out;
 }
 
 std::uint64_t Snapshot::fingerprint() const {

@@ -2,6 +2,7 @@
 // read it from any thread.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -96,6 +97,12 @@ class Snapshot {
   // `bind` takes default_route.local.
   const Fallback& fallback(Way way) const { return fallbacks_[static_cast<std::size_t>(way)]; }
 
+  // Whether a connection of this listener that is no HTTP must not reach `upstream`: a route with
+  // conditions that only HTTP can meet (auth, or access to a part of what is there) guards it.
+  bool is_guarded(std::uint32_t listener, std::uint32_t upstream) const {
+    return std::ranges::binary_search(guarded_[listener], upstream);
+  }
+
   const BanRules& ban_rules() const { return ban_rules_; }
 
   Snapshot(const Snapshot&) = delete;
@@ -111,6 +118,7 @@ class Snapshot {
   CompiledRoute resolve(const Route& route) const;
   CompiledListener resolve(const Listener& listener) const;
   Fallback resolve(const DefaultAction& action) const;
+  std::vector<std::uint32_t> guarded_upstreams(const std::string& listener) const;
 
   Config config_;
   mutable std::once_flag fingerprint_made_;
@@ -121,6 +129,7 @@ class Snapshot {
   std::vector<RouteTable> tables_;
   std::vector<CompiledRoute> routes_;
   std::vector<CompiledListener> listeners_;
+  std::vector<std::vector<std::uint32_t>> guarded_;  // upstreams by listener, sorted
   std::array<Fallback, kWays> fallbacks_;
   BanRules ban_rules_;
 };

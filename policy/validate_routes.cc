@@ -43,22 +43,44 @@ void check_route_upstreams(const Route& route, Reporter& reporter) {
   }
 }
 
+// What a route does that connections without HTTP would never see; "": nothing.
+std::string_view done_over_http(const Route& route) {
+  const RouteActions& actions = route.actions;
+  if (!route.auth.empty()) return "auth";
+  if (actions.max_body || actions.max_response_body) return "max_body";
+  if (!actions.request_headers.empty() || !actions.response_headers.empty()) return "headers";
+  if (actions.rewrite) return "rewrite";
+  if (actions.cors) return "cors";
+  if (actions.mirror) return "mirror";
+  if (actions.compression) return "compression";
+  return route.timeout > Duration{} ? "timeout" : "";
+}
+
+// `tls`: passed through, so that nothing but the name is known.
 void check_tcp_route(const Config& config, const Route& route, Reporter& reporter) {
   const auto listener = std::ranges::find(config.listeners, route.listener, &Listener::name);
-  if (listener == config.listeners.end() || listener->protocol != ListenerProtocol::tcp) return;
+  if (listener == config.listeners.end()) return;
+  const bool passed_through = listener->protocol == ListenerProtocol::tls;
+  if (listener->protocol != ListenerProtocol::tcp && !passed_through) return;
+  const std::string speaks = passed_through ? "passes TLS through" : "speaks plain TCP";
   if (route.actions.answers() || route.ai) {
     reporter.error(route.where,
                    "route `" + route.name + "` answers over HTTP, but listener `" +
-                       route.listener + "` speaks plain TCP",
+                       route.listener + "` " + speaks,
                    "give it an upstream, or set `protocol: http` or `auto`");
+  } else if (const std::string_view what = done_over_http(route); !what.empty()) {
+    reporter.error(route.where,
+                   "route `" + route.name + "` has `" + std::string(what) + "`, but listener `" +
+                       route.listener + "` " + speaks,
+                   "leave it out, or set `protocol: http` or `auto`");
   }
-  if (route.host.empty() && route.path.kind == PathMatch::Kind::any &&
-      !conditions_of(route).names_http()) {
-    return;
-  }
+  const bool by_http = passed_through ? route.path.kind != PathMatch::Kind::any ||
+                                            conditions_of(route).names_http()
+                                      : asks_http(route);
+  if (!by_http) return;
   reporter.error(route.where,
                  "route `" + route.name + "` matches by what HTTP says, but listener `" +
-                     route.listener + "` speaks plain TCP",
+                     route.listener + "` " + speaks,
                  "leave host, path, methods, headers and query out, or set `protocol: http` or "
                  "`auto`");
 }

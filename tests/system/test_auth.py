@@ -3,6 +3,7 @@ import base64
 import hashlib
 import http.server
 import json
+import socket
 import threading
 import time
 import urllib.request
@@ -104,6 +105,31 @@ def test_api_keys(scratch, version):
     assert json.loads(body)["key"] == ""  # it goes no further
     assert front.metric("sluice_auth_verdicts_total", 'verdict="allowed"') == 1
     assert key not in front.sluice.output()
+
+
+@pytest.mark.parametrize("pieces", [
+    [b"", b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"], [b"G", b"ET /echo HTTP/1.1\r\nHost: a\r\n\r\n"], [b"get /echo HTTP/1.0\r\n\r\n"],
+    [b"AMETHODLONGERTHANSIXTEEN /echo HTTP/1.1\r\nHost: a\r\n\r\n"], [b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"]])
+@pytest.mark.parametrize("guarded", ["{ upstream: api, auth: [keys] }", "{ path: /private, upstream: api, auth: [keys] }, { upstream: api }"])
+def test_who_does_not_speak_http_does_not_get_around_it(scratch, pieces, guarded):
+    keys = f"  keys: {{ api_keys: {{ keys: [{{ name: a, sha256: {hashlib.sha256(b'k').hexdigest()} }}] }} }}"
+    front = Front(scratch, keys, "")
+    text = front.policy(keys, "").replace('web: { bind: "127', 'web: { protocol: auto, timeouts: { detect: 100ms }, bind: "127')
+    front.sluice.write_policy(text.replace("  - { upstream: api }", f"  [{guarded}]"))
+    front.sluice.ctl("reload")
+    assert front.get(path="/private")[0] == 401
+    with socket.create_connection(("127.0.0.1", front.port), HANG) as client:
+        client.settimeout(HANG)
+        answer = b""
+        try:
+            for piece in pieces:
+                client.sendall(piece)
+                time.sleep(0.4)
+            while more := client.recv(4096):
+                answer += more
+        except ConnectionError:
+            pass
+    assert b"200" not in answer and b"uri" not in answer, answer
 
 
 def test_explain_takes_the_steps_in_the_gateways_order(scratch):
