@@ -6,6 +6,7 @@
 #include "gateway/clocks.h"
 #include "gateway/redis/limit_leases.h"
 #include "gateway/worker.h"
+#include "policy/protect.h"
 
 namespace sluice::gateway {
 namespace {
@@ -25,6 +26,7 @@ LimitGate::Result LimitGate::begin(const WorkerConfig& config,
                                    const policy::RequestView& request, std::uint64_t route_id,
                                    std::uint64_t now_ns) {
   begin_for(config, request);
+  if (policy::is_protected(config.policy().protect, request)) return Result::passed;
   // Those that are for this client.
   std::array<policy::UsedLimit, kMaxLimits> mine;
   std::size_t count = 0;
@@ -54,6 +56,7 @@ LimitGate::Result LimitGate::begin_tokens(const WorkerConfig& config,
                                           std::uint64_t route_id, std::uint64_t tokens,
                                           std::uint64_t now_ns) {
   begin_for(config, request);
+  if (policy::is_protected(config.policy().protect, request)) return Result::passed;
   for (const policy::UsedLimit& used : limits) {
     const policy::LimitHandle& limit = config.limit(used.index);
     if (!limit.counts_tokens()) continue;
@@ -192,10 +195,9 @@ void LimitGate::ask(const Asked& asked) {
   decision_->worker = &worker_.io();
   decision_->done = [this](std::optional<bool> answer) { answered(answer); };
   if (config_->limit(asked.limit).counts_tokens()) {
-    decision_->unwanted = [&leases = worker_.leases(), table = config_->limit(asked.limit).cluster(),
-                           key = asked.keys.own, cost = asked.cost] {
-      leases.settle(*table, key, cost, 0);
-    };
+    decision_->unwanted = [&leases = worker_.leases(),
+                           table = config_->limit(asked.limit).cluster(), key = asked.keys.own,
+                           cost = asked.cost] { leases.settle(*table, key, cost, 0); };
   }
   worker_.leases().decide(config_->limit(asked.limit).cluster(), asked.keys, asked.cost, decision_);
   worker_.wheel().arm(timer_, config_->policy().redis->deadline);

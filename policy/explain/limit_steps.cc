@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "policy/explain/steps.h"
+#include "policy/protect.h"
 #include "policy/schema.h"
 #include "policy/units.h"
 
@@ -57,6 +58,8 @@ std::string_view unsaid(const Limit& limit, const RequestView& request) {
   return "";
 }
 
+constexpr const char* kSpared = "no limit applies: `protect.from` holds the client";
+
 void count_up(Step& step) {
   step.verdict = step.reasons.size() == 1 ? "one limit applies"
                                           : std::to_string(step.reasons.size()) + " limits apply";
@@ -110,6 +113,10 @@ LimitsStep limits(const Snapshot& snapshot, std::uint32_t route, const RequestVi
                   const LiveState& live) {
   const CompiledRoute& compiled = snapshot.route(route);
   LimitsStep result{.step = {"limits", "no limit applies", {}, {}, false}};
+  if (!compiled.limits.empty() && is_protected(snapshot.config().protect, request)) {
+    result.step.verdict = kSpared;
+    return result;
+  }
   tell_all(result, snapshot, compiled.limits, snapshot.config().routes[route].where, request,
            compiled.id, live, request.fields != nullptr ? "refused with 429" : "closed");
   return result;
@@ -122,8 +129,13 @@ std::optional<LimitsStep> listener_limits(const Snapshot& snapshot, std::uint32_
   // As the listener sees it: before a byte is read.
   RequestView bare;
   bare.client = connection.client;
+  bare.client_claimed = connection.client_claimed;
   bare.destination = connection.destination;
   LimitsStep result{.step = {"limits", "", {}, {}, false}};
+  if (is_protected(snapshot.config().protect, bare)) {
+    result.step.verdict = kSpared;
+    return result;
+  }
   tell_all(result, snapshot, limits, snapshot.config().listeners[listener].where, bare, 0, live,
            "a new connection is closed");
   return result;

@@ -10,8 +10,10 @@ inline constexpr Field kProtectFrom[] = {
      .type = prefix,
      .example = "10.9.0.0/24",
      .required = true,
-     .doc = "Peers that are never steered, dropped, limited or banned. Keep it narrow: a source "
-            "can be forged."},
+     .doc =
+         "Peers that are never steered, dropped, limited or banned (with `to_ports` or "
+         "`interfaces`: packets of theirs; limits of the gateway apply). Keep it narrow: a source "
+         "can be forged."},
     {.name = "to_ports",
      .type = port_range,
      .shape = list,
