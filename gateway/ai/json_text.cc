@@ -1,9 +1,13 @@
 #include "gateway/ai/json_text.h"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cstdint>
 #include <cstring>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -20,8 +24,26 @@ bool ends_plain(char c) {
 }
 
 // The first byte from `at` on that ends a string, escapes another one or may not be in it. Prompts
-// are long: eight bytes are looked at together, for one that is below 0x20 as they are, or 0 less
-// what is looked for.
+// are long, and keys many: sixteen bytes are looked at together …
+#ifdef __SSE2__
+std::size_t plain_end(std::string_view text, std::size_t at) {
+  const __m128i quote = _mm_set1_epi8('"');
+  const __m128i backslash = _mm_set1_epi8('\\');
+  const __m128i control = _mm_set1_epi8(0x1f);
+  for (; at + sizeof quote <= text.size(); at += sizeof quote) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text.data() + at));
+    const __m128i ends =
+        _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, backslash)),
+                     _mm_cmpeq_epi8(_mm_min_epu8(bytes, control), bytes));
+    if (const auto found = static_cast<unsigned>(_mm_movemask_epi8(ends)); found != 0)
+      return at + static_cast<std::size_t>(std::countr_zero(found));
+  }
+  while (at < text.size() && !ends_plain(text[at]))
+    ++at;
+  return at;
+}
+#else
+// … or eight, for one that is below 0x20 as they are, or 0 less what is looked for.
 std::size_t plain_end(std::string_view text, std::size_t at) {
   constexpr std::uint64_t kEach = 0x0101010101010101;
   const auto below = [](std::uint64_t word, std::uint64_t bound) {
@@ -37,6 +59,7 @@ std::size_t plain_end(std::string_view text, std::size_t at) {
     ++at;
   return at;
 }
+#endif
 
 bool ends_scalar(char c) {
   return c == ',' || c == ']' || c == '}' || c == ' ' || c == '\t' || c == '\r' || c == '\n';
@@ -123,14 +146,23 @@ class Scanner {
   std::size_t at_ = 0;
 };
 
+bool has_escapes(std::string_view written) {
+  return written.find('\\') != std::string_view::npos;
+}
+
 std::optional<std::string> unquoted(std::string_view quoted) {
   if (quoted.size() < 2 || quoted.front() != '"') return std::nullopt;
-  if (quoted.find('\\') == std::string_view::npos)
-    return std::string(quoted.substr(1, quoted.size() - 2));
+  if (!has_escapes(quoted)) return std::string(quoted.substr(1, quoted.size() - 2));
   boost::system::error_code error;
   const json::value value = json::parse(quoted, error);
   if (error || !value.is_string()) return std::nullopt;
   return std::string(value.get_string());
+}
+
+// Keys are hardly ever written with escapes. `quoted`: a string.
+bool says(std::string_view quoted, std::string_view key) {
+  if (!has_escapes(quoted)) return quoted.substr(1, quoted.size() - 2) == key;
+  return unquoted(quoted) == key;
 }
 
 }  // namespace
@@ -145,13 +177,12 @@ std::optional<JsonText> JsonText::scan(std::string_view text) {
   out.first_ = scanner.at();
   if (!scanner.take('}')) {
     do {
-      const auto quoted = scanner.string();
-      auto key = quoted ? unquoted(*quoted) : std::nullopt;
+      const auto key = scanner.string();
       if (!key || !scanner.take(':')) return std::nullopt;
       scanner.space();
       const std::size_t at = scanner.at();
-      if (!scanner.value() || out.find(*key)) return std::nullopt;
-      out.members_.push_back({std::move(*key), at, scanner.at() - at});
+      if (!scanner.value() || out.repeats(*key)) return std::nullopt;
+      out.members_.push_back({*key, at, scanner.at() - at});
     } while (scanner.take(','));
     if (!scanner.take('}')) return std::nullopt;
   }
@@ -160,9 +191,22 @@ std::optional<JsonText> JsonText::scan(std::string_view text) {
   return out;
 }
 
+// True also for one that is no string of Unicode.
+bool JsonText::repeats(std::string_view key) const {
+  if (!has_escapes(key)) return member(key.substr(1, key.size() - 2)) != nullptr;
+  const auto meant = unquoted(key);
+  return !meant || member(*meant) != nullptr;
+}
+
+const JsonText::Member* JsonText::member(std::string_view key) const {
+  const auto found =
+      std::ranges::find_if(members_, [&](const Member& one) { return says(one.key, key); });
+  return found == members_.end() ? nullptr : &*found;
+}
+
 std::optional<std::string_view> JsonText::find(std::string_view key) const {
-  const auto found = std::ranges::find(members_, key, &Member::key);
-  if (found == members_.end()) return std::nullopt;
+  const Member* found = member(key);
+  if (found == nullptr) return std::nullopt;
   return text_.substr(found->at, found->size);
 }
 
@@ -182,8 +226,7 @@ std::optional<long long> JsonText::integer(std::string_view key) const {
 
 void JsonText::set(std::string_view key, std::string value) {
   Edit edit{first_, 0, std::move(value)};
-  const auto found = std::ranges::find(members_, key, &Member::key);
-  if (found != members_.end()) {
+  if (const Member* found = member(key)) {
     edit.at = found->at;
     edit.size = found->size;
   } else {

@@ -30,7 +30,7 @@ class JsonText {
 
  private:
   struct Member {
-    std::string key;
+    std::string_view key;  // as written, with its quotes
     std::size_t at = 0;
     std::size_t size = 0;
   };
@@ -39,6 +39,9 @@ class JsonText {
     std::size_t size = 0;
     std::string text;
   };
+
+  const Member* member(std::string_view key) const;
+  bool repeats(std::string_view key) const;  // `key`: as written
 
   std::string_view text_;
   std::size_t first_ = 0;  // behind the opening brace

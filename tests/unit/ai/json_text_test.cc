@@ -30,10 +30,31 @@ TEST(JsonText, ChangesWhatIsSetAndNothingElse) {
   EXPECT_EQ(empty->text(), "{\"a\":1}");
 }
 
+// Several bytes are looked at together.
+TEST(JsonText, SeesWhatEndsAStringWhereverItIs) {
+  for (std::size_t size = 1; size < 40; ++size) {
+    for (std::size_t at = 0; at < size; ++at) {
+      std::string text(size, '\xc3');
+      text[at] = '\x1f';
+      EXPECT_FALSE(JsonText::scan("{\"k\":\"" + text + "\"}")) << size << " " << at;
+      text[at] = '"';
+      EXPECT_FALSE(JsonText::scan("{\"k\":\"" + text + "\"}")) << size << " " << at;
+      text[at] = ' ';
+      const std::string escaped = text.substr(0, at) + "\\\"" + text.substr(at);
+      for (const std::string& good : {text, escaped}) {
+        const auto json = JsonText::scan("{\"k\":\"" + good + "\"}");
+        ASSERT_TRUE(json) << size << " " << at;
+        EXPECT_EQ(json->find("k"), "\"" + good + "\"");
+      }
+    }
+  }
+}
+
 // Two readers could take different ones: the vendor the last, the gateway the first.
 TEST(JsonText, RefusesWhatCouldBeReadInTwoWays) {
   for (const std::string_view text :
-       {R"({"model":"a","model":"b"})", R"({"model":"a","mod\u0065l":"b"})",
+       {R"({"model":"a","model":"b"})", R"({"mod\u0065l":"a","model":"b"})",
+        R"({"model":"a","mod\u0065l":"b"})",
         R"({"a":1}{"model":2})", R"({"a":1,})", R"({"a" 1})", R"([])", R"({"a":tru})",
         R"({"a":/* } */1})", R"({"a":"x)", "{\"a\":\"line\nbreak\"}", "", R"({"a":'b'})"}) {
     EXPECT_FALSE(JsonText::scan(text)) << text;
