@@ -162,9 +162,9 @@ class Exchange final : public UpstreamEvents,
   bool take_answer_back();
   void hold_less();
   bool retry_for_status();
-  void tunnel();
   bool retry_for_call();
   Outcome outcome_of_answer() const;
+  void tunnel();
   // route, authority, access, limits
   void routed();  // the route or what stands for it is known, and the name holds
   void on_authority(policy::AuthorityVerdict verdict) override;
@@ -360,8 +360,8 @@ class Exchange final : public UpstreamEvents,
   bool holds_less_ = false;
   std::uint32_t interim_ = 0;
   int status_ = 0;  // what the client gets
-
   int grpc_status_ = grpc::kNoStatus;
+
   // What is logged and counted.
   Clock::time_point begun_;
   Clock::time_point picked_;

@@ -34,20 +34,20 @@ class Handshake final : public Session, public RefCounted<Handshake>, private Tr
   void on_writable() override;
   void on_timer();
   void fail(Failure failure);
-  void say_that_this_is_https();
   void log_refused(Failure failure);
-  void close();
+  void say_that_this_is_https();
   void linger();
   void drain_input();
+  void close();
 
   Worker& worker_;
   Client client_;
   RefPtr<Listener> listener_;
   ServerContextPtr context_;  // a reload may bring another one; OpenSSL calls back into this one
   WheelTimer timer_ = WheelTimer::calling<&Handshake::on_timer>(this);
-  RefPtr<Handshake> self_;  // while the connection is here
   bool lingering_ = false;
   std::size_t unread_left_ = 0;  // that are taken from a client that was refused
+  RefPtr<Handshake> self_;  // while the connection is here
 };
 
 }  // namespace sluice::gateway::tls
