@@ -334,7 +334,7 @@ void GatewayProcess::beat() {
 int run_gateway_process(int channel, const std::string& user) {
   // Signals of the terminal and the service manager reach the whole group; the keeper tells us what
   // to do about them.
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE})
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2})
     ::signal(signal, SIG_IGN);
   ::prctl(PR_SET_NAME, "sluice-gateway", 0, 0, 0);
   if (const char* format = std::getenv("SLUICE_LOG_FORMAT");

@@ -258,7 +258,7 @@ std::string read_until_end(int fd, pid_t child) {
 sigset_t handed_signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGCHLD})
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD})
     sigaddset(&set, signal);
   return set;
 }

@@ -161,9 +161,10 @@ class KeeperProcess {
                            },
                        .reload =
                            [this] {
-                             supervisor_.ask("reopen-logs", [](const auto&) {});
+                             reopen_logs();
                              reloader_.reload({});
                            },
+                       .reopen_logs = [this] { reopen_logs(); },
                        .child =
                            [this] {
                              supervisor_.child_signal();
@@ -204,6 +205,9 @@ class KeeperProcess {
   bool follow_drops(const json::object& request,
                     const std::shared_ptr<gateway::AdminStream>& stream);
   void status(const AdminCommands::Respond& respond);
+  void reopen_logs() {
+    supervisor_.ask("reopen-logs", [](const auto&) {});
+  }
   void stop();
   void end(int code) {
     exit_code_ = code;

@@ -80,7 +80,12 @@ class PlainProcess {
                              log_warn("control", "told twice; ending at once");
                              io_.stop();
                            },
-                       .reload = [this] { reload(); },
+                       .reload =
+                           [this] {
+                             reopen_logs();
+                             reloader_.reload({});
+                           },
+                       .reopen_logs = [this] { reopen_logs(); },
                        .child = [this] { console_.child_signal(); }}) {}
 
   int run();
@@ -94,7 +99,7 @@ class PlainProcess {
   void add_admin_commands();
   void add_sources();
   void add_ban_commands();
-  void reload();
+  void reopen_logs();
   void stop();
 
   RunOptions options_;
@@ -299,12 +304,10 @@ void PlainProcess::add_ban_commands() {
   });
 }
 
-void PlainProcess::reload() {
-  if (gateway_->access_log() != nullptr) {
-    if (auto reopened = gateway_->access_log()->reopen(); !reopened)
-      log_error("control", "access log", {{"reason", reopened.error()}});
-  }
-  reloader_.reload({});
+void PlainProcess::reopen_logs() {
+  if (gateway_->access_log() == nullptr) return;
+  if (auto reopened = gateway_->access_log()->reopen(); !reopened)
+    log_error("control", "access log", {{"reason", reopened.error()}});
 }
 
 void PlainProcess::stop() {

@@ -87,7 +87,7 @@ class PodsProcess {
 
 int run_pods_process(int channel, const std::string& user) {
   // Signals of the terminal and the service manager reach the whole group; the keeper ends us.
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE})
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2})
     ::signal(signal, SIG_IGN);
   ::prctl(PR_SET_NAME, "sluice-pods", 0, 0, 0);
   if (const char* format = std::getenv("SLUICE_LOG_FORMAT");

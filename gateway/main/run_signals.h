@@ -1,5 +1,5 @@
 // The signals of a process that runs: SIGTERM and SIGINT stop it, told twice it ends at once;
-// SIGHUP reloads; SIGCHLD.
+// SIGHUP reloads; SIGUSR1 opens the logs again; SIGCHLD.
 #pragma once
 
 #include <functional>
@@ -9,6 +9,10 @@
 
 namespace sluice::control {
 
+// At the start of the process: what would end it by default and is no reason to. SIGPIPE for good:
+// who reads the log may go away.
+void ignore_signals();
+
 class RunSignals {
  public:
   struct Hooks {
@@ -16,6 +20,7 @@ class RunSignals {
     std::function<void()> stop;
     std::function<void()> end;  // told to stop while stopping
     std::function<void()> reload;
+    std::function<void()> reopen_logs;
     std::function<void()> child = {};  // empty: it has no children
   };
 
@@ -26,6 +31,7 @@ class RunSignals {
  private:
   void wait_for_stop();
   void wait_for_others();
+  void other(int signal);
 
   Hooks hooks_;
   boost::asio::signal_set stop_;

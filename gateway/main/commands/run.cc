@@ -15,6 +15,7 @@
 #include "gateway/main/keeper_process.h"
 #include "gateway/main/machine_limits.h"
 #include "gateway/main/plain_process.h"
+#include "gateway/main/run_signals.h"
 #include "gateway/main/sandbox.h"
 #include "gateway/main/upgrade.h"
 
@@ -110,6 +111,7 @@ bool separates_processes(const RunOptions& options) {
 }
 
 int run(const Arguments& arguments) {
+  ignore_signals();
   if (!set_level(arguments.get("log-level", "info"))) {
     std::cerr << "sluice: --log-level is debug, info, warn or error\n";
     return kExitUsage;
@@ -163,8 +165,8 @@ const Command kRunCommand{
         "without\n"
         "capabilities moves the bytes.\n\n"
         "The policy is read again when it changes on disk, on SIGHUP and on `sluice reload`. "
-        "SIGTERM and SIGINT\n"
-        "drain and end with 0; a second one ends at once.\n\n"
+        "SIGUSR1 opens the\nlogs again. "
+        "SIGTERM and SIGINT drain and end with 0; a second one ends at once.\n\n"
         "With --take-over it asks who answers there for its listening sockets, limits, bans and "
         "session tickets,\n"
         "and answers there from then on; the other one finishes what is open, and waits to be "
