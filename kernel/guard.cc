@@ -44,15 +44,6 @@ bool is_loopback(const Prefix& source) {
   return covers(v4, source) || covers(v6, source);
 }
 
-// Everybody who answers for the network itself: losing one of them loses the node.
-std::vector<Prefix> network_peers(const NodeNetwork& network) {
-  std::vector<Prefix> out = read_resolvers();
-  for (const DefaultRoute& route : network.default_routes) {
-    if (route.has_gateway) out.push_back(route.gateway);
-  }
-  return out;
-}
-
 struct Compiled {
   GuardPlan plan;
   std::vector<Protect> protect;  // as given

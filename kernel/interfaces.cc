@@ -91,9 +91,26 @@ int on_link(const nlmsghdr* message, void* data) {
   found.up = (link->ifi_flags & IFF_UP) != 0;
   found.loopback = (link->ifi_flags & IFF_LOOPBACK) != 0;
   found.ethernet = link->ifi_type == ARPHRD_ETHER;
+  bool elsewhere = false;
   each_attribute(message, sizeof(*link), [&](const nlattr* attribute) {
-    if (mnl_attr_get_type(attribute) == IFLA_IFNAME) found.name = mnl_attr_get_str(attribute);
+    switch (mnl_attr_get_type(attribute)) {
+      case IFLA_IFNAME:
+        found.name = mnl_attr_get_str(attribute);
+        break;
+      case IFLA_MASTER:
+        found.master = mnl_attr_get_u32(attribute);
+        break;
+      case IFLA_LINK:
+        found.beneath = mnl_attr_get_u32(attribute);
+        break;
+      case IFLA_LINK_NETNSID:
+        elsewhere = true;
+        break;
+      default:
+        break;
+    }
   });
+  if (elsewhere) found.beneath = 0;
   out.interfaces.push_back(std::move(found));
   return MNL_CB_OK;
 }
@@ -207,6 +224,14 @@ std::vector<Prefix> read_resolvers(const std::string& path) {
       }
     }
     file.ignore(4096, '\n');
+  }
+  return out;
+}
+
+std::vector<Prefix> network_peers(const NodeNetwork& network) {
+  std::vector<Prefix> out = read_resolvers();
+  for (const DefaultRoute& route : network.default_routes) {
+    if (route.has_gateway) out.push_back(route.gateway);
   }
   return out;
 }

@@ -18,6 +18,8 @@ struct Interface {
   bool up = false;
   bool loopback = false;
   bool ethernet = false;  // frames begin with an Ethernet header
+  unsigned master = 0;    // the bridge or bond that it is a port of
+  unsigned beneath = 0;   // what it stands on in this network namespace, as a VLAN does
   bool operator==(const Interface&) const = default;
 };
 
@@ -40,6 +42,10 @@ Result<NodeNetwork> read_node_network();
 
 // Name servers of /etc/resolv.conf; what is not an address is passed over.
 std::vector<Prefix> read_resolvers(const std::string& path = "/etc/resolv.conf");
+
+// Everybody who answers for the network itself, gateways and resolvers: losing one of them loses
+// the node.
+std::vector<Prefix> network_peers(const NodeNetwork& network);
 
 // What `interfaces` of a policy names: names and globs. Empty: auto, those with a default route,
 // or, when there is none, every one that is up. The loopback interface only by its name.

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <netinet/in.h>
 #include <optional>
+#include <utility>
 
 #include "kernel/guard_classes.h"
 #include "kernel/prefix_text.h"
+#include "kernel/spared_sockets.h"
 
 namespace sluice::kernel {
 namespace {
@@ -35,9 +37,42 @@ bool names(const GuardMatch& match, const AddressField& field, const Prefix& hos
          covered(match.*field.sets, host);
 }
 
-bool names(const GuardMatch& match, const TcpSocket& socket) {
-  return names(match, kFromField, socket.peer) && names(match, kToField, socket.local) &&
-         covered(match.from_ports, socket.peer_port) && covered(match.to_ports, socket.local_port);
+// The sender's side of its packets is `local`.
+bool names(const GuardMatch& match, const TcpSocket& sender) {
+  return names(match, kFromField, sender.local) && names(match, kToField, sender.peer) &&
+         covered(match.from_ports, sender.local_port) && covered(match.to_ports, sender.peer_port);
+}
+
+bool names(const GuardRule& rule, const TcpSocket& sender) {
+  return names(rule.match, sender) && (!has_exception(rule) || !names(rule.except, sender));
+}
+
+TcpSocket turned(const TcpSocket& socket) {
+  TcpSocket peer = socket;
+  std::swap(peer.local, peer.peer);
+  std::swap(peer.local_port, peer.peer_port);
+  return peer;
+}
+
+bool names_either_way(const GuardRule& rule, const TcpSocket& socket) {
+  const bool in = rule.direction != GuardDirection::egress && names(rule, turned(socket));
+  return in || (rule.direction != GuardDirection::ingress && names(rule, socket));
+}
+
+// Where nobody knows by which interface its packets come, any is taken to be it.
+bool holds_for(const std::vector<std::string>& patterns, PeerInterfaces& peers,
+               const TcpSocket& socket) {
+  const auto& ways = peers.of(socket.peer);
+  if (ways.empty()) return true;
+  return std::ranges::any_of(
+      select_interfaces(peers.network(), patterns),
+      [&](const Interface& at) { return std::ranges::find(ways, at.name) != ways.end(); });
+}
+
+bool is_protected(const Plan& plan, PeerInterfaces& peers, const TcpSocket& socket) {
+  if (spared(socket, plan, peers.network().addresses)) return true;
+  const auto vital = network_peers(peers.network());
+  return std::ranges::find(vital, socket.peer) != vital.end();
 }
 
 }  // namespace
@@ -53,17 +88,18 @@ const Intercept* entry_of(const Plan& plan, const NodeView& node, const TcpSocke
   return nullptr;
 }
 
-bool dropped_by_guard(const Plan& plan, const TcpSocket& socket) {
-  return plan.guard.enabled &&
-         std::any_of(plan.guard.rules.begin(), plan.guard.rules.end(), [&](const GuardRule& rule) {
-           return rule.action == GuardAction::drop &&
-                  rule.protocol.value_or(IPPROTO_TCP) == IPPROTO_TCP && names(rule.match, socket) &&
-                  (!has_exception(rule) || !names(rule.except, socket));
-         });
+bool dropped_by_guard(const Plan& plan, PeerInterfaces& peers, const TcpSocket& socket) {
+  if (!plan.guard.enabled) return false;
+  const bool dropped = std::ranges::any_of(plan.guard.rules, [&](const GuardRule& rule) {
+    return rule.action == GuardAction::drop && !rule.audit &&
+           rule.protocol.value_or(IPPROTO_TCP) == IPPROTO_TCP && names_either_way(rule, socket) &&
+           holds_for(rule.interfaces.value_or(plan.guard.interfaces), peers, socket);
+  });
+  return dropped && !is_protected(plan, peers, socket);
 }
 
 std::optional<OnChange> change_for(const Plan& before, const Plan& next, const NodeView& node,
-                                   const TcpSocket& socket) {
+                                   PeerInterfaces& peers, const TcpSocket& socket) {
   const Intercept* old_entry = entry_of(before, node, socket);
   if (!old_entry) return std::nullopt;
   const Intercept* entry = entry_of(next, node, socket);
@@ -73,17 +109,21 @@ std::optional<OnChange> change_for(const Plan& before, const Plan& next, const N
   const bool goes_on =
       entry && entry->way == old_entry->way && name(before, *old_entry) == name(next, *entry);
   if (!goes_on) return old_entry->on_change;
-  if (dropped_by_guard(next, socket) && !dropped_by_guard(before, socket)) return entry->on_change;
+  if (dropped_by_guard(next, peers, socket) && !dropped_by_guard(before, peers, socket))
+    return entry->on_change;
   return std::nullopt;
 }
 
 Result<ConnectionImpact> impact_of(const Plan& before, const Plan& next) {
   const auto node = read_node_view();
   if (!node) return std::unexpected(node.error());
+  auto network = read_node_network();
+  if (!network) return std::unexpected(network.error());
+  PeerInterfaces peers(std::move(*network));
   ConnectionImpact impact;
   auto seen = each_tcp_socket(TcpSockets::connected, [&](const TcpSocket& socket) {
     impact.open.push_back(socket);
-    const auto change = change_for(before, next, *node, socket);
+    const auto change = change_for(before, next, *node, peers, socket);
     if (!change) return;
     impact.changed++;
     impact.drained += *change == OnChange::drain ? 1 : 0;
@@ -100,8 +140,11 @@ Result<std::size_t> reset_refused_connections(const Plan& before, const Plan& ne
                        [](const auto& entry) { return entry.on_change == OnChange::reset; });
   };
   if (!resets(before) && !resets(next)) return 0;
+  auto network = read_node_network();
+  if (!network) return std::unexpected(network.error());
+  PeerInterfaces peers(std::move(*network));
   return destroy_tcp_sockets(TcpSockets::connected, [&](const TcpSocket& socket) {
-    return change_for(before, next, node, socket) == OnChange::reset;
+    return change_for(before, next, node, peers, socket) == OnChange::reset;
   });
 }
 

@@ -8,6 +8,7 @@
 
 #include "kernel/keeper.h"
 #include "kernel/node_view.h"
+#include "kernel/peer_interfaces.h"
 #include "kernel/plan.h"
 #include "kernel/sock_diag.h"
 
@@ -17,14 +18,15 @@ namespace sluice::kernel {
 // ports alone: cgroups are not asked.
 const Intercept* entry_of(const Plan& plan, const NodeView& node, const TcpSocket& socket);
 
-// True when a drop rule of the guard names packets of this connection from its peer.
-bool dropped_by_guard(const Plan& plan, const TcpSocket& socket);
+// True when a rule of the guard drops packets of this connection, either way, where it looks at
+// them.
+bool dropped_by_guard(const Plan& plan, PeerInterfaces& peers, const TcpSocket& socket);
 
 // What becomes of a proxied connection when `next` follows `before`; nullopt: nothing changes for
-// it. It does when no entry of the same way and listener catches it any more, or when a drop rule
-// names it that did not before.
+// it. It does when no entry of the same way and listener catches it any more, or when a rule drops
+// it that did not before.
 std::optional<OnChange> change_for(const Plan& before, const Plan& next, const NodeView& node,
-                                   const TcpSocket& socket);
+                                   PeerInterfaces& peers, const TcpSocket& socket);
 
 // The connections that are open, and what `next` would do to them, were it to follow `before`.
 struct ConnectionImpact {

@@ -243,6 +243,74 @@ TEST(OnChange, ResetEndsConnectionsThatPassWhenARuleBeginsToCatchThem) {
   }
 }
 
+GuardRule drop_of(const std::vector<std::string>& from, const std::vector<std::string>& to = {}) {
+  return {.name = "it", .match = {.from = prefixes(from), .to = prefixes(to)}, .except = {}};
+}
+
+// Whether a connection that is open when the rule comes is ended at once.
+void expect_reset(
+    const std::string& what, bool reset, const GuardRule& rule,
+    const std::vector<std::string>& interfaces,
+    const std::function<void(Plan&)>& change = [](Plan&) {}) {
+  in_sandbox([&] {
+    SCOPED_TRACE(what);
+    Topology net;
+    auto keeper = open_keeper();
+    Plan plan = forward_plan(1);
+    plan.intercepts[0].on_change = OnChange::reset;
+    put_in_force(*keeper, plan);
+    const Fd client = net.connect_from_client("10.2.0.2", 80);
+    const Fd accepted = accept_any(*keeper, 0, WayIn::forward);
+    ASSERT_TRUE(client && accepted);
+    plan.generation = 2;
+    plan.guard.enabled = true;
+    plan.guard.interfaces = interfaces;
+    plan.guard.rules = {rule};
+    change(plan);
+    put_in_force(*keeper, plan);
+    EXPECT_EQ(sample(*keeper, "sluice_interception_reset_connections_total"), reset ? 1 : 0);
+  });
+}
+
+TEST(OnChange, ResetGoesByWhatTheGuardsRulesDrop) {
+  const std::vector<std::string> all{"*"};
+  const GuardRule of_client = drop_of({"10.1.0.0/24"});
+  const GuardRule to_client = drop_of({}, {"10.1.0.0/24"});
+  expect_reset("plain", true, of_client, all);
+  expect_reset("what it sends is another direction", false, to_client, all);
+
+  GuardRule egress = to_client;
+  egress.direction = GuardDirection::egress;
+  expect_reset("egress, to it", true, egress, all);
+  egress.match = of_client.match;
+  expect_reset("egress, from it", false, egress, all);
+  egress.direction = GuardDirection::both;
+  expect_reset("both", true, egress, all);
+
+  GuardRule audit = of_client;
+  audit.audit = true;
+  expect_reset("audit", false, audit, all);
+
+  GuardRule elsewhere = of_client;
+  elsewhere.interfaces = {"wan9"};
+  expect_reset("an interface that is not there", false, elsewhere, all);
+  expect_reset("guard.interfaces that are not there", false, of_client, {"wan9"});
+}
+
+TEST(OnChange, ResetGoesByTheInterfaceOfTheClient) {
+  GuardRule rule = drop_of({"10.1.0.0/24"});
+  for (const bool its_own : {true, false}) {
+    rule.interfaces = {its_own ? "toclient" : "toorigin"};
+    expect_reset(rule.interfaces->front(), its_own, rule, {"*"});
+  }
+}
+
+TEST(OnChange, ResetSparesWhatProtectSpares) {
+  expect_reset("protect.from", false, drop_of({"10.1.0.0/24"}), {"*"}, [](Plan& plan) {
+    plan.protect = {Protect{.peer = prefix("10.1.0.2"), .to_ports = {{80, 80}}, .interfaces = {}}};
+  });
+}
+
 TEST(Bans, OpenConnectionsOfABannedSourceEnd) {
   in_sandbox([] {
     Topology net;
