@@ -1,5 +1,6 @@
 """Budgets in money, and what is kept of calls: held back on the way in, settled by usage, over restarts."""
 import csv
+import gzip
 import io
 import json
 import os
@@ -201,10 +202,92 @@ def test_prices_that_are_empty_or_gone_change_nothing(scratch):
     headers = gateway.holder("alice")
     path = os.path.join(scratch.path, "prices.yaml")
     open(path, "w").close()
-    eventually(lambda: "prices stay as they were" in gateway.sluice.output(), "an empty file is no prices")
+    eventually(lambda: "prices.yaml is empty" in gateway.sluice.output(), "an empty file is no prices")
     os.remove(path)
     eventually(lambda: gateway.ask(headers)[0] == 200, "it goes on")
     assert gateway.sluice.process.poll() is None
+
+
+@pytest.mark.parametrize("usage, cost", [({"prompt_tokens": 20.0, "completion_tokens": 1e1}, 0.03), ({"prompt_tokens": "20", "completion_tokens": 10}, None),
+                                         ({"prompt_tokens": 1e300, "completion_tokens": 10}, None), ({"prompt_tokens": -20, "completion_tokens": 10}, None),
+                                         ({"prompt_tokens": 20.5, "completion_tokens": 10}, None), (None, None)])
+def test_usage_that_cannot_be_read_is_none(scratch, usage, cost):
+    """What it says counts where it is a number; else the estimate, a token for 4 bytes either way."""
+    gateway = Budgeted(scratch)
+    headers, vendor = gateway.holder("a"), gateway["openai"]
+    vendor.usage = lambda: usage
+    vendor.always_usage = True
+    for stream in (False, True):
+        before = gateway.usage()["total"]["dollars"]
+        status, _, content = gateway.ask(headers, stream=stream)
+        assert status == 200
+        sent = len(vendor.calls[-1]["raw"])
+        spent = eventually(lambda: gateway.usage()["total"]["dollars"] - before or None, "it is charged")
+        if cost is not None:
+            assert spent == pytest.approx(cost), stream
+        else:
+            least = (sent // 4 + (len("".join(vendor.words()).encode()) if stream else len(content)) // 4) * 0.001
+            assert least * 0.5 <= spent <= least * 1.5, (stream, spent, least)
+
+
+def test_an_answer_that_is_no_json_is_counted_by_its_bytes(scratch):
+    gateway = Budgeted(scratch)
+    headers = gateway.holder("a")
+    for headers_of in ({"content-type": "text/html"}, {"content-type": "text/plain"}):
+        before = gateway.usage()["total"]["dollars"]
+        gateway["openai"].script.append({"plain": b"x" * 4000, "headers": headers_of})
+        assert gateway.ask(headers)[0] == 200
+        eventually(lambda: gateway.usage()["total"]["dollars"] - before >= 1.0, "a thousand tokens are charged")
+
+
+def test_what_a_budget_cannot_count_does_not_pass(scratch):
+    gateway = Budgeted(scratch, more="  budgets: { all: { dollars: 10 } }\n")
+    headers = gateway.holder("a")
+    packed = {"content-type": "application/json", "content-encoding": "gzip"}
+    gateway["openai"].script.append({"plain": gzip.compress(b"{}"), "headers": packed})
+    status, _, content = gateway.ask(headers)
+    assert status == 502 and b"content-encoding, which was not asked for (status 200, application/json)" in content
+
+
+def test_prices_are_judged_as_the_policy_is(scratch):
+    gateway = Budgeted(scratch)
+    headers = gateway.holder("alice")
+    path = os.path.join(scratch.path, "prices.yaml")
+    policy = gateway.policy_file
+    check = lambda: subprocess.run([SLUICE, "check", policy], capture_output=True, text=True, timeout=30)
+    assert check().returncode == 0
+    bad = {"up: { inputt: 1, input: 1, output: 2 }\n": f"{path}:1:7: error: `inputt` is no price", "up: [\n": f"{path}:", "# nothing\n": "there is no price in it",
+           "a: { input: 1, output: 1 }\nup: { input: x, output: 2 }\n": f"{path}:2:14: error: up.input is not a price", "": "is empty"}
+    for text, said in bad.items():
+        with open(path, "w") as file:
+            file.write(text)
+        done = check()
+        assert done.returncode == 1 and said in done.stderr, (text, done)
+        if text:
+            eventually(lambda: said.replace("error: ", "") in gateway.sluice.output().replace("error: ", ""), f"the log says so: {said}")
+        assert gateway.ask(headers)[0] == 200
+    assert subprocess.run([SLUICE, "check", "--without-files", policy], capture_output=True, timeout=30).returncode == 0
+    os.remove(path)
+    assert "No such file" in check().stderr
+    assert gateway.usage()["total"]["unpriced"] == 0
+    gateway.sluice.stop()
+    refused = subprocess.run([SLUICE, "run", "--policy", policy], capture_output=True, text=True, timeout=30)
+    assert refused.returncode != 0 and "No such file" in refused.stdout + refused.stderr
+
+
+def test_status_tells_what_today_took(scratch):
+    gateway = Budgeted(scratch)
+    red, none = gateway.holder("alice", "--team", "red"), gateway.holder("bob")
+    for headers, model in ((red, "m"), (red, "m"), (none, "free")):
+        assert gateway.ask(headers, model)[0] == 200
+    gateway["openai"].script.append({"status": 400})
+    assert gateway.ask(none)[0] == 400
+    told = eventually(lambda: (lambda s: s if len(s["today"]) == 3 else None)(gateway.sluice.status()["language_models"]), "all are counted")
+    assert told["providers"] == [{"provider": "openai", "requests": 4, "errors": 1, "keys": 1, "keys_resting": 0}]
+    assert told["today"][0] == {"model": "up", "team": "red", "requests": 2, "errors": 0, "input_tokens": 40, "output_tokens": 20, "dollars": 2 * ANSWER}
+    assert {row["model"]: row["requests"] for row in told["today"]} == {"up": 2, "unpriced": 1, "(failed)": 1}
+    text = gateway.sluice.ctl("status").stdout
+    assert "language models\n" in text and "KEYS RESTING" in text and "language models, today (UTC)\n" in text and "unpriced" in text
 
 
 def test_usage_by_what_one_likes(scratch):

@@ -1,5 +1,6 @@
 """What goes wrong at providers beyond the scenarios of test_ai_scenarios.py: before the caller's first byte another try is made;
 who is asked, how often, and with which key."""
+import gzip
 import json
 import time
 
@@ -117,6 +118,49 @@ def test_keys_rest_one_by_one(scratch):
     for _ in range(4):
         assert caller.call("m")[0] == 200
         assert used() == second
+
+
+def test_a_key_that_gemini_does_not_know_rests(scratch):
+    """It says 400 to such a key, and the reason within."""
+    gateway = Gateway(scratch, ("gemini",))
+    wrong = scratch.write("wrong.key", "not-known-there")
+    gateway.sluice.write_policy(gateway.policy.replace(f'key: "file:{scratch.path}/gemini.key"',
+                                                       f'keys: ["file:{wrong}", "file:{scratch.path}/gemini.key"]'))
+    gateway.sluice.ctl("reload")
+    for shape in ("gemini", "openai", "anthropic", "openai"):
+        assert CALLERS[shape](gateway).call("g")[0] == 200
+    assert sorted(c["headers"]["x-goog-api-key"] for c in gateway["gemini"].calls) == ["not-known-there"] + ["secret-of-gemini"] * 4
+    assert "a provider refuses a key" in gateway.sluice.output()
+    status = gateway.sluice.status()["language_models"]
+    assert status["providers"] == [{"provider": "gemini", "requests": 4, "errors": 0, "keys": 2, "keys_resting": 1}]
+    gateway["gemini"].key = "another"
+    for shape, stream in (("gemini", False), ("openai", True), ("anthropic", False)):
+        caller = CALLERS[shape](gateway)
+        status, _, content = gateway.request("POST", caller.path("g", stream), caller.body("g", stream=stream), caller.headers)
+        assert (status, "does not take the gateway's key" in content.decode()) == (502, True), content
+
+
+@pytest.mark.parametrize("shape", sorted(CALLERS))
+def test_the_gateways_key_is_in_no_error(scratch, shape):
+    gateway = Gateway(scratch, ("openai", "anthropic", "gemini"))
+    for kind in ("openai", "anthropic", "gemini"):
+        caller = CALLERS[shape](gateway)
+        for stream in (False, True):
+            step = {"status": 400, "message": f"what is secret-of-{kind}?"}
+            gateway[kind].script.append(step)
+            status, _, content = gateway.request("POST", caller.path(f"{kind}/m", stream), caller.body(f"{kind}/m", stream=stream), caller.headers)
+            assert status == 400 and b"what is [key]?" in content, (kind, content)
+            gateway[kind].script += [{"plain": f"no: secret-of-{kind}".encode(), "headers": {"content-type": "text/plain"}, "code": 400}]
+            status, _, content = gateway.request("POST", caller.path(f"{kind}/m", stream), caller.body(f"{kind}/m", stream=stream), caller.headers)
+            assert status == 400 and b"secret" not in content, (kind, content)
+
+
+def test_an_error_that_is_packed_is_told_by_its_status(alone):
+    packed = {"content-type": "application/json", "content-encoding": "gzip", "Retry-After": "7"}
+    alone["openai"].script.append({"plain": gzip.compress(b'{"error": {"message": "secret"}}'), "headers": packed, "code": 404})
+    status, fields, content = alone.request("POST", "/v1/chat/completions", CALLERS["openai"](alone).body("m"))
+    assert status == 404 and "content-encoding" not in fields and fields["retry-after"] == "7"
+    assert json.loads(content)["error"]["message"] == "the provider answered with status 404"
 
 
 def test_weights_divide_the_requests(scratch):

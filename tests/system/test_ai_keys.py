@@ -180,6 +180,29 @@ def test_a_broken_file_of_keys_changes_nothing(scratch):
     eventually(lambda: gateway.post("/v1/chat/completions", caller.body("any"), headers)[0] == 401, "who takes the file away revokes all")
 
 
+def test_a_place_that_is_not_there_has_no_keys(scratch):
+    done = subprocess.run([SLUICE, "keys", "list", "--file", f"{scratch.path}/no/keys.json"], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr.strip()) == (1, f"sluice: there is no directory {scratch.path}/no")
+    done = subprocess.run([SLUICE, "keys", "list", "--file", f"{scratch.path}/keys.json"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done
+
+
+def test_check_tells_of_an_ai_section_that_serves_nothing(scratch):
+    def check(ai, routes):
+        path = scratch.write("p.yaml", f"""version: 1
+listeners: {{ web: {{ bind: "127.0.0.1:1" }} }}
+routes: [{{ {routes} }}]
+ai: {{ keys: none, providers: {{ {ai} }} }}
+""")
+        done = subprocess.run([SLUICE, "check", path], capture_output=True, text=True, timeout=30)
+        return done.returncode, done.stderr
+    assert check('o: { base_url: "http://127.0.0.1:2" }', "ai: true") == (0, "")
+    code, said = check('o: { base_url: "http://127.0.0.1:2" }', "direct_response: { status: 204 }")
+    assert code == 0 and "p.yaml:4:1: warning: no route is served by `ai`" in said
+    code, said = check("", "ai: true")
+    assert code == 1 and "is served by `ai`, which has no providers" in said
+
+
 def test_the_routes_limits_count_by_team(scratch):
     gateway = Gateway(scratch, ("openai",), keys="required", route=", limits: [per-team]",
                       top="limits: { per-team: { key: [{ claim: team }], rate: 2/h } }")
