@@ -32,6 +32,7 @@ class Detection final : public Session, public RefCounted<Detection>, private Tr
   void drain() override { abort(); }
   void abort() override;
   const Listener& listener() const override { return *listener_; }
+  int fd() const override { return client_.transport->fd(); }
 
  private:
   void look();

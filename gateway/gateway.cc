@@ -210,6 +210,8 @@ class GatewayImpl final : public Gateway, public OperatorAccess {
              tls::MaterialPtr material) override;
   void apply_tls(tls::MaterialPtr material) override;
   void drain(std::chrono::milliseconds deadline, std::function<void()> done) override;
+  void drain_connections(std::vector<std::uint64_t> cookies,
+                         std::chrono::milliseconds deadline) override;
   void look(const Look& at) const override;
   std::vector<RouteTotals> routes(std::size_t most) const override { return metrics_.routes(most); }
   std::expected<void, std::string> order(const EndpointOrder& order) override {
@@ -538,6 +540,14 @@ void GatewayImpl::drain(std::chrono::milliseconds deadline, std::function<void()
     worker->drain(
         [drain, &io = control_.io()] { asio::post(io, [drain] { drain->worker_ended(); }); });
   }
+}
+
+void GatewayImpl::drain_connections(std::vector<std::uint64_t> cookies,
+                                    std::chrono::milliseconds deadline) {
+  std::ranges::sort(cookies);
+  const auto shared = std::make_shared<const std::vector<std::uint64_t>>(std::move(cookies));
+  for (const auto& worker : workers_)
+    worker->drain_connections(shared, deadline);
 }
 
 std::string GatewayImpl::status_json() const {

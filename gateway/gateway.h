@@ -67,6 +67,10 @@ class Gateway {
   // `deadline` at the latest.
   virtual void drain(std::chrono::milliseconds deadline, std::function<void()> done) = 0;
 
+  // The same for these connections alone, by SO_COOKIE: no rule catches them any longer.
+  virtual void drain_connections(std::vector<std::uint64_t> cookies,
+                                 std::chrono::milliseconds deadline) = 0;
+
   virtual std::string status_json()
       const = 0;  // listeners, upstreams, endpoints with health, workers
   virtual std::string metrics_text() const = 0;  // Prometheus text format

@@ -23,6 +23,13 @@ std::optional<policy::SocketAddress> to_socket_address(const sockaddr_storage& a
   return std::nullopt;
 }
 
+std::optional<std::uint64_t> socket_cookie(int fd) {
+  std::uint64_t cookie = 0;
+  socklen_t size = sizeof cookie;
+  if (::getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) != 0) return std::nullopt;
+  return cookie;
+}
+
 std::optional<policy::SocketAddress> local_address(int fd) {
   sockaddr_storage address{};
   socklen_t size = sizeof address;

@@ -15,5 +15,7 @@ std::optional<policy::SocketAddress> to_socket_address(const sockaddr_storage& a
 // The local address of an accepted socket: for steered and transparently caught connections the
 // one that the client dialled (getsockname(2); tproxy.rst in the kernel's documentation).
 std::optional<policy::SocketAddress> local_address(int fd);
+// SO_COOKIE (socket(7)): no other socket since the kernel was started has it.
+std::optional<std::uint64_t> socket_cookie(int fd);
 
 }  // namespace sluice::gateway

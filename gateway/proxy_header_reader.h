@@ -22,6 +22,7 @@ class ProxyHeaderReader final : public Session,
   void drain() override { abort(); }
   void abort() override;
   const Listener& listener() const override { return *listener_; }
+  int fd() const override { return client_.transport->fd(); }
 
  private:
   void look();

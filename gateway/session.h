@@ -73,10 +73,21 @@ class Session : public boost::intrusive::list_base_hook<
   // Close now; leaves the list before it returns.
   virtual void abort() = 0;
   virtual const Listener& listener() const = 0;
+  virtual int fd() const = 0;
+
+  // A drain of its own, while the worker goes on.
+  void end_soon() {
+    to_end_ = true;
+    drain();
+  }
+  bool to_end() const { return to_end_; }
 
  protected:
   Session() = default;
   ~Session() = default;
+
+ private:
+  bool to_end_ = false;
 };
 using SessionList = boost::intrusive::list<Session, boost::intrusive::constant_time_size<false>>;
 

@@ -46,6 +46,7 @@ class TcpSession final : public Session,
   void drain() override;  // relays go on: only the deadline ends them
   void abort() override;
   const Listener& listener() const override { return *listener_; }
+  int fd() const override { return client_.transport->fd(); }
 
   void on_connected(UpstreamConnection& connection) override;
   void on_connect_failed(UpstreamConnection& connection, const ConnectFailure& failure) override;
@@ -62,6 +63,7 @@ class TcpSession final : public Session,
   void routed();
   void limits(policy::RequestView view);
   void use_upstream(std::uint32_t index);
+  void go_on_to(std::uint32_t upstream);
   void on_limits_passed() override;
   void on_limits_refused() override;
   void pick();

@@ -4,6 +4,7 @@
 #include <csignal>
 
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include "gateway/auth/jwt.h"
 #include "gateway/auth/key_fetcher.h"
@@ -16,6 +17,7 @@
 #include "gateway/http2/flood.h"
 #include "gateway/http2/upstream_pool.h"
 #include "gateway/log.h"
+#include "gateway/original_destination.h"
 #include "gateway/proxy_header_reader.h"
 #include "gateway/random_seed.h"
 #include "gateway/tcp_session.h"
@@ -167,6 +169,30 @@ void Worker::drain_sessions(bool of_gone_listeners_only) {
   for (auto next = sessions_.begin(); next != sessions_.end();) {
     Session& session = *next++;  // it may leave the list
     if (!of_gone_listeners_only || session.listener().gone()) session.drain();
+  }
+}
+
+// By SO_COOKIE, which no other socket of the node ever has.
+void Worker::drain_connections(std::shared_ptr<const std::vector<std::uint64_t>> cookies,
+                               std::chrono::milliseconds deadline) {
+  boost::asio::post(io_, [this, cookies = std::move(cookies), deadline] {
+    for (auto next = sessions_.begin(); next != sessions_.end();) {
+      Session& session = *next++;  // it may leave the list
+      if (session.listener().way() == WayIn::bind) continue;
+      const auto cookie = socket_cookie(session.fd());
+      if (cookie && std::ranges::binary_search(*cookies, *cookie)) session.end_soon();
+    }
+    auto timer = std::make_shared<boost::asio::steady_timer>(io_, deadline);
+    timer->async_wait([this, timer](const boost::system::error_code& error) {
+      if (!error) end_drained();
+    });
+  });
+}
+
+void Worker::end_drained() {
+  for (auto next = sessions_.begin(); next != sessions_.end();) {
+    Session& session = *next++;
+    if (session.to_end()) session.abort();
   }
 }
 

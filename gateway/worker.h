@@ -89,6 +89,10 @@ class Worker {
   void apply_tls(std::shared_ptr<const PolicyGeneration> generation, std::function<void()> done);
   // Calls `done` on the worker's thread when the last connection has ended.
   void drain(std::function<void()> done);
+  // Of its connections those that were caught and have one of these cookies, sorted; what is open of
+  // them at `deadline` is ended.
+  void drain_connections(std::shared_ptr<const std::vector<std::uint64_t>> cookies,
+                         std::chrono::milliseconds deadline);
   void abort_all();
   std::uint32_t open_connections() const { return sessions_open_.load(std::memory_order_relaxed); }
 
@@ -167,6 +171,7 @@ class Worker {
   void run();
   void adopt_sockets(std::vector<ListenerSocket> sockets);
   void drain_sessions(bool of_gone_listeners_only);
+  void end_drained();
   void stop();
 
   WorkerSetup setup_;

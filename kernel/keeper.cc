@@ -148,6 +148,7 @@ class KeeperImpl final : public Keeper {
     sockets_.clear();
     pins_.unlock();
   }
+  std::vector<std::uint64_t> take_draining() override { return std::exchange(draining_, {}); }
   std::vector<std::string> take_notices() override { return std::exchange(notices_, {}); }
 
   void stop_serving() override {
@@ -209,6 +210,7 @@ class KeeperImpl final : public Keeper {
   bool alone_ = false;   // no pins of another version are left
   bool beside_ = false;  // the one before may need its own again
   bool stopped_ = false;
+  std::vector<std::uint64_t> draining_;
   bool retired_ = false;
 };
 
@@ -303,6 +305,8 @@ Result<void> KeeperImpl::commit() {
   steering_->settle();
   if (const auto ended = reset_refused_connections(plan_, prepared_->plan, prepared_->node))
     resets_ += *ended;
+  if (auto found = connections_to_drain(plan_, prepared_->plan, prepared_->node))
+    draining_ = std::move(*found);
   // Sockets that no plan uses any more close here; the gateway's duplicates drain what they hold.
   sockets_ = std::move(prepared_->sockets);
   if (catches_less(plan_, prepared_->plan)) {

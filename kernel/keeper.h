@@ -175,6 +175,9 @@ class Keeper {
   // refused; those proxied go on until the process ends.
   virtual void stop_serving() = 0;
 
+  // Open connections that the last commit() says are to drain, by SO_COOKIE; once.
+  virtual std::vector<std::uint64_t> take_draining() = 0;
+
   // After stop_serving(), each second until the process ends, which does it once more: what caught
   // connections leave in the kernel's table (TIME_WAIT) keeps new ones from flowing straight.
   // Returns how many there were.

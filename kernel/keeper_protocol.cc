@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint16_t kMagic = 0x4c53;
 
 // Types are positions in the variant; they are part of the version.
-static_assert(std::variant_size_v<Message> == 19);
+static_assert(std::variant_size_v<Message> == 20);
 static_assert(std::is_same_v<std::variant_alternative_t<0, Message>, Hello>);
 static_assert(std::is_same_v<std::variant_alternative_t<11, Message>, Ban>);
 static_assert(std::is_same_v<std::variant_alternative_t<16, Message>, InForce>);
@@ -206,6 +206,10 @@ void fields(auto& a, Is<ReloadEnded> auto& m) {
 void fields(auto& a, Is<Memory> auto& m) {
   a.number(m.id);
   a.flag(m.limits);
+}
+void fields(auto& a, Is<DrainConnections> auto& m) {
+  a.number(m.deadline_ms);
+  a.list(m.cookies, 8, kMaxCookies, [](auto& each, auto& cookie) { each.number(cookie); });
 }
 void fields(auto&, IsEmpty auto&) {}
 

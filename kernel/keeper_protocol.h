@@ -3,7 +3,7 @@
 // a u32 length and bytes.
 //
 //   keeper ─► gateway   hello, policy (+ memfd), material (+ memfd), sockets (+ fds), commit,
-//                       abandon, drain, request, kernel_samples, memory (+ memfd)
+//                       abandon, drain, drain_connections, request, kernel_samples, memory (+ memfd)
 //   gateway ─► keeper   ready, prepared, committed, ban, reply, want_kernel_samples, drained
 //
 // The keeper trusts nothing that it decodes here: a gateway that was taken over can ask for bans
@@ -26,7 +26,7 @@
 
 namespace sluice::kernel::protocol {
 
-inline constexpr std::uint16_t kVersion = 3;
+inline constexpr std::uint16_t kVersion = 4;
 // Of the messages that every version understands and none may change: Drain and Drained. A keeper
 // that was upgraded can let the gateway of the version before finish its connections.
 inline constexpr std::uint16_t kFrozenVersion = 0;
@@ -132,6 +132,14 @@ struct Memory {
   bool operator==(const Memory&) const = default;
 };
 
+// Of caught connections that no rule catches any longer (`on_change: drain`), by SO_COOKIE.
+struct DrainConnections {
+  std::uint32_t deadline_ms = 0;
+  std::vector<std::uint64_t> cookies;  // kMaxCookies at most
+  bool operator==(const DrainConnections&) const = default;
+};
+inline constexpr std::size_t kMaxCookies = 4096;
+
 // --- gateway to keeper ---------------------------------------------------------------------------
 
 struct Ready {  // every listener serves; sent once, after the first Committed
@@ -177,7 +185,7 @@ struct Drained {  // frozen, its number in Message too
 
 using Message = std::variant<Hello, Policy, Sockets, Commit, Abandon, Drain, Request, KernelSamples,
                              Ready, Prepared, Committed, Ban, Reply, WantKernelSamples, Drained,
-                             ReloadEnded, InForce, Material, Memory>;
+                             ReloadEnded, InForce, Material, Memory, DrainConnections>;
 
 struct Error {
   std::string message;

@@ -114,6 +114,11 @@ std::optional<OnChange> change_for(const Plan& before, const Plan& next, const N
   return std::nullopt;
 }
 
+bool says(const Plan& plan, OnChange what) {
+  return std::ranges::any_of(plan.intercepts,
+                             [what](const Intercept& entry) { return entry.on_change == what; });
+}
+
 Result<ConnectionImpact> impact_of(const Plan& before, const Plan& next) {
   const auto node = read_node_view();
   if (!node) return std::unexpected(node.error());
@@ -133,13 +138,24 @@ Result<ConnectionImpact> impact_of(const Plan& before, const Plan& next) {
   return impact;
 }
 
+Result<std::vector<std::uint64_t>> connections_to_drain(const Plan& before, const Plan& next,
+                                                        const NodeView& node) {
+  std::vector<std::uint64_t> cookies;
+  if (!says(before, OnChange::drain) && !says(next, OnChange::drain)) return cookies;
+  auto network = read_node_network();
+  if (!network) return std::unexpected(network.error());
+  PeerInterfaces peers(std::move(*network));
+  auto seen = each_tcp_socket(TcpSockets::connected, [&](const TcpSocket& socket) {
+    if (change_for(before, next, node, peers, socket) == OnChange::drain)
+      cookies.push_back(socket.cookie);
+  });
+  if (!seen) return std::unexpected(seen.error());
+  return cookies;
+}
+
 Result<std::size_t> reset_refused_connections(const Plan& before, const Plan& next,
                                               const NodeView& node) {
-  const auto resets = [](const Plan& plan) {
-    return std::any_of(plan.intercepts.begin(), plan.intercepts.end(),
-                       [](const auto& entry) { return entry.on_change == OnChange::reset; });
-  };
-  if (!resets(before) && !resets(next)) return 0;
+  if (!says(before, OnChange::reset) && !says(next, OnChange::reset)) return 0;
   auto network = read_node_network();
   if (!network) return std::unexpected(network.error());
   PeerInterfaces peers(std::move(*network));

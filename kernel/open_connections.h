@@ -37,6 +37,12 @@ struct ConnectionImpact {
 };
 Result<ConnectionImpact> impact_of(const Plan& before, const Plan& next);
 
+// Whether an entry of it has this `on_change`.
+bool says(const Plan& plan, OnChange what);
+
+// SO_COOKIE of those whose entry says drain.
+Result<std::vector<std::uint64_t>> connections_to_drain(const Plan& before, const Plan& next,
+                                                        const NodeView& node);
 // Ends those whose entry says reset. Returns how many.
 Result<std::size_t> reset_refused_connections(const Plan& before, const Plan& next,
                                               const NodeView& node);

@@ -82,7 +82,8 @@ TcpSocket parse(const nlmsghdr& header) {
           .peer_port = ntohs(found.id.idiag_dport),
           .any_address = is_zero(found.idiag_family, found.id.idiag_src),
           .inode = found.idiag_inode,
-          .mark = mark_of(header)};
+          .mark = mark_of(header),
+          .cookie = std::uint64_t{found.id.idiag_cookie[1]} << 32 | found.id.idiag_cookie[0]};
 }
 
 // One test of a peer's address, as inet_diag(7)'s bytecode has it: an operation, the condition, the

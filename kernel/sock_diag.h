@@ -21,6 +21,7 @@ struct TcpSocket {
   bool any_address = false;  // listens on all
   std::uint32_t inode = 0;   // 0: nobody owns it any more
   std::uint32_t mark = 0;    // as far as the kernel tells
+  std::uint64_t cookie = 0;  // SO_COOKIE
 };
 
 enum class TcpSockets : std::uint8_t {

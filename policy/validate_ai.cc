@@ -190,8 +190,6 @@ class AiCheck {
 
 void check_ai(const Config& config, Reporter& reporter) {
   if (config.ai) AiCheck(config, reporter).run();
-  if (config.ai && std::ranges::none_of(config.routes, &Route::ai))
-    reporter.warning(config.ai->where, "no route is served by `ai`", "`ai: true` in a route");
   for (const Route& route : config.routes) {
     if (!route.ai) continue;
     if (!config.ai || config.ai->providers.empty()) {

@@ -141,7 +141,7 @@ bool ClientStream::skip_body() {
 // --- the answer
 
 bool ClientStream::may_keep() const {
-  return !worker_.draining() && !connection_->listener().gone();
+  return !connection_->ends();
 }
 
 OutgoingHead ClientStream::outgoing_head() {

@@ -81,7 +81,7 @@ void Connection::on_readable() {
     case ReadResult::data:
       return proceed();
     case ReadResult::again:
-      return worker_.draining() ? last_call() : wait_idle();
+      return ends() ? last_call() : wait_idle();
     default:
       return close(false);
   }
@@ -110,7 +110,7 @@ void Connection::proceed() {
     } else if (self_ && !exchange_) {
       if (eof_) {
         close(false);
-      } else if (worker_.draining() || listener().gone()) {
+      } else if (ends()) {
         last_call();
       } else {
         wait_idle();
@@ -206,6 +206,10 @@ void Connection::discard() {
 void Connection::on_timer() {
   const RefPtr<Connection> guard(this);
   close(false);
+}
+
+bool Connection::ends() const {
+  return worker_.draining() || listener().gone() || to_end();
 }
 
 // A request that is here already is still answered, and so is one that is on its way: closing over

@@ -41,6 +41,7 @@ class Connection final : public Session, public RefCounted<Connection>, private 
   void drain() override;
   void abort() override;
   const Listener& listener() const override { return client_->ticket.listener(); }
+  int fd() const override { return client_->transport->fd(); }
 
   // --- for the exchange ---
   // The client's bytes, from the first of the request under way.
@@ -62,7 +63,8 @@ class Connection final : public Session, public RefCounted<Connection>, private 
   std::uint64_t id() const { return client_->id; }
   std::uint32_t requests() const { return requests_; }
   Transport& transport() { return *client_->transport; }
-  int fd() { return client_->transport->fd(); }
+  // Takes no further request.
+  bool ends() const;
   bool half_closed() const { return eof_; }
   Client take_client();
 

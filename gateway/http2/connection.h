@@ -37,6 +37,7 @@ class Connection final : public Session, public RefCounted<Connection>, private 
   void drain() override;
   void abort() override;
   const Listener& listener() const override { return client_->ticket.listener(); }
+  int fd() const override { return client_->transport->fd(); }
 
   // --- for its streams ---
   Worker& worker() { return worker_; }

@@ -110,6 +110,10 @@ class GatewayProcess {
     if (pending_ && pending_->generation == message.generation) pending_.reset();
   }
   void on(const protocol::Drain& message, std::vector<protocol::OwnedFd>&);
+  void on(const protocol::DrainConnections& message, std::vector<protocol::OwnedFd>&) {
+    if (gateway_)
+      gateway_->drain_connections(message.cookies, std::chrono::milliseconds(message.deadline_ms));
+  }
   void on(const protocol::Request& message, std::vector<protocol::OwnedFd>&);
   void on(protocol::KernelSamples& message, std::vector<protocol::OwnedFd>&);
   void on(const protocol::ReloadEnded& message, std::vector<protocol::OwnedFd>&) {

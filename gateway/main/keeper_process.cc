@@ -196,6 +196,7 @@ class KeeperProcess {
   void gateway_died();
   void apply(const CompiledPolicy& candidate, std::uint64_t generation,
              GatewaySupervisor::Done done);
+  void tell_draining();
   void commit(std::uint64_t generation, std::uint32_t workers, const GatewaySupervisor::Done& done);
   std::vector<protocol::KernelSample> samples() const;
   PlanContext plan_context() const {
@@ -489,8 +490,23 @@ void KeeperProcess::commit(std::uint64_t generation, std::uint32_t workers,
   // Should the gateway end now, the next one starts with what is in force.
   supervisor_.commit(generation, [this, generation, done](const auto&) {
     supervisor_.tell(protocol::InForce{.generation = generation});
+    tell_draining();
     done({});
   });
+}
+
+// The gateway that has them: one that takes another's place has none.
+void KeeperProcess::tell_draining() {
+  const auto cookies = keeper_->take_draining();
+  const auto deadline = static_cast<std::uint32_t>(
+      drain_deadline(reloader_.current().config()).count());
+  for (std::size_t at = 0; at < cookies.size(); at += protocol::kMaxCookies) {
+    const auto end = std::min(cookies.size(), at + protocol::kMaxCookies);
+    supervisor_.tell(protocol::DrainConnections{
+        .deadline_ms = deadline,
+        .cookies = {cookies.begin() + static_cast<std::ptrdiff_t>(at),
+                    cookies.begin() + static_cast<std::ptrdiff_t>(end)}});
+  }
 }
 
 // --- the rest ------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ class Handshake final : public Session, public RefCounted<Handshake>, private Tr
   void drain() override {}  // a handshake is short, and its time bounded; the request still counts
   void abort() override;
   const Listener& listener() const override { return *listener_; }
+  int fd() const override { return client_.transport->fd(); }
 
  private:
   void begin(std::string early);

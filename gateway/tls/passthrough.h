@@ -26,6 +26,7 @@ class Passthrough final : public Session, public RefCounted<Passthrough>, privat
   void drain() override {}  // as for a handshake
   void abort() override;
   const Listener& listener() const override { return *listener_; }
+  int fd() const override { return client_.transport->fd(); }
 
  private:
   void on_readable() override;

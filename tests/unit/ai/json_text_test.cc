@@ -42,7 +42,8 @@ TEST(JsonText, SeesWhatEndsAStringWhereverItIs) {
       text[at] = ' ';
       const std::string escaped = text.substr(0, at) + "\\\"" + text.substr(at);
       for (const std::string& good : {text, escaped}) {
-        const auto json = JsonText::scan("{\"k\":\"" + good + "\"}");
+        const std::string whole = "{\"k\":\"" + good + "\"}";
+        const auto json = JsonText::scan(whole);
         ASSERT_TRUE(json) << size << " " << at;
         EXPECT_EQ(json->find("k"), "\"" + good + "\"");
       }

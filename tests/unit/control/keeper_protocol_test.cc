@@ -43,6 +43,7 @@ std::vector<Message> one_of_each() {
       InForce{.generation = 12},
       Material{.generation = 13},
       Memory{.id = 14, .limits = true},
+      DrainConnections{.deadline_ms = 5, .cookies = {1, 1ULL << 63}},
   };
 }
 

@@ -131,8 +131,8 @@ const Wrong kSchema[] = {
      "version: 1\nlisteners: { web: http }\n",
      {"p.yaml:2:19: error: listeners.web is a map of keys, not a single value (known: bind, "
       "protocol, "
-      "max_connections, access, limits, accept_proxy_protocol, client_from, "
-      "forwarded, request_id, trace_context, trace_sample, verify_authority, …)"}},
+      "max_connections, access, limits, accept_proxy_protocol, cancel_on_close, client_from, "
+      "forwarded, request_id, trace_context, trace_sample, …)"}},
     {"ScalarForList",
      "version: 1\nprotect: { host_ports: 22 }\n",
      {"p.yaml:2:24: error: protect.host_ports is a list, not a single value (did you mean "
