@@ -283,6 +283,7 @@ void TcpSession::relay(std::string from_client, std::string from_upstream) {
   options.idle = listener_->policy().timeouts.idle;
   options.from_client = std::move(from_client);
   options.from_upstream = std::move(from_upstream);
+  relayed_fd_ = client_.transport->fd();
   relay_ =
       L4Relay::start(worker_.relays(), std::move(client_.transport), upstream_->take_transport(),
                      std::move(options),

@@ -46,7 +46,7 @@ class TcpSession final : public Session,
   void drain() override;  // relays go on: only the deadline ends them
   void abort() override;
   const Listener& listener() const override { return *listener_; }
-  int fd() const override { return client_.transport->fd(); }
+  int fd() const override { return client_.transport ? client_.transport->fd() : relayed_fd_; }
 
   void on_connected(UpstreamConnection& connection) override;
   void on_connect_failed(UpstreamConnection& connection, const ConnectFailure& failure) override;
@@ -81,6 +81,7 @@ class TcpSession final : public Session,
 
   Worker& worker_;
   Client client_;
+  int relayed_fd_ = -1;  // the relay's, which has the transport
   RefPtr<Listener> listener_;
   RefPtr<WorkerConfig> config_;
   std::optional<std::uint32_t> route_;  // index in Config::routes
