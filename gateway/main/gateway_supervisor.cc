@@ -389,7 +389,9 @@ void GatewaySupervisor::commit(std::uint64_t generation, Done done) {
   committed_ = std::move(done);
   if (!replacing_) return (void)taker->child->send(protocol::Commit{.generation = generation});
   collect_memory(true, [this, generation, id = taker->id](const auto& memory) {
-    if (next_ && next_->id == id) send_commit(*next_, generation, memory.value_or(memory_));
+    // Kept as well: it may crash before it was asked for the first time.
+    if (memory) set_memory(*memory);
+    if (next_ && next_->id == id) send_commit(*next_, generation, memory_);
   });
 }
 

@@ -279,13 +279,13 @@ int KeeperProcess::run() {
     }
     console.emplace(ConsoleChild::Prepared{.config = config.admin, .listening = {}});
   }
+  memory_.load();
   if (upgrade_.from()) {
     if (auto taken = take_over(); !taken) {
       go_back(*upgrade_.from(), taken.error());
       return kExitFailed;
     }
   } else {
-    memory_.load();
     if (auto prepared = keeper_->prepare(plan_in_force()); !prepared) {
       log_error("keeper", prepared.error().message);
       return kExitFailed;

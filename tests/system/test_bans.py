@@ -159,6 +159,19 @@ def upgraded(node):
     eventually(lambda: node.status()["gateway"]["pid"] != before and node.status()["gateway"]["ready"], "the next one serves")
 
 
+def test_a_gateway_that_crashes_right_after_an_upgrade_leaves_its_bans(scratch, star):
+    origin(scratch, star)
+    node = Node(scratch, star, BAIT % "for: 1h, action: route, upstream: honeypot")
+    eventually(lambda: ask(star, "/") == 200, "it serves")
+    ask(star, "/bait")
+    assert ask(star, "/") == 418
+    for _ in range(3):
+        node.ctl("upgrade")  # done when the new gateway serves
+        os.kill(node.status()["gateway"]["pid"], signal.SIGKILL)
+        eventually(lambda: ask(star, "/") in (200, 418), "the next one serves")
+        assert ask(star, "/") == 418
+
+
 def test_a_source_that_goes_to_the_honeypot_is_listed_kept_and_let_go(scratch, star):
     origin(scratch, star)
     rules = BAIT % "for: 1h, action: route, upstream: honeypot"
