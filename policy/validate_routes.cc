@@ -65,8 +65,8 @@ void check_tcp_route(const Config& config, const Route& route, Reporter& reporte
   const std::string speaks = passed_through ? "passes TLS through" : "speaks plain TCP";
   if (route.actions.answers() || route.ai) {
     reporter.error(route.where,
-                   "route `" + route.name + "` answers over HTTP, but listener `" +
-                       route.listener + "` " + speaks,
+                   "route `" + route.name + "` answers over HTTP, but listener `" + route.listener +
+                       "` " + speaks,
                    "give it an upstream, or set `protocol: http` or `auto`");
   } else if (const std::string_view what = done_over_http(route); !what.empty()) {
     reporter.error(route.where,
@@ -74,10 +74,7 @@ void check_tcp_route(const Config& config, const Route& route, Reporter& reporte
                        route.listener + "` " + speaks,
                    "leave it out, or set `protocol: http` or `auto`");
   }
-  const bool by_http = passed_through ? route.path.kind != PathMatch::Kind::any ||
-                                            conditions_of(route).names_http()
-                                      : asks_http(route);
-  if (!by_http) return;
+  if (passed_through || !asks_http(route)) return;
   reporter.error(route.where,
                  "route `" + route.name + "` matches by what HTTP says, but listener `" +
                      route.listener + "` " + speaks,
