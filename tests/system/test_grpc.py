@@ -62,7 +62,7 @@ def served(scratch, upstream=""):
     """What the server saw, the gateway, and a channel through it."""
     echo = Echo()
     server, port = server_of(echo)
-    front = Front(scratch, port, upstream=", protocol: http2" + upstream)
+    front = Front(scratch, port, upstream=", protocol: http2" + upstream.replace("{", "{{").replace("}", "}}"))
     made = grpc.insecure_channel(f"127.0.0.1:{front.port}", options=[("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0)])
     try:
         yield echo, front, made
