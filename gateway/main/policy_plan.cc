@@ -10,9 +10,12 @@
 #include "gateway/main/kernel_view.h"
 #include "gateway/main/policy_reloader.h"
 #include "kernel/open_connections.h"
+#include "kernel/peer_interfaces.h"
 #include "policy/changes.h"
 #include "policy/dead_rules.h"
+#include "policy/drop_rules.h"
 #include "policy/explain.h"
+#include "policy/units.h"
 
 namespace sluice::control {
 namespace {
@@ -21,6 +24,7 @@ namespace json = boost::json;
 
 constexpr std::array<const char*, 3> kKindWords{"added", "removed", "changed"};
 constexpr std::uint16_t kSsh = 22;
+constexpr double kShellPackets = 10;  // a second
 // Each is explained against two policies.
 constexpr std::size_t kMostConnections = 5000;
 
@@ -45,16 +49,98 @@ policy::LiveState without_bans(const KernelView& view) {
   return live;
 }
 
-// The step that would drop it, either way; nullopt: none.
-std::optional<policy::Step> dropping(const policy::Snapshot& snapshot,
-                                     const OperatorConnection& connection,
-                                     const policy::LiveState& live) {
-  for (const bool egress : {false, true}) {
-    const auto why = policy::explain(snapshot, packet(connection, egress), live);
-    if (why.verdict == policy::Verdict::drop) return why.steps.back();
+policy::PacketView view_of(const policy::PacketDescription& packet) {
+  return {.from = packet.from,
+          .to = packet.to,
+          .protocol = packet.protocol,
+          .from_port = packet.from_port,
+          .to_port = packet.to_port,
+          .egress = packet.direction == policy::PacketDirection::egress,
+          .interface = packet.interface};
+}
+
+bool leaves_no_shell(const policy::PacketRate& rate) {
+  const auto seconds = std::chrono::duration<double>(rate.period).count();
+  return static_cast<double>(rate.count) < kShellPackets * seconds;
+}
+
+// Of a packet that the guard's rules judge: by which `limit` hardly any get through.
+std::optional<policy::Step> starved(const policy::Config& config,
+                                    const policy::PacketDescription& packet) {
+  if (!config.guard || config.guard->mode != policy::GuardMode::enforce) return std::nullopt;
+  for (const auto index : policy::evaluate(*config.guard, view_of(packet)).matching) {
+    const policy::GuardRule& rule = config.guard->rules[index];
+    if (rule.action != policy::GuardAction::limit || rule.mode != policy::GuardMode::enforce ||
+        !rule.rate || !leaves_no_shell(*rule.rate))
+      continue;
+    return policy::Step{"guard",
+                        "limited by rule `" + rule.name + "` to " +
+                            std::to_string(rule.rate->count) + " packets in " +
+                            policy::format_duration(rule.rate->period) +
+                            ", and a shell needs ten a second",
+                        rule.where,
+                        {},
+                        true};
   }
   return std::nullopt;
 }
+
+// What a policy's guard does to connections that are open on this node, by whichever interface
+// their packets come.
+class ConnectionJudge {
+ public:
+  explicit ConnectionJudge(const PlanContext& context) {
+    if (context.keeper == nullptr) return;
+    if (auto network = kernel::read_node_network()) peers_.emplace(std::move(*network));
+  }
+
+  // The step that would drop it, either way; nullopt: none.
+  std::optional<policy::Step> dropping(const policy::Snapshot& snapshot,
+                                       const OperatorConnection& connection,
+                                       const policy::LiveState& live) {
+    return judge(connection, [&](const auto& packet) -> std::optional<policy::Step> {
+      const auto why = policy::explain(snapshot, packet, live);
+      if (why.verdict == policy::Verdict::drop) return why.steps.back();
+      return std::nullopt;
+    });
+  }
+
+  // Also one that leaves it too few packets to work with.
+  std::optional<policy::Step> cutting(const policy::Snapshot& snapshot,
+                                      const OperatorConnection& connection,
+                                      const policy::LiveState& live) {
+    return judge(connection, [&](const auto& packet) -> std::optional<policy::Step> {
+      const auto why = policy::explain(snapshot, packet, live);
+      if (why.verdict == policy::Verdict::drop) return why.steps.back();
+      const bool judged =
+          std::ranges::find(why.steps, "guard", &policy::Step::phase) != why.steps.end();
+      return judged ? starved(snapshot.config(), packet) : std::nullopt;
+    });
+  }
+
+ private:
+  template <typename Judge>
+  std::optional<policy::Step> judge(const OperatorConnection& connection, const Judge& verdict) {
+    for (const auto& interface : interfaces_of(connection.client.address)) {
+      for (const bool egress : {false, true}) {
+        auto described = packet(connection, egress);
+        described.interface = interface;
+        if (auto step = verdict(described)) return step;
+      }
+    }
+    return std::nullopt;
+  }
+
+  // {""}: nobody knows.
+  std::vector<std::string> interfaces_of(const policy::IpAddress& peer) {
+    std::vector<std::string> names;
+    if (peers_) names = peers_->of({.address = peer.bytes(), .length = 128, .v4 = peer.is_v4()});
+    if (names.empty()) names.emplace_back();
+    return names;
+  }
+
+  std::optional<kernel::PeerInterfaces> peers_;
+};
 
 json::object to_json(const policy::Change& change) {
   json::object out{{"kind", kKindWords[static_cast<std::size_t>(change.kind)]},
@@ -109,12 +195,13 @@ std::optional<Connections> connections_touched(const CompiledPolicy& running,
   Connections out{.impact = std::move(*impact)};
   const KernelView view = look_at_kernel(*context.keeper, running.config());
   const auto live = without_bans(view);
+  ConnectionJudge judge(context);
   for (const auto& socket : out.impact.open) {
     if (out.impact.open.size() > kMostConnections) break;
     const OperatorConnection connection{from_kernel_socket(socket.peer, socket.peer_port),
                                         from_kernel_socket(socket.local, socket.local_port)};
-    if (dropping(*next.snapshot, connection, live) &&
-        !dropping(*running.snapshot, connection, live))
+    if (judge.dropping(*next.snapshot, connection, live) &&
+        !judge.dropping(*running.snapshot, connection, live))
       out.dropped++;
   }
   return out;
@@ -140,9 +227,10 @@ std::vector<std::string> lock_out(const CompiledPolicy& running, const CompiledP
   if (context.keeper != nullptr) view = look_at_kernel(*context.keeper, running.config());
   const auto live = without_bans(view);
   std::set<std::string> reasons;  // many connections, one rule
+  ConnectionJudge judge(context);
   for (const auto& connection : operators_of(context)) {
-    const auto step = dropping(*next.snapshot, connection, live);
-    if (!step || dropping(*running.snapshot, connection, live)) continue;
+    const auto step = judge.cutting(*next.snapshot, connection, live);
+    if (!step || judge.cutting(*running.snapshot, connection, live)) continue;
     reasons.insert(step->where.to_string() + ": would cut the connection of " +
                    connection.client.to_string() + " to " + connection.server.to_string() + ": " +
                    step->verdict + "; protect the operator by protect.from, or except it");

@@ -193,3 +193,33 @@ def test_a_set_whose_file_changes_does_not_cut_the_operator_off(scratch):
     assert operator.works()
     running.ctl("set", "add", "listed", "192.168.77.0/24", "--force")
     assert 0 not in wire.delivered([packet("192.168.77.2")], packet("172.18.0.1"))
+
+
+def judged(scratch, running, rule):
+    """What apply says of this rule."""
+    found = json.loads(locking_out(scratch, "172.16.0.0/16"))
+    found["guard"]["rules"].append({"name": "new", "from": ["192.168.77.0/24"], **rule})
+    return running.ctl("apply", scratch.write("judged.yaml", json.dumps(found)), check=False)
+
+
+def test_a_limit_that_leaves_no_shell_cuts_the_operator_off(scratch):
+    wire = Wire(scratch)
+    operator = Operator(scratch, wire)
+    running = SluiceInside(scratch, locking_out(scratch, "172.16.0.0/16"), wire.far)
+    refused = judged(scratch, running, {"action": "limit", "rate": "1/d", "burst": 1})
+    assert refused.returncode == 1 and "would cut the connection" in refused.stderr, refused.stderr
+    assert "limited by rule `new` to 1 packets in 1d" in refused.stderr
+    assert judged(scratch, running, {"action": "limit", "rate": "1/d", "burst": 1, "mode": "audit"}).returncode == 0
+    assert judged(scratch, running, {"action": "limit", "rate": "1000/s"}).returncode == 0
+    assert operator.works()
+
+
+def test_a_rule_for_another_interface_does_not_cut_the_operator_off(scratch):
+    wire = Wire(scratch)
+    operator = Operator(scratch, wire)
+    running = SluiceInside(scratch, locking_out(scratch, "172.16.0.0/16"), wire.far)
+    refused = judged(scratch, running, {"interfaces": ["w*"]})
+    assert refused.returncode == 1 and "would cut the connection" in refused.stderr
+    applied = judged(scratch, running, {"interfaces": ["wan0"]})  # what comes from there with our addresses is forged
+    assert applied.returncode == 0, applied.stderr
+    assert operator.works()
