@@ -9,8 +9,10 @@
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/kernel_view.h"
 #include "gateway/main/policy_reloader.h"
+#include "kernel/lock_out.h"
 #include "kernel/open_connections.h"
 #include "kernel/peer_interfaces.h"
+#include "kernel/sockets.h"
 #include "policy/changes.h"
 #include "policy/dead_rules.h"
 #include "policy/drop_rules.h"
@@ -219,6 +221,19 @@ std::vector<OperatorConnection> operators_of(const PlanContext& context) {
   return out;
 }
 
+// What apply would say of a port on which this host listens itself; empty: nothing.
+std::string port_taken(const CompiledPolicy& next, const PlanContext& context) {
+  if (context.keeper == nullptr) return "";
+  const auto node = kernel::read_node_view();
+  if (!node) return "";
+  std::set<std::uint16_t> ours;
+  for (const auto& socket : context.keeper->sockets())
+    ours.insert(kernel::port_of(socket.fd));
+  const auto checked =
+      kernel::check_lock_out(make_kernel_plan(next.config(), 1, context.workers), *node, ours);
+  return checked ? "" : checked.error().message;
+}
+
 }  // namespace
 
 std::vector<std::string> lock_out(const CompiledPolicy& running, const CompiledPolicy& next,
@@ -247,6 +262,8 @@ json::object make_plan(const CompiledPolicy& running, const CompiledPolicy& next
   json::array locked;
   for (auto& text : lock_out(running, next, context))
     locked.emplace_back(std::move(text));
+  if (std::string taken = port_taken(next, context); !taken.empty())
+    locked.emplace_back(std::move(taken));
   policy::Diagnostics warnings = next.warnings;
   for (auto& dead : policy::find_dead_rules(next.config()))
     warnings.push_back(std::move(dead));

@@ -38,8 +38,9 @@ class KnownOperators {
 };
 
 // {"ok", "changes": [{"kind", "section", "name", "layer", "before"?, "after"?}],
-//  "warnings": [diagnostics], "lock_out": [text], "connections"?: {"open", "changed", "drained",
-//  "reset", "dropped"}, "bans"?: {"running", "spared": [source]}, "limits": [name]}
+//  "warnings": [diagnostics], "lock_out": [text, also of a port of the host's own],
+//  "connections"?: {"open", "changed", "drained", "reset", "dropped"},
+//  "bans"?: {"running", "spared": [source]}, "limits": [name]}
 boost::json::object make_plan(const CompiledPolicy& running, const CompiledPolicy& next,
                               const PlanContext& context);
 

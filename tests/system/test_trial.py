@@ -223,3 +223,20 @@ def test_a_rule_for_another_interface_does_not_cut_the_operator_off(scratch):
     applied = judged(scratch, running, {"interfaces": ["wan0"]})  # what comes from there with our addresses is forged
     assert applied.returncode == 0, applied.stderr
     assert operator.works()
+
+
+def test_plan_says_what_apply_refuses_of_the_hosts_ports(scratch):
+    wire = Wire(scratch)
+    Operator(scratch, wire, 7080)
+    running = SluiceInside(scratch, policy(scratch, "172.16.0.0/16"), wire.far)
+    found = json.loads(policy(scratch, "172.16.0.0/16"))
+    entry = {"to": ["192.168.77.1"], "ports": [7080], "listener": "web"}
+    found.update({"listeners": {"web": {}}, "upstreams": {"far": {"endpoints": ["127.0.0.1:9"]}},
+                  "routes": [{"upstream": "far"}], "intercept": {"local": [entry]}})
+    candidate = scratch.write("candidate.yaml", json.dumps(found))
+    refused = running.ctl("apply", candidate, check=False)
+    assert refused.returncode == 1 and "intercept.local would take port 7080 of 192.168.77.1" in refused.stderr
+    planned = running.ctl("plan", candidate, check=False)
+    assert planned.returncode == 3 and "intercept.local would take port 7080 of 192.168.77.1" in planned.stdout
+    entry["take_over"] = True
+    assert running.ctl("plan", scratch.write("candidate.yaml", json.dumps(found))).returncode == 0

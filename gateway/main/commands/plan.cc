@@ -86,7 +86,7 @@ const Command kPlanCommand{
     .min_words = 1,
     .max_words = 1,
     .run = plan,
-    .exit_codes = "3 it would cut the operator off",
+    .exit_codes = "3 it would cut the operator off, or take a port of the host's own",
 };
 
 }  // namespace sluice::control
