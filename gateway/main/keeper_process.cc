@@ -545,6 +545,8 @@ void KeeperProcess::add_admin_commands() {
   admin_commands_.add("status",
                       [this](const json::object&, const Respond& respond) { status(respond); });
   admin_commands_.add("ban", [this](const json::object& request, const Respond& respond) {
+    const std::string cut = operator_cut_by_ban(request, reloader_.current(), plan_context());
+    if (!cut.empty()) return respond(admin_error(cut));
     respond(handle_ban(*keeper_, request));
     banned_connections_.end_soon();
   });

@@ -234,6 +234,19 @@ std::string port_taken(const CompiledPolicy& next, const PlanContext& context) {
   return checked ? "" : checked.error().message;
 }
 
+std::optional<policy::Prefix> prefix_to_ban(const json::object& request) {
+  const json::value* force = request.if_contains("force");
+  const json::value* address = request.if_contains("address");
+  if ((force != nullptr && *force == true) || address == nullptr || !address->is_string())
+    return std::nullopt;
+  return policy::Prefix::parse(std::string_view(address->as_string()));
+}
+
+std::string told_of_ban(const OperatorConnection& connection) {
+  return "an open connection of an operator comes from " + connection.client.to_string() + " to " +
+         connection.server.to_string() + "; --force bans it all the same";
+}
+
 }  // namespace
 
 std::vector<std::string> lock_out(const CompiledPolicy& running, const CompiledPolicy& next,
@@ -293,6 +306,35 @@ bool names_operator(const std::vector<policy::Prefix>& prefixes, const PlanConte
              prefix.contains(connection.server.address);
     });
   });
+}
+
+std::string operator_cut_by_ban(const json::object& request, const CompiledPolicy& running,
+                                const PlanContext& context) {
+  const auto source = prefix_to_ban(request);
+  if (!source) return "";
+  KernelView view;
+  if (context.keeper != nullptr) view = look_at_kernel(*context.keeper, running.config());
+  const auto live = without_bans(view);
+  const policy::LiveState::Ban ban{*source, ""};
+  auto banned = live;
+  banned.bans = {&ban, 1};
+  ConnectionJudge judge(context);
+  for (const auto& connection : operators_of(context)) {
+    if (source->contains(connection.client.address) &&
+        judge.dropping(*running.snapshot, connection, banned) &&
+        !judge.dropping(*running.snapshot, connection, live))
+      return told_of_ban(connection);
+  }
+  return "";
+}
+
+std::string operator_named_by_ban(const json::object& request, const PlanContext& context) {
+  const auto source = prefix_to_ban(request);
+  if (!source) return "";
+  for (const auto& connection : operators_of(context)) {
+    if (source->contains(connection.client.address)) return told_of_ban(connection);
+  }
+  return "";
 }
 
 void KnownOperators::note(const json::object& request) {

@@ -51,6 +51,13 @@ std::vector<std::string> lock_out(const CompiledPolicy& running, const CompiledP
 // Whether one of `prefixes` covers an end of an operator's connection.
 bool names_operator(const std::vector<policy::Prefix>& prefixes, const PlanContext& context);
 
+// Of {"address", "force"?}: which open connection of an operator that ban would cut, said as an
+// error; empty: none, or it is forced.
+std::string operator_cut_by_ban(const boost::json::object& request, const CompiledPolicy& running,
+                                const PlanContext& context);
+// The same where no policy is known: any that comes from there.
+std::string operator_named_by_ban(const boost::json::object& request, const PlanContext& context);
+
 // "CLIENT CLIENT_PORT SERVER SERVER_PORT", as the environment has it.
 std::optional<OperatorConnection> parse_ssh_connection(const std::string& text);
 

@@ -225,6 +225,27 @@ def test_a_rule_for_another_interface_does_not_cut_the_operator_off(scratch):
     assert operator.works()
 
 
+def test_a_ban_that_would_cut_an_open_ssh_connection_is_refused_unless_forced(scratch, monkeypatch):
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)  # as sudo does
+    wire = Wire(scratch)
+    operator = Operator(scratch, wire)
+    running = SluiceInside(scratch, locking_out(scratch, "172.16.0.0/16"), wire.far)
+    refused = running.ctl("ban", "192.168.77.0/24", check=False)
+    assert refused.returncode == 1 and "an open connection of an operator comes from 192.168.77.2:" in refused.stderr
+    running.ctl("ban", "192.168.78.0/24")
+    assert operator.works()
+    running.ctl("ban", "192.168.77.0/24", "--force")
+    assert 0 not in wire.delivered([packet("192.168.77.2")], packet("172.18.0.1"))
+
+
+def test_a_ban_that_protect_keeps_from_the_operator_is_taken(scratch):
+    wire = Wire(scratch)
+    operator = Operator(scratch, wire)
+    running = SluiceInside(scratch, policy(scratch, "172.16.0.0/16"), wire.far)  # port 22 is the host's
+    running.ctl("ban", "192.168.77.0/24")
+    assert operator.works()
+
+
 def test_plan_says_what_apply_refuses_of_the_hosts_ports(scratch):
     wire = Wire(scratch)
     Operator(scratch, wire, 7080)

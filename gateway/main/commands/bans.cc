@@ -18,7 +18,7 @@ namespace json = boost::json;
 constexpr std::array kBanOptions{
     OptionSpec{"for", "DURATION", "10s, 10m, 2h, 1d; default 10m"},
     OptionSpec{"reason", "TEXT", "for people; shown by `sluice bans`"},
-    OptionSpec{"force", "", "even where your own SSH connection comes from"},
+    OptionSpec{"force", "", "even where your own or an open SSH connection comes from"},
     kSocketOption,
     kOutputOption,
     kPinRootOption,
@@ -52,13 +52,17 @@ int ban(const Arguments& arguments) {
     std::cerr << "sluice: --for is a duration of whole seconds: 30s, 10m, 2h or 1d\n";
     return kExitUsage;
   }
-  const json::object request{{"command", "ban"},
-                             {"address", address},
-                             {"seconds", *seconds},
-                             {"reason", arguments.get("reason")}};
+  json::object request{{"command", "ban"},
+                       {"address", address},
+                       {"seconds", *seconds},
+                       {"reason", arguments.get("reason")}};
+  if (arguments.has("force")) request["force"] = true;
+  if (const char* ssh = std::getenv("SSH_CONNECTION")) request["ssh"] = ssh;
   return ask_or_open_pins(
       arguments, request,
       [&](kernel::Keeper& keeper) {
+        const std::string named = operator_named_by_ban(request, {.keeper = &keeper});
+        if (!named.empty()) return admin_error(named);
         json::object answer = handle_ban(keeper, request);
         static_cast<void>(keeper.end_banned_connections());
         return answer;
