@@ -170,3 +170,47 @@ def test_what_a_candidate_names_is_looked_for_beside_the_policy(served, scratch)
         refused = served.sluice.ctl(command, candidate, check=False)
         assert refused.returncode != 0
         assert f"{candidate}:7:" in refused.stderr and "gone.txt" in refused.stderr
+
+
+def mounted(served, mount, name="mounted"):
+    """Whose policy file is a mount of its own, as `docker run -v policy.yaml:/etc/…` has it."""
+    served.sluice.stop()
+    path = os.path.join(served.scratch.path, f"{name}.yaml")
+    served.sluice = Sluice(served.scratch, served.policy("old"), name=name, command=[
+        "unshare", "-m", "--propagation", "private", "sh", "-c", mount.format(path) + ' && exec "$0" "$@"'])
+
+
+def test_a_policy_file_that_is_a_mount_is_written_as_it_stands(served, scratch):
+    mounted(served, "mount --bind {0} {0}")
+    served.sluice.ctl("apply", served.file("new"))
+    assert (served.serves(), served.on_disk()) == ("new", "new")
+    served.sluice.ctl("apply", "--confirm", "60s", served.file("old"))
+    assert (served.serves(), served.on_disk()) == ("old", "new")
+    served.sluice.ctl("confirm")
+    assert (served.serves(), served.on_disk()) == ("old", "old")
+    with open(served.sluice.policy) as file:
+        assert file.read() == served.policy("old"), "no rest of a longer one"
+    assert served.state()["differs_from_disk"] is False and hidden(scratch) == []
+
+
+def refuses(served, why):
+    for words in ([], ["--confirm", "60s"]):
+        refused = served.sluice.ctl("apply", *words, served.file("new"), check=False)
+        assert refused.returncode == 1 and why in refused.stderr, refused.stderr
+        assert (served.serves(), served.on_disk()) == ("old", "old")
+        assert "unconfirmed_seconds" not in served.state() and hidden(served.scratch) == []
+
+
+def test_a_policy_file_that_is_a_read_only_mount_is_refused_before_anything_changes(served):
+    mounted(served, "mount --bind {0} {0} && mount -o remount,ro,bind {0}")
+    refuses(served, "Read-only file system; change the policy where it comes from")
+
+
+def test_an_immutable_policy_file_is_refused_before_anything_changes(served):
+    done = subprocess.run(["chattr", "+i", served.sluice.policy], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"no such attribute here: {done.stderr}")
+    try:
+        refuses(served, "is immutable")
+    finally:
+        subprocess.run(["chattr", "-i", served.sluice.policy], check=True)
