@@ -7,7 +7,6 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "kernel/message.h"
@@ -58,13 +57,6 @@ Result<std::vector<Prefix>> read_local_prefixes() {
           Error{message("cannot list this node's local routes: {}", std::strerror(error))});
   }
   return found;
-}
-
-TcpSocket other_end(const TcpSocket& socket) {
-  TcpSocket other = socket;
-  std::swap(other.local, other.peer);
-  std::swap(other.local_port, other.peer_port);
-  return other;
 }
 
 // To the client; or to the upstream, with the client's address.

@@ -47,15 +47,8 @@ bool names(const GuardRule& rule, const TcpSocket& sender) {
   return names(rule.match, sender) && (!has_exception(rule) || !names(rule.except, sender));
 }
 
-TcpSocket turned(const TcpSocket& socket) {
-  TcpSocket peer = socket;
-  std::swap(peer.local, peer.peer);
-  std::swap(peer.local_port, peer.peer_port);
-  return peer;
-}
-
 bool names_either_way(const GuardRule& rule, const TcpSocket& socket) {
-  const bool in = rule.direction != GuardDirection::egress && names(rule, turned(socket));
+  const bool in = rule.direction != GuardDirection::egress && names(rule, other_end(socket));
   return in || (rule.direction != GuardDirection::ingress && names(rule, socket));
 }
 
@@ -75,7 +68,19 @@ bool is_protected(const Plan& plan, PeerInterfaces& peers, const TcpSocket& sock
   return std::ranges::find(vital, socket.peer) != vital.end();
 }
 
+bool says(const Plan& plan, OnChange what) {
+  return std::ranges::any_of(plan.intercepts,
+                             [what](const Intercept& entry) { return entry.on_change == what; });
+}
+
 }  // namespace
+
+TcpSocket other_end(const TcpSocket& socket) {
+  TcpSocket other = socket;
+  std::swap(other.local, other.peer);
+  std::swap(other.local_port, other.peer_port);
+  return other;
+}
 
 const Intercept* entry_of(const Plan& plan, const NodeView& node, const TcpSocket& socket) {
   for (const auto& entry : plan.intercepts) {
@@ -112,11 +117,6 @@ std::optional<OnChange> change_for(const Plan& before, const Plan& next, const N
   if (dropped_by_guard(next, peers, socket) && !dropped_by_guard(before, peers, socket))
     return entry->on_change;
   return std::nullopt;
-}
-
-bool says(const Plan& plan, OnChange what) {
-  return std::ranges::any_of(plan.intercepts,
-                             [what](const Intercept& entry) { return entry.on_change == what; });
 }
 
 Result<ConnectionImpact> impact_of(const Plan& before, const Plan& next) {

@@ -14,6 +14,9 @@
 
 namespace sluice::kernel {
 
+// The same connection as its peer has it.
+TcpSocket other_end(const TcpSocket& socket);
+
 // The entry that catches a connection whose local end is `socket`; nullptr: none. By addresses and
 // ports alone: cgroups are not asked.
 const Intercept* entry_of(const Plan& plan, const NodeView& node, const TcpSocket& socket);
@@ -36,9 +39,6 @@ struct ConnectionImpact {
   std::size_t reset = 0;    // of `changed`: end at once; the others go on
 };
 Result<ConnectionImpact> impact_of(const Plan& before, const Plan& next);
-
-// Whether an entry of it has this `on_change`.
-bool says(const Plan& plan, OnChange what);
 
 // SO_COOKIE of those whose entry says drain.
 Result<std::vector<std::uint64_t>> connections_to_drain(const Plan& before, const Plan& next,

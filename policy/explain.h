@@ -77,6 +77,10 @@ struct PacketDescription {
   std::string cgroup;  // output: of the process, below the cgroup2 root
 };
 
+struct PacketView;  // policy/drop_rules.h
+// As rules of the guard see it: ports only where the packet carries them.
+PacketView view_of(const PacketDescription& packet);
+
 struct RequestDescription {
   std::string listener;  // "": the only one
   Way way = Way::bind;

@@ -102,7 +102,7 @@ void ClientStream::handle_events() {
 }
 
 void ClientStream::drop() {
-  connection_->give_window_back(*this, body_.clear(connection_->worker().buffers()), true);
+  body_.clear(connection_->worker().buffers());
   connection_->stream_ended(*this, http::Ending::gone, true, true);
 }
 

@@ -51,16 +51,6 @@ policy::LiveState without_bans(const KernelView& view) {
   return live;
 }
 
-policy::PacketView view_of(const policy::PacketDescription& packet) {
-  return {.from = packet.from,
-          .to = packet.to,
-          .protocol = packet.protocol,
-          .from_port = packet.from_port,
-          .to_port = packet.to_port,
-          .egress = packet.direction == policy::PacketDirection::egress,
-          .interface = packet.interface};
-}
-
 bool leaves_no_shell(const policy::PacketRate& rate) {
   const auto seconds = std::chrono::duration<double>(rate.period).count();
   return static_cast<double>(rate.count) < kShellPackets * seconds;
@@ -70,7 +60,7 @@ bool leaves_no_shell(const policy::PacketRate& rate) {
 std::optional<policy::Step> starved(const policy::Config& config,
                                     const policy::PacketDescription& packet) {
   if (!config.guard || config.guard->mode != policy::GuardMode::enforce) return std::nullopt;
-  for (const auto index : policy::evaluate(*config.guard, view_of(packet)).matching) {
+  for (const auto index : policy::evaluate(*config.guard, policy::view_of(packet)).matching) {
     const policy::GuardRule& rule = config.guard->rules[index];
     if (rule.action != policy::GuardAction::limit || rule.mode != policy::GuardMode::enforce ||
         !rule.rate || !leaves_no_shell(*rule.rate))
@@ -87,6 +77,11 @@ std::optional<policy::Step> starved(const policy::Config& config,
   return std::nullopt;
 }
 
+std::optional<policy::Step> dropped(const policy::Explanation& why) {
+  if (why.verdict != policy::Verdict::drop) return std::nullopt;
+  return why.steps.back();
+}
+
 // What a policy's guard does to connections that are open on this node, by whichever interface
 // their packets come.
 class ConnectionJudge {
@@ -100,10 +95,8 @@ class ConnectionJudge {
   std::optional<policy::Step> dropping(const policy::Snapshot& snapshot,
                                        const OperatorConnection& connection,
                                        const policy::LiveState& live) {
-    return judge(connection, [&](const auto& packet) -> std::optional<policy::Step> {
-      const auto why = policy::explain(snapshot, packet, live);
-      if (why.verdict == policy::Verdict::drop) return why.steps.back();
-      return std::nullopt;
+    return judge(connection, [&](const auto& packet) {
+      return dropped(policy::explain(snapshot, packet, live));
     });
   }
 
@@ -113,7 +106,7 @@ class ConnectionJudge {
                                       const policy::LiveState& live) {
     return judge(connection, [&](const auto& packet) -> std::optional<policy::Step> {
       const auto why = policy::explain(snapshot, packet, live);
-      if (why.verdict == policy::Verdict::drop) return why.steps.back();
+      if (auto step = dropped(why)) return step;
       const bool judged =
           std::ranges::find(why.steps, "guard", &policy::Step::phase) != why.steps.end();
       return judged ? starved(snapshot.config(), packet) : std::nullopt;

@@ -7,9 +7,7 @@
 #include "policy/ip_protocols.h"
 #include "policy/units.h"
 
-namespace sluice::policy::explaining {
-
-namespace {
+namespace sluice::policy {
 
 PacketView view_of(const PacketDescription& packet) {
   PacketView view{packet.from, packet.to, packet.protocol, std::nullopt, std::nullopt, false, {}};
@@ -21,6 +19,10 @@ PacketView view_of(const PacketDescription& packet) {
   view.interface = packet.interface;
   return view;
 }
+
+namespace explaining {
+
+namespace {
 
 // ", by set `blocklist`", where that is what made it match.
 std::string by_set(const GuardRule& rule, const PacketView& packet) {
@@ -437,4 +439,6 @@ Step steering(const InterceptStep& caught, const LiveState& live) {
   return step;
 }
 
-}  // namespace sluice::policy::explaining
+}  // namespace explaining
+
+}  // namespace sluice::policy
