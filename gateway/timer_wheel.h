@@ -121,7 +121,8 @@ class TimerWheel {
   // measured, read steady_clock.
   SteadyTime now() const;
 
-  // Never fires before `after` has passed: what now() may lag is added.
+  // Never fires before `after` has passed, as long as the kernel's ticks come in time: what now()
+  // then may lag is added. Where a millisecond too early matters: arm_at() by an exact clock.
   void arm(WheelTimer& timer, std::chrono::nanoseconds after) {
     arm_at(timer, now() + lag_ + after);
   }
