@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "gateway/main/json_text.h"
+#include "gateway/main/kept_sets.h"
 #include "gateway/main/kernel_plan.h"
 
 namespace sluice::control {
@@ -41,6 +42,9 @@ void AdminCommands::handle(const json::object& request, const Respond& respond) 
 json::object status_head(const std::string& mode, const PolicyReloader& reloader,
                          std::chrono::steady_clock::time_point started) {
   const auto uptime = std::chrono::steady_clock::now() - started;
+  json::array warnings;
+  for (const auto& warning : stale_warnings(reloader.current()))
+    warnings.push_back(json::string(warning));
   return {{"ok", true},
           {"version", SLUICE_VERSION},
           {"mode", mode},
@@ -48,6 +52,7 @@ json::object status_head(const std::string& mode, const PolicyReloader& reloader
           {"uptime_seconds", std::chrono::duration_cast<std::chrono::seconds>(uptime).count()},
           {"generation", reloader.generation()},
           {"network_namespace", network_namespace()},
+          {"warnings", std::move(warnings)},
           {"policy",
            json::object{{"path", reloader.path()}, {"last_reload", reloader.last().to_json()}}}};
 }

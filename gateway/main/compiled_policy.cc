@@ -54,7 +54,8 @@ std::expected<CompiledPolicy, policy::Diagnostics> compile_policy(
                std::make_move_iterator(read.end()));
   return CompiledPolicy{.files = std::move(files),
                         .snapshot = policy::Snapshot::compile(std::move(*parsed.config)),
-                        .warnings = std::move(parsed.diagnostics)};
+                        .warnings = std::move(parsed.diagnostics),
+                        .stale = {}};
 }
 
 std::string to_text(const policy::Diagnostics& diagnostics) {

@@ -13,11 +13,18 @@
 
 namespace sluice::control {
 
+// What of a set is in force is not what its file says, which is bad.
+struct StaleSet {
+  std::string name;
+  policy::Diagnostic why;
+};
+
 struct CompiledPolicy {
   // The policy's own first, then those of its sets, then members added at run time and pods.
   std::vector<policy::PolicyFile> files;
   std::shared_ptr<const policy::Snapshot> snapshot;
   policy::Diagnostics warnings;
+  std::vector<StaleSet> stale{};
 
   const policy::Config& config() const { return snapshot->config(); }
   // Without members and pods.

@@ -27,6 +27,7 @@
 #include "gateway/main/keeper_samples.h"
 #include "gateway/main/keeper_start.h"
 #include "gateway/main/keeper_succession.h"
+#include "gateway/main/kept_sets.h"
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/kernel_watch.h"
 #include "gateway/main/machine_limits.h"
@@ -516,6 +517,7 @@ std::vector<protocol::KernelSample> KeeperProcess::samples() const {
   out.add(keeper_->samples());
   out.add(tls_.samples());
   out.add(pods_.samples());
+  out.add(stale_samples(reloader_.current()));
   out.gauge(kDriftMetric, policy_apply_.differs_from_disk() ? 1.0 : 0.0, kDriftHelp);
   out.counter(kClockJumpsMetric, static_cast<double>(clock_.jumps()), kClockJumpsHelp);
   out.gauge("sluice_keeper_mounted_bpffs", mounted_bpffs_ ? 1.0 : 0.0,
@@ -575,10 +577,8 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
   head["handed_over"] = succession_.handed_over();
   head["ready"] = in_force_ && supervisor_.alive() && !succession_.handed_over() && !stopping_;
   head["draining"] = stopping_;
-  json::array warnings;
   for (const auto& warning : keeper_->warnings())
-    warnings.push_back(json::string(warning));
-  head["warnings"] = std::move(warnings);
+    head["warnings"].as_array().push_back(json::string(warning));
   json::array problems;
   for (const auto& problem : keeper_->problems())
     problems.push_back(json::string(problem));

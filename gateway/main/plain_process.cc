@@ -19,6 +19,7 @@
 #include "gateway/main/drain_deadline.h"
 #include "gateway/main/endpoint_orders.h"
 #include "gateway/main/gateway_commands.h"
+#include "gateway/main/kept_sets.h"
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/local_pods.h"
 #include "gateway/main/machine_limits.h"
@@ -216,6 +217,7 @@ void PlainProcess::watch_pods() {
 
 void PlainProcess::add_sources() {
   gateway_->metrics().add_source([this] { return tls_.samples(); });
+  gateway_->metrics().add_source([this] { return stale_samples(reloader_.current()); });
   gateway_->metrics().add_source([this] {
     std::vector<gateway::MetricSample> samples;
     if (pods_.running())

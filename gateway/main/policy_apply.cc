@@ -6,6 +6,7 @@
 #include "gateway/control/policy_history.h"
 #include "gateway/control/policy_source.h"
 #include "gateway/log.h"
+#include "gateway/main/kept_sets.h"
 #include "gateway/main/policy_commands.h"
 
 namespace sluice::control {
@@ -42,7 +43,7 @@ void PolicyApply::add_commands(AdminCommands& commands) {
   commands.add("apply", [this](const json::object& request, const Respond& respond) {
     auto files = files_of(request);
     if (!files) return respond(admin_error(files.error()));
-    apply(request, *files, respond);
+    apply(request, *files, BadFiles::refused, respond);
   });
   commands.add("confirm",
                [this](const json::object&, const Respond& respond) { respond(confirm()); });
@@ -71,7 +72,7 @@ std::optional<Clock::time_point> PolicyApply::next_deadline() const {
 
 // Everything that can fail without a change comes before the first change.
 void PolicyApply::apply(const json::object& request, const std::vector<policy::PolicyFile>& files,
-                        const Respond& respond) {
+                        BadFiles bad, const Respond& respond) {
   if (pending_) return respond(admin_error(kOnTrial));
   if (applying_) return respond(admin_error("another policy is being put in force; try again"));
   const auto confirm = number_of(request, "confirm_seconds");
@@ -82,7 +83,9 @@ void PolicyApply::apply(const json::object& request, const std::vector<policy::P
   auto complete = *placed;
   for (auto& file : reloader_.additions())
     complete.push_back(std::move(file));
-  const auto next = compile_policy(std::move(complete), gateway::read_set_file);
+  const std::vector<policy::PolicyFile> none;
+  const auto next = compile_keeping_sets(
+      complete, bad == BadFiles::kept ? reloader_.current().files : none, gateway::read_set_file);
   if (!next)
     return respond(admin_error(to_text(named_as_given(next.error(), reloader_.path(), files))));
   PlanContext context = hooks_.context ? hooks_.context() : PlanContext{};
@@ -221,7 +224,7 @@ void PolicyApply::rollback(const json::object& request, const Respond& respond) 
     auto files = history.load(entry.number);
     if (!files) return respond(admin_error(files.error()));
     if (!asked && policy_files(reloader_.current().files) == *files) continue;
-    return apply(request, *files, respond);
+    return apply(request, *files, BadFiles::kept, respond);
   }
   respond(admin_error(asked ? "there is no policy " + std::to_string(*asked) +
                                   " in the history; see `sluice history`"

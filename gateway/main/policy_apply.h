@@ -53,8 +53,11 @@ class PolicyApply {
     bool ending = false;  // too late for a confirmation
   };
 
+  // Of sets: an operator who brings a policy can mend them as well, and one who goes back is in a
+  // hurry.
+  enum class BadFiles : std::uint8_t { refused, kept };
   void apply(const boost::json::object& request, const std::vector<policy::PolicyFile>& files,
-             const Respond& respond);
+             BadFiles bad, const Respond& respond);
   void applied(const ReloadOutcome& outcome, std::optional<std::chrono::seconds> confirm,
                gateway::PolicyWriter writer, std::vector<policy::PolicyFile> before,
                const Respond& respond);

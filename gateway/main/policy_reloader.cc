@@ -11,6 +11,8 @@
 #include "gateway/control/kept_pods.h"
 #include "gateway/control/policy_source.h"
 #include "gateway/log.h"
+#include "gateway/main/frequent_yield.h"
+#include "gateway/main/kept_sets.h"
 #include "gateway/main/service_manager.h"
 #include "policy/pods.h"
 
@@ -43,6 +45,17 @@ void log_set_changes(const policy::Config& before, const policy::Config& after) 
     if (old != before.sets.end() && old->members->digest() == set.members->digest()) continue;
     log_info("policy", "set",
              {{"name", set.name}, {"prefixes", set.members->size()}, {"before", size}});
+  }
+}
+
+bool is_stale(const CompiledPolicy& policy, const std::string& set) {
+  return std::ranges::find(policy.stale, set, &StaleSet::name) != policy.stale.end();
+}
+
+void log_mended_sets(const CompiledPolicy& before, const CompiledPolicy& after) {
+  for (const auto& set : after.config().sets) {
+    if (is_stale(before, set.name) && !is_stale(after, set.name))
+      log_info("policy", "the file of a set is good again", {{"name", set.name}});
   }
 }
 
@@ -203,6 +216,7 @@ void PolicyReloader::add(Job job) {
 
 // All that wait for the same are served at once.
 void PolicyReloader::begin() {
+  const FrequentYield yield;
   if (!hold_.empty()) refuse_held();
   if (waiting_.empty()) return;
   busy_ = true;
@@ -267,7 +281,11 @@ void PolicyReloader::begin_with_sets(std::vector<policy::PolicyFile> files) {
   announce(with_additions(std::move(likely)));
   files = with_additions(std::move(files));
   std::vector<std::string> named;
-  auto compiled = compile_policy(std::move(files), [&](const std::string& path) {
+  auto compiled = compile_keeping_sets(files, current_.files, [&](const std::string& path) {
+    const auto again = std::ranges::find_if(tried_, [&](const policy::PolicyFile& file) {
+      return file.kind == policy::PolicyFile::Kind::set && file.name == path;
+    });
+    if (again != tried_.end()) return std::expected<std::string, std::string>(again->text);
     named.push_back(path);
     const auto read = std::ranges::find(known, path, &policy::PolicyFile::name);
     auto text = read == known.end() ? gateway::read_set_file(path) : read->text;
@@ -298,6 +316,7 @@ void PolicyReloader::begin_complete(std::vector<policy::PolicyFile> files) {
   announce(files);
   auto compiled = compile_policy(std::move(files));
   if (!compiled) return refuse(to_text(compiled.error()));
+  compiled->stale = current_.stale;  // until the disk is looked at
   apply(std::move(*compiled));
 }
 
@@ -329,6 +348,7 @@ void PolicyReloader::begin_members() {
   announce(files);
   auto compiled = compile_policy(std::move(files));
   if (!compiled) return refuse(to_text(compiled.error()));
+  compiled->stale = current_.stale;
   apply(std::move(*compiled));
 }
 
@@ -357,8 +377,10 @@ void PolicyReloader::announce(const std::vector<policy::PolicyFile>& files) {
 
 void PolicyReloader::apply(CompiledPolicy given) {
   if (given.snapshot->fingerprint() == current_.snapshot->fingerprint()) {
+    log_mended_sets(current_, given);
     current_.files = std::move(given.files);
-    return finish(ReloadOutcome::Result::unchanged);
+    current_.stale = std::move(given.stale);
+    return finish(ReloadOutcome::Result::unchanged, {}, std::move(given.warnings));
   }
   auto candidate = std::make_shared<CompiledPolicy>(std::move(given));
   // A number is used once, so that a message about an attempt that was given up can never be taken
@@ -367,17 +389,19 @@ void PolicyReloader::apply(CompiledPolicy given) {
       announced_ != 0 ? std::exchange(announced_, 0) : next_generation_++;
   hooks_.apply(*candidate, generation,
                [this, candidate, generation](std::expected<void, std::string> applied) {
+                 const FrequentYield yield;
                  if (!applied) {
                    if (hooks_.withdraw) hooks_.withdraw(generation);
                    return refuse(applied.error());
                  }
+                 log_mended_sets(current_, *candidate);
                  log_set_changes(current_.config(), candidate->config());
                  const bool others = !current_.same_files(without_members(candidate->files));
                  std::swap(current_, *candidate);  // the one before is freed when all is done
                  generation_ = generation;
                  if (others && !puts_on_trial()) keep_as_last_good(current_);
                  watch_sets({});
-                 finish(ReloadOutcome::Result::applied);
+                 finish(ReloadOutcome::Result::applied, {}, current_.warnings);
                });
 }
 

@@ -29,7 +29,7 @@ struct ReloadOutcome {
   Result result = Result::none;
   std::uint64_t generation = 0;  // in force afterwards
   std::string error;             // refused: what and why, a line each
-  policy::Diagnostics diagnostics;
+  policy::Diagnostics diagnostics;  // in force all the same: warnings
   std::time_t at = 0;
 
   bool ok() const { return result != Result::refused; }
@@ -73,7 +73,8 @@ class PolicyReloader {
   void reload(Done done, bool force = false);
 
   // Files that do not lie on disk. `given`: what they name is read; `trial`: the same, and not kept
-  // as the last good one; `complete`: with the texts of their sets.
+  // as the last good one; `complete`: with the texts of their sets. A set whose file is bad keeps
+  // what it has, as when the disk is read.
   enum class Source : std::uint8_t { given, trial, complete };
   void put_in_force(std::vector<policy::PolicyFile> files, Source source, Done done);
   bool puts_on_trial() const { return busy_ && kind_ == Kind::files && source_ == Source::trial; }

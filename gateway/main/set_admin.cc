@@ -90,6 +90,8 @@ json::object list(const PolicyReloader& reloader, const SetMembers& members,
     if (!name.empty() && set.name != name) continue;
     const PodAddresses chosen = pods_of(set, pods);
     json::object entry = summary(set, members, chosen);
+    const auto stale = std::ranges::find(reloader.current().stale, set.name, &StaleSet::name);
+    if (stale != reloader.current().stale.end()) entry["stale"] = stale->why.to_string();
     entry["members"] = members_of(set, members, chosen);
     sets.push_back(std::move(entry));
   }

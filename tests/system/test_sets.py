@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from harness import SLUICE, Scratch, Sluice, eventually, free_port
+from scripted import Proxy
 
 GUARD = """
 version: 1
@@ -89,20 +90,89 @@ def test_a_changed_file_is_in_force_without_a_word():
         assert generation(sluice) == before
 
 
-def test_a_broken_file_is_located_and_the_old_list_stays():
+LISTS = """
+sets:
+  listed: { file: lists/listed.netset, format: netset }
+  other: { file: lists/other.netset, format: netset }
+"""
+GUARDED = "guard: { interfaces: [lo], rules: [{ name: listed, from: { set: listed } }, { name: other, from: { set: other } }] }\n"
+KEPT = "sets.listed keeps what it had: "
+
+
+def stale(proxy):
+    return {labels["set"]: value for name, labels, value in proxy.metrics().samples if name == "sluice_set_stale"}
+
+
+@pytest.mark.parametrize("kernel", ["", GUARDED], ids=["one process", "keeper"])
+def test_a_bad_file_keeps_its_set_as_it_was_and_holds_up_nothing_else(scratch, kernel):
+    os.makedirs(f"{scratch.path}/lists")
+    scratch.write("lists/listed.netset", "198.51.100.0/24\n")
+    scratch.write("lists/other.netset", "203.0.113.1\n")
+    proxy = Proxy(scratch, [9], extra=LISTS + kernel)
+    limited = proxy.policy_text(route="limits: [few]", extra=LISTS + kernel + "limits: { few: { rate: 5/s } }\n")
+
+    def prefixes():
+        return {name: one["prefixes"] for name, one in sets(proxy).items()}
+
+    def is_limited():
+        return any(labels.get("limit") == "few" for _, labels, _ in proxy.metrics().samples)
+
+    assert prefixes() == {"listed": 1, "other": 1} and not is_limited()
+    eventually(lambda: stale(proxy) == {"listed": 0, "other": 0}, "all files are good")
+
+    # By itself.
+    scratch.write("lists/listed.netset", "192.0.2.1\n192.0.2.3\n\n  nonsense\nmore\n")
+    place = f"{scratch.path}/lists/listed.netset:4:3: "
+    eventually(lambda: f"{place}warning: {KEPT}`nonsense` is not an address or prefix, and 1 more (" in proxy.output(), "the log says it")
+    eventually(lambda: stale(proxy) == {"listed": 1, "other": 0}, "the gauge says it")
+    assert prefixes() == {"listed": 1, "other": 1}
+    # What else changes is in force: another list, a member, the policy.
+    scratch.write("lists/other.netset", "203.0.113.1\n203.0.113.3\n")
+    eventually(lambda: prefixes() == {"listed": 1, "other": 2}, "the other list is in force")
+    proxy.ctl("set", "add", "listed", "198.51.101.1")
+    proxy.write_policy(limited)
+    again = proxy.ctl("reload")
+    assert f"{place}warning: {KEPT}`nonsense`" in again.stderr and "generation" in again.stdout
+    eventually(is_limited, "the policy is in force")
+    assert prefixes() == {"listed": 2, "other": 2} and stale(proxy) == {"listed": 1, "other": 0}
+    status = proxy.status()
+    assert status["policy"]["last_reload"]["ok"] and status["policy"]["last_reload"]["diagnostics"][0]["line"] == 4
+    assert [one for one in status["warnings"] if one.startswith(f"{place}{KEPT}")], status["warnings"]
+    assert f"warning: {place}{KEPT}" in proxy.ctl("status").stdout
+    assert "what it had stays" in proxy.ctl("set", "list").stdout and place in proxy.ctl("set", "list", "listed").stdout
+    # Operators are told of errors as before, and what they bring is not put in force; but to go back is in a hurry.
+    for command in ("plan", "apply"):
+        refused = proxy.ctl(command, proxy.policy, check=False)
+        assert refused.returncode == 1 and f"{place}error: `nonsense`" in refused.stdout + refused.stderr, refused
+    assert f"{place}warning: {KEPT}" in proxy.ctl("rollback").stderr
+    eventually(lambda: not is_limited(), "the policy before is in force")
+    # A policy that is wrong itself is refused, with all that is wrong.
+    proxy.write_policy(limited.replace("rate: 5/s", "rate: nonsense"))
+    refused = proxy.ctl("reload", check=False)
+    assert refused.returncode == 1 and "proxy.yaml:" in refused.stderr and place in refused.stderr, refused
+    proxy.write_policy(proxy.policy_text())
+
+    os.unlink(f"{scratch.path}/lists/listed.netset")
+    eventually(lambda: f"warning: {KEPT}cannot read {scratch.path}/lists/listed.netset: No such file" in proxy.output(), "that it is gone is said")
+    assert prefixes() == {"listed": 2, "other": 2} and stale(proxy) == {"listed": 1, "other": 0}
+    scratch.write("lists/listed.netset", "192.0.2.1\n192.0.2.3\n192.0.2.5\n")
+    eventually(lambda: prefixes() == {"listed": 4, "other": 2}, "it is followed again once it is good")
+    assert "the file of a set is good again" in proxy.output()
+    eventually(lambda: stale(proxy) == {"listed": 0, "other": 0}, "the gauge says so")
+    assert not [one for one in proxy.status()["warnings"] if KEPT in one]
+    assert proxy.ctl("reload").stderr == ""
+
+
+def test_a_set_whose_file_is_bad_when_a_policy_names_it_first_is_an_error():
     with Scratch() as scratch:
         guarded = Guarded(scratch)
         sluice = guarded.start()
-        guarded.list("198.51.100.0/24\n\n  nonsense\n")
-        eventually(lambda: "listed.netset:3:3: error: `nonsense`" in sluice.output(), "the error is said")
-        assert kernel_prefixes(sluice) == 1
-        refused = sluice.ctl("reload", check=False)
-        assert refused.returncode == 1 and "listed.netset:3:3" in refused.stdout + refused.stderr
-        os.unlink(f"{scratch.path}/lists/listed.netset")
-        eventually(lambda: "cannot read" in sluice.output(), "the missing file is said")
-        assert kernel_prefixes(sluice) == 1
-        guarded.list("198.51.100.0/24\n198.51.101.0/24\n198.51.103.0/24\n")
-        eventually(lambda: kernel_prefixes(sluice) == 2, "it is followed again once it is good")
+        scratch.write("lists/new.netset", "nonsense\n")
+        sluice.write_policy(guarded.policy.replace("sets:", "sets:\n  new: { file: lists/new.netset }"))
+        eventually(lambda: "lists/new.netset:1:1: error: `nonsense`" in sluice.output(), "it never had anything to keep")
+        assert list(sets(sluice)) == ["listed", "watched"]
+        scratch.write("lists/new.netset", "192.0.2.9\n")
+        eventually(lambda: list(sets(sluice)) == ["new", "listed", "watched"], "and is followed all the same")
 
 
 def test_check_locates_errors_in_sets():
@@ -164,6 +234,10 @@ def test_the_last_good_policy_has_its_sets():
         guarded.list("broken\n")
         again = guarded.start("again")
         assert "running the last good one" in again.output()
+        assert sets(again)["listed"]["prefixes"] == 1
+        # From there on as at any reload: what else lies on disk counts.
+        again.write_policy(guarded.policy.replace("192.0.2.0/24", "192.0.2.0/24, 203.0.113.0/24"))
+        eventually(lambda: sets(again)["watched"]["prefixes"] == 2, "the policy on disk is in force")
         assert sets(again)["listed"]["prefixes"] == 1
 
 

@@ -47,6 +47,7 @@ void show_applied(const json::object& answer) {
     std::cout << ", written to " << text_at(answer, "path");
   }
   std::cout << '\n';
+  say_warnings(answer);
 }
 
 int apply(const Arguments& arguments) {
@@ -136,7 +137,9 @@ const Command kRollbackCommand{
     .words = "[NUMBER]",
     .summary = "Put an earlier policy in force and write it: the one before, or one of the history.",
     .details =
-        "While a policy waits for `sluice confirm`, it is taken back at once and nothing is written.",
+        "While a policy waits for `sluice confirm`, it is taken back at once and nothing is "
+        "written.\n"
+        "A set whose file is bad is no hindrance: it keeps what it has.",
     .options = kApplyOptions,
     .max_words = 1,
     .run = rollback,

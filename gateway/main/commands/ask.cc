@@ -9,6 +9,7 @@
 #include "gateway/control/admin_server.h"
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/command.h"
+#include "policy/diagnostic.h"
 
 namespace sluice::control {
 namespace {
@@ -34,6 +35,20 @@ int failed(const Arguments& arguments, const std::string& message) {
   if (arguments.get("output") == "json")
     std::cout << json::serialize(json::object{{"ok", false}, {"error", message}}) << '\n';
   return kExitFailed;
+}
+
+void say_warnings(const json::object& answer) {
+  for (const auto& value : array_at(answer, "diagnostics")) {
+    const json::object& one = value.as_object();
+    const policy::Diagnostic warning{
+        .severity = policy::Diagnostic::Severity::warning,
+        .where = {.file = text_at(one, "file"),
+                  .line = static_cast<int>(number_at(one, "line")),
+                  .column = static_cast<int>(number_at(one, "column"))},
+        .message = text_at(one, "message"),
+        .hint = text_at(one, "hint")};
+    std::cerr << warning.to_string() << '\n';
+  }
 }
 
 int show_answer(const Arguments& arguments, const json::object& answer,

@@ -24,6 +24,9 @@ inline constexpr OptionSpec kPinRootOption{"pin-root", "PATH",
 // asked for JSON. The exit code.
 int failed(const Arguments& arguments, const std::string& message);
 
+// On standard error, a line each: what an answer that is ok warns of all the same.
+void say_warnings(const boost::json::object& answer);
+
 // Prints an answer: as it came for --output json, else by `show`. One that is not ok goes to standard
 // error. The exit code.
 int show_answer(const Arguments& arguments, const boost::json::object& answer,

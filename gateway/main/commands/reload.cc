@@ -35,6 +35,7 @@ int reload(const Arguments& arguments) {
                           ? "unchanged: the policy means what is in force, generation "
                           : "in force: generation ")
                   << count_at(answer, "generation") << '\n';
+        say_warnings(answer);
       },
       60s);
 }
@@ -83,8 +84,9 @@ const Command kReloadCommand{
     .summary = "Read the policy again and wait until it is in force or refused.",
     .details =
         "Prints the generation, or everything that is wrong; then the old policy stays and the "
-        "exit code is 1.\nWithout --force, a policy that would cut an open SSH connection of this "
-        "node is refused, as it is when its file\nchanges or SIGHUP comes.",
+        "exit code is 1.\nA set whose file is bad keeps what it had: that is a warning, and the "
+        "rest is in force.\nWithout --force, a policy that would cut an open SSH connection of "
+        "this node is refused, as it is when its file\nchanges or SIGHUP comes.",
     .options = kReloadOptions,
     .run = reload,
 };

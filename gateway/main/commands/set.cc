@@ -1,6 +1,7 @@
 #include <array>
 #include <cstdlib>
 #include <iostream>
+#include <utility>
 
 #include "gateway/main/command.h"
 #include "gateway/main/commands/ask.h"
@@ -29,8 +30,10 @@ void show_sets(const json::object& answer) {
   Table table({"SET", "PREFIXES", "ADDED", "FILE"});
   for (const auto& value : array_at(answer, "sets")) {
     const json::object& set = value.as_object();
-    table.add({text_at(set, "name"), count_at(set, "prefixes"), count_at(set, "added"),
-               set.contains("file") ? text_at(set, "file") : "-"});
+    std::string file = set.contains("file") ? text_at(set, "file") : "-";
+    if (set.contains("stale")) file += " (bad: what it had stays)";
+    table.add(
+        {text_at(set, "name"), count_at(set, "prefixes"), count_at(set, "added"), std::move(file)});
   }
   if (table.empty()) {
     std::cout << "the policy has no sets\n";
@@ -46,6 +49,7 @@ void show_members(const json::object& answer) {
             << count_at(set, "added") << " added at run time";
   if (set.contains("pods")) std::cout << ", " << count_at(set, "pods") << " addresses of pods";
   std::cout << '\n';
+  if (set.contains("stale")) std::cout << text_at(set, "stale") << '\n';
   Table table({"ADDRESS", "LEFT", set.contains("pods") ? "POD OR REASON" : "REASON"});
   for (const auto& value : array_at(set, "members")) {
     const json::object& member = value.as_object();
