@@ -93,6 +93,7 @@ class PinnedGuard final : public Guard {
   std::vector<Sample> samples() const override;
   std::uint64_t generation() const override { return maps_->state()->generation; }
   std::vector<std::string> attached() const override;
+  std::vector<std::string> missing_interfaces() const override;
   std::vector<Seen> seen(SeenBy by) const override {
     return read_seen(
         maps_->table(by == SeenBy::service ? LazyTable::seen_services : LazyTable::seen_sources));
@@ -382,6 +383,18 @@ std::vector<std::string> PinnedGuard::attached() const {
   for (const auto& [index, entry] : attachment_.list()) {
     std::string name = interface_name(index);
     if (std::ranges::find(out, name) == out.end()) out.push_back(std::move(name));
+  }
+  return out;
+}
+
+std::vector<std::string> PinnedGuard::missing_interfaces() const {
+  if (!in_force_ || !in_force_->plan.enabled) return {};
+  std::vector<std::string> out;
+  for (const std::string& name : in_force_->plan.interfaces) {
+    const bool glob = name.find_first_of("*?[") != std::string::npos;
+    if (!glob &&
+        std::ranges::find(network_.interfaces, name, &Interface::name) == network_.interfaces.end())
+      out.push_back(name);
   }
   return out;
 }

@@ -75,6 +75,8 @@ class Guard {
       const = 0;  // for the metrics page; names begin with sluice_guard_
   virtual std::uint64_t generation() const = 0;           // in force; 0: none
   virtual std::vector<std::string> attached() const = 0;  // interface names, each once
+  // Those that the plan in force names, and not by a glob, and that the node does not have.
+  virtual std::vector<std::string> missing_interfaces() const = 0;
 
   // What the monitor has counted since it was first asked for, in no order; empty: it never was.
   // Walks up to 16,384 entries: some ms.

@@ -463,6 +463,9 @@ std::vector<std::string> KeeperImpl::warnings() const {
   for (const auto& sign : by_netfilter ? signs_ : std::vector<BypassSign>{})
     out.push_back(message("packets may go past netfilter, where intercept.forward catches: {}; {}",
                           to_text(sign), kBypassAdvice));
+  for (const auto& name : guard_->missing_interfaces())
+    out.push_back(message(
+        "there is no interface {}: guard.interfaces guards nothing of it until there is", name));
   for (const auto& path : interception_->missing_cgroups())
     out.push_back(
         message("there is no cgroup {}: intercept.output catches nothing of it until there "

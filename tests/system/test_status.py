@@ -47,6 +47,29 @@ def cgroup_mount():
         return next(line.split()[4] for line in mounts if " - cgroup2 " in line)
 
 
+def test_an_interface_that_is_missing_is_told(scratch):
+    sluice = Sluice(scratch, f"""version: 1
+state_dir: {scratch.path}/state
+workers: 1
+guard: {{ interfaces: [lo, late0, "none*"], rules: [{{ name: nobody, from: [192.0.2.1], action: drop }}] }}
+listeners: {{ web: {{ bind: "127.0.0.1:{free_port()}" }} }}
+upstreams: {{ far: {{ endpoints: ["127.0.0.1:9"] }} }}
+routes: [{{ upstream: far }}]
+""")
+    missing = "there is no interface late0: guard.interfaces guards nothing of it until there is"
+    told = f"NOT AS ASKED FOR: {missing}"
+    eventually(lambda: told in sluice.output(), "the log says it")
+    assert f"warning: {missing}" in sluice.ctl("status").stdout
+    # Of a glob nobody knows what it was to find.
+    assert sluice.status()["warnings"] == [missing]
+    subprocess.run(["ip", "link", "add", "late0", "type", "veth", "peer", "name", "far0"], check=True)
+    eventually(lambda: f"no longer so: {missing}" in sluice.output(), "and that it is there")
+    assert sluice.status()["warnings"] == []
+    subprocess.run(["ip", "link", "del", "late0"], check=True)
+    eventually(lambda: sluice.output().count(told) == 2, "it is gone again, which is told once")
+    sluice.stop()
+
+
 def test_a_cgroup_that_is_missing_is_told(scratch):
     name = f"/sluice-test-{os.getpid()}"
     sluice = Sluice(scratch, f"""version: 1
