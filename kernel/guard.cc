@@ -389,14 +389,7 @@ std::vector<std::string> PinnedGuard::attached() const {
 
 std::vector<std::string> PinnedGuard::missing_interfaces() const {
   if (!in_force_ || !in_force_->plan.enabled) return {};
-  std::vector<std::string> out;
-  for (const std::string& name : in_force_->plan.interfaces) {
-    const bool glob = name.find_first_of("*?[") != std::string::npos;
-    if (!glob &&
-        std::ranges::find(network_.interfaces, name, &Interface::name) == network_.interfaces.end())
-      out.push_back(name);
-  }
-  return out;
+  return kernel::missing_interfaces(network_, in_force_->plan.interfaces);
 }
 
 std::vector<Sample> PinnedGuard::samples() const {

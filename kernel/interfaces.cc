@@ -6,6 +6,7 @@
 #include <cstring>
 #include <fnmatch.h>
 #include <fstream>
+#include <iterator>
 #include <libmnl/libmnl.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
@@ -255,6 +256,17 @@ std::vector<Interface> select_interfaces(const NodeNetwork& network,
     const bool named = std::ranges::find(patterns, candidate.name) != patterns.end();
     if ((!candidate.loopback || named) && wanted(candidate)) out.push_back(candidate);
   }
+  return out;
+}
+
+std::vector<std::string> missing_interfaces(const NodeNetwork& network,
+                                            const std::vector<std::string>& patterns) {
+  std::vector<std::string> out;
+  std::ranges::copy_if(patterns, std::back_inserter(out), [&](const std::string& name) {
+    return name.find_first_of("*?[\\") == std::string::npos &&
+           std::ranges::find(network.interfaces, name, &Interface::name) ==
+               network.interfaces.end();
+  });
   return out;
 }
 

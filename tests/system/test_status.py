@@ -60,11 +60,17 @@ routes: [{{ upstream: far }}]
     told = f"NOT AS ASKED FOR: {missing}"
     eventually(lambda: told in sluice.output(), "the log says it")
     assert f"warning: {missing}" in sluice.ctl("status").stdout
+
+    def said_by_doctor():
+        done = subprocess.run([SLUICE, "doctor", "--policy", sluice.policy, "--output", "json"], capture_output=True, text=True, timeout=HANG)
+        return [f["what"] for f in json.loads(done.stdout)["findings"] if f["check"] == "guard_interfaces" and f["level"] == "warning"]
+
+    assert said_by_doctor() == ["guard.interfaces names late0, which is not there"]
     # Of a glob nobody knows what it was to find.
     assert sluice.status()["warnings"] == [missing]
     subprocess.run(["ip", "link", "add", "late0", "type", "veth", "peer", "name", "far0"], check=True)
     eventually(lambda: f"no longer so: {missing}" in sluice.output(), "and that it is there")
-    assert sluice.status()["warnings"] == []
+    assert sluice.status()["warnings"] == [] and said_by_doctor() == []
     subprocess.run(["ip", "link", "del", "late0"], check=True)
     eventually(lambda: sluice.output().count(told) == 2, "it is gone again, which is told once")
     sluice.stop()
