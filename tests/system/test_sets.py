@@ -140,6 +140,12 @@ def test_a_bad_file_keeps_its_set_as_it_was_and_holds_up_nothing_else(scratch, k
     assert [one for one in status["warnings"] if one.startswith(f"{place}{KEPT}")], status["warnings"]
     assert f"warning: {place}{KEPT}" in proxy.ctl("status").stdout
     assert "what it had stays" in proxy.ctl("set", "list").stdout and place in proxy.ctl("set", "list", "listed").stdout
+    if kernel:  # the next program has what runs, and looks at the disk itself
+        said = proxy.output().count(f"{place}warning: {KEPT}")
+        proxy.ctl("upgrade")
+        eventually(lambda: proxy.output().count(f"{place}warning: {KEPT}") > said, "it is told anew")
+        eventually(lambda: stale(proxy) == {"listed": 1, "other": 0}, "the gauge says it still")
+        assert prefixes() == {"listed": 2, "other": 2} and is_limited()
     # Operators are told of errors as before, and what they bring is not put in force; but to go back is in a hurry.
     for command in ("plan", "apply"):
         refused = proxy.ctl(command, proxy.policy, check=False)
