@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "kernel/message.h"
+#include "kernel/netlink_attributes.h"
 #include "kernel/nft_batch.h"
 
 namespace sluice::kernel {
@@ -36,15 +37,9 @@ Result<protocol::OwnedFd> subscribe(int bus, const std::vector<int>& groups) {
 }
 
 std::string_view text_attribute(const nlmsghdr& header, std::uint16_t type) {
-  const auto* at =
-      static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(&header, sizeof(nfgenmsg)));
-  const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(&header));
-  for (; mnl_attr_ok(at, static_cast<int>(end - reinterpret_cast<const char*>(at)));
-       at = mnl_attr_next(at)) {
-    if (mnl_attr_get_type(at) == type && mnl_attr_validate(at, MNL_TYPE_NUL_STRING) >= 0)
-      return mnl_attr_get_str(at);
-  }
-  return {};
+  const nlattr* found = NetlinkAttributes(header, sizeof(nfgenmsg)).find(type);
+  if (found == nullptr || mnl_attr_validate(found, MNL_TYPE_NUL_STRING) < 0) return {};
+  return mnl_attr_get_str(found);
 }
 
 bool of_our_table(const nlmsghdr& header) {

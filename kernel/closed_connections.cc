@@ -11,6 +11,7 @@
 
 #include "kernel/message.h"
 #include "kernel/netlink.h"
+#include "kernel/netlink_attributes.h"
 #include "kernel/node_view.h"
 #include "kernel/open_connections.h"
 #include "kernel/policy_routing.h"
@@ -24,14 +25,8 @@ Prefix destination_of(const nlmsghdr& header) {
   const bool v4 = fixed->rtm_family == AF_INET;
   Prefix prefix = v4 ? all_of_v4() : Prefix{.address = {}, .length = 0, .v4 = false};
   prefix.length = static_cast<std::uint8_t>(fixed->rtm_dst_len + (v4 ? 96 : 0));
-  const auto* at =
-      static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(&header, sizeof(*fixed)));
-  const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(&header));
-  for (; mnl_attr_ok(at, static_cast<int>(end - reinterpret_cast<const char*>(at)));
-       at = mnl_attr_next(at)) {
-    if (mnl_attr_get_type(at) != RTA_DST) continue;
-    std::memcpy(prefix.address.data() + (v4 ? 12 : 0), mnl_attr_get_payload(at), v4 ? 4 : 16);
-  }
+  if (const nlattr* to = NetlinkAttributes(header, sizeof(*fixed)).find(RTA_DST))
+    std::memcpy(prefix.address.data() + (v4 ? 12 : 0), mnl_attr_get_payload(to), v4 ? 4 : 16);
   return prefix;
 }
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "kernel/message.h"
+#include "kernel/netlink_attributes.h"
 
 namespace sluice::kernel {
 namespace {
@@ -72,18 +73,6 @@ Result<void> dump(std::uint16_t type, mnl_cb_t on_message, NodeNetwork& out) {
   }
 }
 
-// libmnl's macro of that purpose is not C++.
-template <typename Visit>
-void each_attribute(const nlmsghdr* message, std::size_t body, Visit visit) {
-  const auto* at = static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(message, body));
-  const auto left = [&] {
-    return static_cast<int>(static_cast<const char*>(mnl_nlmsg_get_payload_tail(message)) -
-                            reinterpret_cast<const char*>(at));
-  };
-  for (; mnl_attr_ok(at, left()); at = mnl_attr_next(at))
-    visit(at);
-}
-
 int on_link(const nlmsghdr* message, void* data) {
   auto& out = *static_cast<NodeNetwork*>(data);
   const auto* link = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
@@ -93,7 +82,7 @@ int on_link(const nlmsghdr* message, void* data) {
   found.loopback = (link->ifi_flags & IFF_LOOPBACK) != 0;
   found.ethernet = link->ifi_type == ARPHRD_ETHER;
   bool elsewhere = false;
-  each_attribute(message, sizeof(*link), [&](const nlattr* attribute) {
+  for (const nlattr* attribute : NetlinkAttributes(*message, sizeof(*link))) {
     switch (mnl_attr_get_type(attribute)) {
       case IFLA_IFNAME:
         found.name = mnl_attr_get_str(attribute);
@@ -110,7 +99,7 @@ int on_link(const nlmsghdr* message, void* data) {
       default:
         break;
     }
-  });
+  }
   if (elsewhere) found.beneath = 0;
   out.interfaces.push_back(std::move(found));
   return MNL_CB_OK;
@@ -121,11 +110,11 @@ int on_address(const nlmsghdr* message, void* data) {
   const auto* address = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(message));
   const void* local = nullptr;
   // IFA_LOCAL where there is one: on a point-to-point link IFA_ADDRESS is the peer.
-  each_attribute(message, sizeof(*address), [&](const nlattr* attribute) {
+  for (const nlattr* attribute : NetlinkAttributes(*message, sizeof(*address))) {
     const int type = mnl_attr_get_type(attribute);
     if (type == IFA_LOCAL || (type == IFA_ADDRESS && local == nullptr))
       local = mnl_attr_get_payload(attribute);
-  });
+  }
   if (local != nullptr && (address->ifa_family == AF_INET || address->ifa_family == AF_INET6)) {
     out.addresses.push_back(host(address->ifa_family, local));
   }
@@ -139,16 +128,11 @@ void next_hops(const nlattr* list, int family, NodeNetwork& out) {
          hop->rtnh_len <= left) {
     DefaultRoute route;
     route.interface_index = static_cast<unsigned>(hop->rtnh_ifindex);
-    const char* at = reinterpret_cast<const char*>(hop) + sizeof(*hop);
-    const char* end = reinterpret_cast<const char*>(hop) + hop->rtnh_len;
-    while (end - at >= static_cast<long>(sizeof(nlattr))) {
-      const auto* attribute = reinterpret_cast<const nlattr*>(at);
-      if (!mnl_attr_ok(attribute, static_cast<int>(end - at))) break;
-      if (mnl_attr_get_type(attribute) == RTA_GATEWAY) {
-        route.has_gateway = true;
-        route.gateway = host(family, mnl_attr_get_payload(attribute));
-      }
-      at += MNL_ALIGN(attribute->nla_len);
+    const char* of_hop = reinterpret_cast<const char*>(hop);
+    const NetlinkAttributes attributes(of_hop + sizeof(*hop), of_hop + hop->rtnh_len);
+    if (const nlattr* gateway = attributes.find(RTA_GATEWAY)) {
+      route.has_gateway = true;
+      route.gateway = host(family, mnl_attr_get_payload(gateway));
     }
     out.default_routes.push_back(route);
     const int step = static_cast<int>(RTNH_ALIGN(hop->rtnh_len));
@@ -165,7 +149,7 @@ int on_route(const nlmsghdr* message, void* data) {
   DefaultRoute route;
   std::uint32_t table = body->rtm_table;
   const nlattr* hops = nullptr;
-  each_attribute(message, sizeof(*body), [&](const nlattr* attribute) {
+  for (const nlattr* attribute : NetlinkAttributes(*message, sizeof(*body))) {
     switch (mnl_attr_get_type(attribute)) {
       case RTA_OIF:
         route.interface_index = mnl_attr_get_u32(attribute);
@@ -190,7 +174,7 @@ int on_route(const nlmsghdr* message, void* data) {
       default:
         break;
     }
-  });
+  }
   if (table != RT_TABLE_MAIN) return MNL_CB_OK;
   if (hops != nullptr) {
     next_hops(hops, body->rtm_family, out);

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "kernel/netlink.h"
+#include "kernel/netlink_attributes.h"
 #include "kernel/nft_batch.h"
 
 namespace sluice::kernel {
@@ -37,14 +38,7 @@ class Digest {
 };
 
 const nlattr* attribute(const nlmsghdr& header, std::uint16_t type) {
-  const auto* at =
-      static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(&header, sizeof(nfgenmsg)));
-  const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(&header));
-  for (; mnl_attr_ok(at, static_cast<int>(end - reinterpret_cast<const char*>(at)));
-       at = mnl_attr_next(at)) {
-    if (mnl_attr_get_type(at) == type) return at;
-  }
-  return nullptr;
+  return NetlinkAttributes(header, sizeof(nfgenmsg)).find(type);
 }
 
 std::string text_of(const nlmsghdr& header, std::uint16_t type) {

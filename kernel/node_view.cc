@@ -13,6 +13,7 @@
 
 #include "kernel/message.h"
 #include "kernel/netlink.h"
+#include "kernel/netlink_attributes.h"
 #include "kernel/prefix_text.h"
 
 namespace sluice::kernel {
@@ -21,15 +22,9 @@ namespace {
 // IFA_LOCAL is ours; IFA_ADDRESS is the peer's on a point-to-point link, and the only one for IPv6.
 std::optional<Prefix> parse_address(const nlmsghdr& header) {
   const auto* fixed = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(&header));
-  const nlattr* best = nullptr;
-  const auto* at =
-      static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(&header, sizeof(*fixed)));
-  const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(&header));
-  for (; mnl_attr_ok(at, static_cast<int>(end - reinterpret_cast<const char*>(at)));
-       at = mnl_attr_next(at)) {
-    if (mnl_attr_get_type(at) == IFA_LOCAL || (mnl_attr_get_type(at) == IFA_ADDRESS && !best))
-      best = at;
-  }
+  const NetlinkAttributes attributes(header, sizeof(*fixed));
+  const nlattr* best = attributes.find(IFA_LOCAL);
+  if (best == nullptr) best = attributes.find(IFA_ADDRESS);
   if (!best) return std::nullopt;
   const bool v4 = fixed->ifa_family == AF_INET;
   auto bytes = v4 ? all_of_v4().address : Prefix{}.address;

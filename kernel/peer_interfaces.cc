@@ -8,6 +8,8 @@
 #include <sys/time.h>
 #include <utility>
 
+#include "kernel/netlink_attributes.h"
+
 namespace sluice::kernel {
 namespace {
 
@@ -18,13 +20,8 @@ bool is_link_local(const Prefix& host) {
 
 unsigned outgoing_of(const nlmsghdr& header) {
   if (header.nlmsg_type != RTM_NEWROUTE) return 0;
-  const auto* at = static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(&header, sizeof(rtmsg)));
-  const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(&header));
-  for (; mnl_attr_ok(at, static_cast<int>(end - reinterpret_cast<const char*>(at)));
-       at = mnl_attr_next(at)) {
-    if (mnl_attr_get_type(at) == RTA_OIF) return mnl_attr_get_u32(at);
-  }
-  return 0;
+  const nlattr* out = NetlinkAttributes(header, sizeof(rtmsg)).find(RTA_OIF);
+  return out == nullptr ? 0 : mnl_attr_get_u32(out);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "kernel/message.h"
 #include "kernel/netlink.h"
+#include "kernel/netlink_attributes.h"
 #include "kernel/prefix_text.h"
 
 namespace sluice::kernel {
@@ -55,17 +56,6 @@ Error route_error(const std::string& what, int error) {
   return {message("policy routing: {}: {}{}", what, std::strerror(error), hint)};
 }
 
-std::vector<const nlattr*> attributes(const nlmsghdr& header, std::size_t fixed) {
-  std::vector<const nlattr*> found;
-  const auto* at = static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(&header, fixed));
-  const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(&header));
-  for (; mnl_attr_ok(at, static_cast<int>(end - reinterpret_cast<const char*>(at)));
-       at = mnl_attr_next(at)) {
-    found.push_back(at);
-  }
-  return found;
-}
-
 struct SeenRule {
   RoutingRule rule;
   std::uint8_t protocol = 0;
@@ -77,7 +67,7 @@ SeenRule parse_rule(const nlmsghdr& header) {
   seen.rule.v4 = fixed->family == AF_INET;
   seen.rule.table = fixed->table;
   seen.rule.mask = 0;
-  for (const nlattr* attribute : attributes(header, sizeof(*fixed))) {
+  for (const nlattr* attribute : NetlinkAttributes(header, sizeof(*fixed))) {
     switch (mnl_attr_get_type(attribute)) {
       case FRA_PRIORITY:
         seen.rule.priority = mnl_attr_get_u32(attribute);
@@ -136,7 +126,7 @@ SeenRoute parse_route(const nlmsghdr& header) {
   const bool v4 = fixed->rtm_family == AF_INET;
   SeenRoute seen{{fixed->rtm_table, everything(v4)}, fixed->rtm_protocol};
   seen.route.prefix.length = static_cast<std::uint8_t>(fixed->rtm_dst_len + (v4 ? 96 : 0));
-  for (const nlattr* attribute : attributes(header, sizeof(*fixed))) {
+  for (const nlattr* attribute : NetlinkAttributes(header, sizeof(*fixed))) {
     if (mnl_attr_get_type(attribute) == RTA_TABLE) seen.route.table = mnl_attr_get_u32(attribute);
     if (mnl_attr_get_type(attribute) == RTA_DST) {
       std::memcpy(seen.route.prefix.address.data() + (v4 ? 12 : 0), mnl_attr_get_payload(attribute),

@@ -16,6 +16,7 @@
 
 #include "kernel/message.h"
 #include "kernel/netlink.h"
+#include "kernel/netlink_attributes.h"
 #include "kernel/prefix_text.h"
 
 namespace sluice::kernel {
@@ -60,14 +61,8 @@ bool is_zero(std::uint8_t family, const __be32* words) {
 }
 
 std::uint32_t mark_of(const nlmsghdr& header) {
-  const auto* at =
-      static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(&header, sizeof(inet_diag_msg)));
-  const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(&header));
-  for (; mnl_attr_ok(at, static_cast<int>(end - reinterpret_cast<const char*>(at)));
-       at = mnl_attr_next(at)) {
-    if (mnl_attr_get_type(at) == INET_DIAG_MARK) return mnl_attr_get_u32(at);
-  }
-  return 0;
+  const nlattr* mark = NetlinkAttributes(header, sizeof(inet_diag_msg)).find(INET_DIAG_MARK);
+  return mark == nullptr ? 0 : mnl_attr_get_u32(mark);
 }
 
 const inet_diag_msg& message_of(const nlmsghdr& header) {

@@ -12,6 +12,7 @@
 
 #include "kernel/keeper_protocol.h"
 #include "kernel/netlink.h"
+#include "kernel/netlink_attributes.h"
 
 namespace sluice::kernel {
 namespace {
@@ -61,22 +62,14 @@ std::vector<TcProgram> clsact_filters(unsigned interface_index, bool egress) {
     // The dump tells of each priority, too, which is no filter.
     if (static_cast<const tcmsg*>(mnl_nlmsg_get_payload(&header))->tcm_handle == 0) return;
     TcProgram filter;
-    const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(&header));
-    const auto* at =
-        static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(&header, sizeof(tcmsg)));
-    for (; mnl_attr_ok(at, static_cast<int>(end - reinterpret_cast<const char*>(at)));
-         at = mnl_attr_next(at)) {
-      if (mnl_attr_get_type(at) == TCA_KIND) filter.name = mnl_attr_get_str(at);
-      if (mnl_attr_get_type(at) != TCA_OPTIONS) continue;
-      const bool bpf = filter.name == "bpf";
-      const auto* inner = static_cast<const nlattr*>(mnl_attr_get_payload(at));
-      const auto* inner_end = reinterpret_cast<const char*>(inner) + mnl_attr_get_payload_len(at);
-      for (; mnl_attr_ok(inner, static_cast<int>(inner_end - reinterpret_cast<const char*>(inner)));
-           inner = mnl_attr_next(inner)) {
-        if (!bpf) continue;  // of other kinds these numbers mean something else
-        if (mnl_attr_get_type(inner) == TCA_BPF_NAME) filter.name = mnl_attr_get_str(inner);
-        if (mnl_attr_get_type(inner) == TCA_BPF_ID) filter.id = mnl_attr_get_u32(inner);
-      }
+    const NetlinkAttributes attributes(header, sizeof(tcmsg));
+    if (const nlattr* kind = attributes.find(TCA_KIND)) filter.name = mnl_attr_get_str(kind);
+    // Of other kinds the numbers inside mean something else.
+    const nlattr* options = filter.name == "bpf" ? attributes.find(TCA_OPTIONS) : nullptr;
+    if (options != nullptr) {
+      const NetlinkAttributes inner(*options);
+      if (const nlattr* name = inner.find(TCA_BPF_NAME)) filter.name = mnl_attr_get_str(name);
+      if (const nlattr* id = inner.find(TCA_BPF_ID)) filter.id = mnl_attr_get_u32(id);
     }
     filter.name = filter.name.substr(0, filter.name.find(":["));  // libbpf has the id in it
     if (!filter.name.empty() && (filters.empty() || filters.back() != filter))
