@@ -24,6 +24,7 @@
 #include "gateway/main/channel.h"
 #include "gateway/main/command.h"
 #include "gateway/main/compiled_policy.h"
+#include "gateway/main/frequent_yield.h"
 #include "gateway/main/gateway_commands.h"
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/sandbox.h"
@@ -194,6 +195,7 @@ void GatewayProcess::out_of_descriptors(const protocol::Message& message) {
 }
 
 void GatewayProcess::on(const protocol::Policy& message, std::vector<protocol::OwnedFd>& fds) {
+  const FrequentYield yield;
   pending_.emplace();
   pending_->generation = message.generation;
   auto files = read_bundle(fds.front().get());
@@ -258,6 +260,7 @@ void GatewayProcess::on(const protocol::Sockets& message, std::vector<protocol::
 
 void GatewayProcess::on(const protocol::Commit& message, std::vector<protocol::OwnedFd>&) {
   if (!gateway_ || !pending_ || pending_->generation != message.generation) return;
+  const FrequentYield yield;
   Pending taken = std::move(*pending_);
   pending_.reset();
   metrics_ = taken.policy->config().metrics;

@@ -62,7 +62,8 @@ constexpr Names kMemory{"brk",   "madvise", "membarrier", "mincore", "mlock", "m
                         "mremap", "msync",  "munlock",    "munmap"};
 
 constexpr Names kTime{"clock_getres", "clock_gettime", "clock_nanosleep", "gettimeofday",
-                      "nanosleep",    "time"};
+                      "nanosleep",    "time",         "timer_create",    "timer_delete",
+                      "timer_settime"};
 
 constexpr Names kThreads{
     "arch_prctl", "exit",        "exit_group",  "futex",       "futex_waitv", "get_robust_list",
