@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 
 #include "gateway/control/admin_server.h"
 #include "gateway/log.h"
@@ -143,7 +144,12 @@ class KeeperProcess {
             {.busy = [this] { return busy(); },
              .hand_over = [this] { return hand_over(); },
              .plan = [this] { return plan_in_force(); },
-             .handed_over = [this] { rest(); }}),
+             .handed_over =
+                 [this] {
+                   rest();
+                   stop_if_told();
+                 },
+             .given_up = [this] { stop_if_told(); }}),
         banned_connections_(io_, *keeper_),
         questions_(*keeper_, reloader_, supervisor_,
                    [this] {
@@ -153,7 +159,7 @@ class KeeperProcess {
         drop_streams_(io_, *keeper_),
         top_streams_(io_, *keeper_,
                      [this]() -> const policy::Config& { return reloader_.current().config(); }),
-        signals_(io_, {.stopping = [this] { return stopping_; },
+        signals_(io_, {.stopping = [this] { return stopping_ || stop_told_; },
                        .stop = [this] { stop(); },
                        .end =
                            [this] {
@@ -211,6 +217,7 @@ class KeeperProcess {
     supervisor_.ask("reopen-logs", [](const auto&) {});
   }
   void stop();
+  void stop_if_told();
   void end(int code) {
     exit_code_ = code;
     io_.stop();
@@ -248,6 +255,7 @@ class KeeperProcess {
   bool kernel_prepared_ = false;  // a plan waits in the inactive slots
   bool in_force_ = false;         // the first plan has been committed
   bool stopping_ = false;
+  bool stop_told_ = false;  // while another keeper takes over
   int exit_code_ = kExitOk;
 };
 
@@ -355,12 +363,13 @@ void KeeperProcess::replace_gateway() {
 }
 
 void KeeperProcess::go_back_to_predecessor(const std::string& problem) {
+  if (stopping_) return;  // that one would begin to serve again
   upgrade_.go_back(problem);
   reloader_.watch();
 }
 
 std::string KeeperProcess::busy() const {
-  if (stopping_) return "sluice is stopping";
+  if (stopping_ || stop_told_) return "sluice is stopping";
   if (std::string why = succession_.why_unchanged(); !why.empty()) return why;
   if (policy_apply_.on_trial())
     return "a policy waits for `sluice confirm`; confirm it, or `sluice rollback` first";
@@ -461,6 +470,8 @@ void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generat
       make_offer(*keeper_, candidate, generation, workers, *material), false,
       [this, generation, workers, done = std::move(done), policy = candidate.snapshot,
        material = *material, admin](std::expected<void, std::string> prepared) {
+        // It would catch again what flows straight by now.
+        if (stopping_) prepared = std::unexpected("sluice is stopping");
         if (prepared) {
           return commit(generation, workers,
                         [=, this](const std::expected<void, std::string>& committed) {
@@ -590,11 +601,25 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
   questions_.status(std::move(head), respond);
 }
 
+// Called from within the succession: once that is through.
+void KeeperProcess::stop_if_told() {
+  if (stop_told_) boost::asio::post(io_, [this] { stop(); });
+}
+
 // New connections flow straight from here on, or are refused; those that are open are finished.
 void KeeperProcess::stop() {
   if (stopping_) return;
+  // The other one's sockets are these, and what is in the kernel is about to be its own: nobody
+  // would serve if they were taken from it now.
+  if (succession_.handing_over()) {
+    if (!std::exchange(stop_told_, true))
+      log_info("keeper", "stopping once the other sluice serves, or has ended");
+    return;
+  }
   stopping_ = true;
-  const bool served = !succession_.handed_over();
+  // What a predecessor still serves with is not this one's to take away.
+  const Predecessor* before = succession_.predecessor();
+  const bool served = !succession_.handed_over() && (before == nullptr || before->has_ended());
   watch_.stop();
   pods_.stop();
   memory_.stop();

@@ -128,6 +128,7 @@ void KeeperSuccession::give_up(bool released) {
   begun_ = false;
   if (released) resume();
   parts_.reloader.release();
+  hooks_.given_up();
 }
 
 // What the successor may have put in force before it ended is replaced by what runs here.

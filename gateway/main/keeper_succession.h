@@ -38,6 +38,7 @@ class KeeperSuccession {
     std::function<HandOver()> hand_over;
     std::function<kernel::Plan()> plan;  // of the policy in force
     std::function<void()> handed_over;   // the rest of this process stops following the node
+    std::function<void()> given_up;      // nobody takes over any longer
   };
 
   // `predecessor`: null, or whose sockets the keeper was opened with.
@@ -58,6 +59,8 @@ class KeeperSuccession {
 
   // Another keeper serves; what is open here finishes.
   bool handed_over() const { return handed_over_; }
+  // Another keeper has got the sockets, and does not serve yet.
+  bool handing_over() const { return begun_; }
   // Why policy and program stay as they are; empty: they need not.
   std::string why_unchanged() const;
 

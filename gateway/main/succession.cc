@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <map>
+#include <poll.h>
 #include <span>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -195,6 +196,11 @@ std::expected<std::unique_ptr<Predecessor>, std::string> Predecessor::ask(const 
   auto left = read_hand_over(text.get(), ours);
   if (!left) return failed(path, left.error());
   return std::unique_ptr<Predecessor>(new Predecessor(std::move(socket), std::move(*left)));
+}
+
+bool Predecessor::has_ended() const {
+  pollfd socket{.fd = socket_.get(), .events = 0, .revents = 0};
+  return ::poll(&socket, 1, 0) == 1 && (socket.revents & POLLHUP) != 0;
 }
 
 std::string Predecessor::memory() {

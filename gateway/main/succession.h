@@ -39,6 +39,7 @@ class Predecessor {
   static std::expected<std::unique_ptr<Predecessor>, std::string> ask(const std::string& path);
 
   HandOver& left() { return left_; }
+  bool has_ended() const;
   // Of its gateway, as it is now; empty: it says nothing.
   std::string memory();
   // Until done(), or the end of this object, it changes nothing in the kernel. No error where it
