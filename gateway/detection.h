@@ -35,6 +35,7 @@ class Detection final : public Session, public RefCounted<Detection>, private Tr
   int fd() const override { return client_.transport->fd(); }
 
  private:
+  Client* held() override { return &client_; }
   void look();
   void wait();
   void on_readable() override;

@@ -25,6 +25,7 @@ class ProxyHeaderReader final : public Session,
   int fd() const override { return client_.transport->fd(); }
 
  private:
+  Client* held() override { return &client_; }
   void look();
   void on_readable() override;
   void on_writable() override {}

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <iterator>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -62,6 +64,8 @@ struct Client {
   // original destination by TLS alone.
   bool decrypted = false;
   std::uint64_t id = 0;  // of the connection, for the log; unique in this process
+  // A drain of this connection alone: it takes nothing new, and what is open of it ends then.
+  std::optional<std::chrono::steady_clock::time_point> ends_at = {};
 };
 
 // In its worker's list while open. Each keeps itself alive until its connection has ended.
@@ -75,19 +79,23 @@ class Session : public boost::intrusive::list_base_hook<
   virtual const Listener& listener() const = 0;
   virtual int fd() const = 0;
 
-  // A drain of its own, while the worker goes on.
-  void end_soon() {
-    to_end_ = true;
+  // A drain of its own, while the worker goes on. Of several the first one's deadline holds,
+  // whatever has become of the connection by then.
+  void end_soon(std::chrono::steady_clock::time_point deadline) {
+    if (Client* client = held(); client != nullptr && !client->ends_at) client->ends_at = deadline;
     drain();
   }
-  bool to_end() const { return to_end_; }
+  bool overdue(std::chrono::steady_clock::time_point now) {
+    const Client* client = held();
+    return client != nullptr && client->ends_at && *client->ends_at <= now;
+  }
 
  protected:
   Session() = default;
   ~Session() = default;
 
  private:
-  bool to_end_ = false;
+  virtual Client* held() = 0;  // null: handed on
 };
 using SessionList = boost::intrusive::list<Session, boost::intrusive::constant_time_size<false>>;
 

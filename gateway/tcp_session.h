@@ -54,6 +54,7 @@ class TcpSession final : public Session,
   tls::AlpnOffer alpn_offer() const override { return tls::AlpnOffer::none; }
 
  private:
+  Client* held() override { return &client_; }
   static constexpr std::size_t kMaxTries = 8;
 
   void route();

@@ -176,13 +176,14 @@ void Worker::drain_sessions(bool of_gone_listeners_only) {
 void Worker::drain_connections(std::shared_ptr<const std::vector<std::uint64_t>> cookies,
                                std::chrono::milliseconds deadline) {
   boost::asio::post(io_, [this, cookies = std::move(cookies), deadline] {
+    const auto ends_at = std::chrono::steady_clock::now() + deadline;
     for (auto next = sessions_.begin(); next != sessions_.end();) {
       Session& session = *next++;  // it may leave the list
       if (session.listener().way() == WayIn::bind) continue;
       const auto cookie = socket_cookie(session.fd());
-      if (cookie && std::ranges::binary_search(*cookies, *cookie)) session.end_soon();
+      if (cookie && std::ranges::binary_search(*cookies, *cookie)) session.end_soon(ends_at);
     }
-    auto timer = std::make_shared<boost::asio::steady_timer>(io_, deadline);
+    auto timer = std::make_shared<boost::asio::steady_timer>(io_, ends_at);
     timer->async_wait([this, timer](const boost::system::error_code& error) {
       if (!error) end_drained();
     });
@@ -190,9 +191,10 @@ void Worker::drain_connections(std::shared_ptr<const std::vector<std::uint64_t>>
 }
 
 void Worker::end_drained() {
+  const auto now = std::chrono::steady_clock::now();
   for (auto next = sessions_.begin(); next != sessions_.end();) {
     Session& session = *next++;
-    if (session.to_end()) session.abort();
+    if (session.overdue(now)) session.abort();
   }
 }
 

@@ -209,7 +209,7 @@ void Connection::on_timer() {
 }
 
 bool Connection::ends() const {
-  return worker_.draining() || listener().gone() || to_end();
+  return worker_.draining() || listener().gone() || client_->ends_at.has_value();
 }
 
 // A request that is here already is still answered, and so is one that is on its way: closing over

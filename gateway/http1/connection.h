@@ -69,6 +69,7 @@ class Connection final : public Session, public RefCounted<Connection>, private 
   Client take_client();
 
  private:
+  Client* held() override { return client_ ? &*client_ : nullptr; }
   void on_readable() override;
   void on_writable() override;
   void on_timer();

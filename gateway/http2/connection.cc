@@ -35,6 +35,8 @@ void Connection::start(Worker& worker, Client client, std::string_view early) {
 void Connection::begin(std::string_view early) {
   codec_.open(client_->transport, make_server_session(*this));
   announce();
+  // Told while it shook hands, or spoke HTTP/1: what is on its way is still served.
+  if (client_->ends_at || worker_.draining() || listener().gone()) no_more_requests();
   arm();
   if (!early.empty()) {
     proceed(codec_.receive(early));

@@ -58,6 +58,7 @@ class Connection final : public Session, public RefCounted<Connection>, private 
   void stream_ended(ClientStream& stream, http::Ending ending, bool input_ended, bool closed);
 
  private:
+  Client* held() override { return client_ ? &*client_ : nullptr; }
   struct Callbacks;  // server_callbacks.cc
   friend SessionPtr make_server_session(Connection& connection);
   static ssize_t read_output(nghttp2_session* session, std::int32_t id, std::uint8_t* to,

@@ -28,6 +28,7 @@ class Handshake final : public Session, public RefCounted<Handshake>, private Tr
   int fd() const override { return client_.transport->fd(); }
 
  private:
+  Client* held() override { return &client_; }
   void begin(std::string early);
   void proceed();
   void established();

@@ -29,6 +29,7 @@ class Passthrough final : public Session, public RefCounted<Passthrough>, privat
   int fd() const override { return client_.transport->fd(); }
 
  private:
+  Client* held() override { return &client_; }
   void on_readable() override;
   void on_writable() override {}
   void on_timer();

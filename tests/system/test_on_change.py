@@ -1,10 +1,16 @@
 """What becomes of open connections that a new policy catches no longer, and of limits for those whom `protect` names."""
+import contextlib
 import os
 import socket
+import ssl
+import threading
+import time
 
 import pytest
 
-from harness import HANG, Scratch, eventually
+from certificates import Authority
+from harness import HANG, Scratch, eventually, read_all
+from lasting_clients import frame
 from netns import Net, NodeSluice, Thread
 
 POLICY = """
@@ -87,6 +93,161 @@ def test_who_speaks_no_http_has_until_the_deadline(node):
         assert connection.recv(1) == b"", "and ends"
     except ConnectionResetError:
         pass
+
+
+def test_who_comes_later_is_not_told_to_close(node):
+    """What became of one connection is not known of the next one that the gateway keeps in the same place."""
+    sluice = NodeSluice(node, policy(node))
+    drained = [connect(node) for _ in range(8)]
+    for connection in drained:
+        assert ask(connection).startswith(b"HTTP/1.1 200")
+    sluice.write_policy(policy(node, ports="8081"))
+    sluice.ctl("reload")
+    for connection in drained:
+        assert connection.recv(1) == b""
+    sluice.write_policy(policy(node))
+    sluice.ctl("reload")
+    for _ in range(16):
+        connection = connect(node)
+        for _ in range(2):
+            answer = ask(connection)
+            assert answer.startswith(b"HTTP/1.1 200") and b"connection: close" not in answer.lower(), answer
+
+
+def serve(node, port, speak):
+    listening = Thread(node.origin, lambda: socket.create_server(("10.72.0.2", port))).result()
+
+    def accept():
+        while True:
+            connection, _ = listening.accept()
+            threading.Thread(target=speak, args=(connection,), daemon=True).start()
+
+    Thread(node.origin, accept)
+
+
+def say_back(connection):
+    with contextlib.suppress(ConnectionError):
+        while data := connection.recv(4096):
+            connection.sendall(data)
+
+
+def switch(connection):
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += connection.recv(4096)
+    connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: words\r\n\r\n")
+    say_back(connection)
+
+
+def until_end(connection):
+    """What comes until the other side closes, or resets."""
+    connection.settimeout(HANG)
+    try:
+        return read_all(connection)
+    except ssl.SSLError:
+        return b""
+
+
+def test_one_that_becomes_a_tunnel_meanwhile_has_until_the_deadline(node):
+    serve(node, 9, switch)
+    text = lambda **changed: policy(node, **changed).replace("10.72.0.2:8080", "10.72.0.2:9").replace("drain: 3s", "drain: 3s, idle: 1h")
+    sluice = NodeSluice(node, text())
+    busy = connect(node)
+    busy.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
+    eventually(lambda: sluice.status()["listeners"][0]["connections"] == 1, "it is there")
+    sluice.write_policy(text(ports="8081"))
+    sluice.ctl("reload")
+    busy.sendall(b"Connection: Upgrade\r\nUpgrade: words\r\n\r\n")
+    assert busy.recv(4096).startswith(b"HTTP/1.1 101")
+    busy.sendall(b"hello")
+    assert busy.recv(5) == b"hello", "it goes on"
+    assert until_end(busy) == b""
+
+
+def tls_policy(node, pair, ports="8080, 8081"):
+    text = policy(node, ports=ports).replace("web: { ", f"web: {{ tls: {{ certificates: [{{ cert: {pair.cert}, key: {pair.key} }}] }}, ")
+    assert text != policy(node, ports=ports)
+    return text.replace("drain: 3s", "drain: 10s, idle: 1h")
+
+
+@pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
+def test_one_that_shakes_hands_meanwhile_is_told(node, protocol):
+    pair = Authority(node.scratch.path).issue("a.example")
+    sluice = NodeSluice(node, tls_policy(node, pair))
+    context = ssl._create_unverified_context()
+    context.set_alpn_protocols([protocol])
+    plain = connect(node)
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(into, out, server_hostname="a.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    hello = out.read()
+    plain.sendall(hello[:20])
+    eventually(lambda: sluice.status()["listeners"][0]["connections"] == 1, "it is there")
+    sluice.write_policy(tls_policy(node, pair, ports="8081"))
+    sluice.ctl("reload")
+    plain.sendall(hello[20:])
+
+    def answered(step):
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                plain.sendall(out.read())
+                data = plain.recv(65536)
+                into.write(data) if data else into.write_eof()
+
+    answered(tls.do_handshake)
+    assert tls.selected_alpn_protocol() == protocol
+    if protocol == "h2":
+        tls.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0))
+    else:
+        tls.write(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+    plain.sendall(out.read())
+    said = b""
+
+    def ended():
+        nonlocal said
+        try:
+            piece = answered(lambda: tls.read(65536))
+        except (ssl.SSLError, ConnectionError):
+            return True
+        said += piece
+        return not piece
+
+    while not ended():
+        pass
+    if protocol == "h2":
+        assert 7 in frames_of(said), "GOAWAY"
+    else:
+        assert said.startswith(b"HTTP/1.1 200") and b"connection: close" in said.lower(), said
+
+
+def frames_of(said):
+    """Their types."""
+    kinds = []
+    while len(said) >= 9:
+        kinds.append(said[3])
+        said = said[9 + int.from_bytes(said[:3]):]
+    return kinds
+
+
+def test_each_drain_has_a_deadline_of_its_own(node):
+    serve(node, 7, say_back)
+    serve(node, 9, say_back)
+    sluice = NodeSluice(node, policy(node, echo="7, 9"))
+    first, second = connect(node, 7), connect(node, 9)
+    for connection in (first, second):
+        connection.sendall(b"one")
+        assert connection.recv(3) == b"one"
+    sluice.write_policy(policy(node, echo="9"))
+    sluice.ctl("reload")
+    time.sleep(1.5)
+    begun = time.monotonic()
+    sluice.write_policy(policy(node, echo="10"))
+    sluice.ctl("reload")
+    assert until_end(first) == b"" and until_end(second) == b""
+    assert time.monotonic() - begun >= 3, "it has had its three seconds"
 
 
 def test_limits_are_not_for_those_whom_protect_names(node):
