@@ -487,13 +487,13 @@ class Gemini(Vendor):
             raise Refused(404, f"unknown method {verb}")
         self.check(body)
         parts, finish = self.parts(body)
-        def response(some, reason=None):
-            candidate = {"content": {"role": "model", "parts": some}, "index": 0}
+        def response(some, reason=None, index=0):
+            candidate = {"content": {"role": "model", "parts": some}, "index": index}
             if reason:
                 candidate["finishReason"] = step.get("finish", reason)
             return {"candidates": [candidate], "modelVersion": model + "-2025", "responseId": "resp-1",
-                    "usageMetadata": {"promptTokenCount": 20, "candidatesTokenCount": 7, "thoughtsTokenCount": 3,
-                                      "cachedContentTokenCount": 4, "totalTokenCount": 30}}
+                    "usageMetadata": {"promptTokenCount": 20, "candidatesTokenCount": 7 * (index + 1), "thoughtsTokenCount": 3,
+                                      "cachedContentTokenCount": 4, "totalTokenCount": 23 + 7 * (index + 1)}}
         if verb == "generateContent":
             return self.send(handler, 200, response(parts, finish))
         pieces = []
@@ -502,7 +502,9 @@ class Gemini(Vendor):
                 pieces += [[{**part, "text": word}] for word in (self.words() if not part.get("thought") else [part["text"]])]
             else:
                 pieces.append([part])
-        bodies = [response(some, finish if i == len(pieces) - 1 else None) for i, some in enumerate(pieces)]
+        # One candidate after another, of which each ends for itself.
+        bodies = [response(some, finish if i == len(pieces) - 1 else None, index)
+                  for index in range(body.get("generationConfig", {}).get("candidateCount", 1)) for i, some in enumerate(pieces)]
         if "alt=sse" in query:
             return self.stream(handler, [b"data: " + json.dumps(b).encode() + b"\r\n\r\n" for b in bodies], step)
         return self.send(handler, 200, bodies)

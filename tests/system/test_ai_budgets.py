@@ -230,6 +230,18 @@ def test_usage_that_cannot_be_read_is_none(scratch, usage, cost):
             assert least * 0.5 <= spent <= least * 1.5, (stream, spent, least)
 
 
+def test_all_candidates_of_a_stream_are_counted(scratch):
+    gateway = Budgeted(scratch, kinds=("gemini",))
+    headers, path = gateway.holder("a"), "/v1beta/models/m:streamGenerateContent?alt=sse"
+    gateway["gemini"].delay = 0.02
+    body = {"contents": [{"parts": [{"text": "Hi"}]}], "generationConfig": {"maxOutputTokens": 10, "candidateCount": 3}}
+    status, _, content = gateway.request("POST", path, body, headers)
+    assert status == 200 and content.count(b'"finishReason"') == 3
+    total = lambda: gateway.usage()["total"]
+    eventually(lambda: total()["requests"] == 1, "it is written")
+    assert (total()["input"] + total()["cache_read"], total()["output"]) == (20, 3 * 7 + 3)
+
+
 def test_an_answer_that_is_no_json_is_counted_by_its_bytes(scratch):
     gateway = Budgeted(scratch)
     headers = gateway.holder("a")

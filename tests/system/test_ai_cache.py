@@ -119,6 +119,17 @@ def test_a_caller_that_leaves_with_the_last_event_has_the_whole_answer(scratch):
     assert len(gateway["openai"].calls) == 1
 
 
+def test_all_candidates_of_a_stream_are_kept(scratch):
+    gateway, _ = caching(scratch, ("gemini",))
+    caller = CALLERS["gemini"](gateway)
+    gateway["gemini"].delay = 0.02
+    path, body = caller.path("any", True), caller.body("any", stream=True)
+    body.setdefault("generationConfig", {})["candidateCount"] = 3
+    answers = [gateway.request("POST", path, body, caller.headers) for _ in range(2)]
+    assert [fields["x-sluice-cache"] for _, fields, _ in answers] == ["miss", "hit"]
+    assert answers[0][2].count(b'"finishReason"') == 3 and answers[1][2] == answers[0][2]
+
+
 def test_the_caller_may_do_without(scratch):
     gateway, caller = caching(scratch)
     body = caller.body("any")

@@ -34,7 +34,7 @@ bool Call::data(std::string_view bytes, std::string& out) {
   bool good = answer_->data(bytes, filtered ? unfiltered_ : out);
   if (filtered && !filter_->feed(unfiltered_, out)) return refused_by_filter();
   heard_.add(std::string_view(out).substr(before));
-  if (good && !filtered && answer_->over()) {
+  if (good && !filtered && answer_->over() && has_last_word()) {
     keep_answer();
     settle(http::Ending::complete);
   }
@@ -184,6 +184,11 @@ http::Ending Call::ending_of(http::Ending ending) const {
   return over && ending == http::Ending::gone ? http::Ending::complete : ending;
 }
 
+// Gemini's streams have none: what looks like it may be one candidate's, with others behind it.
+bool Call::has_last_word() const {
+  return endpoint_.shape != Shape::gemini || provider().shape != Shape::gemini;
+}
+
 // Before the caller has all of it, where it comes to that: who then asks again at once shall not be
 // refused for what was only estimated.
 void Call::settle(http::Ending ending) {
@@ -207,7 +212,7 @@ std::optional<std::uint64_t> Call::used_tokens() const {
 
 void Call::ended(http::Ending said, int status) {
   const http::Ending ending = ending_of(said);
-  settle(ending);
+  settle(ending == said || has_last_word() ? ending : said);
   if (filter_) record_findings(catalog_, *filters_, filter_->findings(), "answer");
   count(ending, status, used_->usage, used_->cost);
   audit(ending, status, used_->usage, used_->cost);

@@ -97,6 +97,7 @@ class Call final : public http::Mediator {
   void rest_refused_key(int status);
   bool failed();
   http::Ending ending_of(http::Ending ending) const;
+  bool has_last_word() const;
   Usage used(http::Ending ending) const;
   void settle(http::Ending ending);
   void count(http::Ending ending, int status, const Usage& usage, const Money& cost) const;
