@@ -300,6 +300,8 @@ def test_status_tells_what_today_took(scratch):
     assert {row["model"]: row["requests"] for row in told["today"]} == {"up": 2, "unpriced": 1, "(failed)": 1}
     text = gateway.sluice.ctl("status").stdout
     assert "language models\n" in text and "KEYS RESTING" in text and "language models, today (UTC)\n" in text and "unpriced" in text
+    rows = [line.split() for line in text.split("language models, today (UTC)\n")[1].splitlines()[1:4]]
+    assert sorted(row[-1] for row in rows) == ["$0.00", "$0.00", "$0.06"]
 
 
 def test_usage_by_what_one_likes(scratch):

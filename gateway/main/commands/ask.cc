@@ -1,5 +1,7 @@
 #include "gateway/main/commands/ask.h"
 
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <iostream>
@@ -98,6 +100,12 @@ std::string text_at(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
   if (value == nullptr || value->is_null()) return {};
   if (value->is_string()) return std::string(value->as_string());
+  if (value->is_double()) {  // JSON has an exponent there
+    std::array<char, 400> memory;
+    const auto end = std::to_chars(memory.data(), memory.data() + memory.size(), value->as_double(),
+                                   std::chars_format::fixed);
+    return {memory.data(), end.ptr};
+  }
   return json::serialize(*value);
 }
 

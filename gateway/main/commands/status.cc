@@ -1,7 +1,9 @@
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <iostream>
 
+#include "gateway/ai/proxy/budgets.h"
 #include "gateway/control/admin_client.h"
 #include "gateway/control/admin_server.h"
 #include "gateway/main/command.h"
@@ -65,6 +67,10 @@ void show_head(const json::object& status) {
     std::cout << error << '\n';
 }
 
+std::string dollars_at(const json::object& object, std::string_view key) {
+  return gateway::ai::dollars_text(std::llround(number_at(object, key) * 1e6));
+}
+
 // A table of whatever scalars the objects of an array have: what the gateway tells can grow without
 // a change here.
 void show_objects(const std::string& title, const json::array& objects, const std::string& nested) {
@@ -85,7 +91,8 @@ void show_objects(const std::string& title, const json::array& objects, const st
     if (!value.is_object()) continue;
     std::vector<std::string> row;
     for (const auto& key : keys)
-      row.push_back(text_at(value.as_object(), key));
+      row.push_back(key == "dollars" ? dollars_at(value.as_object(), key)
+                                     : text_at(value.as_object(), key));
     table.add(std::move(row));
   }
   std::cout << '\n' << title << '\n';
