@@ -22,6 +22,7 @@ using gateway::log_warn;
 using namespace std::chrono_literals;
 
 constexpr auto kPrepareLimit = 30s;
+constexpr auto kStartLimit = 5min;  // of silence: it compiles the policy
 constexpr auto kAnswerLimit = 2s;
 constexpr auto kHeartbeatLimit = 3s;
 constexpr auto kQuickDeath =
@@ -104,14 +105,19 @@ void GatewaySupervisor::child_signal() {
   }
 }
 
-// One that does something for the keeper has limits of its own.
+// One that prepares a policy has a limit of its own. One that puts it in force waits for its
+// workers, which may be for ever.
 void GatewaySupervisor::watch_for_hang() {
   hang_timer_.expires_after(1s);
   hang_timer_.async_wait([this](const boost::system::error_code& error) {
     if (error) return;
-    const bool waited_for =
-        !serving_ || !serving_->spoken_to() || next_ || prepared_ || committed_ || draining_;
+    const bool waited_for = !serving_ || !serving_->spoken_to() || next_ || prepared_ || draining_;
     if (hang_watch_.hangs(waited_for || alive(), Clock::now())) replace_hung();
+    if (next_ && !prepared_ && Clock::now() - next_->heard > kStartLimit) {
+      log_error("keeper", "a gateway that starts does not answer; ending it",
+                {{"pid", next_->child->pid()}});
+      next_->child->kill();
+    }
     watch_for_hang();
   });
 }
@@ -121,7 +127,9 @@ void GatewaySupervisor::replace_hung() {
   log_error("keeper", "the gateway runs and does not answer; another one takes its place",
             {{"pid", serving_->child->pid()}, {"silent_s", HangWatch::kLimit.count()}});
   ++restarts_;
-  start_next();
+  // What it was to put in force is in force in the kernel: the next one starts with that.
+  finish_commit(std::unexpected("the gateway does not answer"));
+  if (!next_) start_next();
 }
 
 void GatewaySupervisor::serving_ended(const std::string& how) {

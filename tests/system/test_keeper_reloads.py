@@ -1,4 +1,6 @@
 """What a reload may change of the kernel's side, and how an upstream on the node itself answers a client's address."""
+import contextlib
+import ctypes
 import json
 import os
 import socket
@@ -261,3 +263,50 @@ def test_a_policy_that_takes_a_while_to_compile(net):
     assert said() == "sixth"
     generation = sluice.status()["generation"]
     eventually(lambda: sluice.metric("sluice_policy_generation") == 2 * generation, "both layers say the same")
+
+
+@contextlib.contextmanager
+def stopped_worker(gateway):
+    """One thread of the gateway stands still, the others do not. It runs on before the process can be ended: until who traces it has waited
+    for it, nobody else can."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    seize, interrupt, detach = 0x4206, 0x4207, 17
+    thread = next(tid for tid in map(int, os.listdir(f"/proc/{gateway}/task")) if comm(gateway, tid) == "worker-0")
+    for request in (seize, interrupt):
+        assert libc.ptrace(request, thread, None, None) == 0, os.strerror(ctypes.get_errno())
+    os.waitpid(thread, 0x40000000)  # __WALL: it stands
+    try:
+        yield
+    finally:
+        libc.ptrace(detach, thread, None, None)
+
+
+def comm(pid, tid):
+    with open(f"/proc/{pid}/task/{tid}/comm") as file:
+        return file.read().strip()
+
+
+def test_a_gateway_that_hangs_while_it_puts_a_policy_in_force_is_replaced(net):
+    def text(answer):
+        route = f"{{ name: said, listener: web, path: {{ prefix: /said }}, direct_response: {{ status: 200, body: {answer} }} }}"
+        whole = policy(net, f"intercept: {{ forward: [{FORWARD}] }}").replace(", source_address: client", "")
+        return whole.replace("routes: [", f"routes: [{route}, ")
+
+    said = lambda: (net.curl("http://10.72.0.2:8080/said") or "").strip()
+    sluice = NodeSluice(net, text("first"))
+    hung = sluice.gateway()
+    assert said() == "first"
+    with stopped_worker(hung):
+        sluice.write_policy(text("second"))
+        reload = subprocess.Popen(net.command(net.node, SLUICE, "reload", "--socket", sluice.socket), stdout=subprocess.DEVNULL)
+        try:
+            eventually(lambda: said() == "second", "another one takes its place", seconds=HANG + 60)
+            assert reload.wait(HANG) == 0
+        finally:
+            reload.kill()
+            reload.wait()
+    assert "the gateway runs and does not answer" in sluice.output()
+    assert sluice.gateway() != hung
+    sluice.write_policy(text("third"))
+    sluice.ctl("reload")
+    assert said() == "third"
