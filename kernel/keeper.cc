@@ -45,6 +45,7 @@ constexpr std::chrono::seconds kLastAnswers{1};
 
 // After a reload: connections that drain, and then the minute of their TIME_WAIT.
 constexpr std::chrono::minutes kFormerPlan{2};
+constexpr std::size_t kFormerPlans = 8;  // each is a look at the kernel's table, every second
 
 class KeeperImpl final : public Keeper {
  public:
@@ -193,8 +194,11 @@ class KeeperImpl final : public Keeper {
   std::vector<Ban> bans_before_;   // of a keeper whose pins may be of another version
   std::optional<Prepared> prepared_;
   Plan plan_;                   // in force
-  std::optional<Plan> former_;  // that caught more, a moment ago
-  std::chrono::steady_clock::time_point former_since_;
+  struct Former {
+    Plan plan;
+    std::chrono::steady_clock::time_point since;
+  };
+  std::vector<Former> former_;  // that caught more, a moment ago
   BypassWatch bypass_;
   std::vector<BypassSign> signs_;  // of `signs_of_`'s interfaces
   std::optional<std::map<std::string, unsigned>> signs_of_;
@@ -310,9 +314,9 @@ Result<void> KeeperImpl::commit() {
   // Sockets that no plan uses any more close here; the gateway's duplicates drain what they hold.
   sockets_ = std::move(prepared_->sockets);
   if (catches_less(plan_, prepared_->plan)) {
-    former_ = std::move(plan_);
-    former_->guard = {};
-    former_since_ = std::chrono::steady_clock::now();
+    if (former_.size() >= kFormerPlans) former_.erase(former_.begin());
+    former_.push_back({std::move(plan_), std::chrono::steady_clock::now()});
+    former_.back().plan.guard = {};
   }
   plan_ = std::move(prepared_->plan);
   generation_ = plan_.generation;
@@ -373,11 +377,14 @@ Result<void> KeeperImpl::clear_the_way(bool gateway_alive) {
   if (!gateway_alive && bypasses_forward(plan_)) {
     if (auto ended = end_closed_connections(); !ended) return std::unexpected(ended.error());
   }
-  if (!former_) return {};
-  auto ended = kernel::end_closed_connections(*former_, plan_);
-  if (std::chrono::steady_clock::now() - former_since_ > kFormerPlan) former_.reset();
-  if (!ended) return std::unexpected(ended.error());
-  return {};
+  Result<void> result;
+  for (const Former& former : former_) {
+    auto ended = kernel::end_closed_connections(former.plan, plan_);
+    if (!ended) result = std::unexpected(ended.error());
+  }
+  const auto now = std::chrono::steady_clock::now();
+  std::erase_if(former_, [&](const Former& one) { return now - one.since > kFormerPlan; });
+  return result;
 }
 
 void KeeperImpl::keep_leases() {

@@ -122,6 +122,26 @@ TEST(ClosedConnections, WhatAReloadTakesOutFlowsStraight) {
   });
 }
 
+TEST(ClosedConnections, WhatSeveralReloadsTakeOutFlowsStraight) {
+  in_sandbox([] {
+    Node node;
+    Connection first = node.caught("10.2.0.2");
+    Connection second = node.caught("10.2.9.9");
+    Plan next = passing();
+    next.intercepts[0].to = prefixes({"10.2.9.0/24", "fd02::/16"});
+    next.generation = 2;
+    put_in_force(*node.keeper(), next);
+    next.intercepts[0].to = prefixes({"fd02::/16"});
+    next.generation = 3;
+    put_in_force(*node.keeper(), next);
+    first.close();
+    second.close();
+    ASSERT_EQ(left(TcpSockets::time_wait).size(), 2U);
+    node.keeper()->tick(true);
+    EXPECT_EQ(left(TcpSockets::time_wait), (Names{}));
+  });
+}
+
 TEST(ClosedConnections, WithoutAPlanByTheirAddresses) {
   in_sandbox([] {
     Node node;
