@@ -151,7 +151,7 @@ void TcpSession::on_limits_passed() {
 
 // What is no HTTP cannot be asked who it is, nor what it wants.
 void TcpSession::go_on_to(std::uint32_t upstream) {
-  if (config_->snapshot().is_guarded(listener_->index(), upstream)) return end(kNoHttp);
+  if (config_->snapshot().is_guarded(listener_->index(), upstream, route_)) return end(kNoHttp);
   use_upstream(upstream);
   pick();
 }

@@ -20,8 +20,11 @@ int longest(const std::vector<Prefix>& prefixes) {
 }  // namespace
 
 bool asks_http(const Route& route) {
-  return !route.host.empty() || route.path.kind != PathMatch::Kind::any ||
-         conditions_of(route).names_http();
+  return !route.host.empty() || asks_more_than_host(route);
+}
+
+bool asks_more_than_host(const Route& route) {
+  return route.path.kind != PathMatch::Kind::any || conditions_of(route).names_http();
 }
 
 RequestMatcher conditions_of(const Route& route) {

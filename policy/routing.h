@@ -104,6 +104,8 @@ class RouteTable {
 RequestMatcher conditions_of(const Route& route);
 // Whether only HTTP says what the route wants to know.
 bool asks_http(const Route& route);
+// The same of more than its host, which TLS says as well.
+bool asks_more_than_host(const Route& route);
 
 // Whether `a` is tried before `b` where both have the same host and path; the first of the file
 // where neither is more specific.

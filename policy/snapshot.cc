@@ -55,17 +55,21 @@ Snapshot::Snapshot(Config config)
 }
 
 // Where a caught connection wanted to go is many places, which a route guards by their names.
-std::vector<std::uint32_t> Snapshot::guarded_upstreams(const std::string& listener) const {
-  std::vector<std::uint32_t> out;
+Snapshot::Guarded Snapshot::guarded_upstreams(const std::string& listener) const {
+  Guarded out;
   for (std::size_t i = 0; i < routes_.size(); ++i) {
     const Route& route = config_.routes[i];
     if (route.listener != listener) continue;
     if (route.auth.empty() && (route.access.empty() || !asks_http(route))) continue;
+    auto& guarded = route.auth.empty() && !asks_more_than_host(route) ? out.by_host : out.by_http;
     for (const RouteTarget& target : routes_[i].targets)
-      if (!config_.upstreams[target.upstream].original_destination) out.push_back(target.upstream);
+      if (!config_.upstreams[target.upstream].original_destination)
+        guarded.push_back(target.upstream);
   }
-  std::ranges::sort(out);
-  out.erase(std::ranges::unique(out).begin(), out.end());
+  for (auto* upstreams : {&out.by_http, &out.by_host}) {
+    std::ranges::sort(*upstreams);
+    upstreams->erase(std::ranges::unique(*upstreams).begin(), upstreams->end());
+  }
   return out;
 }
 

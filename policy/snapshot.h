@@ -99,8 +99,14 @@ class Snapshot {
 
   // Whether a connection of this listener that is no HTTP must not reach `upstream`: a route with
   // conditions that only HTTP can meet (auth, or access to a part of what is there) guards it.
-  bool is_guarded(std::uint32_t listener, std::uint32_t upstream) const {
-    return std::ranges::binary_search(guarded_[listener], upstream);
+  // `route`: that has claimed it; nullopt: none. One with a host has claimed it by the name that it
+  // asks for by TLS: that is what a guard by host alone looks at.
+  bool is_guarded(std::uint32_t listener, std::uint32_t upstream,
+                  std::optional<std::uint32_t> route) const {
+    const Guarded& guarded = guarded_[listener];
+    const bool named = route && !config_.routes[*route].host.empty();
+    return std::ranges::binary_search(guarded.by_http, upstream) ||
+           (!named && std::ranges::binary_search(guarded.by_host, upstream));
   }
 
   const BanRules& ban_rules() const { return ban_rules_; }
@@ -115,10 +121,16 @@ class Snapshot {
   using Index =
       std::unordered_map<std::string_view, std::uint32_t>;  // views into config_, which never moves
 
+  // Upstreams of a listener, sorted.
+  struct Guarded {
+    std::vector<std::uint32_t> by_host;  // by its host alone
+    std::vector<std::uint32_t> by_http;  // by more than that
+  };
+
   CompiledRoute resolve(const Route& route) const;
   CompiledListener resolve(const Listener& listener) const;
   Fallback resolve(const DefaultAction& action) const;
-  std::vector<std::uint32_t> guarded_upstreams(const std::string& listener) const;
+  Guarded guarded_upstreams(const std::string& listener) const;
 
   Config config_;
   mutable std::once_flag fingerprint_made_;
@@ -129,7 +141,7 @@ class Snapshot {
   std::vector<RouteTable> tables_;
   std::vector<CompiledRoute> routes_;
   std::vector<CompiledListener> listeners_;
-  std::vector<std::vector<std::uint32_t>> guarded_;  // upstreams by listener, sorted
+  std::vector<Guarded> guarded_;  // by listener
   std::array<Fallback, kWays> fallbacks_;
   BanRules ban_rules_;
 };

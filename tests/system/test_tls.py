@@ -491,6 +491,26 @@ def test_passed_through_by_name(scratch, ca):
     eventually(lambda: "x.b.example" in front.access_log(), "the name is logged")
 
 
+@pytest.mark.parametrize("protocol", ["tls", "auto"])
+def test_passed_through_to_whom_the_routes_of_the_names_let_in(scratch, ca, protocol):
+    """Two names and one origin: each name's route says who is let in, and who gives none of them is not."""
+    origin = https_origin(scratch, ca.issue("a.example", "b.example", "c.example"), "both")
+    front = Front(scratch, f"protocol: {protocol}", f'endpoints: ["127.0.0.1:{origin.tls_port}"]',
+                  routes="[{ host: a.example, upstream: origin, access: { allow: [127.0.0.1] } }, "
+                         "{ host: b.example, upstream: origin, access: { deny: [127.0.0.1] } }, { host: c.example, upstream: origin }, "
+                         "{ upstream: origin }]")
+    assert b"both sni=a.example" in through(front, "a.example", ca)
+    assert front.curl("b.example", ca=ca).returncode != 0
+    assert b"both sni=c.example" in through(front, "c.example", ca)
+    assert front.curl("d.example").returncode != 0
+    eventually(lambda: "access denied" in front.access_log() and "no HTTP" in front.access_log(), "both are logged")
+    # Where a part of it is guarded, only who speaks HTTP can be told apart.
+    front.sluice.write_policy(front.text.replace("{ host: c.example, upstream: origin }", "{ host: c.example, path: /private, "
+                                                 "upstream: origin, access: { deny: [0.0.0.0/0] } }, { host: c.example, upstream: origin }"))
+    front.sluice.ctl("reload")
+    assert [front.curl(name).returncode != 0 for name in ("a.example", "b.example", "c.example")] == [True] * 3
+
+
 def test_a_hello_in_pieces_records_and_sizes(scratch, ca):
     front = passing(scratch, ca, "tls")
     whole = hello("x.b.example")

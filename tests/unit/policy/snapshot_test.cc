@@ -102,6 +102,57 @@ TEST(RouteId, StaysWhenRoutesMove) {
   EXPECT_NE(before->route(0).id, after->route(0).id);
 }
 
+constexpr const char* kGuarding = R"(version: 1
+listeners:
+  a: { protocol: auto, bind: "127.0.0.1:80" }
+  b: { protocol: auto, bind: "127.0.0.1:81" }
+auth: { key: { api_keys: { keys: [{ name: k, sha256: "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e" }] } } }
+upstreams:
+  x: { endpoints: ["192.0.2.1:80"] }
+  y: { endpoints: ["192.0.2.2:80"] }
+  z: { endpoints: ["192.0.2.3:80"] }
+  free: { endpoints: ["192.0.2.4:80"] }
+routes:
+  - { listener: a, host: one.example, upstream: x, access: { allow: [10.0.0.0/8] } }
+  - { listener: a, host: two.example, upstream: x }
+  - { listener: a, upstream: x }
+  - { listener: a, host: three.example, path: /admin, upstream: y, access: { allow: [10.0.0.0/8] } }
+  - { listener: a, host: three.example, upstream: y }
+  - { listener: a, host: four.example, upstream: z, auth: [key] }
+  - { listener: a, host: five.example, upstream: z }
+  - { listener: a, host: six.example, upstream: free, limits: [] }
+  - { listener: b, upstream: x, access: { allow: [10.0.0.0/8] } }
+)";
+
+// Of connections that are no HTTP, on listener a: route, upstream, whether it must not go there.
+TEST(Guarded, OnlyTheNameThatARouteHasClaimedMeetsAGuardByHostAlone) {
+  const auto snapshot = Snapshot::compile(parse_good(kGuarding));
+  struct Case {
+    std::optional<std::uint32_t> route;
+    const char* upstream;
+    bool guarded;
+  };
+  const Case cases[] = {
+      {0, "x", false},  // its access has let it in
+      {1, "x", false},  // another name's route
+      {2, "x", true},   // any name, or none
+      {std::nullopt, "x", true},
+      {4, "y", true},  // a path is not known
+      {std::nullopt, "y", true},
+      {6, "z", true},  // who it is is not known
+      {std::nullopt, "z", true},
+      {7, "free", false},
+      {std::nullopt, "free", false},
+  };
+  for (const Case& one : cases)
+    EXPECT_EQ(snapshot->is_guarded(0, *snapshot->find_upstream(one.upstream), one.route),
+              one.guarded)
+        << one.upstream << " by route " << one.route.value_or(99);
+  for (const char* upstream : {"x", "y", "z", "free"})
+    EXPECT_FALSE(snapshot->is_guarded(1, *snapshot->find_upstream(upstream), std::nullopt))
+        << "of another listener: " << upstream;
+}
+
 // The first of the reference implementation's vectors: key 00..0f, messages of 0, 1, … bytes 00,
 // 01, …
 TEST(SipHash, ReferenceVectors) {
