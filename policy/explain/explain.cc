@@ -122,6 +122,36 @@ bool misdirected(Explanation& so_far, const Snapshot& snapshot, bool by_name,
   return true;
 }
 
+// Ends what is no HTTP: it cannot be asked what the policy wants to know of it.
+Explanation closed(Explanation so_far, std::string why, const Location& where) {
+  so_far.steps.push_back({"route", "closed, being no HTTP: " + std::move(why), where, {}, true});
+  return ended(std::move(so_far), Verdict::refuse);
+}
+
+// Adds the step where a connection that is no HTTP must not reach one of the upstreams, of which
+// one is chosen; true: it must reach none.
+bool guarded(Explanation& so_far, const Snapshot& snapshot, std::optional<std::uint32_t> route,
+             std::span<const std::uint32_t> upstreams) {
+  std::string names;
+  bool all = !upstreams.empty();
+  for (const std::uint32_t upstream : upstreams) {
+    if (snapshot.is_guarded(*so_far.listener, upstream, route)) {
+      names += (names.empty() ? "`" : ", `") + snapshot.config().upstreams[upstream].name + "`";
+    } else {
+      all = false;
+    }
+  }
+  if (names.empty()) return false;
+  so_far.steps.push_back({"route",
+                          std::string(all ? "closed" : "closed where it would go there") +
+                              ", being no HTTP: a route of the listener asks of who goes to " +
+                              names + " what only HTTP says",
+                          route ? snapshot.config().routes[*route].where : Location{},
+                          {},
+                          all});
+  return all;
+}
+
 Explanation by_default(Explanation so_far, const Snapshot& snapshot, Way way,
                        const RequestView& view, const LiveState& live) {
   explaining::FallbackStep found = explaining::fallback(snapshot, way);
@@ -131,6 +161,8 @@ Explanation by_default(Explanation so_far, const Snapshot& snapshot, Way way,
     return ended(std::move(so_far), Verdict::refuse);
   if (found.upstream) {
     const std::uint32_t upstreams[] = {*found.upstream};
+    if (view.fields == nullptr && guarded(so_far, snapshot, std::nullopt, upstreams))
+      return ended(std::move(so_far), Verdict::refuse);
     const Upstream& upstream = snapshot.config().upstreams[*found.upstream];
     Explanation whole = forwarded(std::move(so_far), snapshot, upstreams, live);
     whole.steps.insert(whole.steps.end() - 1, Step{"upstream",
@@ -197,8 +229,10 @@ Explanation by_route(Explanation so_far, const Snapshot& snapshot, std::uint32_t
                   snapshot.route(index).by_name && (http || names_itself(snapshot, so_far, view)),
                   view))
     return ended(std::move(so_far), Verdict::refuse);
-  if (http && !snapshot.route(index).auth.empty())
+  if (!snapshot.route(index).auth.empty()) {
+    if (!http) return closed(std::move(so_far), "it cannot say who it is", route.where);
     so_far.steps.push_back(explaining::auth(snapshot, index));
+  }
   if (refuses(so_far, "route `" + route.name + "`", snapshot.route(index).access, route.where, view,
               !http)) {
     so_far.status = http ? 403 : 0;
@@ -210,6 +244,8 @@ Explanation by_route(Explanation so_far, const Snapshot& snapshot, std::uint32_t
     so_far.status = http ? 429 : 0;
     return ended(std::move(so_far), Verdict::refuse);
   }
+  if (!http && snapshot.route(index).targets.empty())
+    return closed(std::move(so_far), "the route answers over HTTP only", route.where);
   so_far.steps.push_back(explaining::upstream(snapshot, route));
   if (route.actions.answers()) {
     so_far.status = route.actions.redirect ? route.actions.redirect->status
@@ -224,6 +260,8 @@ Explanation by_route(Explanation so_far, const Snapshot& snapshot, std::uint32_t
   }
   for (const RouteTarget& target : snapshot.route(index).targets)
     upstreams.push_back(target.upstream);
+  if (!http && guarded(so_far, snapshot, index, upstreams))
+    return ended(std::move(so_far), Verdict::refuse);
   return forwarded(std::move(so_far), snapshot, upstreams, live);
 }
 

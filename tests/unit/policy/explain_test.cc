@@ -340,5 +340,72 @@ TEST_F(Explaining, WhatGoesAroundTheGatewayIsToldByAddress) {
             nullptr);
 }
 
+// --- what is no HTTP
+
+constexpr const char* kMixed = R"(version: 1
+listeners: { a: { protocol: auto, bind: "127.0.0.1:80" } }
+auth: { key: { api_keys: { keys: [{ name: k, sha256: "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e" }] } } }
+upstreams:
+  x: { endpoints: ["192.0.2.1:80"] }
+  y: { endpoints: ["192.0.2.2:80"] }
+routes:
+  - { host: key.example, upstream: y, auth: [key] }
+  - { host: in.example, upstream: x, access: { allow: [10.0.0.0/8] } }
+  - { host: other.example, upstream: x }
+  - { host: says.example, direct_response: { status: 200 } }
+  - { host: both.example, upstreams: [{ name: x, weight: 1 }, { name: y, weight: 1 }] }
+  - { upstream: x }
+)";
+
+// A connection that asks for `name` by TLS.
+Explanation mixed(const char* name, const char* client = "10.0.0.7") {
+  const auto snapshot = Snapshot::compile(parse_good(kMixed));
+  return explain_connection(*snapshot,
+                            {.client = *IpAddress::parse(client), .claim = {}, .host = name});
+}
+
+TEST(ExplainConnection, IsClosedWhereTheRouteAsksWhatOnlyHttpSays) {
+  const auto key = mixed("key.example");
+  EXPECT_EQ(key.verdict, Verdict::refuse);
+  EXPECT_EQ(key.outcome, "closed, being no HTTP: it cannot say who it is");
+  EXPECT_EQ(mixed("says.example").outcome,
+            "closed, being no HTTP: the route answers over HTTP only");
+}
+
+TEST(ExplainConnection, IsClosedWhereAnotherRouteGuardsTheUpstream) {
+  for (const char* name : {"", "elsewhere.example"}) {
+    const auto any = mixed(name);
+    EXPECT_EQ(any.verdict, Verdict::refuse) << name;
+    EXPECT_EQ(any.outcome,
+              "closed, being no HTTP: a route of the listener asks of who goes to `x` what only "
+              "HTTP says")
+        << name;
+  }
+  EXPECT_EQ(mixed("in.example").verdict, Verdict::forward);
+  EXPECT_EQ(mixed("other.example").verdict, Verdict::forward);
+  EXPECT_THAT(mixed("in.example", "192.0.2.9").steps.back().phase, "access");
+}
+
+TEST(ExplainConnection, SaysWhereOneOfSeveralUpstreamsIsGuarded) {
+  const auto both = mixed("both.example");
+  EXPECT_EQ(both.verdict, Verdict::forward);
+  EXPECT_THAT(both.steps, testing::Contains(testing::Field(
+                              &Step::verdict, StartsWith("closed where it would go there, being no "
+                                                         "HTTP: a route of the listener asks of "
+                                                         "who goes to `y`"))));
+}
+
+TEST(ExplainConnection, IsClosedOnItsWayToADefaultThatARouteGuards) {
+  std::string text = kMixed;
+  text.replace(text.find("  - { upstream: x }\n"), 19, "default_route: { local: y }\n");
+  const auto snapshot = Snapshot::compile(parse_good(text));
+  RequestDescription connection{.client = *IpAddress::parse("10.0.0.7"), .claim = {}};
+  EXPECT_THAT(explain_connection(*snapshot, connection).outcome,
+              StartsWith("closed, being no HTTP"));
+  connection.host = "elsewhere.example";
+  connection.target = "/";
+  EXPECT_EQ(explain(*snapshot, connection).verdict, Verdict::forward) << "HTTP is asked";
+}
+
 }  // namespace
 }  // namespace sluice::policy
