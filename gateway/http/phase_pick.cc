@@ -201,6 +201,12 @@ bool Exchange::replayable() const {
 // The connection ended before a byte of the answer. A POST that was written may have been acted
 // upon (TCP's acknowledgements say nothing: they are delayed), so it is not sent again.
 void Exchange::upstream_failed() {
+  if (upstream_->takes_no_upgrade()) {
+    const std::string_view why = upstream_->failure();  // a literal
+    drop_upstream();
+    end_attempt(Outcome::neutral);  // else any client could have the endpoint ejected
+    return refuse(502, why);
+  }
   const bool idempotent = repeatable();
   // Connections that the peer lets go while requests are on their way to it follow on each other.
   constexpr std::uint32_t kMaxUnprocessed = 4;

@@ -208,6 +208,8 @@ class UpstreamStream : public Stream {
   virtual std::optional<NetworkSample> sample_network() { return std::nullopt; }
   // The origin has not looked at the request: sending it again is safe (RFC 9113 section 8.7).
   virtual bool unprocessed() const { return false; }
+  // The origin has said that its protocol switches to no other: an answer, and no fault of its.
+  virtual bool takes_no_upgrade() const { return false; }
 
   // All that came is with the client: while more is waited for, no memory is held for it.
   virtual void release_buffer() {}

@@ -207,6 +207,13 @@ void UpstreamSession::send_later() {
              }));
 }
 
+void UpstreamSession::tell_later() {
+  asio::post(worker_.io(), [self = RefPtr(this)] {
+    self->handle_events();
+    self->send();
+  });
+}
+
 void UpstreamSession::send() {
   const RefPtr<UpstreamSession> guard(this);
   while (!ended_ && is_open()) {

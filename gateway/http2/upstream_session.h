@@ -58,6 +58,7 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   std::int32_t submit_request(UpstreamStream& stream, bool has_body);  // negative: no more
   void submit_trailers(std::int32_t id, std::string_view lines);       // may be from a callback
   void push(std::int32_t resume);
+  void tell_later();  // events of a stream of which nothing was sent: no frame will tell of them
   void give_window_back(const UpstreamStream& stream, std::size_t bytes, bool closed);
   void stream_ended(UpstreamStream& stream, bool whole, bool closed);
 

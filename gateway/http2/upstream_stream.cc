@@ -187,6 +187,7 @@ std::optional<http::BodyForm> UpstreamStream::begin(const http::RequestHead& hea
   if (!head.upgrade().empty() && !session_->takes_extended_connect()) {
     closed_ = reset_ = takes_no_upgrade_ = true;
     notify();
+    session_->tell_later();
     return http::BodyForm::payload;
   }
   if (!has_body) output_.finish_with_head();
@@ -194,7 +195,10 @@ std::optional<http::BodyForm> UpstreamStream::begin(const http::RequestHead& hea
   fields.clear();
   request_fields(head, options, session_->scheme(), path_, fields);
   id_ = session_->submit_request(*this, has_body);
-  if (id_ < 0) lost(false);
+  if (id_ < 0) {
+    lost(false);
+    session_->tell_later();
+  }
   return http::BodyForm::payload;
 }
 

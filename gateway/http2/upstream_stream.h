@@ -74,6 +74,7 @@ class UpstreamStream final : public http::UpstreamStream {
   void take_body(http::BodyForm form) override;
   std::string_view failure() const override { return failure_; }
   bool unprocessed() const override { return unprocessed_; }
+  bool takes_no_upgrade() const override { return takes_no_upgrade_; }
   bool can_tunnel() const override { return false; }
   void open_tunnel() override {}
   std::optional<NetworkSample> sample_network() override;

@@ -17,6 +17,35 @@ from test_http2 import Client
 from test_origin_faults import FAILED, is_whole
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+WEBSOCKET = (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+
+
+def read_frame(connection):
+    """Its header alone; what it carries is read and forgotten."""
+    frame, size = frames.Frame.parse_frame_header(memoryview(connection.body(9)))
+    connection.body(size)
+    return frame
+
+
+def serve(connection, answers=True, settings=None):
+    """All requests on one connection, at once; takes no extended CONNECT. Without `answers` only PINGs are answered."""
+    connection.body(len(PREFACE))
+    encoder = hpack.Encoder()
+    send = lambda *what: connection.send(b"".join(frame.serialize() for frame in what))
+    send(frames.SettingsFrame(0, settings=settings or {}))
+    while True:
+        frame = read_frame(connection)
+        if "ACK" in frame.flags:
+            continue
+        if isinstance(frame, frames.SettingsFrame):
+            send(frames.SettingsFrame(0, flags=["ACK"]))
+        elif isinstance(frame, frames.PingFrame):
+            send(frames.PingFrame(0, opaque_data=bytes(8), flags=["ACK"]))
+        elif isinstance(frame, frames.HeadersFrame) and answers:
+            head = encoder.encode([(":status", "200"), ("content-length", "2")])
+            send(frames.HeadersFrame(frame.stream_id, data=head, flags=["END_HEADERS"]),
+                 frames.DataFrame(frame.stream_id, data=b"ok", flags=["END_STREAM"]))
 
 
 class Stream:
@@ -31,8 +60,7 @@ class Stream:
     def read_request(self):
         self.connection.body(len(PREFACE))
         while True:
-            frame, size = frames.Frame.parse_frame_header(memoryview(self.connection.body(9)))
-            self.connection.body(size)
+            frame = read_frame(self.connection)
             if isinstance(frame, frames.HeadersFrame):
                 return frame.stream_id
 
@@ -142,9 +170,7 @@ def test_a_reset_on_a_kept_connection_is_no_stale_connection(scratch):
         stream.send(stream.head((":status", "200"), ("content-length", "2")), stream.data(b"ok", end=True))
         stream.id += 2
         while True:
-            frame, size = frames.Frame.parse_frame_header(memoryview(connection.body(9)))
-            connection.body(size)
-            if isinstance(frame, frames.HeadersFrame):
+            if isinstance(read_frame(connection), frames.HeadersFrame):
                 break
         stream.send(stream.reset(2))
         connection.until_closed()
@@ -196,16 +222,31 @@ def test_a_websocket_is_not_tried_where_http2_takes_none(scratch, settings):
         if settings:
             connection.send(frames.SettingsFrame(0).serialize())
         while True:
-            frame, size = frames.Frame.parse_frame_header(memoryview(connection.body(9)))
-            connection.body(size)
-            seen.append(type(frame))
+            seen.append(type(read_frame(connection)))
     seen = []
     origin = Origin(scratch, play)
     proxy = Proxy(scratch, [origin.port], upstream="protocol: http2, timeouts: { connect: 300ms }, retry: { retry_on: [] }", workers=1)
     with proxy.connect() as client:
-        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                       b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        client.sendall(WEBSOCKET)
         client.settimeout(20)
         assert client.recv(4096).split(b" ")[1] == b"502"
     assert proxy.logged(status=502)["reason"] == "upstream's HTTP/2 takes no WebSocket (RFC 8441)"
     assert frames.HeadersFrame not in seen
+
+
+def test_a_websocket_is_refused_at_once_on_a_connection_that_is_there(scratch):
+    """Its SETTINGS have come long ago, so that no frame tells the stream of its end. It is no fault of the endpoint's."""
+    origins = [Origin(scratch, lambda connection, _: serve(connection)) for _ in range(2)]
+    proxy = Proxy(scratch, [origin.port for origin in origins], workers=1,
+                  upstream="protocol: http2, outlier_detection: { consecutive_5xx: 1, max_ejection_percent: 100 }")
+    for _ in range(4):
+        assert over_http1(proxy) == (200, True)
+    for _ in range(6):
+        with proxy.connect(timeout=5) as client:  # first_byte is 30 s
+            client.sendall(WEBSOCKET)
+            assert client.recv(4096).split(b" ")[1] == b"502"
+    line = proxy.logged(status=502)
+    assert (line["reason"], line["attempts"]) == ("upstream's HTTP/2 takes no WebSocket (RFC 8441)", 1)
+    assert proxy.settled().value("sluice_upstream_ejections_total") == 0
+    assert over_http1(proxy) == (200, True)
+    assert max(origin.accepted for origin in origins) == 1
