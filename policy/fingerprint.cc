@@ -153,7 +153,9 @@ class FingerprintWriter {
     all(value.consecutive_5xx, value.consecutive_gateway_errors, value.consecutive_connect_failures,
         value.base_ejection_time, value.max_ejection_percent, value.success_rate);
   }
-  void add(const UpstreamTimeouts& value) { all(value.connect, value.first_byte, value.idle); }
+  void add(const UpstreamTimeouts& value) {
+    all(value.connect, value.first_byte, value.body_idle, value.idle);
+  }
   void add(const Retry& value) {
     all(value.retry_on, value.attempts, value.budget_percent, value.per_try_timeout, value.back_off,
         value.max_back_off, value.max_retry_after);

@@ -85,12 +85,29 @@ std::chrono::nanoseconds Exchange::patience() const {
   if (tunnelling_) return timeouts().idle;
   if (state_ == State::refusing || !client_->empty()) return timeouts().body_idle;
   if (mediator_) return mediator_->patience(head_forwarded_);
-  if (!request_done_ || head_forwarded_) return timeouts().body_idle;
+  if (head_forwarded_) return cluster_->config().timeouts.body_idle;
+  if (!request_done_) return timeouts().body_idle;
   return cluster_->config().timeouts.first_byte;
 }
 
 void Exchange::rearm() {
-  worker_.wheel().arm(timer_, patience());
+  const std::chrono::nanoseconds most = patience();
+  if (most.count() == 0) return timer_.cancel();
+  worker_.wheel().arm(timer_, most);
+}
+
+// Who streams (events, a watch, a call of gRPC) may have nothing to say for long, and is not ejected
+// for it. Who has named a length has more to say; models are judged by their own timeout.
+bool Exchange::may_be_quiet() const {
+  return tunnelling_ || (!mediator_ && upstream_->response().body() != BodyKind::length);
+}
+
+void Exchange::upstream_quiet() {
+  if (!tunnelling_) count_failure(UpstreamFailure::stalled);
+  if (!may_be_quiet()) return cut_short("upstream stalled in the body");
+  drop_upstream();
+  end_attempt(Outcome::neutral);
+  cut_short(tunnelling_ ? "tunnel idle" : "upstream quiet (body_idle)");
 }
 
 void Exchange::on_timer() {
@@ -107,12 +124,9 @@ void Exchange::on_timer() {
     client_->close_after(true);
     return refuse(408, "request body stalled");
   }
-  if (tunnelling_) return cut_short("tunnel idle");
+  if (tunnelling_) return upstream_quiet();
   if (!client_->empty()) return client_gone("client reads nothing");
-  if (head_forwarded_) {
-    count_failure(UpstreamFailure::stalled);
-    return cut_short("upstream stalled in the body");
-  }
+  if (head_forwarded_) return upstream_quiet();
   if (!request_done_ && upstream_->empty()) {
     drop_upstream();
     end_attempt(Outcome::neutral);

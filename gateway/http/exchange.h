@@ -263,6 +263,8 @@ class Exchange final : public UpstreamEvents,
   void on_timer();
   void on_deadline();
   std::chrono::nanoseconds patience() const;
+  bool may_be_quiet() const;
+  void upstream_quiet();
   const Listener& listener() const { return client_->client().ticket.listener(); }
   const policy::ListenerTimeouts& timeouts() const { return listener().policy().timeouts; }
   void reset();

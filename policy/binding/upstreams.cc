@@ -143,6 +143,7 @@ void upstream(const Node& node, const Reporter& reporter, Upstream& out) {
   if (const Node* child = node.find("timeouts")) {
     optional(*child, "connect", out.timeouts.connect);
     optional(*child, "first_byte", out.timeouts.first_byte);
+    optional(*child, "body_idle", out.timeouts.body_idle);
     optional(*child, "idle", out.timeouts.idle);
   }
   if (const Node* child = node.find("retry")) retry(*child, out.retry);

@@ -28,7 +28,7 @@ struct ListenerTimeouts {
       200ms;  // `auto`: a client silent for so long speaks a server-first protocol: tcp
   Duration handshake = 10s;  // of TLS
   Duration head = 10s;       // whole request head
-  Duration body_idle = 30s;  // between two reads of a body
+  Duration body_idle = 30s;  // between two reads of a body; an answer: two writes
   Duration idle = 60s;       // keep-alive, no request; tcp: no byte either way
   Duration drain = 30s;      // open connections may finish for so long after a stop
 };

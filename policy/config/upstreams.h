@@ -98,6 +98,7 @@ struct CircuitBreakers {
 struct UpstreamTimeouts {
   Duration connect = 1s;
   Duration first_byte = 30s;
+  Duration body_idle = 5min;  // between two pieces of an answer; 0: without end
   Duration idle = 60s;  // pooled, unused
 };
 

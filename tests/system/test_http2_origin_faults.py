@@ -250,3 +250,42 @@ def test_a_websocket_is_refused_at_once_on_a_connection_that_is_there(scratch):
     assert proxy.settled().value("sluice_upstream_ejections_total") == 0
     assert over_http1(proxy) == (200, True)
     assert max(origin.accepted for origin in origins) == 1
+
+
+def test_a_call_may_be_quiet(scratch):
+    """A watch of gRPC: longer than a request's body may, and nobody is ejected for what then cuts it."""
+    def play(connection, _):
+        stream = Stream(connection)
+        stream.answer(("content-type", "application/grpc"))
+        time.sleep(1)
+        stream.send(stream.data(bytes(5)))
+        connection.until_closed()
+    origins = [Origin(scratch, play) for _ in range(2)]
+    proxy = Proxy(scratch, [origin.port for origin in origins], listener="timeouts: { body_idle: 300ms }", workers=1,
+                  upstream="protocol: http2, timeouts: { body_idle: 2s }, "
+                           "outlier_detection: { consecutive_5xx: 1, consecutive_gateway_errors: 1 }")
+    client = Client(proxy.port)
+    stream = client.request("/w.Watch/Watch", method="POST", fields=[("content-type", "application/grpc"), ("te", "trailers")])
+    assert client.answer(stream) == (200, bytes(5))
+    assert client.of(stream, h2.events.StreamReset)
+    assert proxy.logged(status=200)["reason"] == "upstream quiet (body_idle)"
+    assert proxy.settled().value("sluice_upstream_ejections_total") == 0
+
+
+def test_a_websocket_may_be_quiet(scratch):
+    def play(connection, _):
+        connection.body(len(PREFACE))
+        connection.send(frames.SettingsFrame(0, settings={8: 1}).serialize())  # RFC 8441 section 3
+        while not isinstance(frame := read_frame(connection), frames.HeadersFrame):
+            pass
+        head = hpack.Encoder().encode([(":status", "200")])
+        connection.send(frames.HeadersFrame(frame.stream_id, data=head, flags=["END_HEADERS"]).serialize())
+        connection.until_closed()
+    origins = [Origin(scratch, play) for _ in range(2)]
+    proxy = Proxy(scratch, [origin.port for origin in origins], listener="timeouts: { idle: 300ms }", workers=1,
+                  upstream="protocol: http2, outlier_detection: { consecutive_5xx: 1, consecutive_gateway_errors: 1 }")
+    with proxy.connect() as client:
+        client.sendall(WEBSOCKET)
+        assert read_all(client).split(b" ")[1] == b"101"
+    assert proxy.logged(status=101)["reason"] == "tunnel idle"
+    assert proxy.settled().value("sluice_upstream_ejections_total") == 0

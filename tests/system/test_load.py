@@ -325,7 +325,7 @@ def test_a_mix_of_faults_leaks_nothing(scratch):
     seconds = 600 if LONG else 12
     proxy = Proxy(scratch, [Origin(scratch, misbehaving).port for _ in range(2)],
                   listener="timeouts: { head: 500ms, body_idle: 500ms, idle: 1s }",
-                  upstream="timeouts: { connect: 500ms, first_byte: 500ms, idle: 1s }, "
+                  upstream="timeouts: { connect: 500ms, first_byte: 500ms, body_idle: 500ms, idle: 1s }, "
                            "outlier_detection: { consecutive_5xx: 100, base_ejection_time: 1s }")
     origin = Nginx(scratch)
     until = time.monotonic() + seconds

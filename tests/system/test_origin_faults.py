@@ -16,7 +16,7 @@ from scripted import GET, GET_CLOSE, Origin, Proxy, read_answer, serving, status
 
 FAILED = "sluice_upstream_responses_failed_total"
 CONNECT_FAILED = "sluice_upstream_connect_failures_total"
-SHORT = "timeouts: { connect: 300ms, first_byte: 300ms }, retry: { retry_on: [] }"
+SHORT = "timeouts: { connect: 300ms, first_byte: 300ms, body_idle: 300ms }, retry: { retry_on: [] }"
 
 
 def says(*pieces, then=lambda connection: None):
@@ -111,7 +111,7 @@ def is_whole(answer):
 def test_fault(scratch, name):
     script, status, reason, counted = FAULTS[name]
     origin = Origin(scratch, script)
-    proxy = Proxy(scratch, [origin.port], listener="timeouts: { body_idle: 300ms }", upstream=SHORT, workers=1)
+    proxy = Proxy(scratch, [origin.port], upstream=SHORT, workers=1)
     with proxy.connect() as client:
         client.sendall(GET_CLOSE)
         answer = read_all(client)
@@ -177,7 +177,7 @@ def test_a_byte_at_a_time_is_passed_on_as_it_comes(scratch):
             connection.send(bytes([byte]))
             assert go_on.wait(HANG)
             go_on.clear()
-    proxy = Proxy(scratch, [Origin(scratch, trickle).port], listener="timeouts: { body_idle: 5s }")
+    proxy = Proxy(scratch, [Origin(scratch, trickle).port], upstream="timeouts: { body_idle: 5s }")
     with proxy.connect() as client:
         client.sendall(GET_CLOSE)
         answer = b""
@@ -186,6 +186,40 @@ def test_a_byte_at_a_time_is_passed_on_as_it_comes(scratch):
             if b"\r\n\r\n" in answer and not answer.endswith(b"\r\n\r\n"):
                 go_on.set()  # the next byte comes only when this one has arrived
     assert status_of(answer) == 200
+
+
+@pytest.mark.parametrize("idle", ["2s", "0s"])
+def test_events_may_be_quiet(scratch, idle):
+    """Longer than a request's body may (the listener's body_idle); and beyond the upstream's, nobody is ejected for it."""
+    def quiet(connection, _):
+        connection.head()
+        connection.send(OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        time.sleep(1)
+        connection.send(b"2\r\nab\r\n")
+        time.sleep(1 if idle == "0s" else HANG)
+        connection.send(b"0\r\n\r\n")
+    origins = [Origin(scratch, quiet) for _ in range(2)]
+    proxy = Proxy(scratch, [origin.port for origin in origins], listener="timeouts: { body_idle: 300ms }", workers=1,
+                  upstream=f"timeouts: {{ body_idle: {idle} }}, outlier_detection: {{ consecutive_5xx: 1, consecutive_gateway_errors: 1 }}")
+    with proxy.connect() as client:
+        client.sendall(GET_CLOSE)
+        answer = read_all(client)
+    assert b"2\r\nab\r\n" in answer and is_whole(answer) == (idle == "0s"), answer
+    line = proxy.logged(status=200)
+    assert line.get("reason", "") == ("" if idle == "0s" else "upstream quiet (body_idle)")
+    page = proxy.settled()
+    assert page.value(FAILED, reason="stalled") == (0 if idle == "0s" else 1)
+    assert page.value("sluice_upstream_ejections_total") == 0
+
+
+def test_who_stops_before_the_length_is_ejected(scratch):
+    origins = [Origin(scratch, says(OK + b"Content-Length: 100\r\n\r\nhalf", then=holds)) for _ in range(2)]
+    proxy = Proxy(scratch, [origin.port for origin in origins], workers=1,
+                  upstream=SHORT + ", outlier_detection: { consecutive_5xx: 0, consecutive_gateway_errors: 1 }")
+    with proxy.connect() as client:
+        client.sendall(GET_CLOSE)
+        read_all(client)
+    assert proxy.settled().value("sluice_upstream_ejections_total") == 1
 
 
 def test_length_too_small_never_reaches_another_client(scratch):

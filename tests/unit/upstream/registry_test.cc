@@ -73,6 +73,7 @@ TEST(ClusterRegistry, EveryFieldCounts) {
   EXPECT_TRUE(changes([](policy::Upstream& u) { u.health_check->interval = 9s; }));
   EXPECT_TRUE(changes([](policy::Upstream& u) { u.outlier_detection.consecutive_5xx = 1; }));
   EXPECT_TRUE(changes([](policy::Upstream& u) { u.timeouts.idle = 9s; }));
+  EXPECT_TRUE(changes([](policy::Upstream& u) { u.timeouts.body_idle = 9s; }));
   EXPECT_TRUE(changes([](policy::Upstream& u) { u.retry.attempts = 9; }));
   EXPECT_TRUE(changes([](policy::Upstream& u) { u.circuit_breakers.connections = 9; }));
 }
