@@ -27,19 +27,19 @@ std::string asked_name(const Cluster& cluster, const Endpoint& endpoint) {
 // The checks of one endpoint. Its coroutine keeps it alive until it has noticed stop().
 struct HealthChecker::Check : std::enable_shared_from_this<HealthChecker::Check> {
   Check(boost::asio::io_context& io, std::string upstream_name, std::shared_ptr<Endpoint> target,
-        policy::HealthCheck settings, bool speaks_http2, tls::ClientContextPtr tls_context,
-        const std::string& server_name, policy::ProxyProtocol proxy_header,
-        const Options& options, bool is_first)
+        policy::HealthCheck settings, policy::UpstreamProtocol spoken,
+        tls::ClientContextPtr tls_context, const std::string& server_name,
+        policy::ProxyProtocol proxy_header, const Options& options, bool is_first)
       : upstream(std::move(upstream_name)),
         endpoint(std::move(target)),
         config(std::move(settings)),
-        http2(speaks_http2),
+        protocol(spoken),
         tls(std::move(tls_context)),
         proxy(proxy_header),
         on_change(options.on_change),
         random(std::random_device{}()),
         first(is_first),
-        probe(io, endpoint->address(), config, http2, options.own_mark, tls, server_name,
+        probe(io, endpoint->address(), config, protocol, options.own_mark, tls, server_name,
               proxy),
         pause(io.get_executor()) {}
 
@@ -92,7 +92,7 @@ struct HealthChecker::Check : std::enable_shared_from_this<HealthChecker::Check>
   std::string upstream;
   const std::shared_ptr<Endpoint> endpoint;
   const policy::HealthCheck config;
-  const bool http2;
+  const policy::UpstreamProtocol protocol;
   const tls::ClientContextPtr tls;
   const policy::ProxyProtocol proxy;
   const std::function<void(const HealthChange&)> on_change;
@@ -126,16 +126,16 @@ void HealthChecker::follow(const ClusterSet& clusters) {
   for (const auto& cluster : clusters.clusters()) {
     if (!cluster->config().health_check) continue;
     const policy::HealthCheck& wanted = *cluster->config().health_check;
-    const bool http2 = cluster->config().protocol == policy::UpstreamProtocol::http2;
+    const policy::UpstreamProtocol protocol = cluster->config().protocol;
     for (const auto& endpoint : cluster->endpoints()) {
       const auto known = before.find(endpoint.get());
       if (known != before.end() && same(known->second->config, wanted) &&
-          known->second->http2 == http2 && known->second->tls == cluster->tls() &&
+          known->second->protocol == protocol && known->second->tls == cluster->tls() &&
           known->second->proxy == cluster->config().send_proxy_protocol) {
         state_->checks.insert(before.extract(known));
         continue;
       }
-      auto check = std::make_shared<Check>(state_->io, cluster->name(), endpoint, wanted, http2,
+      auto check = std::make_shared<Check>(state_->io, cluster->name(), endpoint, wanted, protocol,
                                            cluster->tls(), asked_name(*cluster, *endpoint),
                                            cluster->config().send_proxy_protocol, state_->options, known == before.end());
       check->start(state_->io);

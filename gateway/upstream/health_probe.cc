@@ -23,11 +23,9 @@ using Verdict = ProbeResult::Verdict;
 
 constexpr std::size_t kStatusLine = 13;  // "HTTP/1.1 200" and the byte after it
 
-std::string make_request(const policy::HealthCheck& config, bool http2,
-                         const policy::SocketAddress& address, const std::string& name) {
+std::string make_request(const policy::HealthCheck& config, bool http2, const std::string& name) {
   if (config.http_path.empty() || http2) return {};
-  return "GET " + config.http_path +
-         " HTTP/1.1\r\nHost: " + (name.empty() ? address.to_string() : name) +
+  return "GET " + config.http_path + " HTTP/1.1\r\nHost: " + name +
          "\r\nUser-Agent: sluice-health\r\nAccept: */*\r\nConnection: close\r\n\r\n";
 }
 
@@ -49,21 +47,29 @@ ProbeResult connect_failure(const ConnectFailure& failure) {
 }  // namespace
 
 HealthProbe::HealthProbe(boost::asio::io_context& io, policy::SocketAddress address,
-                         const policy::HealthCheck& config, bool http2, std::uint32_t mark,
-                         tls::ClientContextPtr tls, std::string server_name,
+                         const policy::HealthCheck& config, policy::UpstreamProtocol protocol,
+                         std::uint32_t mark, tls::ClientContextPtr tls, std::string server_name,
                          policy::ProxyProtocol proxy)
     : address_(address),
       timeout_(config.timeout),
       mark_(mark),
       config_(config),
-      http2_(!config.grpc.empty() || (http2 && !config.http_path.empty())),
+      by_alpn_(protocol == policy::UpstreamProtocol::automatic && config.grpc.empty() &&
+               !config.http_path.empty()),
+      http2_(!config.grpc.empty() ||
+             (protocol == policy::UpstreamProtocol::http2 && !config.http_path.empty())),
       tls_(std::move(tls)),
       server_name_(std::move(server_name)),
       introduction_(proxy == policy::ProxyProtocol::none ? std::string()
                                                          : make_own_proxy_header(proxy)),
-      request_(make_request(config, http2_, address, server_name_)),
+      request_(make_request(config, http2_, asked_name())),
       socket_(io.get_executor()),
       clock_(io.get_executor()) {}
+
+// Virtual hosts are told apart by it.
+std::string HealthProbe::asked_name() const {
+  return server_name_.empty() ? address_.to_string() : server_name_;
+}
 
 void HealthProbe::cancel() {
   clock_.cancel();
@@ -141,7 +147,7 @@ ProbeAwaitable<ProbeResult> HealthProbe::exchange() {
 }
 
 ProbeAwaitable<ProbeResult> HealthProbe::exchange_http2() {
-  Http2Check check(config_, address_.to_string());
+  Http2Check check(config_, ssl_ ? "https" : "http", asked_name());
   while (true) {
     const std::string out = check.take_output();
     if (!out.empty()) {
@@ -164,7 +170,8 @@ ProbeAwaitable<void> HealthProbe::drain() {
   constexpr std::chrono::nanoseconds kPatience = std::chrono::milliseconds(50);
   start_clock(owner_.lock(), std::min(timeout_, kPatience));
   error_code error;
-  for (std::size_t read = 0; !request_.empty() && socket_.is_open() && !error && read < kMost;) {
+  for (std::size_t read = 0;
+       !http2_ && !request_.empty() && socket_.is_open() && !error && read < kMost;) {
     const auto [failed, bytes] = co_await read_some(boost::asio::buffer(buffer_));
     error = failed;
     read += bytes;
@@ -176,14 +183,16 @@ ProbeAwaitable<void> HealthProbe::drain() {
 // --- TLS
 
 ProbeAwaitable<ProbeResult> HealthProbe::handshake() {
-  ssl_ = tls_->connect(server_name_, address_.address,
-                       http2_ ? tls::AlpnOffer::any : tls::AlpnOffer::http1, nullptr);
+  ssl_ = tls_->connect(server_name_, address_.address, tls::AlpnOffer::any, nullptr);
   if (!ssl_ || SSL_set_fd(ssl_.get(), socket_.native_handle()) != 1)
     co_return ProbeResult{Verdict::unknown, "out of memory"};
   while (true) {
     ERR_clear_error();
     const int result = SSL_do_handshake(ssl_.get());
-    if (result == 1) co_return ProbeResult{Verdict::good, "connected"};
+    if (result == 1) {
+      settle_protocol();
+      co_return ProbeResult{Verdict::good, "connected"};
+    }
     const error_code error = co_await wait_for_tls(result);
     if (!error) continue;
     if (timed_out_) co_return failure("TLS handshake", error);
@@ -195,6 +204,15 @@ ProbeAwaitable<ProbeResult> HealthProbe::handshake() {
                                               : tls::name(tls::take_failure())) +
             ")"};
   }
+}
+
+// As requests do: `auto` is what the endpoint chooses.
+void HealthProbe::settle_protocol() {
+  if (!by_alpn_) return;
+  const unsigned char* name = nullptr;
+  unsigned int size = 0;
+  SSL_get0_alpn_selected(ssl_.get(), &name, &size);
+  http2_ = std::string_view(reinterpret_cast<const char*>(name), size) == "h2";
 }
 
 // Until what OpenSSL wants is there; an error when it wants nothing.

@@ -42,11 +42,11 @@ struct ProbeResult {
 // Used again for each check. The object must outlive a run() that is under way.
 class HealthProbe {
  public:
-  // `http2`: the endpoint speaks it from the first byte on; gRPC always does. `proxy`: the header
-  // that it wants before anything else.
+  // `protocol`: the upstream's, so that a check speaks what requests do; gRPC is always HTTP/2.
+  // `proxy`: the header that it wants before anything else.
   HealthProbe(boost::asio::io_context& io, policy::SocketAddress address,
-              const policy::HealthCheck& config, bool http2, std::uint32_t mark,
-              tls::ClientContextPtr tls = {}, std::string server_name = {},
+              const policy::HealthCheck& config, policy::UpstreamProtocol protocol,
+              std::uint32_t mark, tls::ClientContextPtr tls = {}, std::string server_name = {},
               policy::ProxyProtocol proxy = policy::ProxyProtocol::none);
 
   // At most HealthCheck::timeout. Good: connected; for HTTP, a status from 200 to 399; for gRPC,
@@ -70,11 +70,13 @@ class HealthProbe {
   ProbeAwaitable<ProbeResult> connect();
   ProbeAwaitable<ProbeResult> introduce();
   ProbeAwaitable<ProbeResult> handshake();
+  void settle_protocol();
   ProbeAwaitable<boost::system::error_code> wait_for_tls(int result);
   ProbeAwaitable<Moved> read_some(boost::asio::mutable_buffer room);
   ProbeAwaitable<Moved> write_all(std::string_view bytes_out);
   ProbeAwaitable<ProbeResult> exchange();
   ProbeAwaitable<ProbeResult> exchange_http2();
+  std::string asked_name() const;
   ProbeResult failure(std::string_view step, const boost::system::error_code& error) const;
   void start_clock(std::shared_ptr<const void> owner, std::chrono::nanoseconds patience);
 
@@ -82,7 +84,8 @@ class HealthProbe {
   const std::chrono::nanoseconds timeout_;
   const std::uint32_t mark_;
   const policy::HealthCheck config_;
-  const bool http2_;
+  const bool by_alpn_;  // under TLS the endpoint chooses
+  bool http2_;
   const tls::ClientContextPtr tls_;  // null: none
   const std::string server_name_;
   const std::string introduction_;  // of the PROXY protocol; empty: none

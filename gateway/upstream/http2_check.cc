@@ -79,7 +79,8 @@ std::optional<std::uint64_t> parse_health_response(std::string_view message) {
   return status;
 }
 
-Http2Check::Http2Check(const policy::HealthCheck& config, std::string_view authority)
+Http2Check::Http2Check(const policy::HealthCheck& config, std::string_view scheme,
+                       std::string_view authority)
     : grpc_(!config.grpc.empty()) {
   nghttp2_session_callbacks* callbacks = nullptr;
   if (nghttp2_session_callbacks_new(&callbacks) != 0) throw std::bad_alloc();
@@ -91,19 +92,20 @@ Http2Check::Http2Check(const policy::HealthCheck& config, std::string_view autho
   nghttp2_session* session = nullptr;
   if (nghttp2_session_client_new(&session, callbacks, this) != 0) throw std::bad_alloc();
   session_.reset(session);
-  submit(config, authority);
+  submit(config, scheme, authority);
 }
 
 Http2Check::~Http2Check() = default;
 
-void Http2Check::submit(const policy::HealthCheck& config, std::string_view authority) {
+void Http2Check::submit(const policy::HealthCheck& config, std::string_view scheme,
+                        std::string_view authority) {
   const nghttp2_settings_entry no_push{NGHTTP2_SETTINGS_ENABLE_PUSH, 0};
   nghttp2_submit_settings(session_.get(), NGHTTP2_FLAG_NONE, &no_push, 1);
   const std::string_view path =
       grpc_ ? std::string_view("/grpc.health.v1.Health/Check") : std::string_view(config.http_path);
   const std::array<nghttp2_nv, 7> fields{
       pair_of(":method", grpc_ ? "POST" : "GET"),
-      pair_of(":scheme", "http"),
+      pair_of(":scheme", scheme),
       pair_of(":authority", authority),
       pair_of(":path", path),
       pair_of("user-agent", "sluice-health"),

@@ -23,8 +23,10 @@ struct Http2CheckResult {
 // One request on one connection.
 class Http2Check {
  public:
-  // By config.grpc, else config.http_path. `authority`: "10.0.0.1:80".
-  Http2Check(const policy::HealthCheck& config, std::string_view authority);
+  // By config.grpc, else config.http_path. `scheme`: the connection's; origins compare them (RFC
+  // 9113 section 8.3.1). `authority`: "10.0.0.1:80".
+  Http2Check(const policy::HealthCheck& config, std::string_view scheme,
+             std::string_view authority);
   ~Http2Check();
   Http2Check(const Http2Check&) = delete;
   Http2Check& operator=(const Http2Check&) = delete;
@@ -39,7 +41,8 @@ class Http2Check {
   struct Deleter {
     void operator()(nghttp2_session* session) const { nghttp2_session_del(session); }
   };
-  void submit(const policy::HealthCheck& config, std::string_view authority);
+  void submit(const policy::HealthCheck& config, std::string_view scheme,
+              std::string_view authority);
   void field(std::string_view name, std::string_view value);
   void finish();
   void finish_grpc();

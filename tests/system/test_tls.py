@@ -8,10 +8,14 @@ import subprocess
 import time
 import urllib.request
 
+import h2.config
+import h2.connection
+import h2.events
 import pytest
 
 from certificates import Authority, openssl
 from harness import HANG, Nginx, Process, Sluice, connect, eventually, free_port, read_all
+from scripted import Origin
 
 
 def run(*command, stdin=b""):
@@ -447,6 +451,37 @@ def test_health_checks_speak_tls(scratch, ca):
     eventually(lambda: "certificate has expired" in front.sluice.output(), "the expired one is found")
     health = {e["address"]: e["healthy"] for e in front.sluice.status()["upstreams"][0]["endpoints"]}
     assert health == {f"127.0.0.1:{good.tls_port}": True, f"127.0.0.1:{expired.tls_port}": False}
+
+
+@pytest.mark.parametrize("protocol", ["auto", "http2"])
+def test_health_checks_ask_as_requests_do(scratch, ca, protocol):
+    """By HTTP/2 where ALPN chooses it, with TLS's scheme and the name of `sni`: strict origins refuse others, or have other hosts."""
+    own = ca.issue("api.internal")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own.cert, own.key)
+    context.set_alpn_protocols(["h2"])
+    heads = []
+
+    def play(connection, _):
+        with context.wrap_socket(connection.raw, server_side=True) as peer:
+            if peer.selected_alpn_protocol() != "h2":
+                return
+            session = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
+            session.initiate_connection()
+            peer.sendall(session.data_to_send())
+            while data := peer.recv(65536):
+                for event in session.receive_data(data):
+                    if isinstance(event, h2.events.RequestReceived):
+                        heads.append(dict(event.headers))
+                        session.send_headers(event.stream_id, [(":status", "204")], end_stream=True)
+                peer.sendall(session.data_to_send())
+    origin = Origin(scratch, play)
+    front = Front(scratch, "protocol: http",
+                  f'endpoints: ["127.0.0.1:{origin.port}"], protocol: {protocol}, tls: {{ ca: {ca.cert}, sni: api.internal }}, '
+                  "health_check: { http: /up, interval: 100ms, unhealthy_threshold: 1 }")
+    eventually(lambda: len(heads) >= 3, "checks come by HTTP/2")
+    assert {(head[":scheme"], head[":authority"], head[":path"]) for head in heads} == {("https", "api.internal", "/up")}
+    assert front.sluice.status()["upstreams"][0]["endpoints"][0]["healthy"]
 
 
 # --- passed through
