@@ -34,6 +34,7 @@ struct UpstreamSession::Callbacks {
 
   static int frame(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
     const bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) self(user).asked_ = 0;
     if (frame->hd.type == NGHTTP2_GOAWAY) self(user).draining_ = true;
     if (frame->hd.type == NGHTTP2_SETTINGS && (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)
       self(user).settle();

@@ -1,5 +1,6 @@
 #include "gateway/http2/upstream_session.h"
 
+#include <algorithm>
 #include <array>
 
 #include <boost/asio/bind_allocator.hpp>
@@ -22,6 +23,7 @@ std::expected<void, ConnectFailure> UpstreamSession::connect(const Attempt& atte
                                                              const policy::IpAddress& client) {
   only_http2_ = attempt.cluster().config().protocol == policy::UpstreamProtocol::http2;
   tls_ = attempt.cluster().tls();
+  alive_within_ = attempt.cluster().config().timeouts.connect;
   auto connection = worker_.upstreams().connect(attempt, client, *this);
   if (!connection) {
     ended_ = true;
@@ -139,7 +141,12 @@ void UpstreamSession::on_upstream_readable() {
   // read under a wait is what the wait was for.
   constexpr int kRounds = 4;
   for (int i = 0; i < kRounds && is_open(); ++i) {
+    const std::uint64_t before = codec_.bytes_in();
     const Codec::Receipt receipt = codec_.receive();
+    if (codec_.bytes_in() != before) {
+      heard_at_ = worker_.wheel().now();
+      alive_timer_.cancel();
+    }
     proceed(receipt);
     if (receipt.exhausted || open_streams_ == 0) break;
   }
@@ -268,8 +275,35 @@ void UpstreamSession::stream_ended(UpstreamStream& stream, bool whole, bool clos
     nghttp2_session_set_stream_user_data(codec_.session(), stream.id(), nullptr);
     nghttp2_submit_rst_stream(codec_.session(), NGHTTP2_FLAG_NONE, stream.id(),
                               whole ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
+    if (!whole) ask_whether_alive(stream);
   }
   send_later();
+}
+
+// A request was given up after a silence: the peer's host, or the way to it, may be gone, of which
+// TCP tells after many minutes. HTTP/1.1 leaves the connection with the request; this one would get
+// each next request, too.
+void UpstreamSession::ask_whether_alive(const UpstreamStream& given_up) {
+  const SteadyTime silent_since = std::max(heard_at_, given_up.sent_at());
+  if (draining_ || alive_timer_.armed() ||
+      worker_.wheel().now() - silent_since < alive_within_) {
+    return;
+  }
+  // Servers of gRPC end a connection at the third PING too many, and its quiet streams with it.
+  constexpr std::uint32_t kMostAsked = 2;
+  if (++asked_ > kMostAsked) {
+    draining_ = true;
+    return;
+  }
+  nghttp2_submit_ping(codec_.session(), NGHTTP2_FLAG_NONE, nullptr);
+  worker_.wheel().arm(alive_timer_, alive_within_);
+}
+
+// What runs may go on: it has timeouts of its own.
+void UpstreamSession::on_alive_timer() {
+  const RefPtr<UpstreamSession> guard(this);
+  draining_ = true;
+  send();
 }
 
 // Broken, closed by the peer, or of no use any more.
@@ -286,6 +320,7 @@ void UpstreamSession::close() {
   ended_ = true;
   timer_.cancel();
   settle_timer_.cancel();
+  alive_timer_.cancel();
   if (connection_) {
     connection_->set_user(nullptr);
     connection_->close();

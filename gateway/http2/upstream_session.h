@@ -75,6 +75,8 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   void on_upstream_writable() override;
   void on_timer();
   void on_settle_timer();
+  void ask_whether_alive(const UpstreamStream& given_up);
+  void on_alive_timer();
   void settle();
   void established();
   void not_http2(UpstreamConnection& connection);
@@ -99,7 +101,7 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   StreamList<UpstreamStream, &UpstreamStream::write_hook> waiting_;
   std::uint32_t open_streams_ = 0;
   std::uint64_t streams_begun_ = 0;
-  bool draining_ = false;  // GOAWAY came: no new streams
+  bool draining_ = false;  // no new streams: GOAWAY came, or nobody is there
   bool settled_ = false;
   bool ended_ = false;
   bool send_posted_ = false;
@@ -107,6 +109,10 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   WheelTimer timer_ = WheelTimer::calling<&UpstreamSession::on_timer>(this);
   std::chrono::nanoseconds settle_within_{};
   WheelTimer settle_timer_ = WheelTimer::calling<&UpstreamSession::on_settle_timer>(this);
+  SteadyTime heard_at_{};  // when bytes came last
+  std::uint32_t asked_ = 0;  // PINGs since a piece of an answer came
+  std::chrono::nanoseconds alive_within_{};
+  WheelTimer alive_timer_ = WheelTimer::calling<&UpstreamSession::on_alive_timer>(this);
   HandlerMemory send_memory_;
 };
 

@@ -194,6 +194,7 @@ std::optional<http::BodyForm> UpstreamStream::begin(const http::RequestHead& hea
   FieldList& fields = session_->fields();
   fields.clear();
   request_fields(head, options, session_->scheme(), path_, fields);
+  sent_at_ = worker_.wheel().now();
   id_ = session_->submit_request(*this, has_body);
   if (id_ < 0) {
     lost(false);

@@ -11,6 +11,7 @@
 #include "gateway/http2/hooks.h"
 #include "gateway/http2/output.h"
 #include "gateway/refcounted.h"
+#include "gateway/timer_wheel.h"
 
 namespace sluice::gateway {
 class Worker;
@@ -30,6 +31,7 @@ class UpstreamStream final : public http::UpstreamStream {
   void open(RefPtr<UpstreamSession> session, bool reused, bool upgrade,
             http::UpstreamEvents& events);
   std::int32_t id() const { return id_; }
+  SteadyTime sent_at() const { return sent_at_; }
   void head_begins();
   void field(std::string_view name, std::string_view value) { incoming_->add(name, value); }
   void head_ended(bool end_stream);
@@ -97,6 +99,7 @@ class UpstreamStream final : public http::UpstreamStream {
   RefPtr<UpstreamSession> session_;
   http::UpstreamEvents* events_ = nullptr;
   std::int32_t id_ = 0;  // 0: not sent yet
+  SteadyTime sent_at_{};
   bool to_head_ = false;
   bool reused_ = false;
   std::string path_;

@@ -11,7 +11,7 @@ import hpack
 import hyperframe.frame as frames
 import pytest
 
-from harness import read_all
+from harness import eventually, read_all
 from scripted import GET_CLOSE, Origin, Proxy
 from test_http2 import Client
 from test_origin_faults import FAILED, is_whole
@@ -289,3 +289,36 @@ def test_a_websocket_may_be_quiet(scratch):
         assert read_all(client).split(b" ")[1] == b"101"
     assert proxy.logged(status=101)["reason"] == "tunnel idle"
     assert proxy.settled().value("sluice_upstream_ejections_total") == 0
+
+
+def silent(connection):
+    """As when its host is gone: SETTINGS come, then not even PINGs are answered."""
+    connection.body(len(PREFACE))
+    connection.send(frames.SettingsFrame(0).serialize())
+    connection.until_closed()
+
+
+DEAF = "protocol: http2, timeouts: { connect: 200ms, first_byte: 500ms }, retry: { retry_on: [] }, " \
+       "outlier_detection: { consecutive_5xx: 0, consecutive_gateway_errors: 0 }"
+
+
+def test_a_connection_on_which_nothing_comes_any_more_is_left(scratch):
+    origin = Origin(scratch, lambda connection, number: serve(connection) if number else silent(connection))
+    proxy = Proxy(scratch, [origin.port], upstream=DEAF, workers=1)
+    assert over_http1(proxy)[0] == 504
+    eventually(lambda: over_http1(proxy) == (200, True), "there is another connection")
+    assert origin.accepted == 2
+
+
+def test_a_connection_whose_pings_are_answered_is_kept(scratch):
+    """The origin is slow, not gone. But it is not asked without end: servers of gRPC count PINGs."""
+    def play(connection, number):
+        serve(connection, answers=number > 0)
+    origin = Origin(scratch, play)
+    proxy = Proxy(scratch, [origin.port], upstream=DEAF, workers=1)
+    for _ in range(3):
+        assert over_http1(proxy)[0] == 504
+        time.sleep(0.5)
+        assert origin.accepted == 1
+    assert over_http1(proxy) == (200, True)
+    assert origin.accepted == 2
