@@ -37,7 +37,7 @@ struct UpstreamSession::Callbacks {
     if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) self(user).asked_ = 0;
     if (frame->hd.type == NGHTTP2_GOAWAY) self(user).draining_ = true;
     if (frame->hd.type == NGHTTP2_SETTINGS && (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)
-      self(user).settle();
+      self(user).settings_came();
     if (frame->hd.type > NGHTTP2_RST_STREAM || frame->hd.type == NGHTTP2_PRIORITY) return 0;
     UpstreamStream* known = stream(session, frame->hd.stream_id);
     if (known == nullptr) return 0;

@@ -86,13 +86,21 @@ void UpstreamSession::not_http2(UpstreamConnection& connection) {
 }
 
 bool UpstreamSession::has_room() const {
-  std::uint32_t allowed = kMaxStreams;
-  if (codec_.is_open()) {
-    allowed = std::min(allowed, nghttp2_session_get_remote_settings(
-                                    codec_.session(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS));
-    if (nghttp2_session_check_request_allowed(codec_.session()) == 0) return false;
-  }
-  return usable() && open_streams_ < allowed;
+  if (!usable() || open_streams_ >= most_streams()) return false;
+  return !is_open() || nghttp2_session_check_request_allowed(codec_.session()) != 0;
+}
+
+// Until this connection's own SETTINGS have come, what the endpoint said on others: streams beyond
+// it would be refused, and again on the next new connection.
+std::uint32_t UpstreamSession::most_streams() const {
+  if (settings_came_) return std::min(kMaxStreams, announced_streams());
+  if (!connection_) return kMaxStreams;
+  return std::clamp(connection_->endpoint().max_streams(), 1u, kMaxStreams);
+}
+
+std::uint32_t UpstreamSession::announced_streams() const {
+  return nghttp2_session_get_remote_settings(codec_.session(),
+                                             NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
 }
 
 void UpstreamSession::add(UpstreamStream& stream) {
@@ -108,6 +116,13 @@ void UpstreamSession::settle_within(std::chrono::nanoseconds most) {
   if (settled_ || settle_timer_.armed()) return;
   settle_within_ = most;
   worker_.wheel().arm(settle_timer_, most);
+}
+
+// From within nghttp2's callbacks.
+void UpstreamSession::settings_came() {
+  settings_came_ = true;
+  connection_->endpoint().set_max_streams(announced_streams());
+  settle();
 }
 
 // From within nghttp2's callbacks, too.

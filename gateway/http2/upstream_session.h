@@ -77,6 +77,9 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   void on_settle_timer();
   void ask_whether_alive(const UpstreamStream& given_up);
   void on_alive_timer();
+  std::uint32_t most_streams() const;
+  std::uint32_t announced_streams() const;
+  void settings_came();
   void settle();
   void established();
   void not_http2(UpstreamConnection& connection);
@@ -102,6 +105,7 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   std::uint32_t open_streams_ = 0;
   std::uint64_t streams_begun_ = 0;
   bool draining_ = false;  // no new streams: GOAWAY came, or nobody is there
+  bool settings_came_ = false;
   bool settled_ = false;
   bool ended_ = false;
   bool send_posted_ = false;

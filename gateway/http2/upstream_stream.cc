@@ -256,6 +256,7 @@ Piece UpstreamStream::next_head() {
 
 Piece UpstreamStream::fail_broken() {
   if (takes_no_upgrade_) return fail("upstream's HTTP/2 takes no WebSocket (RFC 8441)");
+  if (unprocessed_ && !peer_reset_) return fail("upstream went away before it took the request");
   if (malformed_) {
     return malformed(http::ParseError::malformed_http2,
                      head_given_ ? "upstream's answer breaks HTTP/2: its length, or a frame"

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -79,6 +80,11 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   // What `upstreams.X.protocol: auto` has found out about it.
   bool speaks_http1_only() const { return http1_only_.load(std::memory_order_relaxed); }
   void set_speaks_http1_only(bool only) { http1_only_.store(only, std::memory_order_relaxed); }
+  // SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 section 6.5.2) that it said last.
+  std::uint32_t max_streams() const { return max_streams_.load(std::memory_order_relaxed); }
+  void set_max_streams(std::uint32_t most) {
+    if (max_streams() != most) max_streams_.store(most, std::memory_order_relaxed);
+  }
 
   std::uint32_t weight() const { return weight_.load(std::memory_order_relaxed); }
   void set_weight(std::uint32_t weight) { change(weight_, weight); }
@@ -155,6 +161,7 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   std::atomic<bool> healthy_{true};
   std::atomic<bool> drained_{false};
   std::atomic<bool> http1_only_{false};
+  std::atomic<std::uint32_t> max_streams_{std::numeric_limits<std::uint32_t>::max()};
   std::atomic<bool> ejected_for_connect_{false};
   std::atomic<std::uint32_t> consecutive_5xx_{0};
   std::atomic<std::uint32_t> consecutive_gateway_errors_{0};

@@ -3,6 +3,7 @@
 As test_origin_faults.py has it for HTTP/1.1: a fault within the body is a cut answer, whose log line has a reason.
 """
 import re
+import subprocess
 import time
 
 import h2.errors
@@ -11,7 +12,7 @@ import hpack
 import hyperframe.frame as frames
 import pytest
 
-from harness import eventually, read_all
+from harness import HANG, Nginx, eventually, free_port, read_all
 from scripted import GET_CLOSE, Origin, Proxy
 from test_http2 import Client
 from test_origin_faults import FAILED, is_whole
@@ -199,6 +200,8 @@ def test_what_nobody_looked_at_is_sent_again_but_not_without_end(scratch, refusa
         client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         status = read_all(client).split(b" ")[1]
     assert (status, origin.accepted) == ((b"200", 4) if refusals == 3 else (b"502", 5))
+    if refusals == 99:
+        assert proxy.logged(status=502)["reason"] == "upstream went away before it took the request"
 
 
 def test_the_time_of_the_first_byte_is_of_the_try_that_answered(scratch):
@@ -322,3 +325,15 @@ def test_a_connection_whose_pings_are_answered_is_kept(scratch):
         assert origin.accepted == 1
     assert over_http1(proxy) == (200, True)
     assert origin.accepted == 2
+
+
+def test_an_origin_that_takes_one_stream_at_a_time(scratch):
+    """Each new connection begins before its own SETTINGS have come: the endpoint's last ones count until then."""
+    port = free_port()
+    Nginx(scratch, extra=f"""}} server {{ listen 127.0.0.1:{port} http2; http2_max_concurrent_streams 1;
+      location / {{ return 200 "one at a time"; }}""")
+    proxy = Proxy(scratch, [port], upstream="protocol: http2, retry: { retry_on: [] }", workers=1)
+    assert over_http1(proxy) == (200, True)  # now it is known
+    done = subprocess.run(["h2load", "-n", "3000", "-c", "8", "-m", "50", f"http://127.0.0.1:{proxy.port}/"], capture_output=True,
+                          timeout=HANG * 3)
+    assert b"3000 2xx" in done.stdout, done.stdout
