@@ -1,4 +1,7 @@
 // The exchange's part in compression: which answers, and what their heads then say.
+#include <algorithm>
+#include <charconv>
+
 #include "gateway/compression/compressor.h"
 
 #include "gateway/http/exchange.h"
@@ -9,6 +12,23 @@
 namespace sluice::gateway::http {
 
 using http1::KnownField;
+
+namespace {
+
+// There is a body of that size, or would be for a GET, the head of whose answer a HEAD gets.
+bool is_large_enough(const ResponseHead& response, Method method, std::uint64_t min_size) {
+  if (response.body() == BodyKind::length) return response.content_length() >= min_size;
+  if (response.body() != BodyKind::none || response.status() == 304) return true;
+  // Nothing to compress; without Content-Length: 0 a client would wait for the connection's end.
+  if (method != Method::head || response.status() == 204) return false;
+  const std::string_view told = response.fields().first(KnownField::content_length);
+  if (told.empty()) return true;
+  std::uint64_t length = 0;
+  const auto read = std::from_chars(told.data(), told.data() + told.size(), length);
+  return read.ec == std::errc{} && length >= std::max<std::uint64_t>(min_size, 1);
+}
+
+}  // namespace
 
 // RFC 9110 section 8.4 and 8.8.1, RFC 9111 section 5.2.2.6. True: the body goes through
 // compressor_. Field lines for it are appended to the answer's.
@@ -22,15 +42,16 @@ bool Exchange::begin_compression(ResponseHead& response) {
       policy::has_directive(fields.first(KnownField::cache_control), "no-transform")) {
     return false;
   }
-  if (response.body() == BodyKind::length && response.content_length() < config->min_size) {
-    return false;
-  }
+  if (!is_large_enough(response, request_.method(), config->min_size)) return false;
   // From here on the answer depends on what the client takes, whatever it is this time.
   answer_lines_.append("vary: accept-encoding\r\n");
   const http1::RequestFields request(request_, joined_field_);
   const auto coding = policy::choose_coding(*config, request.field("accept-encoding").value_or(""));
   if (!coding || request_.minor_version() == 0) return false;
-  answer_lines_.append("content-encoding: ").append(coding_name(*coding)).append("\r\n");
+  // A 304 says again what tells answers apart (RFC 9110 section 15.4.5); the client may have one
+  // that is not coded.
+  if (response.status() != 304)
+    answer_lines_.append("content-encoding: ").append(coding_name(*coding)).append("\r\n");
   // A strong validator would be another representation's.
   const std::string_view tag = fields.first(KnownField::etag);
   if (!tag.empty() && !tag.starts_with("W/")) {
@@ -40,7 +61,7 @@ bool Exchange::begin_compression(ResponseHead& response) {
   fields.drop("accept-ranges");
   fields.drop("content-md5");
   fields.drop("content-digest");
-  if (response.body() == BodyKind::none) return true;  // to a HEAD: the head alone
+  if (response.body() == BodyKind::none) return true;  // the head alone
   compressor_ = worker_.compressors().take(*coding);
   compressor_->begin(config->level);
   compressed_.clear();

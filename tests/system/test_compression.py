@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from harness import HANG, Nginx, Sluice, connect, curl, free_port, read_all
+from scripted import Origin
 
 VERSIONS = ["--http1.1", "--http2-prior-knowledge"]
 TEXT = b"".join(b"line %d of a text that repeats itself\n" % i for i in range(20_000))
@@ -94,6 +95,34 @@ def test_coded_partial_and_head(scratch):
     assert "content-encoding" not in fields and body == TEXT[:100]
     fields, body = front.get("/text/long", "gzip", "-I")
     assert fields["content-encoding"] == ["gzip"] and "content-length" not in fields
+    fields, _ = front.get("/text/short", "gzip", "-I")
+    assert "content-encoding" not in fields and fields["content-length"] == ["6"]
+
+
+def answering(status, fields):
+    """A script of an origin that answers everything so, without a body."""
+    def script(connection, _):
+        while connection.head():
+            connection.send(f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n{fields}\r\n".encode())
+    return script
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("status", ["200 OK", "302 Found", "404 Not Found"])
+def test_an_empty_answer_keeps_its_length(scratch, status, version):
+    """Without it a client of HTTP/1.1 waits for the connection's end, however long."""
+    front = Front(scratch, endpoint=Origin(scratch, answering(status, "Content-Length: 0\r\n")).port)
+    fields, body = front.get("/", "gzip, br", version=version)
+    assert body == b"" and fields["content-length"] == ["0"] and "content-encoding" not in fields
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("status, tag", [("204 No Content", '"a"'), ("304 Not Modified", 'W/"a"')])
+def test_what_never_has_a_body_has_no_coding(scratch, status, tag, version):
+    """The validator of a 304 is that of the coded answer, or a cache would not find it again."""
+    front = Front(scratch, endpoint=Origin(scratch, answering(status, 'ETag: "a"\r\n')).port)
+    fields, _ = front.get("/", "gzip", version=version)
+    assert "content-encoding" not in fields and fields["etag"] == [tag]
 
 
 def streaming(kind):
