@@ -15,6 +15,16 @@ using http1::KnownField;
 
 namespace {
 
+// In any of its lines: they are one list (RFC 9110 section 5.3).
+bool forbids_transforming(const http1::FieldTable& fields) {
+  if (!fields.has(KnownField::cache_control)) return false;
+  for (const http1::Field field : fields) {
+    if (field.id == KnownField::cache_control && policy::has_directive(field.value, "no-transform"))
+      return true;
+  }
+  return false;
+}
+
 // There is a body of that size, or would be for a GET, the head of whose answer a HEAD gets.
 bool is_large_enough(const ResponseHead& response, Method method, std::uint64_t min_size) {
   if (response.body() == BodyKind::length) return response.content_length() >= min_size;
@@ -39,7 +49,7 @@ bool Exchange::begin_compression(ResponseHead& response) {
   const bool whole = response.status() != 206 && !fields.has(KnownField::content_range);
   if (!config || grpc_ || coded || !whole || response.status() < 200 ||
       !policy::is_compressible(*config, fields.first(KnownField::content_type)) ||
-      policy::has_directive(fields.first(KnownField::cache_control), "no-transform")) {
+      forbids_transforming(fields)) {
     return false;
   }
   if (!is_large_enough(response, request_.method(), config->min_size)) return false;

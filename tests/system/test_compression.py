@@ -23,9 +23,10 @@ class Front:
     location /text { types { } default_type text/plain; }
     location /png { types { } default_type image/png; }
     location /frozen { types { } default_type text/plain; add_header Cache-Control "public, no-transform"; }
+    location /split { types { } default_type text/plain; add_header Cache-Control public; add_header Cache-Control no-transform; }
     location /coded { types { } default_type text/plain; gzip on; gzip_types text/plain; }
 """)
-            for name in ("text", "png", "frozen", "coded"):
+            for name in ("text", "png", "frozen", "split", "coded"):
                 os.makedirs(f"{self.origin.directory}/{name}")
                 with open(f"{self.origin.directory}/{name}/long", "wb") as file:
                     file.write(TEXT)
@@ -71,6 +72,7 @@ def test_gzip_and_brotli(scratch, version):
 @pytest.mark.parametrize("path, accept", [
     ("/text/long", "identity"), ("/text/long", ""), ("/text/long", "gzip;q=0, br;q=0"), ("/text/long", "*;q=0"), ("/text/long", "zstd"),
     ("/text/long", "gzip;q=0.5, identity;q=1"), ("/text/short", "gzip"), ("/png/long", "gzip"), ("/frozen/long", "gzip"),
+    ("/split/long", "gzip"),
 ])
 def test_what_stays_as_it_is(scratch, version, path, accept):
     front = Front(scratch)
