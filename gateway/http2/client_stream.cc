@@ -23,7 +23,7 @@ void ClientStream::open(Connection& connection, std::int32_t id, std::uint32_t n
   bytes_in_ = bytes_out_ = 0;
   output_.reset();
   has_body_ = input_ended_ = head_ready_ = data_ready_ = reset_ = false;
-  begun_ = closed_ = waiting_ = head_due_ = client_reset_ = false;
+  begun_ = closed_ = waiting_ = head_due_ = client_reset_ = broken_ = false;
 }
 
 // --- from nghttp2's callbacks
@@ -62,10 +62,12 @@ void ClientStream::input_ended() {
   notify();
 }
 
-void ClientStream::closed(bool in_order) {
+void ClientStream::closed(std::uint32_t error) {
   closed_ = true;
-  if (in_order && output_.end_given()) return;
+  if (error == NGHTTP2_NO_ERROR && output_.end_given()) return;
   reset_ = true;
+  // REFUSED_STREAM: it is behind the last one that our GOAWAY names, which is nobody's fault.
+  broken_ = !client_reset_ && error != NGHTTP2_NO_ERROR && error != NGHTTP2_REFUSED_STREAM;
   notify();
 }
 
@@ -86,19 +88,24 @@ void ClientStream::take_output(std::size_t bytes) {
 // --- events
 
 void ClientStream::handle_events() {
-  // Reset before anybody looked at it: not worth an upstream's time.
-  if (reset_ && !begun_) return drop();
+  // Reset before anybody looked at it: not worth an upstream's time. What is malformed is told as
+  // that of HTTP/1.1 is.
+  if (reset_ && !begun_) return broken_ ? begin_exchange() : drop();
   if (head_ready_ && !begun_) {
-    head_ready_ = false;
-    begun_ = true;
-    if (data_ready_ || reset_) notify();
-    return exchange_.begin(*this);
+    if (data_ready_) notify();
+    return begin_exchange();
   }
   if (reset_) {
     return exchange_.client_gone(client_reset_ ? "client reset the stream"
                                                : "request breaks HTTP/2: its length, or a frame");
   }
   if (std::exchange(data_ready_, false)) exchange_.on_client_readable();
+}
+
+void ClientStream::begin_exchange() {
+  head_ready_ = false;
+  begun_ = true;
+  exchange_.begin(*this);
 }
 
 void ClientStream::drop() {
@@ -125,6 +132,7 @@ std::string_view ClientStream::peer_text() {
 
 ReadHead ClientStream::read_head(http::RequestHead& head) {
   using State = ReadHead::State;
+  if (broken_) return {State::failed, ParseError::malformed_http2};
   switch (text_.finish_request(has_body_)) {
     case HeadError::none:
       break;
@@ -222,6 +230,7 @@ void ClientStream::want_write() {
 }
 
 void ClientStream::answer(const http::OwnAnswer& answer) {
+  if (broken_) return output_.finish_with_head();  // the reset was the answer
   FieldList& fields = connection_->fields();
   fields.clear();
   fields.add_status(answer.status);

@@ -31,7 +31,8 @@ class ClientStream final : public http::ClientStream {
   void received(std::string_view data);
   void input_ended();
   void reset_by_client() { client_reset_ = true; }
-  void closed(bool in_order);  // nghttp2 has forgotten the stream
+  void closed(std::uint32_t error);        // nghttp2 has forgotten the stream
+  bool broken() const { return broken_; }  // … and had reset it, for what it got
   // Gives a piece of what waits to the codec.
   ssize_t read_output(std::size_t most, std::uint32_t* flags);
   void take_output(std::size_t bytes);
@@ -82,6 +83,7 @@ class ClientStream final : public http::ClientStream {
 
  private:
   void notify();
+  void begin_exchange();
   void drop();  // no exchange has begun
   bool submit(bool has_body);
 
@@ -99,10 +101,11 @@ class ClientStream final : public http::ClientStream {
   bool head_ready_ = false;  // events, until they are handled
   bool data_ready_ = false;
   bool reset_ = false;
-  bool client_reset_ = false;  // else it was nghttp2, for what it got
-  bool begun_ = false;    // the exchange
-  bool closed_ = false;   // nghttp2 knows the stream no more
-  bool waiting_ = false;  // the exchange wants to hear of room
+  bool client_reset_ = false;
+  bool broken_ = false;
+  bool begun_ = false;     // the exchange
+  bool closed_ = false;    // nghttp2 knows the stream no more
+  bool waiting_ = false;   // the exchange wants to hear of room
   bool head_due_ = false;  // given to nghttp2, which was not asked for frames since
 
   Output output_;

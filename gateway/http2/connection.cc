@@ -165,6 +165,7 @@ void Connection::send() {
     // A reset that nghttp2 sends for what it got ends the stream as it goes out.
     const bool news = !events_.empty();
     if (news) handle_events();
+    if (self_ && abused_) cancel_all("HTTP/2 abuse");
     if (self_ && !waiting_.empty()) wake_waiting();
     if (!self_) return;
     if (state == Codec::State::ended) return cancel_all("connection is ended"), close();

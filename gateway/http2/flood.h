@@ -17,7 +17,7 @@ enum class Abuse : std::uint8_t {
   priority,      // (CVE-2019-9513)
   empty_data,    // DATA without bytes (CVE-2019-9518)
   header_list,   // heads far over the limit that we announced: HPACK bombs (CVE-2016-6581)
-  malformed,     // streams refused by RFC 9113, again and again
+  malformed,     // streams refused by RFC 9113, again and again (CVE-2025-8671)
 };
 inline constexpr std::size_t kAbuses = 8;
 std::string_view name(Abuse kind);  // as metrics say it

@@ -50,21 +50,27 @@ struct Connection::Callbacks {
     return 0;
   }
 
+  // A stream that is known is counted as it ends: some are reset without another callback.
+  static void refused(nghttp2_session* session, std::int32_t id, Connection& connection) {
+    if (id == 0 || stream(session, id) == nullptr) connection.admit(Abuse::malformed);
+  }
+
   static int invalid_header(nghttp2_session* session, const nghttp2_frame* frame,
                             const std::uint8_t*, std::size_t, const std::uint8_t*, std::size_t,
                             std::uint8_t, void* user) {
     self(user).in_head_ = false;
-    self(user).admit(Abuse::malformed);
+    refused(session, frame->hd.stream_id, self(user));
     nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
                               NGHTTP2_PROTOCOL_ERROR);
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
   }
 
-  static int invalid_frame(nghttp2_session*, const nghttp2_frame* frame, int error, void* user) {
+  static int invalid_frame(nghttp2_session* session, const nghttp2_frame* frame, int error,
+                           void* user) {
     Connection& connection = self(user);
     if (frame->hd.type == NGHTTP2_HEADERS) connection.in_head_ = false;
     // A client may open more streams than we allow before it has read our settings.
-    if (error != NGHTTP2_ERR_REFUSED_STREAM) connection.admit(Abuse::malformed);
+    if (error != NGHTTP2_ERR_REFUSED_STREAM) refused(session, frame->hd.stream_id, connection);
     return 0;
   }
 
@@ -124,11 +130,14 @@ struct Connection::Callbacks {
     return 0;
   }
 
-  static int stream_closed(nghttp2_session* session, std::int32_t id, std::uint32_t error, void*) {
+  static int stream_closed(nghttp2_session* session, std::int32_t id, std::uint32_t error,
+                           void* user) {
     ClientStream* known = stream(session, id);
     if (known == nullptr) return 0;
     nghttp2_session_set_stream_user_data(session, id, nullptr);
-    known->closed(error == NGHTTP2_NO_ERROR);
+    known->closed(error);
+    // Who has us reset streams has work done in vain, as if by resets of its own (CVE-2025-8671).
+    if (known->broken()) self(user).admit(Abuse::malformed);
     return 0;
   }
 

@@ -246,6 +246,18 @@ def test_what_would_smuggle_is_refused(front, head, status):
     assert client.answer(client.request())[0] == 200  # the connection goes on
 
 
+def test_what_is_refused_by_a_reset_is_told_as_what_gets_a_400(scratch):
+    proxy = Proxy(scratch, [Origin(scratch, serving()).port], workers=1)
+    client = Client(proxy.port)
+    client.read()
+    stream = client.request(fields=[("connection", "close")])
+    assert client.answer(stream)[0] is None
+    line = proxy.logged(status=400)
+    assert (line["kind"], line["request"], line["reason"]) == ("request", 1, "the request has no form in HTTP/1.1")
+    assert proxy.settled().value("sluice_parse_errors_total", reason="malformed_http2") == 1
+    assert client.answer(client.request())[0] == 200
+
+
 def test_cookies_are_one_line_again(scratch):
     with RawOrigin() as origin:
         front = Front(scratch, origin.port)
@@ -446,6 +458,20 @@ def test_rapid_reset(front):
     client.flush()
     assert client.goaway() == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
     assert front.metric("sluice_http2_abuse_total", 'kind="rapid_reset"') == 1
+
+
+@pytest.mark.parametrize("body, end", [(b"xx", False), (b"", True)], ids=["too much", "too little"])
+def test_resets_that_a_client_has_us_make(front, body, end):
+    """CVE-2025-8671: the origin works for each, and the client sends no RST_STREAM."""
+    client = front.client()
+    client.read()
+    for _ in range(90):
+        stream = client.h2.get_next_available_stream_id()
+        client.h2.send_headers(stream, [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/"), ("content-length", "1")])
+        client.h2.send_data(stream, body, end_stream=end)
+    client.flush()
+    assert client.goaway() == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
+    assert front.metric("sluice_http2_abuse_total", 'kind="malformed"') == 1
 
 
 def test_empty_data_frames(front):
