@@ -15,7 +15,7 @@ enum class Abuse : std::uint8_t {
   settings,      // (CVE-2019-9515)
   ping,          // (CVE-2019-9512)
   priority,      // (CVE-2019-9513)
-  empty_data,    // DATA without bytes (CVE-2019-9518)
+  empty_data,    // DATA without bytes, or of padding alone (CVE-2019-9518)
   header_list,   // heads far over the limit that we announced: HPACK bombs (CVE-2016-6581)
   malformed,     // streams refused by RFC 9113, again and again (CVE-2025-8671)
 };

@@ -85,7 +85,8 @@ struct Connection::Callbacks {
         break;
       case NGHTTP2_DATA:
         if (end && known != nullptr) known->input_ended();
-        if (!end && frame->hd.length == 0) connection.admit(Abuse::empty_data);
+        // Padding is no payload; padlen counts the octet that says how much, too.
+        if (!end && frame->hd.length == frame->data.padlen) connection.admit(Abuse::empty_data);
         break;
       case NGHTTP2_RST_STREAM:
         if (known == nullptr) break;

@@ -474,11 +474,12 @@ def test_resets_that_a_client_has_us_make(front, body, end):
     assert front.metric("sluice_http2_abuse_total", 'kind="malformed"') == 1
 
 
-def test_empty_data_frames(front):
+@pytest.mark.parametrize("padding", [{}, dict(pad_length=5, flags=["PADDED"]), dict(pad_length=0, flags=["PADDED"])], ids=["bare", "padded", "pad length 0"])
+def test_empty_data_frames(front, padding):
     client = front.client()
     client.read()
     stream = client.request(method="POST", end=False)
-    client.raw(frame(hyperframe.frame.DataFrame(stream)) * 500)
+    client.raw(frame(hyperframe.frame.DataFrame(stream, **padding)) * 500)
     assert client.goaway() == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
     assert front.metric("sluice_http2_abuse_total", 'kind="empty_data"') == 1
 
