@@ -75,7 +75,7 @@ std::optional<int> status_of(const http1::FieldTable& fields) {
 int status_for(int http_status) {
   switch (http_status) {
     case 401:
-      return 16;  // UNAUTHENTICATED
+      return kUnauthenticated;
     case 403:
     case 421:
       return 7;  // PERMISSION_DENIED

@@ -22,6 +22,7 @@ inline constexpr int kResourceExhausted = 8;
 inline constexpr int kInternal = 13;
 inline constexpr int kUnavailable = 14;
 inline constexpr int kDataLoss = 15;
+inline constexpr int kUnauthenticated = 16;
 
 // "application/grpc", with or without "+proto" and parameters; not grpc-web, which is plain HTTP.
 bool is_content_type(std::string_view value);

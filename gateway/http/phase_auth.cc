@@ -219,7 +219,9 @@ void Exchange::no_answer(std::string_view why) {
 
 // The service's own answer is the client's: a login page, a challenge, a reason.
 void Exchange::pass_refusal_on(const Subrequest& subrequest) {
+  constexpr std::string_view kReason = "refused by the authorization service";
   const ResponseHead& answer = subrequest.response();
+  if (grpc_) return refuse(answer.status(), kReason);  // a caller reads its own status alone
   const KnownFieldSet left_out = http1::kHopByHop | kNotAnswered;
   const http1::FieldTable& fields = answer.fields();
   lines_of_own_answer();
@@ -230,7 +232,7 @@ void Exchange::pass_refusal_on(const Subrequest& subrequest) {
   }
   state_ = State::refusing;
   status_ = answer.status();
-  reason_.assign("refused by the authorization service");
+  reason_.assign(kReason);
   client_->answer({.status = status_, .lines = answer_lines_, .body = subrequest.answer()});
   answer_done_ = true;
   rearm();

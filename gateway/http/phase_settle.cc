@@ -81,7 +81,7 @@ void Exchange::log() {
   metrics.request_ended(listener.slot(), slot, status_, now - begun_);
   if (grpc_) metrics.call_ended(slot, grpc_status_);
   metrics.client_bytes(listener.slot(), client_->bytes_in(), client_->bytes_out());
-  if (status_ == 401) {
+  if (status_ == 401 || grpc_status_ == grpc::kUnauthenticated) {
     worker_.strike(*config_, listener, policy::BanEvent::auth_failure, route_, client_address(),
                    address_claimed_);
   }

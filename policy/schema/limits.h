@@ -122,7 +122,8 @@ inline constexpr Field kBanWhen[] = {
      .example = "access_denied",
      .words = kBanEventWords,
      .doc = "Instead of a limit: an access rule refuses; an HTTP/2 connection is ended for abuse; "
-            "a request is malformed; the client gets a 401; a TLS handshake fails."},
+            "a request is malformed; the client gets a 401, or UNAUTHENTICATED of gRPC; a TLS "
+            "handshake fails."},
     {.name = "route",
      .type = text,
      .example = "trap",

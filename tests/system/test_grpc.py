@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from harness import HANG, eventually, free_port
+from scripted import Origin
 from test_http2 import Front, RawOrigin
 
 
@@ -182,6 +183,27 @@ def test_a_refusal_of_ours_is_a_status_too(scratch):
     assert error.value.code() == grpc.StatusCode.UNAVAILABLE
     assert "connection refused" in error.value.details()
     assert front.metric("sluice_grpc_requests_total", 'grpc_status="14"') == 1
+
+
+@pytest.mark.parametrize("status, code", [(401, grpc.StatusCode.UNAUTHENTICATED), (403, grpc.StatusCode.PERMISSION_DENIED)])
+def test_a_refusal_of_an_authorization_service_is_a_status_too(scratch, status, code):
+    def refusing(connection, _):
+        while connection.head():
+            connection.answer(b"no", b"%d No" % status, b"Content-Type: text/plain\r\n")
+
+    service = Origin(scratch, refusing)
+    with served(scratch) as (echo, front, channel):
+        with open(front.sluice.policy) as file:
+            text = file.read()
+        front.sluice.write_policy(text.replace("upstream: origins }]", "upstream: origins, auth: [asked] }]")
+                                  + f'auth: {{ asked: {{ external: {{ url: "http://127.0.0.1:{service.port}/" }} }} }}\n')
+        front.sluice.ctl("reload")
+        with pytest.raises(grpc.RpcError) as error:
+            channel.unary_unary("/echo.Echo/Unary")(b"x", timeout=HANG)
+        assert error.value.code() == code
+        assert error.value.details() == "refused by the authorization service"
+        assert echo.calls == []
+        eventually(lambda: front.metric("sluice_grpc_requests_total", f'grpc_status="{code.value[0]}"') == 1, "counted")
 
 
 def test_the_callers_deadline_ends_the_call_at_the_gateway(scratch):
