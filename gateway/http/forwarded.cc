@@ -82,8 +82,9 @@ NamedClient client_in_x_forwarded_for(std::string_view field,
   while (!field.empty()) {
     const std::size_t comma = field.rfind(',');
     const bool last = comma == std::string_view::npos;
-    const auto hop =
-        policy::IpAddress::parse(http1::trim_ows(last ? field : field.substr(comma + 1)));
+    const std::string_view node = http1::trim_ows(last ? field : field.substr(comma + 1));
+    auto hop = policy::IpAddress::parse(node);
+    if (!hop) hop = address_of_node(node);  // with a port, as some proxies write it
     if (!hop) break;
     found.client = hop;
     if (last || !among(trusted, *hop)) break;

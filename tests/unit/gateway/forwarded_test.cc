@@ -75,6 +75,9 @@ TEST(Forwarded, TheClientIsTheFirstFromTheRightThatIsNoTrustedProxy) {
   EXPECT_EQ(named("192.0.2.1, 198.51.100.7, 10.0.0.2"), "198.51.100.7");
   EXPECT_EQ(named("10.0.0.3, 10.0.0.2"), "10.0.0.3");
   EXPECT_EQ(named("198.51.100.7, unknown, 10.0.0.2"), "10.0.0.2");
+  EXPECT_EQ(named("192.0.2.1, 198.51.100.7:4711, 10.0.0.2:80"), "198.51.100.7");
+  EXPECT_EQ(named("[2001:db8::7]:4711, 10.0.0.2"), "2001:db8::7");
+  EXPECT_EQ(named("2001:db8::7, 10.0.0.2"), "2001:db8::7");
   EXPECT_EQ(named("unknown"), "");
   EXPECT_EQ(named(""), "");
   const auto said =
