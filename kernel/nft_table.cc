@@ -16,8 +16,10 @@ namespace {
 
 constexpr std::int32_t kMangle = -150;
 constexpr NftHook kPreroutingHook{"filter", NF_INET_PRE_ROUTING, kMangle};
+constexpr NftHook kInputHook{"filter", NF_INET_LOCAL_IN, kMangle};
 constexpr NftHook kOutputHook{"route", NF_INET_LOCAL_OUT, kMangle};
 constexpr const char* kPrerouting = "prerouting";
+constexpr const char* kInput = "input";
 constexpr const char* kOutput = "output";
 constexpr const char* kOnLo = "on_lo";
 constexpr const char* kLocal = "local";
@@ -47,6 +49,7 @@ class TableWriter {
       if (options_.gateway_serves) batch_.renew_timeout_elements(lease_set(lease), lease);
     }
     write_prerouting();
+    if (options_.judge_syns && (has(WayIn::forward) || has(WayIn::output))) write_input();
     if (has(WayIn::output) || plan_.client_source) write_output();
     return rules_;
   }
@@ -113,6 +116,25 @@ class TableWriter {
     write_protect(kPrerouting, WayIn::forward);
     for (const auto& part : parts(WayIn::forward))
       write_entry(kPrerouting, part, verdict_chain(plan_.intercepts[part.entry]));
+  }
+
+  // What is turned to this node while the lease of a gateway that died is still held finds no
+  // socket of ours. IPv4 is silent then: the kernel has no route for an answer with a foreign
+  // source. IPv6 would answer: RST, or SYN-ACK from whatever listens on [::] of the host's.
+  void write_input() {
+    batch_.add_chain(kInput, kInputHook);
+    if (has(WayIn::forward)) write_unserved(plan_.marks.intercepted());
+    if (has(WayIn::output)) write_unserved(plan_.marks.intercepted_output());
+  }
+
+  void write_unserved(std::uint32_t turned) {
+    const auto turned_syn = [&] {
+      NftRule rule;
+      rule.mark_is(turned, plan_.marks.mask).is_version(false).is_tcp().opens_connection(true);
+      return rule;
+    };
+    add(kInput, turned_syn().has_transparent_socket().accept());
+    add(kInput, turned_syn().drop().comment("nobody serves: the client tries again"));
   }
 
   void write_output() {

@@ -21,8 +21,8 @@ void add_of_entry(const Intercept& entry, const std::string& listener,
                        help});
   };
   add("sluice_steer_assigned_total", counted.assigned,
-      "Lookups that gave a listener's socket: new connections, and what nftables asks about "
-      "packets that bypass.");
+      "Lookups that gave a listener's socket: new connections (twice for IPv6 by forward and "
+      "output: nftables asks, too), and what nftables asks about packets that bypass.");
   add("sluice_steer_no_socket_total", counted.no_socket,
       "Connections claimed while no socket could take them.");
   add("sluice_steer_taken_total", counted.taken,

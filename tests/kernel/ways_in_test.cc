@@ -1,5 +1,8 @@
 // The three ways in, by sk_lookup and by nftables' tproxy alike: whoever finds the socket, the
 // accepted connection has its original addresses.
+#include <cerrno>
+#include <chrono>
+#include <cstring>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -180,6 +183,74 @@ TEST_P(WaysIn, WithoutTheLeaseClosedDropsAndBypassGoesThrough) {
     EXPECT_TRUE(net.connect_from_client("10.2.0.2", 81));
     EXPECT_TRUE(accept_from(bypass.get()));
     EXPECT_TRUE(exchange(proxied.get(), accepted.get())) << "a running connection is not cut";
+  });
+}
+
+// By forward and output, both versions, to port 80.
+Plan turned_plan(SteerBy steering, OnExit on_exit, std::chrono::milliseconds lease) {
+  Plan plan = plan_with({"web"});
+  for (const WayIn way : {WayIn::forward, WayIn::output}) {
+    Intercept one = entry(way, {"10.2.0.0/16", "fd02::/16"}, {{80, 80}}, 0);
+    one.steering = steering;
+    one.on_exit = on_exit;
+    one.lease = lease;
+    plan.intercepts.push_back(one);
+  }
+  return plan;
+}
+
+TEST_P(WaysIn, WithNobodyLeftClientsWaitWhileTheLeaseIsHeld) {
+  const SteerBy steering = GetParam();
+  for (const bool host_listens : {false, true}) {
+    in_sandbox([steering, host_listens] {
+      Topology net;
+      auto keeper = open_keeper();
+      put_in_force(*keeper, turned_plan(steering, OnExit::closed, std::chrono::minutes(1)));
+      Fd host;
+      if (host_listens) {
+        host = listen_on("::", 80);
+        ASSERT_TRUE(host);
+      }
+      for (const bool alive : {true, false}) {
+        if (!alive) keeper.reset();  // as by kill -9: nothing is taken back
+        for (const std::string to : {"10.2.0.2", "fd02::2"}) {
+          for (const WayIn way : {WayIn::forward, WayIn::output}) {
+            const int seconds = alive ? 5 : 1;
+            Fd client = way == WayIn::forward ? net.connect_from_client(to, 80, seconds)
+                                              : connect_to(to, 80, "", seconds);
+            const int error = errno;
+            const std::string what =
+                to + (way == WayIn::forward ? " from outside" : " from the node");
+            if (alive) {
+              ASSERT_TRUE(client) << what << ": " << strerror(error);
+              EXPECT_TRUE(accept_any(*keeper, 0, way)) << what;
+            } else {
+              EXPECT_FALSE(client) << what << ": somebody answered";
+              EXPECT_TRUE(error == EINPROGRESS || error == EAGAIN || error == ETIMEDOUT)
+                  << what << ": " << strerror(error);
+            }
+          }
+        }
+      }
+    });
+  }
+}
+
+TEST_P(WaysIn, WithNobodyLeftBypassGoesThroughAfterTheLease) {
+  in_sandbox([] {
+    Topology net;
+    auto keeper = open_keeper();
+    put_in_force(*keeper,
+                 turned_plan(GetParam(), OnExit::bypass, std::chrono::milliseconds(1500)));
+    keeper.reset();
+    wait_until_gone("lease_1500ms");
+    for (const std::string to : {"10.2.0.2", "fd02::2"}) {
+      Fd origin = net.listen_at_origin(to, 80);
+      EXPECT_TRUE(net.connect_from_client(to, 80)) << to;
+      EXPECT_TRUE(accept_from(origin.get())) << to;
+      EXPECT_TRUE(connect_to(to, 80)) << to << " from the node";
+      EXPECT_TRUE(accept_from(origin.get())) << to << " from the node";
+    }
   });
 }
 
