@@ -1,6 +1,7 @@
 #include "policy/dead_rules.h"
 
 #include <algorithm>
+#include <span>
 
 #include "policy/drop_rules.h"
 #include "policy/ip_protocols.h"
@@ -109,6 +110,63 @@ void look_at_guard(const GuardConfig& guard, Diagnostics& found) {
   }
 }
 
+// Which pods there are is not asked.
+bool catches_all_of(const Intercept& early, const Intercept& late) {
+  const InterceptExcept& except = early.except;
+  return early.from_pods.empty() && late.from_pods.empty() && except.from.empty() &&
+         except.from_pods.empty() && except.to.empty() &&
+         (early.cgroups.empty() || early.cgroups == late.cgroups) &&
+         within(late.from, early.from, in_prefix) && within(late.to, early.to, in_prefix) &&
+         within(late.ports, early.ports, in_range);
+}
+
+template <typename T>
+bool names_all_of(const std::vector<T>& early, const std::vector<T>& late) {
+  if (late.empty()) return early.empty();
+  return std::ranges::all_of(
+      late, [&](const T& part) { return std::ranges::find(early, part) != early.end(); });
+}
+
+// The kernel prefers longer prefixes and narrower ports, whatever `from` says; of equal ones the
+// entry that stands first. QUIC and open connections are looked at by each entry that says so.
+bool preferred(const Intercept& early, const Intercept& late) {
+  return names_all_of(early.to, late.to) && names_all_of(early.ports, late.ports) &&
+         early.steering == late.steering && (late.quic == Quic::pass || early.quic == late.quic) &&
+         (late.on_change == OnChange::keep || early.on_change == late.on_change) &&
+         (!late.take_over || early.take_over);
+}
+
+bool says_the_same(const Intercept& one, const Intercept& other) {
+  return one.listener == other.listener && one.on_exit == other.on_exit &&
+         one.lease == other.lease && one.steering == other.steering &&
+         one.on_change == other.on_change && one.quic == other.quic &&
+         one.take_over == other.take_over;
+}
+
+// `apart`: entries for different listeners have nothing in common, or the policy would be refused.
+void look_at_shadowed(std::span<const Intercept> entries, const char* way, bool apart,
+                      Diagnostics& found) {
+  entries = entries.first(std::min(entries.size(), kMostCompared));
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const Intercept& late = entries[i];
+    // An entry that says otherwise may stand between the two in precedence.
+    const bool all_alike = std::ranges::all_of(entries, [&](const Intercept& entry) {
+      const bool elsewhere =
+          apart && entry.from_pods.empty() && entry.listener != late.listener;
+      return elsewhere || says_the_same(entry, late);
+    });
+    const auto earlier = entries.first(i);
+    const auto early = std::ranges::find_if(earlier, [&](const Intercept& entry) {
+      return catches_all_of(entry, late) && (all_alike || preferred(entry, late));
+    });
+    if (early == earlier.end()) continue;
+    found.push_back(warning(late.where,
+                            std::string("intercept.") + way + ": never decides: the entry at " +
+                                early->where.to_string() + " catches all of its connections before",
+                            "take it out, or put the narrower entry first"));
+  }
+}
+
 void look_at_intercepts(const Config& config, const std::vector<Intercept>& entries,
                         const char* way, Diagnostics& found) {
   for (const Intercept& entry : entries) {
@@ -141,6 +199,9 @@ Diagnostics find_dead_rules(const Config& config) {
   if (config.guard) look_at_guard(*config.guard, found);
   look_at_intercepts(config, config.intercept.forward, "forward", found);
   look_at_intercepts(config, config.intercept.output, "output", found);
+  look_at_shadowed(config.intercept.local, "local", false, found);
+  look_at_shadowed(config.intercept.forward, "forward", true, found);
+  look_at_shadowed(config.intercept.output, "output", true, found);
   return found;
 }
 

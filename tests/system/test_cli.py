@@ -108,6 +108,29 @@ def test_output_to_a_closed_descriptor_does_not_get_into_the_admin_socket(servin
     assert done.returncode == 1 and done.stderr.count("\n") == 2, done.stderr
 
 
+def test_check_warns_of_entries_that_never_decide(scratch):
+    path = scratch.write("dead.yaml", """version: 1
+listeners: { web: { bind: "192.0.2.9:80" } }
+upstreams: { api: { endpoints: ["192.0.2.1:80"] } }
+routes: [{ upstream: api }]
+intercept:
+  forward:
+    - { from: [10.0.0.0/8], ports: [80], listener: web }
+    - { from: [10.1.0.0/16], ports: [80], listener: web }
+guard:
+  rules:
+    - { name: wide, from: [10.0.0.0/8] }
+    - { name: narrow, from: [10.1.0.0/16], to_ports: [80], protocol: tcp }
+    - { name: nothing, from: [192.0.2.0/24], except: { from: [192.0.0.0/16] } }
+""")
+    told = sluice("check", path, check=0).stderr
+    assert re.search(r"dead\.yaml:12:\d+: warning: guard rule `narrow` never decides: rule `wide`", told), told
+    assert re.search(r"dead\.yaml:13:\d+: warning: guard rule `nothing` can never match", told), told
+    assert re.search(r"dead\.yaml:8:\d+: warning: intercept\.forward: never decides", told), told
+    answer = json.loads(sluice("check", path, "--output", "json", check=0).stdout)
+    assert answer["ok"] and [found["severity"] for found in answer["diagnostics"]] == ["warning"] * 3
+
+
 def test_schema_is_a_json_schema_that_takes_the_policy():
     schema = json.loads(sluice("schema", check=0).stdout)
     assert schema["$schema"].endswith("2020-12/schema")

@@ -7,6 +7,7 @@
 #include "gateway/main/compiled_policy.h"
 #include "gateway/main/policy_reloader.h"
 #include "gateway/main/tls_source.h"
+#include "policy/dead_rules.h"
 
 namespace sluice::control {
 namespace {
@@ -62,6 +63,10 @@ int check(const Arguments& arguments) {
     return kExitFailed;
   }
   auto compiled = compile_policy(std::move(*files), gateway::read_set_file);
+  if (compiled) {
+    for (auto& dead : policy::find_dead_rules(compiled->config()))
+      compiled->warnings.push_back(std::move(dead));
+  }
   if (compiled && !arguments.has("without-files")) {
     if (auto problems = check_tls_files(compiled->config()); !problems.empty()) {
       problems.insert(problems.begin(), compiled->warnings.begin(), compiled->warnings.end());

@@ -127,5 +127,49 @@ TEST(DeadRules, InterceptionThatNeverSeesAnything) {
               ElementsAre(HasSubstr("intercept.forward: can never match")));
 }
 
+std::vector<std::string> dead_entries(const std::string& way, const std::string& early,
+                                      const std::string& late, const std::string& more = "") {
+  return dead("intercept:\n  " + way + ":\n    - { " + early + " }\n    - { " + late + " }\n" +
+              more);
+}
+
+TEST(DeadRules, InterceptionBehindAnEntryThatCatchesAllOfItsConnections) {
+  const auto told = [](const char* way) {
+    return ElementsAre(HasSubstr(std::string("intercept.") + way + ": never decides: the entry at "));
+  };
+  const std::string wide = "from: [10.0.0.0/8], ports: [80], listener: web";
+  const std::string narrow = "from: [10.1.0.0/16], ports: [80], listener: web";
+  EXPECT_THAT(dead_entries("forward", wide, narrow), told("forward"));
+  EXPECT_THAT(dead_entries("forward", wide, narrow + ", to: [198.51.100.0/24]"), told("forward"));
+  EXPECT_THAT(dead_entries("forward", wide, narrow + ", on_exit: bypass"), told("forward"))
+      << "the first one says what happens without a gateway";
+  EXPECT_THAT(dead_entries("output", "to: [198.51.100.0/24], ports: [80-90], listener: web",
+                           "to: [198.51.100.0/25], ports: [81], listener: web"),
+              told("output"));
+  EXPECT_THAT(dead_entries("local", "to: [203.0.113.0/24], ports: [80, 81], listener: web",
+                           "to: [203.0.113.0/24], ports: [80], listener: web"),
+              told("local"));
+}
+
+TEST(DeadRules, InterceptionThatDecidesThoughAnEntryBeforeCatchesTheSame) {
+  const std::string wide = "from: [10.0.0.0/8], ports: [80], listener: web";
+  const std::string narrow = "from: [10.1.0.0/16], ports: [80], listener: web";
+  EXPECT_THAT(dead_entries("forward", narrow, wide), IsEmpty());
+  EXPECT_THAT(dead_entries("forward", wide + ", except: { to: [198.51.100.0/24] }", narrow),
+              IsEmpty());
+  EXPECT_THAT(dead_entries("forward", wide, narrow + ", on_change: reset"), IsEmpty());
+  EXPECT_THAT(dead_entries("forward", wide, narrow + ", to: [198.51.100.0/24], on_exit: bypass"),
+              IsEmpty())
+      << "steering by the destination prefers it";
+  EXPECT_THAT(
+      dead_entries("forward", wide, narrow + ", to: [198.51.100.0/25]",
+                   "    - { " + wide + ", to: [198.51.100.0/24], on_exit: bypass }\n"),
+      IsEmpty())
+      << "it keeps its connections from the third";
+  EXPECT_THAT(dead_entries("local", "to: [203.0.113.0/24], ports: [80], listener: web",
+                           "to: [203.0.113.0/25], ports: [80], listener: raw"),
+              IsEmpty());
+}
+
 }  // namespace
 }  // namespace sluice::policy
