@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <thread>
@@ -41,6 +42,7 @@ struct AccessLog::State {
   void run();
   std::size_t drain();
   void write_batch();
+  void write_to(LogSink next);  // under the lock
   void sleep(int milliseconds) const;
   void wait_for_records();
   void wake_writer() {
@@ -67,6 +69,11 @@ struct AccessLog::State {
   LogSink sink;
   std::string path;
   Format format = Format::json;
+  struct Refused {
+    policy::AccessLogConfig config;
+    std::string error;
+  };
+  std::optional<Refused> refused;  // could not be opened: the one before goes on
   std::uint64_t flushes_wanted = 0;
   std::uint64_t flushes_done = 0;
 
@@ -160,6 +167,12 @@ void AccessLog::State::write_batch() {
   batch_lines = 0;
 }
 
+void AccessLog::State::write_to(LogSink next) {
+  drain();  // what was logged before goes where that said
+  sink = std::move(next);
+  failing = torn = false;
+}
+
 AccessLog::AccessLog(std::unique_ptr<State> state) : state_(std::move(state)) {}
 AccessLog::~AccessLog() = default;
 
@@ -192,11 +205,13 @@ bool AccessLog::enabled() const {
 std::expected<void, std::string> AccessLog::configure(const policy::AccessLogConfig& config) {
   auto sink = config.format == Format::none ? std::expected<LogSink, std::string>(LogSink())
                                             : LogSink::open(config.path);
-  if (!sink) return std::unexpected(sink.error());
   const std::lock_guard lock(state_->mutex);
-  state_->drain();  // what was logged under the old policy goes where that said
-  state_->sink = std::move(*sink);
-  state_->failing = state_->torn = false;
+  if (!sink) {
+    state_->refused = {config, sink.error()};
+    return std::unexpected(sink.error());
+  }
+  state_->refused.reset();
+  state_->write_to(std::move(*sink));
   state_->path = config.path;
   state_->format = config.format;
   state_->enabled.store(config.format != Format::none, std::memory_order_relaxed);
@@ -204,13 +219,28 @@ std::expected<void, std::string> AccessLog::configure(const policy::AccessLogCon
 }
 
 std::expected<void, std::string> AccessLog::reopen() {
+  std::optional<policy::AccessLogConfig> refused;
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->refused) refused = state_->refused->config;
+  }
+  if (!refused) return reopen_in_force();
+  auto done = configure(*refused);
+  if (!done) (void)reopen_in_force();  // it may have been rotated
+  return done;
+}
+
+std::string AccessLog::problem() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->refused ? state_->refused->error : "";
+}
+
+std::expected<void, std::string> AccessLog::reopen_in_force() {
   const std::lock_guard lock(state_->mutex);
   if (state_->format == Format::none) return {};
   auto sink = LogSink::open(state_->path);
   if (!sink) return std::unexpected(sink.error());
-  state_->drain();
-  state_->sink = std::move(*sink);
-  state_->failing = state_->torn = false;
+  state_->write_to(std::move(*sink));
   return {};
 }
 

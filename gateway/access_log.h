@@ -133,10 +133,12 @@ class AccessLog {
   // False when the policy says `format: none`: workers may leave out the work of filling records.
   bool enabled() const;
 
-  // A reload: another format or place. On error the old ones stay.
+  // A reload: another format or place. On error the old ones stay, and reopen() tries again.
   std::expected<void, std::string> configure(const policy::AccessLogConfig& config);
-  // After rotation (SIGHUP): opens the file by its name again. On error the old one stays.
+  // After rotation (SIGHUP, SIGUSR1): opens the file by its name again; first what configure()
+  // could not open. On error the old one stays.
   std::expected<void, std::string> reopen();
+  std::string problem() const;  // why the place of the last configure() has no lines; "": it has
   void flush();  // returns when all that was committed before has been written
 
   std::uint64_t dropped() const;  // ring full, or not written (disk full, reader gone)
@@ -145,6 +147,7 @@ class AccessLog {
  private:
   struct State;
   explicit AccessLog(std::unique_ptr<State> state);
+  std::expected<void, std::string> reopen_in_force();
   std::unique_ptr<State> state_;
 };
 

@@ -292,6 +292,7 @@ void GatewayImpl::open_log(const policy::Config& config) {
     policy::AccessLogConfig fallback = config.access_log;
     fallback.path.clear();
     log = AccessLog::open({.workers = options_.workers}, fallback);
+    if (log) (void)(*log)->configure(config.access_log);  // so that reopen() tries it again
   }
   access_log_ = std::move(log.value());
 }
@@ -560,6 +561,7 @@ std::string GatewayImpl::status_json() const {
   input.diverted = diverted_.list(input.now_ns);
   if (leases_) input.redis = leases_->server();
   input.language_models = ai_.status();
+  if (access_log_) input.access_log_problem = access_log_->problem();
   for (const auto& worker : workers_)
     input.worker_connections.push_back(worker->open_connections());
   input.connections_of = [this](const std::string& name) {

@@ -117,6 +117,9 @@ std::string status_json_of(const StatusInput& input) {
                       {"diverted", std::move(diverted)}};
   if (input.redis) status["redis"] = redis_servers(*input.redis);
   if (input.language_models) status["language_models"] = *input.language_models;
+  if (!input.access_log_problem.empty())
+    status["warnings"] = json::array{json::string(
+        input.access_log_problem + ": lines go where they went before; SIGUSR1 tries again")};
   return json::serialize(status);
 }
 

@@ -28,6 +28,7 @@ struct StatusInput {
   std::vector<policy::DivertedSource> diverted;
   std::optional<LimitLeases::Server> redis;
   std::optional<boost::json::object> language_models;  // ai::Registry::status()
+  std::string access_log_problem;                           // AccessLog::problem()
   std::uint64_t now_ns = 0;  // on the scale of DivertedSource::until_ns
   bool draining = false;
 };
@@ -36,7 +37,7 @@ struct StatusInput {
 //  "upstreams":[{name,active_requests,connections,endpoints:[{address,healthy,ejected,drained,
 //  active_requests,connections,requests,weight}]}],"workers":[{index,connections}],
 //  "diverted":[{source,seconds_left,reason}],"redis"?:[{host,address?,connected}],
-//  "language_models"?:{…}}
+//  "language_models"?:{…},"warnings"?:[text]}
 std::string status_json_of(const StatusInput& input);
 
 }  // namespace sluice::gateway

@@ -62,7 +62,13 @@ void merge_gateway_status(json::object& status, const std::string& gateway_json)
   const json::value parsed = json::parse(gateway_json, error);
   if (error || !parsed.is_object()) return;
   for (const auto& [key, value] : parsed.as_object()) {
-    if (!status.contains(key)) status.emplace(key, value);
+    json::value* own = status.if_contains(key);
+    if (own == nullptr) {
+      status.emplace(key, value);
+    } else if (key == "warnings" && own->is_array() && value.is_array()) {
+      for (const json::value& warning : value.as_array())
+        own->as_array().push_back(warning);
+    }
   }
 }
 

@@ -310,8 +310,10 @@ void GatewayProcess::on(const protocol::Request& message, std::vector<protocol::
     if (!error && request.is_object())
       text = boost::json::serialize(gateway_command(*gateway_, request.as_object()));
   }
-  if (message.command == "reopen-logs" && gateway_ && gateway_->access_log() != nullptr)
-    gateway_->access_log()->reopen();
+  if (message.command == "reopen-logs" && gateway_ && gateway_->access_log() != nullptr) {
+    if (const auto reopened = gateway_->access_log()->reopen(); !reopened)
+      log_error("access log", "kept as it was", {{"error", reopened.error()}});
+  }
   for (const auto& piece : protocol::in_pieces(message.id, text))
     channel_->send(piece);
 }

@@ -553,6 +553,7 @@ void KeeperProcess::add_admin_commands() {
                                      .policy_apply = policy_apply_,
                                      .plan_context = [this] { return plan_context(); },
                                      .drain_waiters = drain_waiters_,
+                                     .reopen_logs = [this] { reopen_logs(); },
                                      .stop = [this] { stop(); }});
   questions_.add_commands(admin_commands_);
   admin_commands_.add("status",

@@ -254,6 +254,7 @@ void PlainProcess::add_admin_commands() {
        .plan_context =
            [this] { return PlanContext{.keeper = nullptr, .workers = workers_, .operators = {}}; },
        .drain_waiters = drain_waiters_,
+       .reopen_logs = [this] { reopen_logs(); },
        .stop = [this] { stop(); }});
   admin_commands_.add("status", [this](const json::object&, const Respond& respond) {
     json::object status = status_head("plain", reloader_, started_);
@@ -309,7 +310,7 @@ void PlainProcess::add_ban_commands() {
 void PlainProcess::reopen_logs() {
   if (gateway_->access_log() == nullptr) return;
   if (auto reopened = gateway_->access_log()->reopen(); !reopened)
-    log_error("control", "access log", {{"reason", reopened.error()}});
+    log_error("access log", "kept as it was", {{"error", reopened.error()}});
 }
 
 void PlainProcess::stop() {

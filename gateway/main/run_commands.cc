@@ -16,7 +16,9 @@ void add_run_commands(AdminCommands& commands, const RunControl& control) {
   commands.add("set", [&reloader](const json::object& request, const Respond& respond) {
     handle_set(reloader, request, respond);
   });
-  commands.add("reload", [&reloader](const json::object& request, const Respond& respond) {
+  commands.add("reload", [&reloader, reopen = control.reopen_logs](const json::object& request,
+                                                                   const Respond& respond) {
+    reopen();  // as SIGHUP does
     handle_reload(reloader, request, respond);
   });
   commands.add("plan", [&reloader, context = control.plan_context](const json::object& request,

@@ -18,6 +18,7 @@ struct RunControl {
   PolicyApply& policy_apply;
   std::function<PlanContext()> plan_context;
   DrainWaiters& drain_waiters;
+  std::function<void()> reopen_logs;
   std::function<void()> stop;
 };
 

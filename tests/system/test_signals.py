@@ -63,6 +63,31 @@ def test_usr1_opens_the_log_again_and_reloads_nothing(scratch, served):
     assert sluice.stop() == 0
 
 
+def test_a_log_that_could_not_be_opened_is_told_and_tried_again(scratch, served):
+    sluice = Sluice(scratch, served.policy)
+    again = {"first": lambda: sluice.process.send_signal(signal.SIGUSR1), "second": lambda: sluice.ctl("reload"),
+             "third": lambda: sluice.process.send_signal(signal.SIGHUP)}
+    for name, try_again in again.items():
+        directory = f"{scratch.path}/{name}"
+        told = lambda: [warning for warning in sluice.status()["warnings"] if f"{directory}/access.log" in warning]
+        sluice.write_policy(served.policy.replace(served.log, f"{directory}/access.log"))
+        sluice.ctl("reload")
+        eventually(told, "status tells of it")
+        assert f"warning: access log {directory}/access.log: No such file" in sluice.ctl("status").stdout
+        refused = sluice.output().count(f"kept as it was error=\"access log {directory}/access.log")
+        sluice.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: sluice.output().count(f"kept as it was error=\"access log {directory}/access.log") > refused,
+                   "the log tells of each try")
+        os.mkdir(directory)
+        os.chmod(directory, 0o777)
+        try_again()
+        eventually(lambda: os.path.exists(f"{directory}/access.log"), "it is opened")
+        eventually(lambda: not told(), "and no longer told of")
+        served.ask(f"/{name}")
+        eventually(lambda: f"/{name}" in open(f"{directory}/access.log").read(), "and written")
+    assert sluice.stop() == 0
+
+
 def test_usr2_is_told_and_does_nothing(scratch, served):
     sluice = Sluice(scratch, served.policy)
     before = processes(sluice)

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <set>
 #include <sstream>
+#include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
 
@@ -212,6 +213,39 @@ TEST(AccessLogTest, ReopenFollowsRotationAndConfigureMoves) {
   EXPECT_EQ(lines_of(text).size(), 1U);
   for (const std::string& file : {path, moved, text})
     std::remove(file.c_str());
+}
+
+TEST(AccessLogTest, WhatCouldNotBeOpenedIsTriedAgainByReopen) {
+  const std::string path = file_name("access-before");
+  const std::string rotated = path + ".1";
+  const std::string directory = file_name("access-later");
+  const std::string wanted = directory + "/access.log";
+  auto log = AccessLog::open({.workers = 1, .ring_capacity = 64}, {Format::json, path});
+  ASSERT_TRUE(log) << log.error();
+  const auto write = [&](std::uint64_t id) {
+    (*log)->ring(0).begin()->connection = id;
+    (*log)->ring(0).commit();
+    (*log)->flush();
+  };
+  EXPECT_EQ((*log)->problem(), "");
+  EXPECT_FALSE((*log)->configure({Format::text, wanted}));
+  EXPECT_THAT((*log)->problem(), HasSubstr(wanted));
+  ASSERT_EQ(std::rename(path.c_str(), rotated.c_str()), 0);
+  EXPECT_FALSE((*log)->reopen());
+  write(1);
+  EXPECT_EQ(lines_of(path).size(), 1U) << "the one that goes on is opened anew all the same";
+  ASSERT_EQ(::mkdir(directory.c_str(), 0700), 0);
+  EXPECT_TRUE((*log)->reopen());
+  EXPECT_EQ((*log)->problem(), "");
+  write(2);
+  ASSERT_EQ(lines_of(wanted).size(), 1U);
+  EXPECT_FALSE(lines_of(wanted).front().starts_with("{")) << "the format of the policy";
+  EXPECT_FALSE((*log)->configure({Format::json, directory + "/none/access.log"}));
+  EXPECT_TRUE((*log)->configure({Format::json, path}));
+  EXPECT_EQ((*log)->problem(), "") << "a policy that can be followed ends it";
+  for (const std::string& file : {path, rotated, wanted})
+    std::remove(file.c_str());
+  ::rmdir(directory.c_str());
 }
 
 TEST(AccessLogTest, FullDiskIsCountedNotFatal) {
