@@ -41,11 +41,11 @@ bool of_direction(GuardDirection direction, bool egress) {
   return direction == GuardDirection::both || (direction == GuardDirection::egress) == egress;
 }
 
-// Whether a name is one of `auto` only the node knows.
-bool on_interface(const std::vector<std::string>& patterns, std::string_view interface) {
-  const std::string name(interface);
+// Whether a name is one of `auto` only the node knows, and the packet says where it was asked.
+bool on_interface(const std::vector<std::string>& patterns, const PacketView& packet) {
+  const std::string name(packet.interface);
   if (name.empty()) return true;
-  if (patterns.empty()) return name != "lo";
+  if (patterns.empty()) return packet.on_auto.value_or(name != "lo");
   return std::ranges::any_of(patterns, [&](const auto& pattern) { return names(pattern, name); });
 }
 
@@ -60,17 +60,17 @@ const std::vector<std::string>& interfaces_of(const GuardConfig& guard, const Gu
   return rule.interfaces ? *rule.interfaces : guard.interfaces;
 }
 
-bool looks_at_ingress(const GuardConfig& guard, std::string_view interface) {
-  return on_interface(guard.interfaces, interface) ||
+bool looks_at_ingress(const GuardConfig& guard, const PacketView& packet) {
+  return on_interface(guard.interfaces, packet) ||
          std::ranges::any_of(guard.rules, [&](const GuardRule& rule) {
            return rule.direction != GuardDirection::egress &&
-                  on_interface(interfaces_of(guard, rule), interface);
+                  on_interface(interfaces_of(guard, rule), packet);
          });
 }
 
 RuleMismatch mismatch(const GuardConfig& guard, const GuardRule& rule, const PacketView& packet) {
   if (!of_direction(rule.direction, packet.egress)) return RuleMismatch::direction;
-  if (!on_interface(interfaces_of(guard, rule), packet.interface)) return RuleMismatch::interface;
+  if (!on_interface(interfaces_of(guard, rule), packet)) return RuleMismatch::interface;
   if (rule.protocol) {
     if (of_other_version(*rule.protocol, packet.from.is_v4())) return RuleMismatch::ip_version;
     if (*rule.protocol != packet.protocol) return RuleMismatch::protocol;

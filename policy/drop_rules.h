@@ -22,6 +22,8 @@ struct PacketView {
   std::optional<std::uint16_t> to_port;
   bool egress = false;
   std::string_view interface = {};  // "": not known; what names interfaces is then taken to hold
+  // Whether `auto` stands for the interface; nullopt: not known, then taken to hold but for lo.
+  std::optional<bool> on_auto = std::nullopt;
 };
 
 // tcp, udp, udplite, dccp, sctp.
@@ -50,7 +52,7 @@ const std::vector<std::string>& interfaces_of(const GuardConfig& guard, const Gu
 
 // Whether the guard sees what comes in there at all, and with it bans and rates: by its own
 // interfaces, or those of a rule.
-bool looks_at_ingress(const GuardConfig& guard, std::string_view interface);
+bool looks_at_ingress(const GuardConfig& guard, const PacketView& packet);
 
 struct GuardVerdict {
   std::optional<std::uint32_t> dropped_by;  // index of the first matching `drop` in the file that

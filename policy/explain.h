@@ -77,10 +77,6 @@ struct PacketDescription {
   std::string cgroup;  // output: of the process, below the cgroup2 root
 };
 
-struct PacketView;  // policy/drop_rules.h
-// As rules of the guard see it: ports only where the packet carries them.
-PacketView view_of(const PacketDescription& packet);
-
 struct RequestDescription {
   std::string listener;  // "": the only one
   Way way = Way::bind;
@@ -154,10 +150,16 @@ struct LiveState {
   std::span<const IpAddress> node_addresses = {};  // for protect.host_ports
   std::span<const BuiltIn> built_in = {};
   std::span<const Steering> steering = {};
+  // Interfaces that `auto` of the guard stands for; nullopt: not known.
+  std::optional<std::span<const std::string>> auto_interfaces = std::nullopt;
   // Addresses that `ai.bypass` takes for vendors'; nullopt: not known.
   std::optional<std::span<const IpAddress>> vendors = std::nullopt;
   const LiveGateway* gateway = nullptr;
 };
+
+struct PacketView;  // policy/drop_rules.h
+// As rules of the guard see it: ports only where the packet carries them.
+PacketView view_of(const PacketDescription& packet, const LiveState& live = {});
 
 // Index in Config::listeners. "": the only one.
 std::optional<std::uint32_t> listener_of(const Snapshot& snapshot, const std::string& name);

@@ -4,6 +4,7 @@
 
 #include "gateway/main/kernel_plan.h"
 #include "kernel/builtin_protect.h"
+#include "kernel/interfaces.h"
 #include "kernel/named_upstreams.h"
 #include "kernel/node_view.h"
 #include "kernel/steer_choice.h"
@@ -61,6 +62,11 @@ KernelView look_at_kernel(const kernel::Keeper& keeper, const policy::Config& co
   if (const auto node = kernel::read_node_view()) {
     for (const auto& address : node->addresses)
       view.addresses.push_back(from_kernel(address).address);
+  }
+  if (const auto network = kernel::read_node_network()) {
+    view.auto_interfaces.emplace();
+    for (const auto& interface : kernel::select_interfaces(*network, {}))
+      view.auto_interfaces->push_back(interface.name);
   }
   for (const auto& protect : kernel::builtin_protect()) {
     view.built_in.push_back(

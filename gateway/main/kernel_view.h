@@ -1,6 +1,8 @@
 // What the keeper's side knows beyond the policy, as `explain` wants it.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "kernel/keeper.h"
@@ -14,6 +16,7 @@ struct KernelView {
   std::vector<policy::LiveState::BuiltIn> built_in;
   std::vector<policy::LiveState::Steering> steering;
   std::vector<policy::IpAddress> vendors;
+  std::optional<std::vector<std::string>> auto_interfaces;
 
   policy::LiveState state() const {  // views of this object
     policy::LiveState live;
@@ -21,6 +24,7 @@ struct KernelView {
     live.node_addresses = addresses;
     live.built_in = built_in;
     live.steering = steering;
+    if (auto_interfaces) live.auto_interfaces = *auto_interfaces;
     live.vendors = std::span<const policy::IpAddress>(vendors);
     return live;
   }

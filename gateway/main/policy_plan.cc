@@ -58,9 +58,10 @@ bool leaves_no_shell(const policy::PacketRate& rate) {
 
 // Of a packet that the guard's rules judge: by which `limit` hardly any get through.
 std::optional<policy::Step> starved(const policy::Config& config,
-                                    const policy::PacketDescription& packet) {
+                                    const policy::PacketDescription& packet,
+                                    const policy::LiveState& live) {
   if (!config.guard || config.guard->mode != policy::GuardMode::enforce) return std::nullopt;
-  for (const auto index : policy::evaluate(*config.guard, policy::view_of(packet)).matching) {
+  for (const auto index : policy::evaluate(*config.guard, policy::view_of(packet, live)).matching) {
     const policy::GuardRule& rule = config.guard->rules[index];
     if (rule.action != policy::GuardAction::limit || rule.mode != policy::GuardMode::enforce ||
         !rule.rate || !leaves_no_shell(*rule.rate))
@@ -109,7 +110,7 @@ class ConnectionJudge {
       if (auto step = dropped(why)) return step;
       const bool judged =
           std::ranges::find(why.steps, "guard", &policy::Step::phase) != why.steps.end();
-      return judged ? starved(snapshot.config(), packet) : std::nullopt;
+      return judged ? starved(snapshot.config(), packet, live) : std::nullopt;
     });
   }
 

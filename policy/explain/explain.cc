@@ -287,9 +287,9 @@ Explanation explain(const Snapshot& snapshot, const PacketDescription& packet,
   if (explanation.steps.back().verdict == explaining::kNotProtected) {
     explanation.steps.push_back(explaining::bans(snapshot, packet, live));
     if (explanation.steps.back().final) return ended(std::move(explanation), Verdict::drop);
-    explanation.steps.push_back(explaining::guard(snapshot, packet));
+    explanation.steps.push_back(explaining::guard(snapshot, packet, live));
     if (explanation.steps.back().final) return ended(std::move(explanation), Verdict::drop);
-    if (auto rates = explaining::syn_rate(snapshot, packet))
+    if (auto rates = explaining::syn_rate(snapshot, packet, live))
       explanation.steps.push_back(std::move(*rates));
   }
   explaining::InterceptStep caught = explaining::intercept(snapshot, packet, live);

@@ -9,7 +9,7 @@
 
 namespace sluice::policy {
 
-PacketView view_of(const PacketDescription& packet) {
+PacketView view_of(const PacketDescription& packet, const LiveState& live) {
   PacketView view{packet.from, packet.to, packet.protocol, std::nullopt, std::nullopt, false, {}};
   if (has_ports(packet.protocol) && packet.first_fragment) {
     view.from_port = packet.from_port;
@@ -17,6 +17,9 @@ PacketView view_of(const PacketDescription& packet) {
   }
   view.egress = packet.direction == PacketDirection::egress;
   view.interface = packet.interface;
+  if (live.auto_interfaces)
+    view.on_auto = std::ranges::find(*live.auto_interfaces, packet.interface) !=
+                   live.auto_interfaces->end();
   return view;
 }
 
@@ -116,7 +119,8 @@ std::string words(RuleMismatch mismatch, const GuardRule& rule) {
 
 // A rule that matches may do so only because nothing says which interfaces `auto` stands for.
 bool rests_on_auto(const GuardConfig& guard, const PacketView& packet) {
-  return !packet.interface.empty() && std::ranges::any_of(guard.rules, [&](const GuardRule& rule) {
+  if (packet.interface.empty() || packet.on_auto) return false;
+  return std::ranges::any_of(guard.rules, [&](const GuardRule& rule) {
     return interfaces_of(guard, rule).empty() &&
            mismatch(guard, rule, packet) == RuleMismatch::none;
   });
@@ -130,7 +134,7 @@ Step protected_step(std::string verdict, Location where) {
 
 Step protect(const Snapshot& snapshot, const PacketDescription& packet, const LiveState& live) {
   const Config& config = snapshot.config();
-  const PacketView view = view_of(packet);
+  const PacketView view = view_of(packet, live);
   if (is_dhcp(view)) return protected_step("protected: DHCP", {});
   // What the node sends is looked at from the other side, as guard_protect.bpf.h has it: the port
   // is the node's own.
@@ -163,7 +167,7 @@ Step bans(const Snapshot& snapshot, const PacketDescription& packet, const LiveS
   if (packet.direction == PacketDirection::egress)
     return {"bans", "bans look at what comes in", {}, {}, false};
   const auto& guard = snapshot.config().guard;
-  if (guard && !looks_at_ingress(*guard, packet.interface))
+  if (guard && !looks_at_ingress(*guard, view_of(packet, live)))
     return {"bans",
             "the guard, and bans with it, does not look at `" + packet.interface +
                 "` (guard.interfaces)",
@@ -178,10 +182,10 @@ Step bans(const Snapshot& snapshot, const PacketDescription& packet, const LiveS
   return {"bans", "the source is not banned", {}, {}, false};
 }
 
-Step guard(const Snapshot& snapshot, const PacketDescription& packet) {
+Step guard(const Snapshot& snapshot, const PacketDescription& packet, const LiveState& live) {
   const Config& config = snapshot.config();
   if (!config.guard) return {"guard", "the policy has no guard rules", {}, {}, false};
-  const PacketView view = view_of(packet);
+  const PacketView view = view_of(packet, live);
   const GuardVerdict verdict = evaluate(*config.guard, view);
   Step step{"guard", "no rule drops it", {}, {}, false};
   std::size_t silent = 0;
@@ -222,12 +226,13 @@ std::string shown(const PacketRate& rate) {
 
 }  // namespace
 
-std::optional<Step> syn_rate(const Snapshot& snapshot, const PacketDescription& packet) {
+std::optional<Step> syn_rate(const Snapshot& snapshot, const PacketDescription& packet,
+                             const LiveState& live) {
   const Config& config = snapshot.config();
   const bool syn = packet.protocol == kTcp && packet.first_fragment &&
                    packet.direction == PacketDirection::ingress;
   if (!syn || !config.guard || (!config.guard->source_syn && !config.guard->service_syn) ||
-      !looks_at_ingress(*config.guard, packet.interface))
+      !looks_at_ingress(*config.guard, view_of(packet, live)))
     return std::nullopt;
   Step step{"syn_rate", "passes while its rates hold", config.guard->where, {}, false};
   if (config.guard->source_syn)

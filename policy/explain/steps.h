@@ -12,9 +12,10 @@ inline constexpr std::size_t kMostReasons = 50;
 Step protect(const Snapshot& snapshot, const PacketDescription& packet, const LiveState& live);
 inline constexpr const char* kNotProtected = "not protected";
 Step bans(const Snapshot& snapshot, const PacketDescription& packet, const LiveState& live);
-Step guard(const Snapshot& snapshot, const PacketDescription& packet);
+Step guard(const Snapshot& snapshot, const PacketDescription& packet, const LiveState& live);
 // The buckets of a SYN; nullopt: the policy has none that looks at it.
-std::optional<Step> syn_rate(const Snapshot& snapshot, const PacketDescription& packet);
+std::optional<Step> syn_rate(const Snapshot& snapshot, const PacketDescription& packet,
+                             const LiveState& live);
 
 struct InterceptStep {
   Step step;

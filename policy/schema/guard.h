@@ -124,7 +124,8 @@ inline constexpr Field kGuard[] = {
      .fallback = "auto",
      .example = "[eth0, \"veth*\"]",
      .words = kAuto,
-     .doc = "Names and globs; auto: those with a default route. lo only by its name."},
+     .doc = "Names and globs; auto: those with a default route; with none, every one that is up. lo "
+            "only by its name."},
     {.name = "attach",
      .type = word,
      .fallback = "tc",

@@ -8,8 +8,9 @@ import os
 import random
 import subprocess
 
-from harness import HANG, SLUICE
+from harness import HANG, SLUICE, eventually
 from wire import PROTOCOLS, SluiceInside, Wire
+from wire_netns import link
 
 # A third of a minute on two busy cores; NIGHTLY=1 makes it thousands of rules and packets.
 ROUNDS, RULES, PACKETS = (12, 120, 320) if os.environ.get("NIGHTLY") else (4, 60, 90)
@@ -186,6 +187,24 @@ def test_explain_offline_live_real_packets_and_an_oracle_agree(scratch):
             assert (index not in arrived) == (expected[index] is not None), f"on the wire: {told}"
     # A world in which nearly all is one verdict proves nothing.
     assert min(verdicts.values()) > ROUNDS * PACKETS / 10, verdicts
+
+
+def test_what_auto_stands_for_is_known_live_and_is_what_the_kernel_does(scratch):
+    wire = Wire(scratch)
+    link(wire.near, "v0", wire.far, "v1")
+    rules = [{"name": "auto", "from": [ipaddress.ip_network("172.16.0.0/16")], "to_ports": [(9, 9)], "interfaces": "auto"}]
+    mark = {"from": ipaddress.ip_address("172.31.255.254"), "to": ipaddress.ip_address("10.99.99.99"), "protocol": 17,
+            "from_port": 9, "to_port": 9}
+    packet = {**mark, "from": ipaddress.ip_address("172.16.3.4")}
+    running = SluiceInside(scratch, policy(scratch, rules, []), wire.far)
+    asked = {**question(packet), "interface": "w1"}
+    # Without a default route: every interface that is up.
+    assert live(running, [asked]) == ["auto"] and wire.delivered([packet], mark) == set()
+    wire.far.ip("addr", "add", "192.168.78.1/24", "dev", "v1")
+    wire.far.ip("route", "add", "default", "via", "192.168.78.9", "dev", "v1")
+    assert live(running, [asked]) == [None] and live(running, [{**asked, "interface": "v1"}]) == ["auto"]
+    eventually(lambda: wire.delivered([packet], mark) == {0}, "the guard follows the route")
+    assert offline(running.policy, [asked]) == ["auto"]
 
 
 def test_a_ban_and_a_default_gateway_are_known_live_only(scratch):

@@ -73,13 +73,13 @@ TEST_F(Explaining, AnExceptionIsNamed) {
 }
 
 // The step of a packet to port 23 that comes in there.
-Step guard_on(const std::string& guard, const char* interface) {
+Step guard_on(const std::string& guard, const char* interface, const LiveState& live = {}) {
   const auto snapshot = Snapshot::compile(parse_good("version: 1\nguard: { " + guard + " }\n"));
   PacketDescription packet{.from = *IpAddress::parse("198.51.100.8"),
                            .to = *IpAddress::parse("203.0.113.1")};
   packet.to_port = 23;
   packet.interface = interface;
-  return *explain(*snapshot, packet).find("guard");
+  return *explain(*snapshot, packet, live).find("guard");
 }
 
 TEST_F(Explaining, ARuleLooksAtTheGuardsInterfacesOrItsOwn) {
@@ -110,6 +110,29 @@ TEST_F(Explaining, WhichInterfacesAutoStandsForIsNotKnownHere) {
       "interfaces: auto: `wan0` is taken for one with a default route, which is not known here");
   EXPECT_EQ(guard_on(rules, "").reasons.size(), 1u);
   EXPECT_EQ(guard_on("rules: [{ name: a, to_ports: [24] }]", "wan0").reasons.size(), 1u);
+}
+
+TEST_F(Explaining, WhereTheNodeSaysWhatAutoStandsForItCounts) {
+  const std::vector<std::string> with_default_route{"wan0"};
+  const std::vector<LiveState::Ban> bans{{*Prefix::parse("198.51.100.8"), "a rule"}};
+  const LiveState live{.auto_interfaces = with_default_route};
+  for (const std::string rules :
+       {"rules: [{ name: telnet, to_ports: [23] }]",
+        "interfaces: [lan0], rules: [{ name: telnet, to_ports: [23], interfaces: auto }]"}) {
+    const Step caught = guard_on(rules, "wan0", live);
+    EXPECT_TRUE(caught.final) << rules;
+    EXPECT_EQ(caught.reasons.size(), 1u) << "nothing is taken for granted: " << rules;
+    EXPECT_TRUE(guard_on(rules, "", live).final) << rules;
+    for (const char* other : {"lan0", "lo"})
+      EXPECT_FALSE(guard_on(rules, other, live).final) << rules << " on " << other;
+  }
+  const auto snapshot = Snapshot::compile(
+      parse_good("version: 1\nguard: { rules: [{ name: telnet, to_ports: [23] }] }\n"));
+  auto one = packet("198.51.100.8", "203.0.113.1", 80);
+  one.interface = "lan0";
+  EXPECT_EQ(explain(*snapshot, one, {.bans = bans, .auto_interfaces = with_default_route}).verdict,
+            Verdict::pass)
+      << "bans are where the guard is";
 }
 
 TEST_F(Explaining, BansAndRatesActWhereTheGuardIs) {
