@@ -153,11 +153,11 @@ Finding guarded(const DoctorOptions& options, const NodeNetwork& network) {
     return {"guard_interfaces", Level::problem, strange + ": no Ethernet frames, so no XDP",
             "leave it out of guard.interfaces, or use guard.attach: tc"};
   std::string missing;
-  for (const std::string& name : missing_interfaces(network, guard.interfaces))
+  for (const std::string& name : missing_interfaces(network, named_interfaces(guard)))
     missing += (missing.empty() ? "" : ", ") + name;
   if (!missing.empty())
     return {"guard_interfaces", Level::warning,
-            "guard.interfaces names " + missing + ", which is not there",
+            "the guard names " + missing + ", which is not there",
             "rules hold there once it comes; see `ip link`"};
   return {"guard_interfaces", Level::good, names, ""};
 }

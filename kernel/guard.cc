@@ -389,7 +389,7 @@ std::vector<std::string> PinnedGuard::attached() const {
 
 std::vector<std::string> PinnedGuard::missing_interfaces() const {
   if (!in_force_ || !in_force_->plan.enabled) return {};
-  return kernel::missing_interfaces(network_, in_force_->plan.interfaces);
+  return kernel::missing_interfaces(network_, named_interfaces(in_force_->plan));
 }
 
 std::vector<Sample> PinnedGuard::samples() const {

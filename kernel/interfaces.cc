@@ -13,6 +13,7 @@
 #include <linux/if_arp.h>
 #include <linux/rtnetlink.h>
 #include <memory>
+#include <set>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -239,6 +240,17 @@ std::vector<Interface> select_interfaces(const NodeNetwork& network,
     // A glob or `auto` that took the loopback with it would cut the node off from itself.
     const bool named = std::ranges::find(patterns, candidate.name) != patterns.end();
     if ((!candidate.loopback || named) && wanted(candidate)) out.push_back(candidate);
+  }
+  return out;
+}
+
+std::vector<std::string> named_interfaces(const GuardPlan& guard) {
+  std::vector<std::string> out = guard.interfaces;
+  std::set<std::string> seen(out.begin(), out.end());
+  for (const GuardRule& rule : guard.rules) {
+    if (!rule.interfaces) continue;
+    std::ranges::copy_if(*rule.interfaces, std::back_inserter(out),
+                         [&](const std::string& name) { return seen.insert(name).second; });
   }
   return out;
 }

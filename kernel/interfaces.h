@@ -51,7 +51,9 @@ std::vector<Prefix> network_peers(const NodeNetwork& network);
 // or, when there is none, every one that is up. The loopback interface only by its name.
 std::vector<Interface> select_interfaces(const NodeNetwork& network,
                                          const std::vector<std::string>& patterns);
-// Of those, the names that no interface has; what a glob was to find nobody knows.
+// All that a guard's `interfaces` and those of its rules name, each once.
+std::vector<std::string> named_interfaces(const GuardPlan& guard);
+// Of patterns, the names that no interface has; what a glob was to find nobody knows.
 std::vector<std::string> missing_interfaces(const NodeNetwork& network,
                                             const std::vector<std::string>& patterns);
 

@@ -472,7 +472,8 @@ std::vector<std::string> KeeperImpl::warnings() const {
                           to_text(sign), kBypassAdvice));
   for (const auto& name : guard_->missing_interfaces())
     out.push_back(message(
-        "there is no interface {}: guard.interfaces guards nothing of it until there is", name));
+        "there is no interface {}: the guard, which names it, guards nothing of it until there is",
+        name));
   for (const auto& path : interception_->missing_cgroups())
     out.push_back(
         message("there is no cgroup {}: intercept.output catches nothing of it until there "

@@ -47,16 +47,19 @@ def cgroup_mount():
         return next(line.split()[4] for line in mounts if " - cgroup2 " in line)
 
 
-def test_an_interface_that_is_missing_is_told(scratch):
+@pytest.mark.parametrize("named_by", ["guard", "rule"])
+def test_an_interface_that_is_missing_is_told(scratch, named_by):
     sluice = Sluice(scratch, f"""version: 1
 state_dir: {scratch.path}/state
 workers: 1
-guard: {{ interfaces: [lo, late0, "none*"], rules: [{{ name: nobody, from: [192.0.2.1], action: drop }}] }}
+guard: {{ interfaces: [lo{", late0" if named_by == "guard" else ""}, "none*"], rules: [
+  {{ name: nobody, from: [192.0.2.1], action: drop }},
+  {{ name: there, from: [192.0.2.2], action: drop, interfaces: [{"late0" if named_by == "rule" else "lo"}, "none*"] }}] }}
 listeners: {{ web: {{ bind: "127.0.0.1:{free_port()}" }} }}
 upstreams: {{ far: {{ endpoints: ["127.0.0.1:9"] }} }}
 routes: [{{ upstream: far }}]
 """)
-    missing = "there is no interface late0: guard.interfaces guards nothing of it until there is"
+    missing = "there is no interface late0: the guard, which names it, guards nothing of it until there is"
     told = f"NOT AS ASKED FOR: {missing}"
     eventually(lambda: told in sluice.output(), "the log says it")
     assert f"warning: {missing}" in sluice.ctl("status").stdout
@@ -65,7 +68,7 @@ routes: [{{ upstream: far }}]
         done = subprocess.run([SLUICE, "doctor", "--policy", sluice.policy, "--output", "json"], capture_output=True, text=True, timeout=HANG)
         return [f["what"] for f in json.loads(done.stdout)["findings"] if f["check"] == "guard_interfaces" and f["level"] == "warning"]
 
-    assert said_by_doctor() == ["guard.interfaces names late0, which is not there"]
+    assert said_by_doctor() == ["the guard names late0, which is not there"]
     # Of a glob nobody knows what it was to find.
     assert sluice.status()["warnings"] == [missing]
     subprocess.run(["ip", "link", "add", "late0", "type", "veth", "peer", "name", "far0"], check=True)
