@@ -106,8 +106,9 @@ inline constexpr Field kExcept[] = {
    .example = "reset",                                                                     \
    .words = kOnChangeWords,                                                                \
    .doc =                                                                                  \
-       "Open connections that a reload would catch or refuse: they go on (keep), take no " \
-       "further request (drain) or end at once (reset)."}
+       "Open connections that a reload catches, or catches no longer, or that its guard "  \
+       "drops: they go on (keep), take no further request (drain) or end at once (reset). " \
+       "Access rules of listeners are not asked."}
 #define SLUICE_FIELD_QUIC                                                                     \
   {.name = "quic",                                                                            \
    .type = word,                                                                              \
