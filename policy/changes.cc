@@ -42,6 +42,19 @@ std::string layer_of(const std::string& section) {
 
 using Key = std::pair<std::string, std::string>;
 
+// Where the same entries stand in another order that means something else: the first rule of the
+// guard that drops is the one reported, the first regular expression that matches has the request.
+void add_orders(const Config& before, const Config& after, std::vector<Change>& out) {
+  const std::vector<Item> known = orders_of(before);
+  const std::vector<Item> next = orders_of(after);
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    const Item& item = known[i];
+    if (item.fingerprint != next[i].fingerprint)
+      out.push_back({Change::Kind::changed, item.section, item.name, layer_of(item.section),
+                     item.where, next[i].where});
+  }
+}
+
 }  // namespace
 
 std::vector<Change> changes(const Config& before, const Config& after) {
@@ -76,12 +89,7 @@ std::vector<Change> changes(const Config& before, const Config& after) {
   for (const auto& [key, item] : known)
     out.push_back({Change::Kind::removed, item.section, item.name, layer_of(item.section),
                    item.where, {}});
-  // The order of guard rules means something: the first that drops is the one reported.
-  if (out.empty() && fingerprint(before) != fingerprint(after)) {
-    out.push_back({Change::Kind::changed, "guard.rules", "their order", "guard",
-                   before.guard ? before.guard->where : Location{},
-                   after.guard ? after.guard->where : Location{}});
-  }
+  if (out.empty()) add_orders(before, after, out);
   return out;
 }
 

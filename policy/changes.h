@@ -17,6 +17,8 @@ struct Item {
   Location where;
 };
 std::vector<Item> items_of(const Config& config);
+// The sections whose entries mean something by their order, in the same sequence for every policy.
+std::vector<Item> orders_of(const Config& config);
 
 struct Change {
   enum class Kind { added, removed, changed };

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <bit>
 #include <concepts>
+#include <map>
 #include <string>
+#include <tuple>
 #include <type_traits>
 
 #include "policy/changes.h"
 #include "policy/pod_owners.h"
+#include "policy/routing.h"
 #include "policy/siphash.h"
 #include "policy/snapshot.h"
 
@@ -38,6 +41,30 @@ class FingerprintWriter {
     }
     std::ranges::sort(parts);
     add(parts);
+  }
+  // The order of regular expressions, and of routes in one place that are equally specific: as
+  // RouteTable has it, the first of the file decides.
+  void add_order(const std::vector<Route>& routes) {
+    using Host = std::pair<std::string, std::string>;  // of a listener
+    std::map<Host, std::vector<std::string>> regexes;
+    std::map<std::tuple<Host, PathMatch::Kind, std::string>, std::vector<const Route*>> places;
+    for (const Route& route : routes) {
+      const Host host(route.listener, route.host);
+      std::string path = route.path.value;
+      if (route.path.kind == PathMatch::Kind::prefix && path.ends_with('/')) path.pop_back();
+      auto& place = places[{host, route.path.kind, path}];
+      if (route.path.kind == PathMatch::Kind::regex && place.empty()) regexes[host].push_back(path);
+      place.push_back(&route);
+    }
+    for (const auto& [host, paths] : regexes)
+      all(host.first, host.second, paths);
+    for (auto& [where, place] : places) {
+      if (place.size() < 2) continue;
+      std::ranges::stable_sort(
+          place, [](const Route* a, const Route* b) { return more_specific(*a, *b); });
+      for (const Route* route : place)
+        add(*route);
+    }
   }
 
  private:
@@ -187,10 +214,8 @@ class FingerprintWriter {
         value.caller_key, value.api_version, value.timeouts);
   }
   void add(const AiTarget& value) { all(value.provider, value.model, value.weight); }
-  void add(const AiModel& value) {
-    all(value.name, value.fallback);
-    unordered(value.targets);
-  }
+  // Those of the targets that were not drawn are tried in their order.
+  void add(const AiModel& value) { all(value.name, value.targets, value.fallback); }
   void add(const AiScope& value) {
     unordered(value.keys);
     unordered(value.teams);
@@ -219,10 +244,10 @@ class FingerprintWriter {
     unordered(value.hosts);
   }
   void add(const AiConfig& value) {
-    unordered(value.providers);
     unordered(value.models);
     unordered(value.budgets);
-    all(value.untranslatable, value.keys, value.identities, value.key_file, value.prices,
+    all(value.providers,  // the first of its kind is asked for what names no model
+        value.untranslatable, value.keys, value.identities, value.key_file, value.prices,
         value.unpriced, value.usage, value.cache, value.filters, value.audit, value.bypass,
         value.scope);
   }
@@ -350,6 +375,7 @@ class FingerprintWriter {
     unordered(value.listeners);
     unordered(value.upstreams);
     unordered(value.routes);
+    add_order(value.routes);
     unordered(value.auth);
     all(value.overload, value.ai);
     unordered(value.limits);
@@ -472,6 +498,22 @@ std::vector<Item> items_of(const Config& config) {
   add_settings(items, rest);
   items.push_back({"settings", "other settings", fingerprint(rest), {}});
   return items;
+}
+
+std::vector<Item> orders_of(const Config& config) {
+  const auto order = [](const char* section, std::uint64_t number, Location where) {
+    return Item{section, "their order", number, where};
+  };
+  FingerprintWriter routes;
+  routes.add_order(config.routes);
+  std::vector<Item> out;
+  out.push_back(order("routes", siphash(kFingerprintKey, routes.bytes()), {}));
+  const AiConfig ai = config.ai.value_or(AiConfig{});
+  out.push_back(order("ai.providers", fingerprint_of(ai.providers), ai.where));
+  out.push_back(order("ai.filters", fingerprint_of(ai.filters), ai.where));
+  const GuardConfig guard = config.guard.value_or(GuardConfig{});
+  out.push_back(order("guard.rules", fingerprint_of(guard.rules), guard.where));
+  return out;
 }
 
 std::uint64_t fingerprint(const Upstream& upstream) {

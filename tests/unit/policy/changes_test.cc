@@ -5,6 +5,7 @@
 
 #include "parsing.h"
 #include "policy/dead_rules.h"
+#include "policy/snapshot.h"
 
 namespace sluice::policy {
 namespace {
@@ -57,6 +58,66 @@ TEST(Changes, EntriesByNameWithBothPlaces) {
               ElementsAre("~guard.rules telnet (guard) 7>7"));
   EXPECT_THAT(told(std::string(kBefore) + "protect: { from: [{ cidr: 10.0.0.0/8 }] }\n"),
               ElementsAre("+protect.from 10.0.0.0/8 (guard, interception) 0>8"));
+}
+
+// What changes where the second of two lines, which are alike but for the order, comes first.
+std::vector<std::string> swapped(const std::string& head, const std::string& one,
+                                 const std::string& other, const std::string& tail = "") {
+  const std::string start =
+      "version: 1\nlisteners: { web: { bind: \"127.0.0.1:80\" } }\n"
+      "upstreams: { api: { endpoints: [\"192.0.2.1:80\"] } }\n" +
+      head;
+  const Config before = parse_good(start + one + other + tail);
+  const Config after = parse_good(start + other + one + tail);
+  std::vector<std::string> out;
+  for (const Change& change : changes(before, after))
+    out.push_back(told(change));
+  EXPECT_EQ(out.empty(), fingerprint(before) == fingerprint(after));
+  return out;
+}
+
+std::vector<std::string> swapped_routes(const std::string& one, const std::string& other) {
+  const auto route = [](const std::string& rest) {
+    return "  - { listener: web, upstream: api, " + rest + " }\n";
+  };
+  return swapped("routes:\n", route(one), route(other));
+}
+
+TEST(Changes, RoutesInAnotherOrderWhereTheFirstDecides) {
+  const auto order = ElementsAre("~routes their order (gateway) 0>0");
+  EXPECT_THAT(swapped_routes("name: a, path: { regex: /v.* }", "name: b, path: { regex: /v1.* }"),
+              order);
+  EXPECT_THAT(swapped_routes("name: a, path: /v, headers: [{ name: x, exact: a }]",
+                             "name: b, path: /v/, headers: [{ name: y, exact: b }]"),
+              order);
+  // Elsewhere, or the more specific one is first anyhow.
+  EXPECT_THAT(swapped_routes("name: a, path: /v", "name: b, path: /w"), IsEmpty());
+  EXPECT_THAT(swapped_routes("name: a, path: /v, methods: [GET]", "name: b, path: /v"), IsEmpty());
+  EXPECT_THAT(swapped_routes("name: a, host: a.example, path: { regex: /v.* }",
+                             "name: b, host: b.example, path: { regex: /v1.* }"),
+              IsEmpty());
+}
+
+TEST(Changes, ListsInAnotherOrderThatMeansSomething) {
+  const std::string providers =
+      "ai:\n  providers:\n    a: { kind: openai, keys: [\"file:/a\"] }\n";
+  const std::string one = "    b: { kind: openai, keys: [\"file:/b\"] }\n";
+  const std::string other = "    c: { kind: openai, keys: [\"file:/c\"] }\n";
+  EXPECT_THAT(swapped(providers, one, other),
+              ElementsAre("~ai.providers their order (gateway) 4>4"));
+  EXPECT_THAT(swapped(providers + one + "  filters:\n", "    x: { find: [email] }\n",
+                      "    y: { find: [credit_card] }\n"),
+              ElementsAre("~ai.filters their order (gateway) 4>4"));
+  EXPECT_THAT(swapped(providers + one + "  models:\n    m:\n      targets:\n",
+                      "        - { provider: a, model: x }\n",
+                      "        - { provider: b, model: y }\n"),
+              ElementsAre(HasSubstr("~ai.models m (gateway)")));
+  EXPECT_THAT(swapped("guard:\n  rules:\n", "    - { name: r, from: [10.0.0.0/8] }\n",
+                      "    - { name: s, from: [10.1.0.0/16] }\n"),
+              ElementsAre("~guard.rules their order (guard) 4>4"));
+  EXPECT_THAT(swapped(providers + one + "  models:\n", "    m: { targets: [{ provider: a }] }\n",
+                      "    n: { targets: [{ provider: b }] }\n"),
+              IsEmpty());
 }
 
 TEST(Changes, SettingsAreToldByTheirSection) {
