@@ -21,6 +21,14 @@ std::int64_t seconds_of(SetMembers::Clock::time_point time) {
   return std::chrono::floor<std::chrono::seconds>(time.time_since_epoch()).count();
 }
 
+// A part of a character would make all of the file no UTF-8, which nobody could read again.
+void cut_between_characters(std::string& text, std::size_t most) {
+  if (text.size() <= most) return;
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0) == 0x80)
+    --most;
+  text.resize(most);
+}
+
 // nullopt: not what save() wrote.
 std::optional<std::pair<std::string, SetMembers::Member>> member_of(const json::value& value) {
   const json::object* object = value.if_object();
@@ -64,7 +72,7 @@ std::expected<void, std::string> SetMembers::load(const std::string& state_dir,
 std::expected<void, std::string> SetMembers::add(const std::string& set, Member member) {
   if (member.prefix.length == 0)
     return std::unexpected(member.prefix.to_string() + " is every address");
-  member.reason.resize(std::min(member.reason.size(), kMaxReason));
+  cut_between_characters(member.reason, kMaxReason);
   OfSet& members = sets_[set];
   if (size_ >= kMost && !members.contains(member.prefix))
     return std::unexpected("the sets have " + std::to_string(kMost) +

@@ -81,6 +81,24 @@ TEST(SetMembers, AreGivenToTheParserByTheirSet) {
   EXPECT_FALSE(members.remove("c", *policy::Prefix::parse("192.0.2.1")));
 }
 
+TEST(SetMembers, AReasonThatIsTooLongIsCutBetweenCharacters) {
+  const ScratchDirectory scratch;
+  for (const std::string character : {"x", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x90\x8c"}) {
+    std::string whole;
+    while (whole.size() + character.size() <= SetMembers::kMaxReason)
+      whole += character;
+    auto one = member("192.0.2.1");
+    one.reason = whole + character;
+    SetMembers before;
+    ASSERT_TRUE(before.add("s", one));
+    ASSERT_TRUE(before.save(scratch.path()));
+    SetMembers after;
+    ASSERT_TRUE(after.load(scratch.path(), kNow)) << character;
+    ASSERT_EQ(after.list("s").size(), 1U);
+    EXPECT_EQ(after.list("s")[0].reason, whole);
+  }
+}
+
 TEST(SetMembers, EverybodyAndTooManyAreRefused) {
   SetMembers members;
   EXPECT_THAT(members.add("s", member("0.0.0.0/0")).error(), HasSubstr("every address"));
