@@ -27,6 +27,22 @@ std::size_t find_version(std::string_view path) {
   return found;
 }
 
+// A vendor may take "%3A" for a colon, so it is one here.
+struct Colon {
+  std::size_t at = std::string_view::npos;
+  std::size_t size = 0;
+  explicit operator bool() const { return size > 0; }
+};
+
+Colon last_colon(std::string_view path) {
+  Colon last;
+  for (const std::string_view written : {":", "%3A", "%3a"}) {
+    const std::size_t at = path.rfind(written);
+    if (at != std::string_view::npos && (!last || at > last.at)) last = {at, written.size()};
+  }
+  return last;
+}
+
 bool take_prefix(std::string_view& text, std::string_view prefix) {
   if (!text.starts_with(prefix)) return false;
   text.remove_prefix(prefix.size());
@@ -35,10 +51,10 @@ bool take_prefix(std::string_view& text, std::string_view prefix) {
 
 // models/MODEL:VERB
 void gemini_call(std::string_view rest, Endpoint& out) {
-  const std::size_t colon = rest.rfind(':');
+  const Colon colon = last_colon(rest);
   out.shape = Shape::gemini;
-  out.model = rest.substr(0, colon);
-  out.verb = rest.substr(colon + 1);
+  out.model = rest.substr(0, colon.at);
+  out.verb = rest.substr(colon.at + colon.size);
   if (out.verb == "generateContent" || out.verb == "streamGenerateContent") {
     out.operation = Operation::chat;
     out.stream = out.verb == "streamGenerateContent";
@@ -74,7 +90,7 @@ void classify(Endpoint& out, const CallerHints& hints) {
   } else if (rest.starts_with("/messages/")) {
     out.shape = Shape::anthropic;
   } else if (take_prefix(rest, "/models/")) {
-    if (rest.find(':') != std::string_view::npos && out.shape == Shape::gemini)
+    if (last_colon(rest) && out.shape == Shape::gemini)
       return gemini_call(rest, out);
     out.operation = Operation::models;
     out.model = rest;
@@ -110,9 +126,8 @@ std::optional<Endpoint> parse_endpoint(std::string_view path, const CallerHints&
     out.path = path.substr(version + out.version.size());
     if (out.path.empty()) return std::nullopt;
     // Gemini's own: of a model, with a verb, also below /v1.
-    const std::size_t colon = out.path.rfind(':');
     CallerHints said = hints;
-    if (colon != std::string_view::npos && out.path.starts_with("/models/") &&
+    if (last_colon(out.path) && out.path.starts_with("/models/") &&
         (out.path.ends_with("Content") || out.path.ends_with("Contents") ||
          out.path.ends_with("Tokens"))) {
       said.gemini = true;
@@ -128,6 +143,10 @@ std::optional<Endpoint> parse_endpoint(std::string_view path, const CallerHints&
     return out;
   }
   return std::nullopt;
+}
+
+bool has_verb(const Endpoint& endpoint) {
+  return endpoint.shape == Shape::gemini && last_colon(endpoint.path);
 }
 
 }  // namespace sluice::gateway::ai

@@ -45,4 +45,8 @@ struct CallerHints {
 // `path`: normalised, without the query. Nullopt: no path of an API.
 std::optional<Endpoint> parse_endpoint(std::string_view path, const CallerHints& hints);
 
+// Whether it is a call of Gemini's whose path says what is done, and to whom: also outside of
+// models/ ("/tunedModels/NAME:generateContent"), where no model is known here.
+bool has_verb(const Endpoint& endpoint);
+
 }  // namespace sluice::gateway::ai

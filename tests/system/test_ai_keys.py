@@ -125,6 +125,23 @@ def test_a_key_is_for_its_models_until_it_expires(scratch):
     eventually(lambda: "expired" in str(gateway.post("/v1/chat/completions", caller.body("other"), short)[1]), "it has expired")
 
 
+def test_a_key_is_for_its_models_however_gemini_s_paths_name_others(scratch):
+    gateway = Gateway(scratch, ("gemini",), keys="required")
+    headers = {"x-goog-api-key": Keys(gateway).create("flash", "--models", "gemini-flash")}
+    body = CALLERS["gemini"](gateway).body("gemini-flash")
+    eventually(lambda: gateway.request("POST", "/v1beta/models/gemini-flash:generateContent", body, headers)[0] == 200, "the key is known")
+    assert gateway.request("POST", "/v1beta/models/gemini-flash%3AgenerateContent", body, headers)[0] == 200
+    assert gateway["gemini"].calls[-1]["path"] == "/v1beta/models/gemini-flash:generateContent"
+    known = len(gateway["gemini"].calls)
+    for method, path in (("POST", "/v1beta/models/gemini-ultra:generateContent"), ("POST", "/v1beta/models/gemini-ultra%3AgenerateContent"),
+                         ("POST", "/v1/models/gemini-ultra%3agenerateContent"), ("POST", "/v1beta/models/gemini-ultra"),
+                         ("DELETE", "/v1beta/models/gemini-ultra"), ("DELETE", "/v1beta/models"),
+                         ("POST", "/v1beta/tunedModels/mine:generateContent"), ("POST", "/v1beta/tunedModels/mine%3AgenerateContent")):
+        status, _, content = gateway.request(method, path, {**body, "model": "gemini-flash"} if method == "POST" else None, headers)
+        assert status == 403, (method, path, content)
+    assert len(gateway["gemini"].calls) == known
+
+
 def test_limits_are_settled_by_usage_and_told_to_callers(scratch):
     gateway = Gateway(scratch, ("openai", "anthropic"), keys="required")
     keys, caller = Keys(gateway), CALLERS["openai"](gateway)

@@ -32,6 +32,10 @@ CallerHints hints_of(const http1::RequestHead& caller) {
                     query.find("&key=") != std::string_view::npos};
 }
 
+bool reads(http1::Method method) {
+  return method == http1::Method::get || method == http1::Method::head;
+}
+
 }  // namespace
 
 std::optional<Mediator::Answer> Call::admit() {
@@ -41,6 +45,9 @@ std::optional<Mediator::Answer> Call::admit() {
                           {ProblemKind::not_found, "no path of an LLM API: " + path_});
   }
   endpoint_ = *endpoint;
+  // Whoever may call may read what models there are; what else is done to one is a call of it.
+  if (endpoint_.operation == Operation::models && !reads(caller_.method()))
+    endpoint_.operation = Operation::other;
   if (!caller_.upgrade().empty()) {
     return problem_answer(endpoint_.shape,
                           {ProblemKind::not_supported, "upgrades (WebSocket) are not served here"});
@@ -189,6 +196,9 @@ std::optional<Problem> Call::make_plan() {
     return plan_for_vendor();
   }
   plan_ = catalog_.plan(model_, called_, worker_.random());
+  // One that only its vendor knows, such as to be deleted: the path names it as it is.
+  if (plan_.empty() && endpoint_.verb.empty() && !endpoint_.model.empty() && !catalog_.has_models())
+    return plan_for_vendor();
   // What only one vendor has is asked of nobody else.
   if (!asks) {
     const auto foreign = std::erase_if(plan_, [&](const Target& target) {

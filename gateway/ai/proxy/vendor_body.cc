@@ -125,6 +125,7 @@ CallerBody::CallerBody(std::string text, const Endpoint& endpoint)
 
 std::string CallerBody::model() const {
   if (!endpoint_.model.empty()) return std::string(endpoint_.model);
+  if (has_verb(endpoint_)) return {};  // whom it is for is not for the body to say
   return json_ ? json_->string("model").value_or("") : "";
 }
 

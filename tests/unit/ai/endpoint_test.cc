@@ -32,6 +32,10 @@ TEST(Endpoint, SaysWhatAPathAsksFor) {
       {"/v1beta/models/gemini-x:generateContent", none, Operation::chat, Shape::gemini, "gemini-x"},
       {"/v1/models/gemini-x:streamGenerateContent", none, Operation::chat, Shape::gemini,
        "gemini-x", true},
+      {"/v1beta/models/gemini-x%3AgenerateContent", none, Operation::chat, Shape::gemini,
+       "gemini-x"},
+      {"/v1/models/a:b%3astreamGenerateContent", none, Operation::chat, Shape::gemini, "a:b", true},
+      {"/v1beta/tunedModels/mine:generateContent", none, Operation::other, Shape::gemini},
       {"/v1beta/models/e:batchEmbedContents", gemini, Operation::embeddings, Shape::gemini, "e"},
       {"/v1beta/models/a/b:countTokens", gemini, Operation::other, Shape::gemini, "a/b"},
       {"/v1/images/generations", none, Operation::other, Shape::openai},
@@ -46,6 +50,14 @@ TEST(Endpoint, SaysWhatAPathAsksFor) {
     EXPECT_EQ(endpoint->model, one.model);
     EXPECT_EQ(endpoint->stream, one.stream);
   }
+}
+
+TEST(Endpoint, PathsOfGeminiSayWhatIsDone) {
+  for (const std::string_view path :
+       {"/v1beta/tunedModels/mine:generateContent", "/v1beta/tunedModels/mine%3AgenerateContent"})
+    EXPECT_TRUE(has_verb(*parse_endpoint(path, {}))) << path;
+  for (const std::string_view path : {"/v1beta/cachedContents", "/v1/models/ft:gpt-4o:me"})
+    EXPECT_FALSE(has_verb(*parse_endpoint(path, {}))) << path;
 }
 
 TEST(Endpoint, OtherPathsAreNone) {
