@@ -142,6 +142,19 @@ def test_a_key_is_for_its_models_however_gemini_s_paths_name_others(scratch):
     assert len(gateway["gemini"].calls) == known
 
 
+def test_a_model_s_name_does_not_climb_out_of_a_vendor_s_path(scratch):
+    gateway = Gateway(scratch, ("azure", "gemini"), providers={"azure": ', api_version: "2024-10-21"'}, keys="required",
+                      models='    "mini*": { targets: [{ provider: azure }] }\n    "flash*": { targets: [{ provider: gemini }] }')
+    headers = {"authorization": "Bearer " + Keys(gateway).create("mini", "--models", "mini*,flash*")}
+    caller = CALLERS["openai"](gateway)
+    eventually(lambda: gateway.post("/v1/chat/completions", caller.body("mini"), headers)[0] == 200, "the key is known")
+    for model in ("mini/../large", "mini/../../../openai/files?x=", "mini/.", "mini/..", "flash/../ultra"):
+        status, answer = gateway.post("/v1/chat/completions", caller.body(model), headers)
+        assert status == 400 and answer["error"]["param"] == "model", (model, answer)
+    assert gateway.post("/v1/chat/completions", caller.body("mini.../v..1"), headers)[0] == 200
+    assert not gateway["gemini"].calls and all("/mini" in call["path"] and "/../" not in call["path"] for call in gateway["azure"].calls)
+
+
 def test_limits_are_settled_by_usage_and_told_to_callers(scratch):
     gateway = Gateway(scratch, ("openai", "anthropic"), keys="required")
     keys, caller = Keys(gateway), CALLERS["openai"](gateway)

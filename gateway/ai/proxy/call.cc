@@ -36,6 +36,17 @@ bool reads(http1::Method method) {
   return method == http1::Method::get || method == http1::Method::head;
 }
 
+// Some vendors' paths have the model's name in them: it must not lead out of its place.
+bool climbs(std::string_view model) {
+  while (!model.empty()) {
+    const std::size_t end = std::min(model.find('/'), model.size());
+    const std::string_view segment = model.substr(0, end);
+    if (segment == "." || segment == "..") return true;
+    model.remove_prefix(std::min(end + 1, model.size()));
+  }
+  return false;
+}
+
 }  // namespace
 
 std::optional<Mediator::Answer> Call::admit() {
@@ -195,6 +206,7 @@ std::optional<Problem> Call::make_plan() {
     if (asks) return Problem::invalid("model", "is missing");
     return plan_for_vendor();
   }
+  if (climbs(model_)) return Problem::invalid("model", "has `.` or `..` between its slashes");
   plan_ = catalog_.plan(model_, called_, worker_.random());
   // One that only its vendor knows, such as to be deleted: the path names it as it is.
   if (plan_.empty() && endpoint_.verb.empty() && !endpoint_.model.empty() && !catalog_.has_models())
