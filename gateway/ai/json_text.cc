@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -165,6 +166,35 @@ bool says(std::string_view quoted, std::string_view key) {
   return unquoted(quoted) == key;
 }
 
+char small(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+}
+
+// As Go's readers see a key, and so several servers of models: `Model` is `model` to them, of which
+// they take the last, and the long s and the Kelvin sign are letters as well. Nullopt: no Unicode.
+std::optional<std::string> folded(std::string_view quoted) {
+  auto text = unquoted(quoted);
+  if (!text) return std::nullopt;
+  for (const auto& [sign, letter] : {std::pair<std::string_view, char>{"\xc5\xbf", 's'},
+                                     std::pair<std::string_view, char>{"\xe2\x84\xaa", 'k'}}) {
+    for (std::size_t at = text->find(sign); at != std::string::npos; at = text->find(sign, at))
+      text->replace(at, sign.size(), 1, letter);
+  }
+  std::ranges::transform(*text, text->begin(), small);
+  return text;
+}
+
+// Whether folded(quoted) is `key`, without a copy as a rule.
+bool says_folded(std::string_view quoted, std::string_view key) {
+  const std::string_view written = quoted.substr(1, quoted.size() - 2);
+  for (std::size_t i = 0; i < written.size(); ++i) {
+    if (written[i] == '\\' || static_cast<unsigned char>(written[i]) >= 0x80)
+      return folded(quoted) == key;
+    if (i >= key.size() || small(written[i]) != key[i]) return false;
+  }
+  return written.size() == key.size();
+}
+
 }  // namespace
 
 std::optional<JsonText> JsonText::scan(std::string_view text) {
@@ -193,9 +223,10 @@ std::optional<JsonText> JsonText::scan(std::string_view text) {
 
 // True also for one that is no string of Unicode.
 bool JsonText::repeats(std::string_view key) const {
-  if (!has_escapes(key)) return member(key.substr(1, key.size() - 2)) != nullptr;
-  const auto meant = unquoted(key);
-  return !meant || member(*meant) != nullptr;
+  const auto meant = folded(key);
+  if (!meant) return true;
+  return std::ranges::any_of(members_,
+                             [&](const Member& one) { return says_folded(one.key, *meant); });
 }
 
 const JsonText::Member* JsonText::member(std::string_view key) const {

@@ -12,8 +12,8 @@ namespace sluice::gateway::ai {
 
 class JsonText {
  public:
-  // Nullopt: no JSON object, or one with a repeated key at its top level, which two readers could
-  // take in two ways. `text` must outlive this.
+  // Nullopt: no JSON object, or one with a repeated key at its top level, also but for case, which
+  // two readers could take in two ways. `text` must outlive this.
   static std::optional<JsonText> scan(std::string_view text);
 
   // The value as written; nullopt: there is none.

@@ -17,6 +17,11 @@ TEST(JsonText, ReadsMembersAtTheTopOnly) {
   EXPECT_FALSE(json->find("inner"));
 }
 
+TEST(JsonText, KeysThatBeginAlikeAreNotOne) {
+  EXPECT_TRUE(JsonText::scan(
+      R"({"a":1,"ab":2,"":3,"B":4,"\u00e4":5,"\u00c4":6,"b\u0062":7,"Abc":8,"a\u0062cd":9})"));
+}
+
 TEST(JsonText, ChangesWhatIsSetAndNothingElse) {
   auto json = JsonText::scan("{ \"z\":[1,2 , {\"model\":1}],\n\"model\":\"a\" ,\"u\":\"\\u00fc\"}");
   ASSERT_TRUE(json);
@@ -56,6 +61,8 @@ TEST(JsonText, RefusesWhatCouldBeReadInTwoWays) {
   for (const std::string_view text :
        {R"({"model":"a","model":"b"})", R"({"mod\u0065l":"a","model":"b"})",
         R"({"model":"a","mod\u0065l":"b"})",
+        R"({"model":"a","Model":"b"})", R"({"MODEL":"a","mod\u0065L":"b"})",
+        R"({"max_tokens":1,"max_to\u212aens":2})", "{\"stream\":1,\"\xc5\xbftream\":2}",
         R"({"a":1}{"model":2})", R"({"a":1,})", R"({"a" 1})", R"([])", R"({"a":tru})",
         R"({"a":/* } */1})", R"({"a":"x)", "{\"a\":\"line\nbreak\"}", "", R"({"a":'b'})"}) {
     EXPECT_FALSE(JsonText::scan(text)) << text;
