@@ -1,5 +1,6 @@
 #include "gateway/ai/proxy/accounting.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "gateway/ai/proxy/calendar.h"
@@ -41,9 +42,11 @@ std::int64_t cost_of(const Usage& usage, const policy::Price& price) {
   const auto micros = [](std::int64_t tokens, double each) {
     return static_cast<double>(tokens) * each;
   };
-  return std::llround(
+  constexpr double kMost = 1e15;  // a billion dollars: sums of such costs stay numbers
+  const double cost =
       micros(usage.uncached, price.input) + micros(usage.cache_read, price.cached_input) +
-      micros(usage.cache_write, price.cache_write) + micros(usage.output, price.output));
+      micros(usage.cache_write, price.cache_write) + micros(usage.output, price.output);
+  return std::llround(std::min(cost, kMost));
 }
 
 bool is_free(const Endpoint& endpoint) {

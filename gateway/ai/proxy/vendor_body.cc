@@ -150,7 +150,10 @@ void CallerBody::forget() {
 TokenEstimate CallerBody::estimate() const {
   const AnswerLimits limits = json_ ? answer_limits(*json_) : AnswerLimits{};
   const std::uint64_t usual = is_chat(endpoint_.operation) ? kUsualAnswer : 0;
-  return {.request = estimated_request(), .answer = limits.tokens.value_or(usual) * limits.answers};
+  const std::uint64_t answer = limits.tokens.value_or(usual) * limits.answers;
+  // No more than one answer can be said to have: what is reckoned with both stays a number.
+  return {.request = estimated_request(),
+          .answer = std::min(answer, static_cast<std::uint64_t>(kMostSaid))};
 }
 
 std::expected<VendorBody, Problem> CallerBody::for_target(const Provider& provider,

@@ -1,9 +1,30 @@
 #include "gateway/ai/proxy/vendor_body.h"
 
 #include <gmock/gmock.h>
+#include <limits>
+
+#include "gateway/ai/proxy/accounting.h"
 
 namespace sluice::gateway::ai {
 namespace {
+
+constexpr Endpoint kChat{.operation = Operation::chat, .path = "/chat/completions", .version = "v1"};
+
+TEST(CallerBody, WhatAnAnswerMayHaveStaysANumberThatCosts) {
+  constexpr std::uint64_t kMost = 1'000'000'000;
+  for (const char* limits : {R"("max_tokens":1000000000,"n":1000000000)",
+                             R"("max_tokens":9223372036854775807,"n":9223372036854775807)"}) {
+    const CallerBody body("{" + std::string(limits) + "}", kChat);
+    EXPECT_EQ(body.estimate().answer, kMost) << limits;
+  }
+  policy::Price price;
+  price.input = price.output = 1e6;
+  Usage usage;
+  usage.output = static_cast<std::int64_t>(kMost);
+  EXPECT_EQ(cost_of(usage, price), 1'000'000'000'000'000);
+  usage.uncached = usage.output = std::numeric_limits<std::int64_t>::max();
+  EXPECT_EQ(cost_of(usage, price), 1'000'000'000'000'000);
+}
 
 TEST(CallerBody, GeminisPathsSayWhomACallIsForAndNotTheBody) {
   const char* text = R"({"model":"gemini-flash"})";
