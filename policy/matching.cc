@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
+#include <string>
 
 namespace sluice::policy {
 
 namespace {
 
-constexpr std::size_t kMaxParameter = 2048;
+constexpr std::size_t kUsualQuery = 2048;  // bytes
 
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -116,7 +118,14 @@ const ValueMatcher* RequestMatcher::mismatching_header(const RequestView& reques
 
 const ValueMatcher* RequestMatcher::mismatching_parameter(
     const RequestView& request) const noexcept {
-  std::array<char, kMaxParameter> buffer;
+  // What does not fit would count as absent. A query has no more bytes decoded than as it came.
+  std::array<char, kUsualQuery> usual;
+  std::string large;
+  std::span<char> buffer(usual);
+  if (request.query.size() > usual.size()) {
+    large.resize(request.query.size());
+    buffer = large;
+  }
   for (const ValueMatcher& parameter : query_) {
     if (!parameter.matches(query_parameter(request.query, parameter.name(), buffer))) {
       return &parameter;

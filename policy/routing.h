@@ -16,8 +16,8 @@
 
 namespace sluice::policy {
 
-// The routes of one listener. Matching neither allocates nor locks (RE2 takes a reader's lock
-// inside); it costs one pass over host and path, however many routes there are.
+// The routes of one listener. Matching neither allocates (but for parameters of a long query)
+// nor locks (RE2 takes a reader's lock inside); it costs one pass over host and path, however many routes there are.
 //
 // Precedence, as the Gateway API has it: an exact host before the longest wildcard before any host;
 // for one host an exact path before regular expressions (in the file's order) before the longest

@@ -64,6 +64,24 @@ TEST(Conditions, EachNamedPartMustMatch) {
   EXPECT_EQ(chosen(config, request), "rest");
 }
 
+TEST(Conditions, AParameterIsThereHoweverLongItIs) {
+  const Config config = parse_good(policy_with(R"(
+  - { name: rest, upstream: api }
+  - { name: plain, query: [{ name: debug, present: false }], upstream: api }
+  - { name: long, query: [{ name: debug, regex: "x*y" }, { name: debug }], upstream: api }
+)"));
+  RequestView request = request_of("h", "/");
+  EXPECT_EQ(chosen(config, request), "plain");
+  for (const std::size_t size : {1U, 2048U, 2049U, 60'000U}) {
+    const std::string query = "a=b&debug=" + std::string(size, 'x');
+    request.query = query;
+    EXPECT_EQ(chosen(config, request), "rest") << size;
+    const std::string whole = query + "y";
+    request.query = whole;
+    EXPECT_EQ(chosen(config, request), "long") << size;
+  }
+}
+
 TEST(Conditions, OriginalDestination) {
   const Config config = parse_good(policy_with(R"(
   - { name: rest, upstream: api }
