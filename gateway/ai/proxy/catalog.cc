@@ -18,6 +18,14 @@ Target asked(const Target& target, std::string_view model) {
   return {target.provider, target.model.empty() ? std::string(model) : target.model};
 }
 
+std::string text_of(const policy::AiFilter& filter) {
+  std::string out = filter.name + "\n" + filter.pattern + "\n";
+  for (const std::uint8_t word : filter.find)
+    out.append(std::to_string(word)).append(",");
+  out.append(filter.action == policy::AiFilterAction::refuse ? "!" : "");
+  return out.append(std::to_string(static_cast<int>(filter.direction))).append("\n");
+}
+
 }  // namespace
 
 Catalog::Catalog(Parts parts) : parts_(std::move(parts)) {
@@ -25,13 +33,17 @@ Catalog::Catalog(Parts parts) : parts_(std::move(parts)) {
     if (is_pattern(a) != is_pattern(b)) return is_pattern(b);
     return a.name.size() > b.name.size();
   });
-  for (const policy::AiFilter& filter : parts_.filters) {
-    filters_text_.append(filter.name).append("\n").append(filter.pattern).append("\n");
-    for (const std::uint8_t word : filter.find)
-      filters_text_.append(std::to_string(word)).append(",");
-    filters_text_.append(filter.action == policy::AiFilterAction::refuse ? "!" : "");
-    filters_text_.append(std::to_string(static_cast<int>(filter.direction))).append("\n");
-  }
+  for (const policy::AiFilter& filter : parts_.filters)
+    filter_texts_.push_back(text_of(filter));
+}
+
+// By those that are for the call, whatever the others say: a filter may be extended to whom it was
+// not for, and a key may come to another team.
+std::string Catalog::filters_text(const CallFacts& facts) const {
+  std::string out;
+  for (std::size_t i = 0; i < parts_.filters.size(); ++i)
+    if (covers(parts_.filters[i].scope, facts)) out += filter_texts_[i];
+  return out;
 }
 
 std::optional<TextFilter> Catalog::filter_for(const CallFacts& facts,

@@ -119,7 +119,8 @@ class Catalog {
   AuditLog& audit() const { return *parts_.audit; }
   // What is looked for in such calls' requests, or answers; nullopt: nothing.
   std::optional<TextFilter> filter_for(const CallFacts& facts, policy::AiDirection direction) const;
-  std::string_view filters_text() const { return filters_text_; }
+  // What they look for, in one text: by another one, other answers.
+  std::string filters_text(const CallFacts& facts) const;
   // The name of the key that stands for callers from there; "": none does.
   std::string_view identity_of(const Origin& caller) const;
   bool drops_untranslatable() const { return parts_.drop_untranslatable; }
@@ -144,8 +145,8 @@ class Catalog {
   const Model* find(std::string_view model) const;
   std::vector<Target> implied(std::string_view model, std::string_view called) const;
 
-  std::string filters_text_;  // another one: other answers
-  Parts parts_;               // of its models exact names first, then patterns, the longest first
+  Parts parts_;  // of its models exact names first, then patterns, the longest first
+  std::vector<std::string> filter_texts_;  // by the same numbers as its filters
 };
 
 }  // namespace sluice::gateway::ai

@@ -1,6 +1,7 @@
 // The pitfalls of caching answers of language models that others have fallen into, each by its name.
 #include <gmock/gmock.h>
 
+#include "gateway/ai/proxy/catalog.h"
 #include "gateway/ai/proxy/response_cache.h"
 
 namespace sluice::gateway::ai {
@@ -46,6 +47,25 @@ TEST_F(CachePitfalls, TheKeyHasTheTenant) {
   shifted.tenant = "k1r";
   shifted.route = "";
   EXPECT_NE(key(question()), key(shifted));
+}
+
+// A filter that is extended to a team is for what was kept of it before, too.
+TEST_F(CachePitfalls, TheKeyHasTheFiltersThatAreForTheCall) {
+  policy::AiFilter filter;
+  filter.name = "f";
+  filter.pattern = "secret";
+  filter.scope.teams = {"red"};
+  const auto text = [&](std::string_view team) {
+    Catalog::Parts parts;
+    parts.filters = {filter};
+    return Catalog(std::move(parts)).filters_text({.team = team});
+  };
+  const std::string red = text("red");
+  const std::string blue = text("blue");
+  EXPECT_NE(red, blue);
+  filter.scope.teams = {"red", "blue"};
+  EXPECT_EQ(text("red"), red);
+  EXPECT_NE(text("blue"), blue);
 }
 
 TEST_F(CachePitfalls, TheKeyHasSystemPromptAndTools) {
