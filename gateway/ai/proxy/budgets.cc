@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "gateway/ai/proxy/calendar.h"
+#include "policy/schema/ai_controls.h"
 
 namespace sluice::gateway::ai {
 namespace {
@@ -12,6 +13,12 @@ constexpr std::string_view kShared = "budget/(others)";
 constexpr std::int64_t kMicros = 1'000'000;
 constexpr std::int64_t kCent = 10'000;
 constexpr std::int64_t kLongestPeriod = 32L * 24 * 3600;
+
+std::string shared_account(policy::AiPeriod period) {
+  return std::string(kShared)
+      .append("/")
+      .append(policy::kAiPeriodWords[static_cast<std::size_t>(period)]);
+}
 
 }  // namespace
 
@@ -23,9 +30,10 @@ void Account::enter(std::int64_t period) {
   last_.reset();
 }
 
-bool Account::hold(std::int64_t period, std::int64_t limit, std::int64_t micros) {
+bool Account::hold(std::int64_t& period, std::int64_t limit, std::int64_t micros) {
   const std::scoped_lock lock(mutex_);
   enter(period);
+  period = period_;
   if (elsewhere() + here_ + held_ + micros > limit) return false;
   held_ += micros;
   return true;
@@ -99,11 +107,12 @@ void BudgetHold::settle(std::int64_t used) {
   parts_.clear();
 }
 
-std::shared_ptr<Account> BudgetBook::account(const std::string& name, std::int64_t period,
+// An account has one period at a time: those that share one have periods of the same length.
+std::shared_ptr<Account> BudgetBook::account(const BudgetUse& use, std::int64_t period,
                                              std::string* shared_as) {
   const std::scoped_lock lock(mutex_);
-  const bool full = accounts_.size() >= kMostAccounts && !accounts_.contains(name);
-  const std::string key = full ? std::string(kShared) : name;
+  const bool full = accounts_.size() >= kMostAccounts && !accounts_.contains(use.account);
+  const std::string key = full ? shared_account(use.period) : use.account;
   Entry& entry = accounts_[key];
   if (!entry.account) entry.account = std::make_shared<Account>();
   if (shared_as != nullptr) *shared_as = key;
@@ -120,9 +129,9 @@ std::optional<BudgetRefusal> BudgetBook::hold(const std::vector<BudgetUse>& budg
   out.book_ = this;
   out.held_ = micros;
   for (const BudgetUse& use : budgets) {
-    const std::int64_t period = period_start(use.period, unix_seconds);
+    std::int64_t period = period_start(use.period, unix_seconds);
     std::string name;
-    auto of = account(use.account, period, &name);
+    auto of = account(use, period, &name);
     if (of->hold(period, use.limit, micros)) {
       out.parts_.push_back({std::move(of), std::move(name), period});
       continue;
@@ -147,7 +156,7 @@ void BudgetBook::note(const std::vector<BudgetUse>& budgets, const std::vector<A
   for (std::size_t i = 0; i < budgets.size(); ++i) {
     const std::int64_t period = period_start(budgets[i].period, unix_seconds);
     std::string name;
-    auto of = account(budgets[i].account, period, &name);
+    auto of = account(budgets[i], period, &name);
     of->note(period, micros);
     of->heard(period, known[i]);
     out.parts_.push_back({std::move(of), std::move(name), period});
@@ -158,7 +167,7 @@ void BudgetBook::heard(const std::vector<BudgetUse>& budgets,
                        const std::vector<Account::State>& known, std::int64_t unix_seconds) {
   for (std::size_t i = 0; i < budgets.size(); ++i) {
     const std::int64_t period = period_start(budgets[i].period, unix_seconds);
-    account(budgets[i].account, period, nullptr)->heard(period, known[i]);
+    account(budgets[i], period, nullptr)->heard(period, known[i]);
   }
 }
 
@@ -166,18 +175,18 @@ void BudgetBook::share(std::vector<BudgetUse>& budgets, std::uint32_t gateways,
                        std::int64_t unix_seconds) {
   for (BudgetUse& use : budgets) {
     const std::int64_t period = period_start(use.period, unix_seconds);
-    use.limit = account(use.account, period, nullptr)->share(period, use.limit, gateways);
+    use.limit = account(use, period, nullptr)->share(period, use.limit, gateways);
   }
 }
 
 std::int64_t BudgetBook::settled(const BudgetUse& budget, std::int64_t unix_seconds) {
   const std::int64_t period = period_start(budget.period, unix_seconds);
-  return account(budget.account, period, nullptr)->settled(period);
+  return account(budget, period, nullptr)->settled(period);
 }
 
 std::int64_t BudgetBook::taken(const BudgetUse& budget, std::int64_t unix_seconds) {
   const std::int64_t period = period_start(budget.period, unix_seconds);
-  const Account::State state = account(budget.account, period, nullptr)->state(period);
+  const Account::State state = account(budget, period, nullptr)->state(period);
   return state.spent + state.held;
 }
 

@@ -22,8 +22,9 @@ namespace sluice::gateway::ai {
 // What is spent in one period after another. Any thread.
 class Account {
  public:
-  // Held back where limit is not passed by it.
-  bool hold(std::int64_t period, std::int64_t limit, std::int64_t micros);
+  // Held back where limit is not passed by it. `period` becomes the account's, which may have begun
+  // since the caller looked at the clock: there it is settled.
+  bool hold(std::int64_t& period, std::int64_t limit, std::int64_t micros);
   // Held back already, by those who count for all gateways.
   void note(std::int64_t period, std::int64_t micros);
   // What was held is given back, and what was used is spent, in the period in which it was held.
@@ -104,7 +105,8 @@ class BudgetHold {
   std::int64_t held_ = 0;
 };
 
-// All accounts. Any thread; outlives policies. Beyond kMostAccounts those that are new share one.
+// All accounts. Any thread; outlives policies. Beyond kMostAccounts those that are new share one
+// for each length of periods.
 class BudgetBook {
  public:
   static constexpr std::size_t kMostAccounts = 20'000;
@@ -142,7 +144,7 @@ class BudgetBook {
 
  private:
   friend class BudgetHold;
-  std::shared_ptr<Account> account(const std::string& name, std::int64_t period,
+  std::shared_ptr<Account> account(const BudgetUse& use, std::int64_t period,
                                    std::string* shared_as);
 
   Spent on_spent_;

@@ -95,6 +95,22 @@ TEST(Budgets, ACallIsOfThePeriodInWhichItBegan) {
   EXPECT_EQ(books.book.taken(daily(1000).front(), kSaturday + kDay), 1000);
 }
 
+// Threads look at the clock on their own: one may come to an account that is in its next period.
+TEST(Budgets, WhatComesLateIsHeldInThePeriodThatHasBegunAndGivenBackThere) {
+  Books books;
+  BudgetHold next;
+  EXPECT_FALSE(books.book.hold(daily(1000), 100, kSaturday + kDay, next));
+  {
+    BudgetHold late;
+    EXPECT_FALSE(books.book.hold(daily(1000), 800, kSaturday + kDay - 1, late));
+    BudgetHold more;
+    EXPECT_TRUE(books.book.hold(daily(1000), 200, kSaturday + kDay, more));
+    late.settle(300);
+  }
+  EXPECT_EQ(books.book.taken(daily(1000).front(), kSaturday + kDay), 400);
+  EXPECT_EQ((books.spent[{"a", kSaturday + kDay}]), 300);
+}
+
 TEST(Budgets, WhatOthersHaveSpentCounts) {
   Books books;
   books.elsewhere = 600;
@@ -189,6 +205,17 @@ TEST(Budgets, BeyondTheMostThoseThatAreNewShareOne) {
     ASSERT_FALSE(books.book.hold(one, 1, kSaturday, hold));
   }
   EXPECT_EQ(books.book.size(), BudgetBook::kMostAccounts + 1);
+  // A month begins before its days do, and is not over with them.
+  one[0] = {.account = "m", .what = "m", .limit = 1000, .period = AiPeriod::month};
+  {
+    BudgetHold hold;
+    ASSERT_FALSE(books.book.hold(one, 700, kSaturday, hold));
+  }
+  EXPECT_EQ(books.book.taken(one[0], kSaturday), 0);
+  BudgetHold whole;
+  EXPECT_FALSE(books.book.hold(one, 1000, kSaturday, whole));
+  whole.settle(0);
+  EXPECT_EQ(books.book.size(), BudgetBook::kMostAccounts + 2);
   books.book.sweep(kSaturday + 40 * kDay);
   EXPECT_EQ(books.book.size(), 0U);
 }
