@@ -27,7 +27,8 @@ void add(std::string& out, std::string_view part) {
 
 std::optional<CacheKey> cache_key(const CacheQuestion& question) {
   boost::system::error_code error;
-  const json::value body = json::parse(question.body, error);
+  const json::parse_options deep{.max_depth = 72};  // as what was asked (vendor_body.cc)
+  const json::value body = json::parse(question.body, error, {}, deep);
   if (error) return std::nullopt;
   const Endpoint& endpoint = *question.endpoint;
   std::string text;

@@ -16,10 +16,12 @@ namespace sluice::gateway::ai {
 namespace {
 
 constexpr std::string_view kStreamOptions = "stream_options";
+// Beyond what JsonText lets in (64 below the top): schemas of tools go deeper than Boost's own 32.
+constexpr json::parse_options kDeep{.max_depth = 72};
 
 std::optional<json::object> parsed_object(std::string_view text) {
   boost::system::error_code error;
-  json::value value = json::parse(text, error);
+  json::value value = json::parse(text, error, {}, kDeep);
   if (error || !value.is_object()) return std::nullopt;
   return std::move(value.get_object());
 }
@@ -196,7 +198,7 @@ std::expected<VendorBody, Problem> CallerBody::translated(const Provider& provid
   if (endpoint_.operation == Operation::embeddings) return translated_embedding(provider, model);
   if (!request_) {
     boost::system::error_code error;
-    const json::value value = json::parse(text_, error);
+    const json::value value = json::parse(text_, error, {}, kDeep);
     if (error) return std::unexpected(Problem::invalid("", "the body is not JSON"));
     request_ =
         std::make_unique<std::expected<Request, Problem>>(codec(endpoint_).read_request(value));

@@ -37,5 +37,22 @@ TEST(CallerBody, GeminisPathsSayWhomACallIsForAndNotTheBody) {
   EXPECT_EQ(CallerBody(text, *caching).model(), "gemini-flash");
 }
 
+TEST(CallerBody, ADeepSchemaOfAToolIsTranslated) {
+  std::string schema = R"({"type":"string"})";
+  for (int level = 0; level < 24; ++level)
+    schema = R"({"type":"object","properties":{"p":)" + schema + "}}";
+  CallerBody body(R"({"model":"m","messages":[{"role":"user","content":"u"}],"tools":[{"type":)"
+                  R"("function","function":{"name":"t","parameters":)" +
+                      schema + "}}]}",
+                  kChat);
+  ASSERT_TRUE(body.is_object());
+  Provider provider;
+  provider.kind = policy::AiKind::anthropic;
+  provider.shape = Shape::anthropic;
+  const auto written = body.for_target(provider, "m", false);
+  ASSERT_TRUE(written) << written.error().message;
+  EXPECT_THAT(std::string(written->text()), testing::HasSubstr(schema));
+}
+
 }  // namespace
 }  // namespace sluice::gateway::ai
