@@ -29,7 +29,22 @@ void print_row(const std::vector<std::string>& row, const std::vector<std::size_
   std::cout << line << '\n';
 }
 
+// Control characters, also those of two bytes in UTF-8.
+void make_printable(std::string& text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool ends_c1 = byte >= 0x80 && byte < 0xa0 && i > 0 && text[i - 1] == '\xc2';
+    if (ends_c1) text[i - 1] = '?';
+    if (byte < 0x20 || byte == 0x7f || ends_c1) text[i] = '?';
+  }
+}
+
 }  // namespace
+
+void Table::add(std::vector<std::string> row) {
+  std::ranges::for_each(row, make_printable);
+  rows_.push_back(std::move(row));
+}
 
 bool colours() {
   return ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;

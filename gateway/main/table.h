@@ -11,7 +11,9 @@ namespace sluice::control {
 class Table {
  public:
   explicit Table(std::vector<std::string> heads) : heads_(std::move(heads)) {}
-  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  // Names and reasons are the words of callers and vendors: what would speak to the terminal
+  // becomes `?`.
+  void add(std::vector<std::string> row);
   bool empty() const { return rows_.empty(); }
   // To standard output. The last column gives way when the terminal is too narrow.
   void print() const;
