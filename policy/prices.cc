@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <span>
 
 #include "policy/nearest_name.h"
@@ -39,6 +40,7 @@ Price read_price(const Node& entry, Reporter& reporter) {
       continue;
     }
     const auto index = static_cast<std::size_t>(key - kKeys.begin());
+    if (said[index]) reporter.error(value.where(), "`" + value.key + "` is there twice");
     said[index] = true;
     if (!number || *number < 0 || *number > 1e6) {
       reporter.error(value.at, entry.key + "." + value.key + " is not a price",
@@ -67,7 +69,10 @@ std::expected<Prices, Diagnostics> Prices::parse(std::string_view text, const st
   std::size_t budget = kMaxPolicyNodes;
   Prices prices;
   const Node root = parse_yaml(text, 0, budget, reporter);
+  std::set<std::string_view> names;
   for (const Node& entry : root.children) {
+    if (!names.insert(entry.key).second)
+      reporter.error(entry.where(), "`" + entry.key + "` is there twice");
     if (entry.kind != Node::Kind::map) {
       reporter.error(entry.where(), "`" + entry.key + "` is a map of prices",
                      "such as { input: 1.25, output: 10 }");
