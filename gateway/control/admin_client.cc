@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "gateway/control/admin_server.h"
 #include "kernel/keeper_protocol.h"
 
 namespace sluice::gateway {
@@ -82,6 +83,8 @@ std::expected<OwnedFd, AdminError> connect_admin(const std::string& socket_path)
   sockaddr_un address{};
   if (socket_path.size() >= sizeof address.sun_path)
     return failure(AdminError::Kind::failed, socket_path + ": too long for a Unix socket");
+  if (const std::string why = distrust_of_place(socket_path); !why.empty())
+    return failure(AdminError::Kind::not_allowed, socket_path + ": " + why);
   OwnedFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, socket_path.c_str(), socket_path.size() + 1);

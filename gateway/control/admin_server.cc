@@ -64,6 +64,7 @@ std::expected<void, std::string> make_place(const std::string& path) {
     if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
       return failure(path, "cannot make " + directory.string() + ": " + std::strerror(errno));
   }
+  if (const std::string why = distrust_of_place(path); !why.empty()) return failure(path, why);
   struct stat status{};
   if (::lstat(path.c_str(), &status) != 0) return {};
   if (!S_ISSOCK(status.st_mode)) return failure(path, "is there already and is not a socket");
@@ -72,6 +73,11 @@ std::expected<void, std::string> make_place(const std::string& path) {
         path, "another sluice answers here; stop it (sluice drain), or name another with --socket");
   if (::unlink(path.c_str()) != 0) return failure(path, std::strerror(errno));
   return {};
+}
+
+// Where there is no directory for what runs.
+std::string place_in_tmp() {
+  return "/tmp/sluice-" + std::to_string(::geteuid());
 }
 
 json::object error_response(const std::string& message) {
@@ -88,7 +94,23 @@ std::string admin_socket_path(const std::string& given) {
   if (::geteuid() == 0) return "/run/sluice/sluice.sock";
   if (const char* runtime = std::getenv("XDG_RUNTIME_DIR"); runtime != nullptr && *runtime == '/')
     return std::string(runtime) + "/sluice.sock";
-  return "/tmp/sluice-" + std::to_string(::geteuid()) + "/sluice.sock";
+  return place_in_tmp() + "/sluice.sock";
+}
+
+bool is_own_directory(const std::string& directory) {
+  struct stat status{};
+  return ::lstat(directory.c_str(), &status) == 0 && S_ISDIR(status.st_mode) &&
+         status.st_uid == ::geteuid() && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+std::string distrust_of_place(const std::string& path) {
+  const std::string place = place_in_tmp();
+  struct stat status{};
+  if (std::filesystem::path(path).parent_path() != place ||
+      ::lstat(place.c_str(), &status) != 0 || is_own_directory(place))
+    return {};
+  return place + " is not a directory of this user's alone; remove it, or name another socket with "
+                 "--socket";
 }
 
 struct AdminServer::State : std::enable_shared_from_this<AdminServer::State> {

@@ -15,6 +15,11 @@ namespace sluice::gateway {
 // --socket, else SLUICE_SOCKET, else /run/sluice/sluice.sock for root, $XDG_RUNTIME_DIR/sluice.sock
 // for others, and /tmp/sluice-UID/sluice.sock where there is no such directory.
 std::string admin_socket_path(const std::string& given);
+// Why nobody is to be trusted at `path`; "": nothing. Anybody can make the place in /tmp before this
+// user does, and a socket in it; a path that the user named is the user's own choice.
+std::string distrust_of_place(const std::string& path);
+// Whether `directory` is one, of this user's, in which nobody else can put anything.
+bool is_own_directory(const std::string& directory);
 
 // A connection that is told things until it goes. On the server's thread.
 class AdminStream {

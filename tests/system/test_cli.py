@@ -2,7 +2,10 @@
 import json
 import os
 import re
+import shutil
+import socket
 import subprocess
+import tempfile
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -35,6 +38,31 @@ def sluice(*arguments, env=None, check=None):
     if check is not None:
         assert done.returncode == check, done.stdout + done.stderr
     return done
+
+
+def test_a_place_in_tmp_that_another_user_made_is_not_trusted():
+    if os.geteuid() != 0:
+        pytest.skip("needs two users")
+    user, place = 61234, "/tmp/sluice-61234"
+    env = {name: value for name, value in os.environ.items() if name not in ("SLUICE_SOCKET", "XDG_RUNTIME_DIR")}
+    os.mkdir(place)
+    try:
+        with socket.socket(socket.AF_UNIX) as trap, tempfile.NamedTemporaryFile("w", suffix=".yaml") as policy:
+            trap.bind(f"{place}/sluice.sock")
+            trap.listen()
+            os.chmod(f"{place}/sluice.sock", 0o777)
+            os.chown(place, user + 1, -1)
+            policy.write("version: 1\n")
+            policy.flush()
+            os.chmod(policy.name, 0o644)
+            for arguments in (["status"], ["run", "--policy", policy.name]):
+                done = subprocess.run([SLUICE, *arguments], capture_output=True, text=True, timeout=20, env=env, user=user, cwd="/")
+                assert done.returncode != 0 and f"{place} is not a directory of this user's alone" in done.stderr, done
+            trap.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                trap.accept()
+    finally:
+        shutil.rmtree(place)
 
 
 def commands():

@@ -55,6 +55,25 @@ TEST_F(AdminTest, AsksAndAnswers) {
   }
 }
 
+TEST_F(AdminTest, APlaceThatAnotherCouldHaveMadeIsNotOnesOwn) {
+  const std::string mine = scratch_ / "mine";
+  ASSERT_EQ(::mkdir(mine.c_str(), 0700), 0);
+  EXPECT_TRUE(is_own_directory(mine));
+  EXPECT_FALSE(is_own_directory(scratch_ / "none"));
+  EXPECT_FALSE(is_own_directory(scratch_.write("file", "")));
+  const std::string link = scratch_ / "link";
+  ASSERT_EQ(::symlink(mine.c_str(), link.c_str()), 0);
+  EXPECT_FALSE(is_own_directory(link));
+  ASSERT_EQ(::chmod(mine.c_str(), 0770), 0);
+  EXPECT_FALSE(is_own_directory(mine));
+  ASSERT_EQ(::chmod(mine.c_str(), 0700), 0);
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::chown(mine.c_str(), 65534, 65534), 0);
+    EXPECT_FALSE(is_own_directory(mine));
+  }
+  EXPECT_EQ(distrust_of_place(link + "/s.sock"), "") << "who names a place has chosen it";
+}
+
 TEST_F(AdminTest, AStreamTellsLineByLineUntilItsReaderGoes) {
   std::shared_ptr<AdminStream> stream;
   auto server = AdminServer::listen(
