@@ -55,6 +55,7 @@ void ProxyHeaderReader::look() {
     return refuse("no PROXY header, or a malformed one");
   if (header.source) {
     client_.peer = *header.source;
+    client_.claimed_destination = header.destination;
     client_.peer_claimed = true;
   }
   const RefPtr<ProxyHeaderReader> guard = std::move(self_);

@@ -12,6 +12,7 @@
 #include <boost/intrusive/list.hpp>
 
 #include "gateway/listener.h"
+#include "gateway/original_destination.h"
 #include "gateway/refcounted.h"
 #include "gateway/transport.h"
 #include "policy/address.h"
@@ -60,12 +61,20 @@ struct Client {
   policy::SocketAddress peer;
   // The peer is who a trusted proxy says, not who has shaken hands: never banned in the kernel.
   bool peer_claimed = false;
+  // … and where it wanted to go, as the same header says.
+  std::optional<policy::SocketAddress> claimed_destination;
   // Under TLS that a certificate authority of the operator's ended: what it sends reaches its
   // original destination by TLS alone.
   bool decrypted = false;
   std::uint64_t id = 0;  // of the connection, for the log; unique in this process
   // A drain of this connection alone: it takes nothing new, and what is open of it ends then.
   std::optional<std::chrono::steady_clock::time_point> ends_at = {};
+
+  // Where the client wanted to go, for the next proxy. Unspecified: the connection has ended.
+  policy::SocketAddress wanted() const {
+    if (claimed_destination) return *claimed_destination;
+    return local_address(transport->fd()).value_or(policy::SocketAddress{});
+  }
 };
 
 // In its worker's list while open. Each keeps itself alive until its connection has ended.

@@ -230,8 +230,7 @@ void TcpSession::connect() {
 }
 
 std::optional<ProxiedClient> TcpSession::proxied_client() const {
-  const auto dialled = local_address(client_.transport->fd());
-  return ProxiedClient{client_.peer, dialled.value_or(policy::SocketAddress{})};
+  return ProxiedClient{client_.peer, client_.wanted()};
 }
 
 void TcpSession::on_connected(UpstreamConnection& /*connection*/) {

@@ -4,7 +4,6 @@
 
 #include "gateway/http/exchange.h"
 #include "gateway/http1/request_fields.h"
-#include "gateway/original_destination.h"
 #include "gateway/upstream_choice.h"
 #include "gateway/worker.h"
 
@@ -128,8 +127,7 @@ void Exchange::connect() {
 
 std::optional<ProxiedClient> Exchange::proxied_client() const {
   const Client& client = client_->client();
-  const auto dialled = local_address(client.transport->fd());
-  return ProxiedClient{{address_, client.peer.port}, dialled.value_or(policy::SocketAddress{})};
+  return ProxiedClient{{address_, client.peer.port}, client.wanted()};
 }
 
 void Exchange::on_upstream_connected() {

@@ -8,6 +8,7 @@ import pytest
 
 from certificates import Authority
 from harness import HANG, Nginx, Scratch, connect, eventually, free_port, read_all
+from scripted import Origin
 from test_tls import Front, certificates, https_origin, run
 
 
@@ -74,6 +75,28 @@ def test_an_nginx_behind_learns_who_the_client_is(scratch, protocol):
     for client in (b"192.0.2.7", b"192.0.2.8", b"192.0.2.7"):
         header = V1.replace(b"192.0.2.7", client)
         assert b"is " + client + b"\n" in ask(at.port, header + REQUEST + b"\r\n")
+
+
+@pytest.mark.parametrize("protocol", ["http", "tcp"])
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_proxy_behind_learns_where_the_client_wanted_to_go(scratch, version, protocol):
+    """As the proxy in front says, and not where that one has sent its own connection."""
+    heads = []
+
+    def script(connection, _):
+        data = connection.raw.recv(65536)
+        while data and not data.endswith(b"\r\n\r\n"):
+            data += connection.raw.recv(65536)
+        heads.append(data)
+        connection.answer()
+
+    origin = Origin(scratch, script)
+    at = Front(scratch, f"accept_proxy_protocol: any, protocol: {protocol}",
+               f'endpoints: ["127.0.0.1:{origin.port}"], send_proxy_protocol: {version}', extra="trusted_proxies: [127.0.0.1]")
+    sent = {"v1": V1, "v2": V2}[version]
+    for header in (V1, V2):
+        assert b"200 OK" in ask(at.port, header + REQUEST + b"\r\n")
+        assert heads.pop().startswith(sent)
 
 
 def test_forwarded_fields_of_strangers_are_not_passed_on(scratch):
