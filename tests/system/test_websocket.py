@@ -9,6 +9,7 @@ import h2.settings
 import pytest
 
 from harness import HANG, Sluice, connect, eventually, free_port
+from scripted import Proxy
 from test_http2 import Client, text
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -161,6 +162,24 @@ def test_a_client_that_ends_its_side(scratch):
         eventually(origin.ended.is_set, "the origin sees the end")
         client.until(lambda: client.of(stream, h2.events.StreamEnded))
         assert client.of(stream, h2.events.StreamEnded)
+
+
+@pytest.mark.parametrize("upstream", ["http1", "http2"])
+def test_over_http2_it_has_one_line_in_the_log(scratch, upstream):
+    with Echo() as origin:
+        port = origin.port if upstream == "http1" else front(scratch, origin, "h1")
+        proxy = Proxy(scratch, [port], upstream=f"protocol: {upstream}")
+        client = Client(proxy.port)
+        client.read()
+        stream = client.request("/chat", "CONNECT", [("sec-websocket-version", "13")], end=False, protocol="websocket")
+        client.until(lambda: client.of(stream, h2.events.DataReceived))
+        assert proxy.log_lines() == []
+        client.data(stream, b"quit")
+        client.until(lambda: client.of(stream, h2.events.StreamEnded))
+        assert proxy.logged(kind="request")["status"] == 101
+        client.answer(client.request("/plain"))
+        proxy.logged(path="/plain")
+        assert [line["kind"] for line in proxy.log_lines()] == ["request", "request"]
 
 
 def test_a_wrong_accept_is_no_switch(scratch):
