@@ -1,5 +1,7 @@
 #include "gateway/http/exchange.h"
 
+#include <cassert>
+
 #include "gateway/worker.h"
 
 namespace sluice::gateway::http {
@@ -20,6 +22,8 @@ void Exchange::begin(ClientStream& client) {
 }
 
 void Exchange::reset() {
+  // It is used again and again, for one client after the other: nothing calls the last one's.
+  assert(!attempt_ && !upstream_ && !waiter_.waiting() && !retrying_);
   state_ = State::head;
   normal_path_ = {};
   host_ = {};

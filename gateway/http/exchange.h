@@ -249,7 +249,9 @@ class Exchange final : public UpstreamEvents,
   std::optional<std::chrono::nanoseconds> retry_pause(std::uint32_t condition) const;
   void on_try_timer();
   void observe_latency(Outcome outcome, Clock::time_point now);
-  void end_attempt(Outcome outcome, int status = 0);
+  void end_attempt(Outcome outcome, int status = 0);  // the last one
+  void end_try(Outcome outcome, int status);
+  void end_retries();
   void drop_upstream();
   // own answers
   void refuse(int status, std::string_view reason, std::span<const ExtraField> extra = {});

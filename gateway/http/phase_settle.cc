@@ -51,6 +51,7 @@ void Exchange::cut_short(std::string_view reason) {
 }
 
 void Exchange::end(Ending ending) {
+  end_attempt(Outcome::neutral);  // whichever way led here
   end_compression();
   if (mirror_) drop_mirror(MirrorResult::incomplete);
   if (mediator_) {

@@ -10,6 +10,8 @@ namespace sluice::gateway::http {
 
 void Exchange::refuse(int status, std::string_view reason, std::span<const ExtraField> extra) {
   constexpr std::size_t kMaxShown = 512;
+  // A place in a queue that outlived this would call for another answer.
+  end_attempt(Outcome::neutral);
   if (mediator_) return refuse_mediated(status, reason, extra);
   state_ = State::refusing;
   gate_.release();

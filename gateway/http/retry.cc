@@ -48,8 +48,7 @@ bool Exchange::try_again(std::uint32_t condition, Outcome outcome) {
   worker_.metrics().retried(config_->slots().upstreams[upstream_index_]);
   tried_[tries_++] = &attempt_.endpoint();
   drop_upstream();
-  retrying_ = false;  // so that end_attempt() leaves the share
-  end_attempt(outcome);
+  end_try(outcome, 0);
   retrying_ = true;
   fresh_only_ = false;
   if (pause->count() == 0) {
@@ -94,8 +93,14 @@ void Exchange::on_try_timer() {
   refuse(504, "upstream timeout (per_try_timeout)");
 }
 
-// Harmless when there is none.
+// Harmless when there is none. With it goes all that an exchange holds of its upstream's.
 void Exchange::end_attempt(Outcome outcome, int status) {
+  end_try(outcome, status);
+  end_retries();
+}
+
+// The share of the retry budget stays, for the next one.
+void Exchange::end_try(Outcome outcome, int status) {
   waiter_.leave();
   try_timer_.cancel();
   if (attempt_) {
@@ -106,6 +111,9 @@ void Exchange::end_attempt(Outcome outcome, int status) {
     attempt_.finish(outcome, now);
   }
   attempt_ = {};
+}
+
+void Exchange::end_retries() {
   if (std::exchange(retrying_, false)) cluster_->state().retries().retry_ended();
 }
 

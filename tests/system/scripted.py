@@ -15,9 +15,9 @@ class Origin:
     `connection` is an OriginConnection; `number` counts from 0. The connection is closed when the script returns.
     """
 
-    def __init__(self, scratch, script, port=0):
+    def __init__(self, scratch, script, port=0, address="127.0.0.1"):
         self.script = script
-        self.listening = socket.create_server(("127.0.0.1", port), backlog=512)
+        self.listening = socket.create_server((address, port), backlog=512)
         self.port = self.listening.getsockname()[1]
         self.connections = []
         self.requests = []  # every head that was read, in the order in which they came

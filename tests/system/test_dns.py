@@ -5,6 +5,7 @@ import time
 import pytest
 
 from harness import HANG, Nginx, Process, curl, eventually, free_port
+from scripted import Origin
 from test_upstreams import Proxy
 
 
@@ -104,6 +105,30 @@ def test_requests_wait_for_the_first_answer(scratch, dns, origins):
     dns.start(host("127.0.0.2"))
     client.join(HANG)
     assert answers == [(200, "origin-2")]
+
+
+@pytest.mark.parametrize("records, more, served", [([], "", 0), ([host("127.0.0.2")], ", circuit_breakers: { requests: 1 }", 1)],
+                         ids=["no such name", "over the bound"])
+def test_who_waited_and_is_refused_waits_no_more(scratch, dns, records, more, served):
+    release = threading.Event()
+    scratch.closers.append(release.set)
+    port = free_port()
+    origin = Origin(scratch, lambda peer, _: peer.head() and release.wait(HANG) and peer.answer(b"late "), port, "127.0.0.2")
+    proxy = Proxy(scratch, [f'{{ dns: "api.test:{port}" }}'], by_name(dns, f", queue_timeout: 4s{more}"), workers=1)
+    answers = []
+    clients = [threading.Thread(target=lambda: answers.append(proxy.get()[0])) for _ in range(3)]
+    for client in clients:
+        client.start()
+    eventually(lambda: proxy.metric("sluice_upstream_pending_requests") == 3, "they wait")
+    dns.start(*records)
+    eventually(lambda: len(answers) == 3 - served, "the others are refused")
+    assert proxy.metric("sluice_upstream_pending_requests") == 0
+    time.sleep(4)  # nothing of them is left that could time out
+    release.set()
+    for client in clients:
+        client.join(HANG)
+    assert sorted(answers) == [200] * served + [503] * (3 - served)
+    assert origin.accepted == served and proxy.get()[0] == (200 if served else 503)
 
 
 def test_no_such_name_must_be_said_more_than_once(scratch, dns, origins):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import HANG, Nginx, Sluice, curl, eventually, free_port
+from harness import HANG, Nginx, Sluice, connect, curl, eventually, free_port
 
 
 def quoted(endpoints):
@@ -419,6 +419,42 @@ def test_retries_at_a_time_are_bounded(scratch):
     release.set()
     held.join(HANG)
     assert proxy.get("/other")[0] == 503 and seen["/other"] > 2, "its place is free again"
+
+
+def half_a_request(port):
+    """Its exchange ends without a try; it may be the one that served somebody before."""
+    with connect(port) as client:
+        client.sendall(b"GET / HTT")
+        time.sleep(0.1)
+
+
+def test_a_retry_that_finds_no_place_gives_its_share_back(scratch):
+    release = threading.Event()
+    scratch.closers.append(release.set)
+
+    def answer(handler):
+        if handler.path == "/held":
+            release.wait(HANG)
+            return handler.say(200, "late ")
+        handler.say(503, "", Retry_After="1")
+    origin = Scripted(scratch, answer)
+    proxy = Proxy(scratch, [origin], ", retry: { attempts: 1, retry_on: [503] }, circuit_breakers: { requests: 1, retries: 1 }, "
+                  "outlier_detection: { consecutive_5xx: 0 }", workers=1)
+    for _ in range(2):
+        release.clear()
+        before = proxy.metric("sluice_upstream_retries_total")
+        refused = []
+        waiting = threading.Thread(target=lambda: refused.append(proxy.get()[0]))
+        waiting.start()
+        eventually(lambda: proxy.metric("sluice_upstream_retries_total") > before, "it is to be tried again")
+        held = threading.Thread(target=lambda: proxy.get("/held"))
+        held.start()
+        waiting.join(HANG)
+        assert refused == [503]
+        half_a_request(proxy.port)
+        release.set()
+        held.join(HANG)
+    assert proxy.get("/held")[0] == 200
 
 
 def test_waits_between_tries_differ(scratch):

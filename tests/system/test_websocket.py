@@ -3,6 +3,7 @@ import base64
 import hashlib
 import socket
 import threading
+import time
 
 import h2.events
 import h2.settings
@@ -112,6 +113,19 @@ def test_over_http1(scratch, chain):
             client.sendall(b"quit")
             assert client.recv(1) == b""
         assert "get /chat?x=1 http/1.1" in origin.heads[0]
+
+
+def test_a_switch_that_took_a_second_try(scratch):
+    with Echo() as origin:
+        proxy = Proxy(scratch, [free_port(), origin.port], workers=1)
+        for _ in range(4):
+            with proxy.connect() as client:
+                client.sendall(f"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: {KEY}\r\n\r\n".encode())
+                until(client, b"hello")
+            with proxy.connect() as client:  # the same exchange may serve it
+                client.sendall(b"GET / HTT")
+                time.sleep(0.1)
+        assert proxy.metrics().value("sluice_upstream_retries_total") >= 1
 
 
 @pytest.mark.parametrize("chain", ["h1", "h2"])
