@@ -19,6 +19,7 @@ void ClientStream::begin(Connection& connection) {
   body_.begin(BodyKind::none, 0, BodyRelay::none);
   writer_.begin(false);
   out_.clear();
+  interim_.clear();
   meter_.reset();
   head_size_ = body_at_ = 0;
   bytes_in_ = bytes_out_ = 0;
@@ -118,6 +119,7 @@ Flush ClientStream::flush() {
   const Flush result = connection_->send(out_, bytes_out_);
   if (result != Flush::done) return result;
   worker_.head_rooms().give_back(std::move(head_room_));
+  if (!interim_.empty()) std::string().swap(interim_);  // rare, and may be large
   return pipe_.drain(connection_->transport(), bytes_out_);
 }
 
@@ -153,7 +155,11 @@ bool ClientStream::interim(const ResponseHead& head) {
   if (head_->minor_version() == 0) return true;  // RFC 9110 section 15.2
   OutgoingHead outgoing = outgoing_head();
   if (!forward_response(head, {}, outgoing)) return false;
-  out_.add(outgoing.slices());
+  // A copy: the try whose bytes these are may be given up before the client takes them.
+  interim_.clear();
+  for (const iovec& slice : outgoing.slices())
+    interim_.append(static_cast<const char*>(slice.iov_base), slice.iov_len);
+  out_.add(interim_);
   return true;
 }
 

@@ -91,6 +91,7 @@ class ClientStream final : public http::ClientStream {
   HeadRoomPtr head_room_;  // of the answer's head, until it is sent
   std::string kept_;       // the request's head, once nothing else of it is held
   std::string own_;        // an answer of our own
+  std::string interim_;    // an interim head, until it is sent; there is one at a time
   http::Exchange exchange_;
 };
 

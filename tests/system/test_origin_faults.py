@@ -237,6 +237,35 @@ def test_length_too_small_never_reaches_another_client(scratch):
     assert origin.accepted == 60, "no such connection was used twice"
 
 
+def test_a_hint_that_outlives_its_try_has_no_foreign_bytes(scratch):
+    """The client takes it only when the memory that it was read into serves others."""
+    hint = b"HTTP/1.1 103 Early Hints\r\n" + b"Link: </style.css>; rel=preload; %s\r\n" % (b"x" * 240) * 100 + b"\r\n"
+
+    def hinting(connection, _):
+        while head := connection.head():
+            if head.startswith(b"POST"):
+                return connection.answer(fields=b"Connection: close\r\n")
+            connection.send(hint + OK + b"Content-Length: 2\r\n\r\nok")
+    origin = Origin(scratch, hinting)
+    proxy = Proxy(scratch, [origin.port], workers=1, upstream="retry: { attempts: 0, per_try_timeout: 1s }")
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(HANG)
+        client.connect(("127.0.0.1", proxy.port))
+        client.sendall(GET * 300 + GET_CLOSE)  # more than the sockets hold
+        eventually(lambda: origin.requests, "it is asked")
+        eventually(lambda: proxy.metrics().value("sluice_upstream_connections_active") == 0, "a try is given up")
+        for _ in range(5):
+            with proxy.connect() as other:
+                other.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n" + b"S" * 50000)
+                other.recv(1000)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        answers = read_all(client)
+    assert answers.count(b"HTTP/1.1 504 ") >= 1
+    assert answers.count(b"SSSS") == 0
+    assert answers.count(b"\r\nLink: ") == answers.count(b"HTTP/1.1 103 ") * 100
+
+
 def test_speaks_unasked_on_a_pooled_connection(scratch):
     told = threading.Event()
 
