@@ -63,7 +63,10 @@ void Exchange::reset() {
 void Exchange::on_client_readable() {
   if (state_ == State::head) return head();
   if (state_ == State::collecting) return collect_more();
-  if (!request_done_ && state_ == State::exchanging && !send_broken_) return pump_request();
+  if (!request_done_ && state_ == State::exchanging && !send_broken_) {
+    pump_request();
+    return;
+  }
   // Nothing is wanted now: the next request, which waits, or the client's end.
   if (!client_->still_there()) return client_gone("client reset");
   // Who asks a model and hangs up wants no answer, and answers cost money. Others may close their

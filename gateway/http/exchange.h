@@ -147,9 +147,9 @@ class Exchange final : public UpstreamEvents,
   void connect_failed(const ConnectFailure& failure);
   // send
   bool begin_request();
-  void pump_request();
+  bool pump_request();  // false: it has ended, or has been relayed
   Staged stage_request();
-  bool read_request();  // false: nothing now, or the exchange has ended
+  Staged read_request();
   void request_broken();
   void request_sent();
   // relay

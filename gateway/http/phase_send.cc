@@ -35,23 +35,29 @@ bool Exchange::begin_request() {
   return form.has_value();
 }
 
-void Exchange::pump_request() {
+bool Exchange::pump_request() {
   while (true) {
-    const Staged staged = stage_request();
-    if (staged == Staged::ended) return;
+    Staged staged = stage_request();
+    if (staged == Staged::ended) return false;
     switch (upstream_->flush()) {
       case Flush::done:
         break;
       case Flush::blocked:
         upstream_->want_write();
         upstream_->want_read();  // an early answer
-        return rearm();
+        rearm();
+        return true;
       case Flush::failed:
         send_broken_ = true;
-        return relay();  // it may have answered before it closed
+        relay();  // it may have answered before it closed
+        return false;
     }
-    if (request_done_) return request_sent();
-    if (staged == Staged::need_more && !read_request()) return;
+    if (request_done_) {
+      request_sent();
+      return true;
+    }
+    if (staged == Staged::need_more) staged = read_request();
+    if (staged != Staged::some) return staged == Staged::need_more;
   }
 }
 
@@ -92,25 +98,25 @@ void Exchange::request_broken() {
   cut_short(http1::reason(error));
 }
 
-bool Exchange::read_request() {
+Exchange::Staged Exchange::read_request() {
   switch (client_->read(mirror_ ? nullptr : upstream_->pipe())) {
     case ReadResult::data:
-      return true;
+      return Staged::some;
     case ReadResult::again:
       client_->want_read();
       upstream_->want_read();
       rearm();
-      return false;
+      return Staged::need_more;
     case ReadResult::eof:
       if (!tunnelling_) break;
       client_ended_tunnel();
-      return true;
+      return Staged::some;
     case ReadResult::full:  // an incomplete trailer line of this size is refused by its decoder
     case ReadResult::failed:
       break;
   }
   client_gone("client closed within the body");
-  return false;
+  return Staged::ended;
 }
 
 void Exchange::request_sent() {

@@ -76,8 +76,7 @@ void Exchange::tunnel() {
   answer_left_ = kNoLimit;
   client_->open_tunnel();
   upstream_->open_tunnel();
-  pump_request();
-  if (state_ == State::exchanging && client_ != nullptr) relay();
+  if (pump_request()) relay();
 }
 
 // What the client has sent ends here; what the origin has to say may still come.

@@ -130,9 +130,10 @@ void Subrequest::on_upstream_connect_failed(const ConnectFailure& failure) {
 }
 
 void Subrequest::read_answer() {
-  while (stream_) {
-    if (take_piece()) continue;
-    if (!stream_) return;
+  while (true) {
+    const Taken taken = take_piece();
+    if (taken == Taken::ended) return;
+    if (taken == Taken::some) continue;
     switch (stream_->read(nullptr)) {
       case ReadResult::data:
         anything_came_ = true;
@@ -153,35 +154,35 @@ void Subrequest::read_answer() {
   }
 }
 
-bool Subrequest::take_piece() {
+Subrequest::Taken Subrequest::take_piece() {
   const Piece piece = stream_->next();
   switch (piece.part) {
     case Part::none:
-      return false;
+      return Taken::nothing;
     case Part::head:
-      if (stream_->response().interim()) return true;
+      if (stream_->response().interim()) return Taken::some;
       keep_head();
       stream_->take_body(BodyForm::payload);
-      if (stream_->response().body() != BodyKind::none) return true;
+      if (stream_->response().body() != BodyKind::none) return Taken::some;
       break;
     case Part::data:
       if (piece.data.size() > max_answer_ - answer_.size()) {
         failed(SubrequestEnd::too_large, Outcome::neutral);
-        return false;
+        return Taken::ended;
       }
       answer_.append(piece.data);
-      return true;
+      return Taken::some;
     case Part::end:
       break;
     case Part::failed:
       failed(SubrequestEnd::broken, Outcome::reset);
-      return false;
+      return Taken::ended;
   }
   const int status = response_.status();
   stream_.release()->release(true);
   end_attempt(outcome_of_status(status), status);
   end(SubrequestEnd::answered);
-  return false;
+  return Taken::ended;
 }
 
 // The stream's head goes with its buffers.

@@ -64,13 +64,15 @@ class Subrequest final : private UpstreamEvents {
   std::string_view answer() const { return answer_; }
 
  private:
+  // `ended`: it may be destroyed, or have begun anew.
+  enum class Taken : std::uint8_t { some, nothing, ended };
+
   bool try_once(bool fresh);
   bool connect(bool fresh);  // for the attempt under way
   bool send();
   bool pump();
   void read_answer();
-  // False: more is needed, or it has ended.
-  bool take_piece();
+  Taken take_piece();
   void keep_head();
   void failed(SubrequestEnd end, Outcome outcome);
   void end(SubrequestEnd end);

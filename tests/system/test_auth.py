@@ -12,7 +12,8 @@ import jwt as pyjwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from harness import HANG, Nginx, Sluice, curl, eventually, free_port
+from harness import HANG, Nginx, Sluice, connect, curl, eventually, free_port
+from scripted import GET, Origin, read_answer
 
 ECHO = """
     location /echo { default_type application/json; client_max_body_size 0;
@@ -324,6 +325,22 @@ def test_external_authorization(scratch, version):
         # A body waits while the service thinks.
         status, _, _ = front.get("-H", "Authorization: Basic good", "-d", "x" * 100_000, version=version)
         assert status == 200
+
+
+def test_many_are_refused_at_a_time(scratch):
+    """More than the gateway keeps memory for: with its refusal, each of the others is gone."""
+    release = threading.Event()
+    scratch.closers.append(release.set)
+    service = Origin(scratch, lambda peer, _: peer.head() and release.wait(HANG) and peer.answer(b"no", b"403 Forbidden"))
+    front = Front(scratch, f'  portal: {{ external: {{ url: "http://127.0.0.1:{service.port}/", timeout: 60s }} }}', ", auth: [portal]")
+    clients = [connect(front.port) for _ in range(400)]
+    for client in clients:
+        client.sendall(GET)
+    eventually(lambda: len(service.requests) == len(clients), "all are asked for")
+    release.set()
+    for client in clients:
+        with client:
+            assert read_answer(client).startswith(b"HTTP/1.1 403 ")
 
 
 def test_external_authorization_that_may_fail_open(scratch):
