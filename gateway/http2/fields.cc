@@ -39,10 +39,11 @@ bool wants_trailers(const http1::FieldTable& fields) {
 
 std::string_view FieldList::lower(std::string_view name) {
   if (std::ranges::none_of(name, [](char c) { return c >= 'A' && c <= 'Z'; })) return name;
-  if (memory_.size() - used_ < name.size()) return {};
-  char* begin = memory_.data() + used_;
+  // None is left out for want of room: ours come last, and a client could have them left out.
+  const bool fits = name.size() <= memory_.size() - used_;
+  char* begin = fits ? memory_.data() + used_ : more_names_.emplace_front(name).data();
   std::ranges::transform(name, begin, http1::to_lower);
-  used_ += name.size();
+  if (fits) used_ += name.size();
   return {begin, name.size()};
 }
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <forward_list>
 #include <nghttp2/nghttp2.h>
 #include <span>
 #include <string>
@@ -20,6 +21,7 @@ class FieldList {
  public:
   void clear() {
     fields_.clear();
+    more_names_.clear();
     used_ = 0;
   }
   // The bytes must live until clear(), but for upper-case names, which are copied.
@@ -35,7 +37,8 @@ class FieldList {
   std::string_view lower(std::string_view name);
 
   std::vector<nghttp2_nv> fields_;
-  std::array<char, 4096> memory_;  // lower-case copies; a name that does not fit is not sent
+  std::array<char, 4096> memory_;              // lower-case copies
+  std::forward_list<std::string> more_names_;  // those that do not fit there
   std::size_t used_ = 0;
   std::array<char, 3> status_;
 };
