@@ -111,6 +111,7 @@ class Exchange final : public UpstreamEvents,
   void believe(const NamedClient& named);
   void find_client_in_x_forwarded_for();
   void find_client_in_forwarded();
+  http1::KnownFieldSet not_believed() const;  // of what the peer says of the client
   void add_hop(http1::RequestForwarding& options, std::span<ExtraField, kHopFields> memory);
   std::size_t without_changed(std::span<ExtraField> fields) const;
   void write_forwarded(bool kept);

@@ -71,11 +71,17 @@ std::string_view Exchange::client_text() const {
 
 // Of anybody else they are not believed, nor passed on for others to believe; nor is of a proxy the
 // kind that it does not write itself.
+http1::KnownFieldSet Exchange::not_believed() const {
+  if (!behind_proxy_) return kXForwarded | kForwarded;
+  const bool reads_x = listener().policy().client_from == policy::ClientFrom::x_forwarded_for;
+  return reads_x ? kForwarded : kXForwarded;
+}
+
 void Exchange::add_hop(http1::RequestForwarding& options,
                        std::span<ExtraField, kHopFields> memory) {
   const policy::Listener& policy = listener().policy();
   const bool reads_x = policy.client_from == policy::ClientFrom::x_forwarded_for;
-  options.remove = !behind_proxy_ ? kXForwarded | kForwarded : reads_x ? kForwarded : kXForwarded;
+  options.remove = not_believed();
   std::size_t count = 0;
   if (policy.forwarded != policy::ForwardedFields::forwarded) {
     const bool kept = behind_proxy_ && reads_x;

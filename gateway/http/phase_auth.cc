@@ -162,7 +162,7 @@ void Exchange::ask(const AuthEntry& entry) {
   head.append("\r\nx-forwarded-for: ").append(client_text()).append("\r\n");
   if (id_size_ > 0) head.append("x-request-id: ").append(request_id()).append("\r\n");
   const http1::FieldTable& fields = request_.fields();
-  const KnownFieldSet left_out = http1::kHopByHop | kNotPassedOn;
+  const KnownFieldSet left_out = http1::kHopByHop | kNotPassedOn | not_believed();
   for (std::size_t i = 0; i < fields.size(); ++i) {
     const http1::Field field = fields[i];
     if (left_out.contains(field.id) || fields.entry(i).nominated) continue;

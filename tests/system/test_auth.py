@@ -52,9 +52,10 @@ def token(algorithm="RS256", kid=None, key=None, **claims):
 
 
 class Front:
-    def __init__(self, scratch, auth, route, more="", upstreams=""):
+    def __init__(self, scratch, auth, route, more="", upstreams="", listener=""):
         self.scratch, self.port, self.metrics_port = scratch, free_port(), free_port()
         self.origin, self.upstreams = Nginx(scratch, extra=ECHO), upstreams
+        self.listener = listener
         self.sluice = Sluice(scratch, self.policy(auth, route, more))
 
     def policy(self, auth, route, more=""):
@@ -63,7 +64,7 @@ state_dir: {self.scratch.path}/state
 workers: 1
 metrics: {{ bind: "127.0.0.1:{self.metrics_port}" }}
 logs: {{ access: {{ format: json, path: {self.scratch.path}/access.log }} }}
-listeners: {{ web: {{ bind: "127.0.0.1:{self.port}" }} }}
+listeners: {{ web: {{ bind: "127.0.0.1:{self.port}"{self.listener} }} }}
 upstreams: {{ {self.upstreams} api: {{ endpoints: ["127.0.0.1:{self.origin.port}"] }} }}
 auth:
 {auth}
@@ -325,6 +326,20 @@ def test_external_authorization(scratch, version):
         # A body waits while the service thinks.
         status, _, _ = front.get("-H", "Authorization: Basic good", "-d", "x" * 100_000, version=version)
         assert status == 200
+
+
+@pytest.mark.parametrize("trusted, client_from, believed", [
+    ("192.0.2.0/24", "x_forwarded_for", set()), ("127.0.0.0/8", "x_forwarded_for", {"x-real-ip", "x-forwarded-port"}),
+    ("127.0.0.0/8", "forwarded", {"forwarded"})], ids=["nobody", "x_forwarded_for", "forwarded"])
+def test_a_service_hears_of_the_client_from_those_alone_who_are_believed(scratch, trusted, client_from, believed):
+    with Service(lambda _: (200, [], b"")) as service:
+        front = Front(scratch, f'  portal: {{ external: {{ url: "http://127.0.0.1:{service.port}/" }} }}', ", auth: [portal]",
+                      more=f"trusted_proxies: [{trusted}]", listener=f", client_from: {client_from}")
+        said = {"x-real-ip": "10.6.6.6", "forwarded": "for=10.6.6.6", "x-forwarded-port": "99"}
+        assert front.get(*(word for name, value in said.items() for word in ("-H", f"{name}: {value}")))[0] == 200
+        heard = {name.lower(): value for name, value in service.seen[-1][1].items()}
+        assert {name: heard[name] for name in said if name in heard} == {name: said[name] for name in believed}
+        assert heard["x-forwarded-for"] == ("10.6.6.6" if believed == {"forwarded"} else "127.0.0.1")
 
 
 def test_many_are_refused_at_a_time(scratch):
