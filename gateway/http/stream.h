@@ -107,7 +107,7 @@ struct OwnAnswer {
   int status = 0;
   std::span<const ExtraField> fields = {};  // besides Date and what frames the body
   std::string_view lines = {};              // whole field lines with CRLF, besides those; copied
-  std::string_view body = {};               // left out for HEAD; copied
+  std::string_view body = {};               // left out for HEAD, 204 and 304; copied
 };
 
 // What of the origin's head goes to the client changed. Bytes live until the head is sent.

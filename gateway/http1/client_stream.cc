@@ -216,7 +216,9 @@ void ClientStream::answer(const http::OwnAnswer& answer) {
     own_.append("\r\n");
   }
   own_.append(close_ ? "Connection: close\r\n\r\n" : "\r\n");
-  if (head_ == nullptr || head_->method() != Method::head) own_.append(answer.body);
+  const bool to_head = head_ != nullptr && head_->method() == Method::head;
+  // Behind a status that has none it would be taken for the next answer.
+  if (!to_head && http::has_length(answer.status)) own_.append(answer.body);
   // An interim answer may still be in the outbox; it stays before this one.
   out_.add(own_);
 }

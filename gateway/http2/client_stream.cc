@@ -239,8 +239,9 @@ void ClientStream::answer(const http::OwnAnswer& answer) {
     fields.add(field.name, field.value);
   fields.add_lines(answer.lines);
   const std::string length = std::to_string(answer.body.size());
-  if (http::has_length(answer.status)) fields.add("content-length", length);
-  const bool has_body = !answer.body.empty() && method_ != http::Method::head;
+  const bool may_have_body = http::has_length(answer.status);
+  if (may_have_body) fields.add("content-length", length);
+  const bool has_body = may_have_body && !answer.body.empty() && method_ != http::Method::head;
   if (has_body) {
     own_.assign(answer.body);
     add(own_);

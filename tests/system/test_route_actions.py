@@ -124,6 +124,17 @@ def test_redirects_and_direct_responses(scratch, version):
     assert b"closed" not in subprocess.run(["curl", "-sI", version, front.url("/down")], capture_output=True, timeout=HANG).stdout
 
 
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_without_a_body_is_the_end_of_it(scratch, status):
+    front = Front(scratch, '\n  - { host: other.example, upstream: api }\n', more=f"default_route: {{ local: {status} }}")
+    get = b"GET / HTTP/1.1\r\nHost: a.example\r\n"
+    answers = exchange(front.port, get + b"\r\n" + get + b"Connection: close\r\n\r\n")
+    first, second, rest = answers.split(b"\r\n\r\n")
+    assert first.split()[1] == second.split()[1] == str(status).encode() and rest == b"", answers
+    got, _, body = front.get("/", version="--http2-prior-knowledge")
+    assert (got, body) == (status, "")
+
+
 def test_a_redirect_lets_nothing_into_the_head(scratch):
     front = Front(scratch, '\n  - { redirect: { scheme: https } }\n')
     for path in (b"/%0d%0aX-Evil:1", b"/?q=%0d%0aX-Evil:1", b"/\\evil", b"//evil.example/x"):
