@@ -34,6 +34,7 @@ std::optional<std::chrono::nanoseconds> parse_timeout(std::string_view value) {
   std::int64_t amount = 0;
   for (const char c : digits)
     amount = amount * 10 + (c - '0');
+  if (amount == 0) return std::nullopt;  // it is positive; and to us 0 would be no limit at all
   switch (value.back()) {
     case 'H':
       return std::chrono::hours(std::min(amount, kLongest));

@@ -27,7 +27,7 @@ inline constexpr int kUnauthenticated = 16;
 // "application/grpc", with or without "+proto" and parameters; not grpc-web, which is plain HTTP.
 bool is_content_type(std::string_view value);
 
-// grpc-timeout: at most 8 digits and a unit (H, M, S, m, u, n).
+// grpc-timeout: at most 8 digits, not 0, and a unit (H, M, S, m, u, n).
 std::optional<std::chrono::nanoseconds> parse_timeout(std::string_view value);
 
 // grpc-status among field lines with CRLF (trailers), or in a head that is all there is
