@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "gateway/http/exchange.h"
+#include "gateway/http1/octets.h"
 #include "gateway/worker.h"
 
 namespace sluice::gateway::http {
@@ -11,17 +12,20 @@ namespace sluice::gateway::http {
 namespace {
 
 // Retry-After (RFC 9110 section 10.2.3): seconds, or a date in its one form that is still made.
+// Bounded: what an origin can write is more than nanoseconds can say.
 std::optional<std::chrono::seconds> parse_retry_after(std::string_view text) {
-  std::int64_t seconds = 0;
-  const char* end = text.data() + text.size();
-  if (const auto read = std::from_chars(text.data(), end, seconds); read.ec == std::errc{}) {
-    if (read.ptr == end && seconds >= 0) return std::chrono::seconds(seconds);
-    return std::nullopt;
+  constexpr std::int64_t kLongest = 365 * 24 * 3600;
+  if (http1::all_are(text, http1::kDigit)) {
+    if (text.empty()) return std::nullopt;
+    std::int64_t seconds = kLongest;  // of a number that is too large to be read
+    std::from_chars(text.data(), text.data() + text.size(), seconds);
+    return std::chrono::seconds(std::min(seconds, kLongest));
   }
   std::tm date{};
   const std::string copy(text);
   if (::strptime(copy.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &date) == nullptr) return std::nullopt;
-  return std::chrono::seconds(std::max<std::int64_t>(::timegm(&date) - std::time(nullptr), 0));
+  const std::int64_t seconds = ::timegm(&date) - std::time(nullptr);
+  return std::chrono::seconds(std::clamp<std::int64_t>(seconds, 0, kLongest));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 """Balancing, health, retries, queues: as seen from a client, with real nginx origins."""
 import collections
+import email.utils
 import http.server
 import json
 import socketserver
@@ -374,6 +375,15 @@ def test_retry_after_is_waited_for_and_a_long_one_goes_to_the_client(scratch):
     status, _, head = proxy.get("/long")
     assert status == 503 and "retry-after: 120" in head.lower()
     assert len(seen) == 3
+
+
+@pytest.mark.parametrize("asks", [lambda: "18446744074", lambda: "9" * 40, lambda: email.utils.formatdate(time.time() + 18446744074, usegmt=True)],
+                         ids=["seconds", "more digits", "date"])
+def test_who_asks_for_more_patience_than_can_be_told_is_not_asked_again(scratch, asks):
+    """2^64 ns are 18446744073.7 s."""
+    origin = Scripted(scratch, lambda handler: handler.say(503, "", Retry_After=asks()))
+    proxy = Proxy(scratch, [origin], ", retry: { retry_on: [503], max_retry_after: 2s }, outlier_detection: { consecutive_5xx: 0 }")
+    assert proxy.get()[0] == 503 and origin.requests == 1
 
 
 def test_a_try_that_takes_too_long_is_made_elsewhere(scratch):
