@@ -19,6 +19,7 @@ void ClientStream::open(Connection& connection, std::int32_t id, std::uint32_t n
   text_.reset();
   text_of_trailers_.reset();
   parser_.reset();
+  method_ = http::Method::get;  // until a head says another
   out_.clear();
   bytes_in_ = bytes_out_ = 0;
   output_.reset();

@@ -258,6 +258,13 @@ def test_what_is_refused_by_a_reset_is_told_as_what_gets_a_400(scratch):
     assert client.answer(client.request())[0] == 200
 
 
+def test_a_refusal_behind_a_head_request_has_its_body(front):
+    client = front.client()
+    assert client.answer(client.request(method="HEAD")) == (200, b"")
+    status, body = client.answer(client.request(fields=[("host", "b")]))  # of two authorities: its method is not known
+    assert status == 400 and body.startswith(b"sluice: ")
+
+
 def test_cookies_are_one_line_again(scratch):
     with RawOrigin() as origin:
         front = Front(scratch, origin.port)
