@@ -327,12 +327,16 @@ Result<void> KeeperImpl::commit() {
 
 // New beside old: from here on ours enforces what theirs did, and theirs goes.
 void KeeperImpl::take_over_from_other_versions() {
+  // Asked for once: each ban is a look into the kernel's table, and nobody renews leases meanwhile.
+  std::set<Prefix> known;
+  if (!bans_before_.empty()) {
+    for (const Ban& one : guard_->bans())
+      known.insert(one.source);
+  }
   for (const auto& ban : std::exchange(bans_before_, {})) {
-    const auto known = guard_->bans();
-    const bool ours = std::any_of(known.begin(), known.end(),
-                                  [&](const Ban& one) { return one.source == ban.source; });
     // What is refused now (a new `protect`, a smaller table) is meant to be.
-    if (!ours) static_cast<void>(guard_->ban(ban.source, ban.left, ban.reason));
+    if (!known.contains(ban.source))
+      static_cast<void>(guard_->ban(ban.source, ban.left, ban.reason));
   }
   if (!alone_ && !beside_) remove_other_versions();
 }

@@ -1,6 +1,7 @@
 // A keeper that follows another without a gap: the same sockets, whatever version their pins have;
 // and whom interception leaves alone by itself.
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <gtest/gtest.h>
@@ -205,6 +206,31 @@ TEST_P(KeeperHandOverTo, AnotherVersionTakesBansOverAndTheOldPinsAway) {
             << "and no more than that";
       });
     }
+    EXPECT_TRUE(cleanup({.pin_root = kPinRoot}));
+  });
+}
+
+// While they are taken over nobody renews leases: no look through all of them for each.
+TEST(KeeperHandOver, ManyBansAreTakenOverAtOnce) {
+  in_sandbox([] {
+    constexpr std::size_t kBans = 6000;
+    auto keeper = open_keeper();
+    Plan plan = guarded_plan();
+    plan.guard.max_bans = 10'000;
+    put_in_force(*keeper, plan);
+    Prefix source = prefix("198.18.0.0");
+    for (std::size_t i = 0; i < kBans; ++i) {
+      source.address[14] = static_cast<std::uint8_t>(i >> 8);
+      source.address[15] = static_cast<std::uint8_t>(i);
+      ASSERT_TRUE(keeper->ban(source, std::chrono::hours(1), "one of many"));
+    }
+    keeper = follow(std::move(keeper), 99);
+    ASSERT_TRUE(keeper);
+    plan.generation = keeper->generation() + 1;
+    const auto begun = std::chrono::steady_clock::now();
+    put_in_force(*keeper, plan);
+    EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(5));
+    EXPECT_EQ(keeper->bans().size(), kBans);
     EXPECT_TRUE(cleanup({.pin_root = kPinRoot}));
   });
 }
