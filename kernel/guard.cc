@@ -109,7 +109,7 @@ class PinnedGuard final : public Guard {
   Result<void> publish_addresses();
 
  private:
-  void end_trial_if_over();
+  bool end_trial_if_over();
   void end_trial(bool reverted);
   Result<void> prepare_compiled(Compiled compiled);
   std::expected<GuardTables, Refused> tables_of(const Compiled& compiled,
@@ -118,6 +118,7 @@ class PinnedGuard final : public Guard {
   std::vector<std::pair<unsigned, std::uint64_t>> interface_groups(
       const std::vector<GuardTables::InterfaceGroups>& groups) const;
   Result<void> follow_network();
+  Result<void> tell_interfaces(std::uint32_t slot, const Compiled& compiled);
   std::vector<Prefix> vital_peers() const;
   GuardSites sites_of(const GuardPlan& plan) const;
   std::optional<Error> refusal(const Prefix& source) const;
@@ -171,8 +172,10 @@ void PinnedGuard::revert_at(std::optional<std::chrono::steady_clock::time_point>
   end_trial_if_over();
 }
 
-void PinnedGuard::end_trial_if_over() {
-  if (on_trial_ && maps_->has_reverted()) end_trial(true);
+bool PinnedGuard::end_trial_if_over() {
+  if (!on_trial_ || !maps_->has_reverted()) return false;
+  end_trial(true);
+  return true;
 }
 
 void PinnedGuard::end_trial(bool reverted) {
@@ -303,11 +306,20 @@ Result<void> PinnedGuard::follow_network() {
   if (!network) return std::unexpected(network.error());
   network_ = std::move(*network);
   if (auto ok = publish_addresses(); !ok) return ok;
-  if (!in_force_) return {};
-  const std::uint32_t slot = maps_->slot_in_force();
-  if (auto ok = maps_->set_interfaces(slot, interface_groups(in_force_->interfaces)); !ok)
-    return ok;
-  return maps_->set_places(slot, find_places(in_force_->plan, network_).entries);
+  std::uint32_t slot = maps_->slot_in_force();
+  if (end_trial_if_over()) slot = maps_->slot_in_force();
+  if (in_force_) {
+    if (auto ok = tell_interfaces(slot, *in_force_); !ok) return ok;
+  }
+  // What waits for its commit, or for the end of a trial, knows new interfaces from its first
+  // packet on.
+  const auto& other = prepared_ ? prepared_ : before_;
+  return other ? tell_interfaces(slot ^ 1U, *other) : Result<void>{};
+}
+
+Result<void> PinnedGuard::tell_interfaces(std::uint32_t slot, const Compiled& compiled) {
+  if (auto ok = maps_->set_interfaces(slot, interface_groups(compiled.interfaces)); !ok) return ok;
+  return maps_->set_places(slot, find_places(compiled.plan, network_).entries);
 }
 
 Result<void> PinnedGuard::tick() {

@@ -121,6 +121,23 @@ TEST(GuardFields, ARuleHoldsOnItsInterfacesAloneAndOthersOnTheGuards) {
   });
 }
 
+TEST(GuardFields, AnInterfaceThatComesWhileAPlanWaitsForItsCommitHasItsRules) {
+  in_sandbox([] {
+    RunningGuard running;
+    running.apply(guard_plan({}));
+    GuardPlan plan = guard_plan({drop("everywhere", from({"198.51.100.2"}))});
+    plan.interfaces = {"late*"};
+    ASSERT_TRUE(running.guard->prepare(plan, {}, {}));
+    shell("ip link add late0 type veth peer name far0");
+    ASSERT_TRUE(running.guard->tick());
+    ASSERT_TRUE(running.guard->commit(++running.generation));
+    const auto frame = tcp("198.51.100.2", "10.0.0.1").bytes();
+    EXPECT_EQ(running.verdict(frame, if_nametoindex("late0")), kDrop);
+    ASSERT_TRUE(running.guard->tick());
+    EXPECT_EQ(running.guard->attached(), std::vector<std::string>{"late0"});
+  });
+}
+
 TEST(GuardFields, AuditCountsReportsAndPasses) {
   in_sandbox([] {
     RunningGuard running;

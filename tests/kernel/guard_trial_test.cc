@@ -1,6 +1,7 @@
 // Rules on trial: the program itself goes back to those before, with nobody alive.
 #include <chrono>
 #include <gtest/gtest.h>
+#include <net/if.h>
 #include <thread>
 
 #include "tests/kernel/guard_packet.h"
@@ -50,6 +51,23 @@ TEST(GuardTrial, GoesBackByItself) {
     expect_old(running);
     ASSERT_TRUE(running.guard->tick().has_value());
     expect_old(running);
+  });
+}
+
+TEST(GuardTrial, InterfacesThatComeMeanwhileHaveTheRulesBefore) {
+  in_sandbox([] {
+    RunningGuard running;
+    GuardPlan before = guard_plan({drop("web", to_ports({{80, 80}}))});
+    before.interfaces = {"late*"};
+    running.apply(before);
+    GuardPlan plan = on_trial({}, Clock::now() + 1h);
+    plan.interfaces = before.interfaces;
+    running.apply(plan);
+    shell("ip link add late0 type veth peer name far0");
+    ASSERT_TRUE(running.guard->tick().has_value());
+    EXPECT_EQ(running.verdict(kWeb.bytes(), if_nametoindex("late0")), kPass);
+    running.guard->revert_at(Clock::now());
+    EXPECT_EQ(running.verdict(kWeb.bytes(), if_nametoindex("late0")), kDrop);
   });
 }
 
