@@ -12,6 +12,7 @@
 #include <memory>
 #include <net/if.h>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "kernel/abi_guard.h"
@@ -133,7 +134,6 @@ class PinnedGuard final : public Guard {
   GuardAttachment attachment_;
   NetworkChanges changes_;
   NodeNetwork network_;
-  std::vector<Prefix> own_addresses_;  // as the program knows them
   std::vector<Prefix> named_upstreams_;
   std::optional<Compiled> in_force_;  // absent after an adoption, until the first commit
   std::optional<Compiled> prepared_;
@@ -283,21 +283,24 @@ void PinnedGuard::abandon() {
 
 Result<void> PinnedGuard::publish_addresses() {
   const int map = bpf_map__fd(maps_->program().maps.guard_own);
-  std::vector<Prefix> now = network_.addresses;
-  std::ranges::sort(now);
-  std::vector<Prefix> gone;
-  std::ranges::set_difference(own_addresses_, now, std::back_inserter(gone));
-  for (const Prefix& address : gone)
-    bpf_map_delete_elem(map, address.address.data());
+  // Of the map's own keys: the keeper before may have left some.
+  using Key = decltype(Prefix::address);
+  std::set<Key> gone;
+  Key key{};
+  for (const Key* at = nullptr; bpf_map_get_next_key(map, at, &key) == 0; at = &key)
+    gone.insert(key);
+  for (const Prefix& address : network_.addresses)
+    gone.erase(address.address);
+  for (const Key& address : gone)
+    bpf_map_delete_elem(map, address.data());
   const std::uint32_t yes = 1;
-  for (const Prefix& address : now) {
+  for (const Prefix& address : network_.addresses) {
     if (bpf_map_update_elem(map, address.address.data(), &yes, BPF_ANY) != 0) {
       maps_->note_failure("guard_own_addresses");
       return std::unexpected(Error{message("cannot note the node's own address {}: {}",
                                            to_text(address), std::strerror(errno))});
     }
   }
-  own_addresses_ = std::move(now);
   return {};
 }
 

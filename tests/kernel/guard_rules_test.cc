@@ -324,6 +324,9 @@ TEST(GuardProtect, HostPortsOfOwnAddresses) {
     EXPECT_TRUE(running.guard->tick());
     EXPECT_EQ(running.verdict(tcp("198.51.100.7", "203.0.113.5", 22)), kDrop);
     EXPECT_EQ(running.verdict(tcp("198.51.100.7", "203.0.113.6", 22)), kPass);
+    shell("ip addr del 203.0.113.6/24 dev own0");  // and nobody there to hear of it
+    running.reopen();
+    EXPECT_EQ(running.verdict(tcp("198.51.100.7", "203.0.113.6", 22)), kDrop);
   });
 }
 
