@@ -76,7 +76,7 @@ class PinnedGuard final : public Guard {
                        const std::vector<std::uint16_t>& host_ports) override;
   Result<void> commit(std::uint64_t generation) override;
   void abandon() override;
-  void revert_at(std::optional<std::chrono::steady_clock::time_point> when) override;
+  bool revert_at(std::optional<std::chrono::steady_clock::time_point> when) override;
   void protect_named_upstreams(std::vector<Prefix> hosts) override {
     std::ranges::sort(hosts);
     const auto rest = std::ranges::unique(hosts);
@@ -139,6 +139,7 @@ class PinnedGuard final : public Guard {
   std::optional<Compiled> prepared_;
   bool release_other_slot_ = false;  // at the next tick: nobody reads it by then
   bool on_trial_ = false;            // the other slot may come back
+  bool went_back_ = false;           // from a trial, and no other plan has been prepared since
   std::optional<Compiled> before_;   // while on trial: what the other slot holds
   std::uint64_t generation_before_ = 0;
 };
@@ -146,6 +147,7 @@ class PinnedGuard final : public Guard {
 Result<void> PinnedGuard::prepare(const GuardPlan& plan, const std::vector<Protect>& protect,
                                   const std::vector<std::uint16_t>& host_ports) {
   abandon();
+  went_back_ = false;
   if (auto network = read_node_network()) network_ = std::move(*network);
   return prepare_compiled({plan, protect, host_ports, vital_peers(), {}});
 }
@@ -164,12 +166,20 @@ std::uint64_t nanoseconds(std::chrono::steady_clock::time_point time) {
   return static_cast<std::uint64_t>(time.time_since_epoch().count());
 }
 
-void PinnedGuard::revert_at(std::optional<std::chrono::steady_clock::time_point> when) {
+bool PinnedGuard::revert_at(std::optional<std::chrono::steady_clock::time_point> when) {
+  if (when && prepared_ && prepared_->plan.revert_at) {
+    prepared_->plan.revert_at = when;
+    return true;
+  }
   end_trial_if_over();
-  if (!on_trial_) return;
-  if (!when) return end_trial(false);
-  maps_->revert_at(nanoseconds(*when));
-  end_trial_if_over();
+  if (!on_trial_) return !went_back_;
+  if (when) {
+    maps_->revert_at(nanoseconds(*when));
+    end_trial_if_over();
+  } else {
+    end_trial(false);
+  }
+  return !went_back_;
 }
 
 bool PinnedGuard::end_trial_if_over() {
@@ -182,6 +192,7 @@ void PinnedGuard::end_trial(bool reverted) {
   maps_->settle_reversal(reverted);
   counters_.end_trial(reverted);
   if (reverted) {
+    went_back_ = true;
     in_force_ = std::move(before_);
     maps_->state()->generation = generation_before_;
   }

@@ -47,8 +47,8 @@ class Guard {
   virtual Result<void> commit(std::uint64_t generation) = 0;
   virtual void abandon() = 0;  // forgets what was prepared
 
-  // See trial.h. No effect where the plan in force is not on trial.
-  virtual void revert_at(std::optional<std::chrono::steady_clock::time_point> when) = 0;
+  // See trial.h. No effect where no plan is on trial, or is to be; false: the trial was lost.
+  virtual bool revert_at(std::optional<std::chrono::steady_clock::time_point> when) = 0;
 
   // Upstreams that the policy knows by name are at these addresses now: spared as those with an
   // address are, from the next tick on. At most kMaxNamedUpstreams hosts; more are left out.

@@ -543,8 +543,9 @@ std::vector<Sample> KeeperImpl::samples() const {
 
 }  // namespace
 
-void revert_guard_at(Keeper& keeper, std::optional<std::chrono::steady_clock::time_point> when) {
-  static_cast<KeeperImpl&>(keeper).guard().revert_at(when);  // Keeper::open() makes nothing else
+bool revert_guard_at(Keeper& keeper, std::optional<std::chrono::steady_clock::time_point> when) {
+  // Keeper::open() makes nothing else.
+  return static_cast<KeeperImpl&>(keeper).guard().revert_at(when);
 }
 
 void protect_named_upstreams(Keeper& keeper, std::vector<Prefix> hosts) {

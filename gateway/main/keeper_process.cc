@@ -97,7 +97,7 @@ class KeeperProcess {
                       {.context = [this] { return plan_context(); },
                        .revert_at =
                            [this](std::optional<std::chrono::steady_clock::time_point> when) {
-                             kernel::revert_guard_at(*keeper_, when);
+                             return kernel::revert_guard_at(*keeper_, when);
                            }}),
         supervisor_(
             io_, options.user,
@@ -492,6 +492,9 @@ void KeeperProcess::apply(const CompiledPolicy& candidate, std::uint64_t generat
 void KeeperProcess::commit(std::uint64_t generation, std::uint32_t workers,
                            const GatewaySupervisor::Done& done) {
   kernel_prepared_ = false;
+  // A trial's time runs from now on, not from when the gateway began to prepare.
+  if (const auto deadline = policy_apply_.next_deadline())
+    kernel::revert_guard_at(*keeper_, deadline);
   if (auto committed = keeper_->commit(); !committed) {
     keeper_->abandon();
     supervisor_.abandon(generation);

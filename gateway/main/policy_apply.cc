@@ -23,6 +23,9 @@ constexpr const char* kOnTrial =
     "a policy waits for `sluice confirm`; confirm it, or `sluice rollback` first";
 // While this process lives it is the first to go back.
 constexpr auto kKernelLater = seconds(2);
+constexpr auto kForTheGateway = seconds(30);  // to say that it serves what is on trial
+constexpr auto kForTheDisk = seconds(60);     // to take what is confirmed
+constexpr const char* kTooLate = "too late: the policy before is being put in force";
 
 std::optional<std::int64_t> number_of(const json::object& request, std::string_view key) {
   const json::value* value = request.if_contains(key);
@@ -64,10 +67,11 @@ void PolicyApply::add_status(json::object& policy) const {
   if (pending_) policy["unconfirmed_seconds"] = left_of(pending_->until).count();
 }
 
-// In the kernel it is on trial from its first packet on.
+// In the kernel it is on trial from its first packet on; when all of it is in force the time is
+// set anew.
 std::optional<Clock::time_point> PolicyApply::next_deadline() const {
   if (!wait_ || !reloader_.puts_on_trial()) return std::nullopt;
-  return Clock::now() + *wait_ + kKernelLater;
+  return Clock::now() + *wait_ + kForTheGateway;
 }
 
 // Everything that can fail without a change comes before the first change.
@@ -137,7 +141,10 @@ void PolicyApply::applied(const ReloadOutcome& outcome, std::optional<seconds> c
   pending_.emplace(Pending{
       .writer = std::move(writer), .before = std::move(before), .until = Clock::now() + *confirm});
   reloader_.hold(kOnTrial);
-  if (hooks_.revert_at) hooks_.revert_at(pending_->until + kKernelLater);
+  if (hooks_.revert_at && !hooks_.revert_at(pending_->until + kKernelLater)) {
+    go_back({});
+    return respond(admin_error("it took too long to put in force; going back"));
+  }
   log_info("policy", "in force until it is confirmed", {{"seconds", confirm->count()}});
   wait_for_confirmation();
   respond(std::move(answer));
@@ -154,11 +161,24 @@ void PolicyApply::wait_for_confirmation() {
 
 json::object PolicyApply::confirm() {
   if (!pending_) return admin_error("nothing waits for a confirmation");
-  if (pending_->ending) return admin_error("too late: the policy before is being put in force");
-  if (auto written = pending_->writer.commit(); !written) return admin_error(written.error());
+  if (pending_->ending) return admin_error(kTooLate);
+  // The disk may take its time, and the kernel would not know that somebody confirms.
+  if (hooks_.revert_at && !hooks_.revert_at(Clock::now() + kForTheDisk)) {
+    go_back({});
+    return admin_error(kTooLate);
+  }
+  if (auto written = pending_->writer.commit(); !written) {
+    if (hooks_.revert_at) hooks_.revert_at(pending_->until + kKernelLater);
+    return admin_error(written.error());
+  }
+  if (hooks_.revert_at && !hooks_.revert_at(std::nullopt)) {
+    go_back({});
+    return admin_error(
+        "written, but it took too long; the policy before is being put in force, and `sluice "
+        "reload` does the rest");
+  }
   timer_.cancel();
   pending_.reset();
-  if (hooks_.revert_at) hooks_.revert_at(std::nullopt);
   keep_as_last_good(reloader_.current());
   reloader_.release();
   log_info("policy", "confirmed", {{"generation", reloader_.generation()}});

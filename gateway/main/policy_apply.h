@@ -29,8 +29,8 @@ class PolicyApply {
   struct Hooks {
     std::function<PlanContext()> context;  // for the lock-out check
     // The kernel goes back by itself at this time, with nobody alive (now: at once); nullopt: no
-    // more.
-    std::function<void(std::optional<std::chrono::steady_clock::time_point>)> revert_at;
+    // more. False: it has gone back already.
+    std::function<bool(std::optional<std::chrono::steady_clock::time_point>)> revert_at;
   };
 
   PolicyApply(boost::asio::io_context& io, PolicyReloader& reloader, Hooks hooks);

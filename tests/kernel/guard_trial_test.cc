@@ -82,6 +82,33 @@ TEST(GuardTrial, AConfirmationKeepsTheNewRules) {
   });
 }
 
+// The gateway may take its time between the two.
+TEST(GuardTrial, ItsTimeIsSetAnewBeforeTheCommit) {
+  in_sandbox([] {
+    RunningGuard running;
+    running.apply({drop("telnet", to_ports({{23, 23}}))});
+    const GuardPlan late = on_trial({drop("web", to_ports({{80, 80}}))}, Clock::now() - 1s);
+    ASSERT_TRUE(running.guard->prepare(late, {}, {}));
+    EXPECT_TRUE(running.guard->revert_at(Clock::now() + 1h));
+    ASSERT_TRUE(running.guard->commit(++running.generation));
+    expect_new(running);
+  });
+}
+
+TEST(GuardTrial, AConfirmationThatComesTooLateIsTold) {
+  in_sandbox([] {
+    RunningGuard running;
+    old_then_new(running, Clock::now() - 1s);
+    EXPECT_FALSE(running.guard->revert_at(Clock::now() + 1h));
+    EXPECT_FALSE(running.guard->revert_at(std::nullopt));
+    ASSERT_TRUE(running.guard->tick().has_value());
+    EXPECT_FALSE(running.guard->revert_at(std::nullopt));
+    expect_old(running);
+    running.apply({drop("dns", to_ports({{53, 53}}))});
+    EXPECT_TRUE(running.guard->revert_at(std::nullopt)) << "nothing is on trial any more";
+  });
+}
+
 TEST(GuardTrial, GoesBackAtOnceWhenTold) {
   in_sandbox([] {
     RunningGuard running;

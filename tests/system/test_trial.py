@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 
 from harness import HANG, SLUICE, eventually
 from wire import SluiceInside, Wire
@@ -53,6 +54,22 @@ def test_confirmed_rules_stay_though_both_processes_are_dead(scratch):
     for pid in (running.pid, gateway):
         os.kill(pid, signal.SIGKILL)
     running.process.wait()
+    assert arrives(wire) == {"172.16.0.1"}
+
+
+def test_rules_that_took_long_to_put_in_force_have_their_whole_trial(scratch):
+    """The gateway takes longer than the trial lasts: what is confirmed afterwards is in force, and stays so."""
+    wire = Wire(scratch)
+    running = SluiceInside(scratch, policy(scratch, "172.16.0.0/16"), wire.far)
+    candidate = scratch.write("candidate.yaml", policy(scratch, "172.17.0.0/16"))
+    gateway = running.status()["gateway"]["pid"]
+    os.kill(gateway, signal.SIGSTOP)
+    applied = subprocess.Popen([SLUICE, "apply", "--confirm", "8s", "--socket", running.socket, candidate],
+                               stdout=subprocess.DEVNULL)
+    time.sleep(11)  # the kernel gives this process two seconds more
+    os.kill(gateway, signal.SIGCONT)
+    assert applied.wait(HANG) == 0
+    running.ctl("confirm")
     assert arrives(wire) == {"172.16.0.1"}
 
 
