@@ -114,6 +114,9 @@ NftRule& NftRule::is_tcp(bool yes) {
 NftRule& NftRule::is_udp() {
   return l4proto(IPPROTO_UDP, true);
 }
+NftRule& NftRule::is_icmp(bool v4) {
+  return v4 ? l4proto(IPPROTO_ICMP, true) : l4proto(IPPROTO_ICMPV6, true);
+}
 
 NftRule& NftRule::is_version(bool v4) {
   const std::uint8_t family = v4 ? NFPROTO_IPV4 : NFPROTO_IPV6;

@@ -21,6 +21,7 @@ class NftRule {
   // Matches. A rule whose match fails ends there.
   NftRule& is_tcp(bool yes = true);
   NftRule& is_udp();
+  NftRule& is_icmp(bool v4);
   NftRule& is_version(bool v4);
   NftRule& came_by(const std::string& interface);
   NftRule& leaves_by(const std::string& interface);

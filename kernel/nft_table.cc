@@ -79,6 +79,7 @@ class TableWriter {
     const Marks& marks = plan_.marks;
     batch_.add_chain(kPrerouting, kPreroutingHook);
     write_quic(kPrerouting, WayIn::forward);
+    write_icmp_errors();
     add(kPrerouting, std::move(NftRule().is_tcp(false).accept()));
     // What this node sends to itself was judged in `output`, and keeps its mark over lo.
     if (!options_.tproxy_ports.empty()) write_on_lo();
@@ -135,6 +136,22 @@ class TableWriter {
     };
     add(kInput, turned_syn().has_transparent_socket().accept());
     add(kInput, turned_syn().drop().comment("nobody serves: the client tries again"));
+  }
+
+  // Errors about what is proxied (above all: too big, by which TCP finds the path's MTU) go to an
+  // address that is not ours: `socket` finds ours by the packet that is quoted. It finds listeners,
+  // too, for connections that flow past.
+  void write_icmp_errors() {
+    const Marks& marks = plan_.marks;
+    for (const bool v4 : {true, false}) {
+      add(kPrerouting, std::move(NftRule().is_icmp(v4).has_wildcard_socket().accept()));
+      add(kPrerouting, std::move(NftRule()
+                                     .is_icmp(v4)
+                                     .has_transparent_socket()
+                                     .set_mark(marks.intercepted(), marks.mask)
+                                     .accept()
+                                     .comment("ICMP errors about what is proxied")));
+    }
   }
 
   void write_output() {

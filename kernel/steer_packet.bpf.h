@@ -12,6 +12,11 @@
 #define VERDICT_NEXT -1 /* TCX_NEXT, TC_ACT_UNSPEC: other programs still run */
 #define WAY_FORWARD 2   /* WayIn::forward */
 #define FRAGMENT 0x3fff /* more of them, or not the first: ports are not in each */
+#define FRAGMENT_OFFSET 0x1fff
+#define ICMP_HEADER 8 /* of both versions' errors; what they are about follows */
+#define ICMP_UNREACHABLE 3
+#define ICMP_TIME_EXCEEDED 11
+#define ICMPV6_INFORMATION 128 /* from here on; types below are errors */
 
 struct transit_packet {
   union {
@@ -57,6 +62,43 @@ static __always_inline bool read_transit(struct __sk_buff* skb, struct transit_p
   }
   flow->remote_port = p->tcp.source;
   flow->local_port = bpf_ntohs(p->tcp.dest);
+  return true;
+}
+
+/* Of an ICMP error: the flow of the packet of TCP that it quotes, which went the other way, as that
+ * connection's packets come in. `p`: as read_transit() has left it. */
+static __always_inline bool read_icmp_error(struct __sk_buff* skb, const struct transit_packet* p,
+                                            struct flow* flow) {
+  __u32 at = p->is_v4 ? p->ip.v4.ihl * 4 : sizeof(p->ip.v6);
+  __u32 length = sizeof(struct ipv6hdr);
+  __be16 ports[2];
+  __u8 type, protocol;
+  if (p->protocol != (p->is_v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) return false;
+  if (bpf_skb_load_bytes_relative(skb, at, &type, sizeof(type), BPF_HDR_START_NET)) return false;
+  at += ICMP_HEADER;
+  if (p->is_v4) {
+    struct iphdr ip;
+    if (type != ICMP_UNREACHABLE && type != ICMP_TIME_EXCEEDED) return false;
+    if (bpf_skb_load_bytes_relative(skb, at, &ip, sizeof(ip), BPF_HDR_START_NET)) return false;
+    if (ip.frag_off & bpf_htons(FRAGMENT_OFFSET)) return false;
+    length = ip.ihl * 4;
+    protocol = ip.protocol;
+    flow->remote[2] = flow->local[2] = bpf_htonl(0xffff);
+    flow->remote[3] = ip.daddr;
+    flow->local[3] = ip.saddr;
+  } else {
+    struct ipv6hdr ip;
+    if (type >= ICMPV6_INFORMATION) return false;
+    if (bpf_skb_load_bytes_relative(skb, at, &ip, sizeof(ip), BPF_HDR_START_NET)) return false;
+    protocol = ip.nexthdr;
+    __builtin_memcpy(flow->remote, &ip.daddr, 16);
+    __builtin_memcpy(flow->local, &ip.saddr, 16);
+  }
+  if (protocol != IPPROTO_TCP ||
+      bpf_skb_load_bytes_relative(skb, at + length, ports, sizeof(ports), BPF_HDR_START_NET))
+    return false;
+  flow->remote_port = ports[1];
+  flow->local_port = bpf_ntohs(ports[0]);
   return true;
 }
 

@@ -4,8 +4,8 @@
  *
  * What is taken gets the mark by which policy routing delivers it here, a SYN its listener's socket
  * as well, and ends the chain: the programs behind would forward it. What is not taken passes on. A
- * SYN is judged, everything else follows the socket that it belongs to, so that what was open before
- * flows past, and what is proxied is finished whatever becomes of the policy. */
+ * SYN is judged, everything else follows the socket that it belongs to (ICMP errors, too), so that
+ * what was open before flows past, and what is proxied is finished whatever becomes of the policy. */
 
 #define HTTPS 443
 
@@ -93,13 +93,22 @@ static __always_inline int judge_syn(struct __sk_buff* skb, const struct flow* f
   return take(skb, mark);
 }
 
+/* Errors about what is proxied go to the address that we speak for: TCP hears of them here alone. */
+static __always_inline int take_icmp_error(struct __sk_buff* skb, const struct transit_packet* p,
+                                           const struct sluice_steer_mark* mark) {
+  struct flow flow = {};
+  if (!read_icmp_error(skb, p, &flow) || is_own(&flow)) return VERDICT_NEXT;
+  return connection_state(skb, &flow, p->is_v4) != 0 ? take(skb, mark) : VERDICT_NEXT;
+}
+
 SEC("tc")
 int sluice_take(struct __sk_buff* skb) {
   struct transit_packet p = {};
   struct flow flow = {};
-  if (!read_transit(skb, &p, &flow) || is_own(&flow)) return VERDICT_NEXT;
   const struct sluice_steer_mark* mark = transit_mark();
   if (!mark) return VERDICT_NEXT;
+  if (!read_transit(skb, &p, &flow)) return take_icmp_error(skb, &p, mark);
+  if (is_own(&flow)) return VERDICT_NEXT;
   if (p.protocol == IPPROTO_UDP) return mark->judges ? judge_quic(skb, &flow) : VERDICT_NEXT;
 
   bool opens = opens_connection(&p);
