@@ -89,6 +89,9 @@ class PinnedGuard final : public Guard {
   Result<void> ban(const Prefix& source, std::chrono::milliseconds duration,
                    const std::string& reason) override;
   Result<bool> unban(const Prefix& source) override { return bans_.remove(masked(source)); }
+  bool is_banned_for(const Prefix& source, std::chrono::milliseconds duration) const override {
+    return bans_.lasts(masked(source), duration);
+  }
   std::vector<Ban> bans() const override { return bans_.list(); }
   std::vector<RuleCounter> rule_counters() const override { return counters_.read(); }
   std::vector<Sample> samples() const override;
@@ -379,8 +382,11 @@ std::optional<Error> PinnedGuard::refusal(const Prefix& source) const {
       continue;
     return refuse(message("protect names {}", to_text(entry.peer)));
   }
+  // They speak for many others, and nothing else in the kernel spares them.
   for (const Prefix& one : plan->plan.never_banned) {
     if (covers(one, source)) return refuse("it is one of trusted_proxies");
+    if (covers(source, one))
+      return refuse(message("{}, one of trusted_proxies, is in it", to_text(one)));
   }
   for (const Prefix& peer : plan->vital) {
     if (covers(peer, source))

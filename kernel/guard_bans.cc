@@ -259,6 +259,12 @@ Result<bool> GuardBans::remove(const Prefix& source) {
   return true;
 }
 
+bool GuardBans::lasts(const Prefix& source, std::chrono::nanoseconds duration) const {
+  const auto known = expiry_.find(source);
+  return known != expiry_.end() &&
+         known->second >= monotonic_ns() + static_cast<std::uint64_t>(duration.count());
+}
+
 void GuardBans::sweep() {
   const std::uint64_t now = monotonic_ns();
   bool any = false;

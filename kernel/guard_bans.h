@@ -31,6 +31,7 @@ class GuardBans {
   Result<void> add(const Prefix& source, std::chrono::nanoseconds duration,
                    const std::string& reason);
   Result<bool> remove(const Prefix& source);
+  bool lasts(const Prefix& source, std::chrono::nanoseconds duration) const;
   std::vector<Ban> list() const;
   void sweep();  // forgets those that ran out
 

@@ -126,6 +126,9 @@ class KeeperImpl final : public Keeper {
     std::erase(condemned_, source);
     return guard_->unban(source);
   }
+  bool is_banned_for(const Prefix& source, std::chrono::seconds duration) const override {
+    return guard_->is_banned_for(source, duration);
+  }
   std::vector<Ban> bans() const override { return guard_->bans(); }
   std::vector<RuleCounter> rule_counters() const override { return guard_->rule_counters(); }
   void poll_drops(const std::function<void(const DropEvent&)>& receive) override {

@@ -143,6 +143,8 @@ class Keeper {
   virtual Result<void> ban(const Prefix& source, std::chrono::seconds duration,
                            const std::string& reason) = 0;
   virtual Result<bool> unban(const Prefix& source) = 0;  // false: was not banned
+  // By a ban of this very source that lasts as long or longer.
+  virtual bool is_banned_for(const Prefix& source, std::chrono::seconds duration) const = 0;
   virtual std::vector<Ban> bans() const = 0;
 
   virtual std::vector<RuleCounter> rule_counters() const = 0;

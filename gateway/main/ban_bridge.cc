@@ -8,9 +8,12 @@
 namespace sluice::control {
 namespace {
 
-// The shortest prefixes that a gateway may ban: /24 of IPv4 (in 16 bytes: /120), /48 of IPv6.
-constexpr int kShortestV4 = 120;
+// The shortest prefixes that a gateway may ban: hosts of IPv4 (policies ban nothing else), /48 of
+// IPv6.
+constexpr int kShortestV4 = 128;
 constexpr int kShortestV6 = 48;
+// The kernel has room for eight of each version, of which operators want some.
+constexpr std::size_t kLengthsV6 = 4;
 
 bool is_canonical(const kernel::Prefix& prefix) {
   const policy::IpAddress address(prefix.address);
@@ -45,14 +48,27 @@ std::expected<kernel::protocol::Ban, std::string> BanBridge::admit(
 
   kernel::protocol::Ban admitted = request;
   admitted.seconds = std::min(request.seconds, kMaxSeconds);
+  if (!request.source.v4 &&
+      !take_length(request.source.length, now, now + std::chrono::seconds(admitted.seconds)))
+    return std::unexpected("the gateway bans prefixes of too many different lengths");
   admitted.reason = printable(request.reason);
   return admitted;
+}
+
+bool BanBridge::take_length(std::uint8_t length, Clock::time_point now, Clock::time_point until) {
+  std::erase_if(lengths_, [now](const auto& entry) { return entry.second <= now; });
+  const auto known = lengths_.find(length);
+  if (known == lengths_.end() && lengths_.size() >= kLengthsV6) return false;
+  lengths_[length] = known == lengths_.end() ? until : std::max(known->second, until);
+  return true;
 }
 
 void BanBridge::pass_on(kernel::Keeper& keeper, const kernel::protocol::Ban& request,
                         Clock::time_point now) {
   const auto admitted = admit(request, now);
   if (!admitted) return log_refusal(admitted.error(), now);
+  // A gateway never ends a ban early, be it an operator's or its own.
+  if (keeper.is_banned_for(admitted->source, std::chrono::seconds(admitted->seconds))) return;
   const auto banned =
       keeper.ban(admitted->source, std::chrono::seconds(admitted->seconds), admitted->reason);
   if (!banned) return log_refusal(banned.error().message, now);

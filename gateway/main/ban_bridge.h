@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <expected>
+#include <map>
 #include <string>
 
 #include "kernel/keeper.h"
@@ -31,9 +32,12 @@ class BanBridge {
   std::uint64_t refused() const { return refused_; }
 
  private:
+  // False: bans of as many other lengths are in force as a gateway may have.
+  bool take_length(std::uint8_t length, Clock::time_point now, Clock::time_point until);
   void log_refusal(const std::string& why, Clock::time_point now);
 
   double tokens_ = kBurst;
+  std::map<std::uint8_t, Clock::time_point> lengths_;  // of IPv6 ─► when the last of them ends
   Clock::time_point refilled_{};
   Clock::time_point last_log_{};
   std::uint64_t refused_ = 0;

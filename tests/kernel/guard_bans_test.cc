@@ -166,6 +166,31 @@ TEST(GuardBans, RefusedSourcesAreNamed) {
   });
 }
 
+TEST(GuardBans, NoneHitsATrustedProxy) {
+  in_sandbox([] {
+    RunningGuard running;
+    GuardPlan plan = guard_plan({});
+    plan.never_banned = prefixes({"198.51.100.7", "203.0.113.0/24"});
+    running.apply(plan);
+    for (const char* source : {"198.51.100.7", "198.51.100.0/28", "203.0.113.9", "203.0.0.0/16"})
+      EXPECT_NE(refused(running, source).find("trusted_proxies"), std::string::npos) << source;
+    ban(running, "198.51.100.8/29");
+  });
+}
+
+TEST(GuardBans, HowLongOneLastsIsKnown) {
+  in_sandbox([] {
+    RunningGuard running;
+    running.apply(std::vector<GuardRule>{});
+    ban(running, "198.51.100.7", hours(1));
+    EXPECT_TRUE(running.guard->is_banned_for(prefix("198.51.100.7"), seconds(10)));
+    EXPECT_FALSE(running.guard->is_banned_for(prefix("198.51.100.7"), hours(2)));
+    EXPECT_FALSE(running.guard->is_banned_for(prefix("198.51.100.8"), seconds(10)));
+    EXPECT_TRUE(running.guard->unban(prefix("198.51.100.7")).value());
+    EXPECT_FALSE(running.guard->is_banned_for(prefix("198.51.100.7"), seconds(10)));
+  });
+}
+
 TEST(GuardBans, AFullTableRefusesAndCounts) {
   in_sandbox([] {
     RunningGuard running;

@@ -126,7 +126,7 @@ TEST(BanBridge, AdmitsNarrowBansOnly) {
   BanBridge bridge;
   const auto now = BanBridge::Clock::now();
   EXPECT_TRUE(bridge.admit(ban_of("192.0.2.1"), now));
-  EXPECT_TRUE(bridge.admit(ban_of("192.0.2.0/24"), now));
+  EXPECT_FALSE(bridge.admit(ban_of("192.0.2.0/31"), now)) << "policies ban hosts";
   EXPECT_TRUE(bridge.admit(ban_of("2001:db8::/64"), now));
   EXPECT_FALSE(bridge.admit(ban_of("192.0.0.0/16"), now));
   EXPECT_FALSE(bridge.admit(ban_of("0.0.0.0/0"), now));
@@ -137,12 +137,23 @@ TEST(BanBridge, AdmitsNarrowBansOnly) {
 TEST(BanBridge, RefusesPrefixesThatLie) {
   BanBridge bridge;
   const auto now = BanBridge::Clock::now();
-  auto request = ban_of("192.0.2.0/24");
+  auto request = ban_of("2001:db8::/64");
   request.source.address[15] = 1;  // a host bit
   EXPECT_FALSE(bridge.admit(request, now));
   request = ban_of("192.0.2.1");
   request.source.v4 = false;
   EXPECT_FALSE(bridge.admit(request, now));
+}
+
+TEST(BanBridge, LeavesOperatorsRoomForPrefixesOfOtherLengths) {
+  BanBridge bridge;
+  auto now = BanBridge::Clock::now();
+  for (const char* source : {"2001:db8::/48", "2001:db8::/56", "2001:db8::/64", "2001:db8::1"})
+    EXPECT_TRUE(bridge.admit(ban_of(source, 60), now)) << source;
+  EXPECT_FALSE(bridge.admit(ban_of("2001:db8::/60", 60), now));
+  EXPECT_TRUE(bridge.admit(ban_of("2001:db8:1::/64", 120), now)) << "one of those";
+  now += 61s;
+  EXPECT_TRUE(bridge.admit(ban_of("2001:db8::/60", 60), now));
 }
 
 TEST(BanBridge, CapsTheRateTheDurationAndTheReason) {
