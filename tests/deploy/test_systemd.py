@@ -96,6 +96,9 @@ def test_it_starts_serves_reloads_and_stops_as_systemd_is_told(machine):
     assert machine.show(UNIT, "Result") == "success"
     assert not machine.serves()
 
+    machine.start()
+    assert machine.serves(), "the policy is broken still: the last good one is in force"
+
 
 def test_the_sandbox_holds_what_it_says(machine):
     machine.start()
