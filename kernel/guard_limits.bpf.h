@@ -17,8 +17,14 @@ static __always_inline bool guard_take(__u64* bucket, const struct sluice_guard_
   __u64 tolerance = rate->burst * rate->interval;
   for (int i = 0; i < GUARD_TRIES; i++) {
     __u64 before = *(volatile __u64*)bucket;
-    __u64 after = (before > now ? before : now) + cost;
-    if (after - now > tolerance) return false;
+    __u64 from = before > now ? before : now;
+    /* Emptied at a slower rate, before a reload: no emptier than this one's. */
+    if (from - now > tolerance) from = now + tolerance;
+    __u64 after = from + cost;
+    if (after - now > tolerance) {
+      if (from < before) __sync_val_compare_and_swap(bucket, before, from);
+      return false;
+    }
     if (__sync_val_compare_and_swap(bucket, before, after) == before) return true;
   }
   return true;

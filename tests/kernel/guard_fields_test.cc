@@ -2,6 +2,7 @@
 #include <chrono>
 #include <gtest/gtest.h>
 #include <net/if.h>
+#include <unistd.h>
 
 #include "tests/kernel/guard_packet.h"
 #include "tests/kernel/sandbox.h"
@@ -180,6 +181,16 @@ TEST(GuardFields, ALimitLetsABurstPassAndThenItsRate) {
     // A reload does not fill the bucket.
     running.apply({count("other"), limit("slow", 3, from({"198.51.100.0/24"}))});
     EXPECT_EQ(running.verdict(tcp("198.51.100.1", "10.0.0.1")), kDrop);
+    // A faster one waits as long as its own burst takes, not as long as the slower one's.
+    GuardRule faster = limit("slow", 1, from({"198.51.100.0/24"}));
+    faster.rate = PacketRate{100, std::chrono::seconds(1), 1};
+    running.apply({faster});
+    int verdict = kDrop;
+    for (int i = 0; i < 500 && verdict == kDrop; ++i) {
+      ::usleep(10'000);
+      verdict = running.verdict(tcp("198.51.100.1", "10.0.0.1"));
+    }
+    EXPECT_EQ(verdict, kPass);
     // 10,000 in a second: one every 100 µs, so some pass again while others do not.
     GuardRule fast = limit("fast", 1, from({"203.0.113.0/24"}));
     fast.rate = PacketRate{10'000, std::chrono::seconds(1), 1};
