@@ -224,6 +224,20 @@ void check_protocol(const GuardRule& rule, Reporter& reporter) {
   }
 }
 
+// Far below what the kernel can count in nanoseconds, and beyond what anybody means.
+void check_burst(const std::optional<PacketRate>& rate, const Location& where,
+                 const std::string& named, Reporter& reporter) {
+  constexpr Duration kLongest = 24h * 366;
+  if (!rate || rate->count == 0) return;
+  const double fill = static_cast<double>(rate->period.count()) *
+                      (static_cast<double>(rate->burst) / static_cast<double>(rate->count));
+  if (fill <= static_cast<double>(kLongest.count())) return;
+  reporter.error(where,
+                 named + ": a burst of " + std::to_string(rate->burst) +
+                     " takes more than a year to come back at this rate",
+                 "lower the burst or raise the rate");
+}
+
 void check_action(const GuardRule& rule, Reporter& reporter) {
   const std::string named = "guard rule `" + rule.name + "`";
   if (rule.action == GuardAction::limit && (!rule.rate || rule.rate->count == 0)) {
@@ -233,6 +247,7 @@ void check_action(const GuardRule& rule, Reporter& reporter) {
     reporter.error(rule.where, named + " has a rate that does nothing",
                    "add `action: limit`, or remove the rate");
   }
+  check_burst(rule.rate, rule.where, named, reporter);
 }
 
 // What the place in the kernel cannot do is refused, never done elsewhere.
@@ -286,6 +301,8 @@ void check_interception(const Config& config, Reporter& reporter) {
 void check_guard(const Config& config, Reporter& reporter) {
   if (!config.guard) return;
   check_attach(*config.guard, reporter);
+  check_burst(config.guard->source_syn, config.guard->where, "guard.per_source", reporter);
+  check_burst(config.guard->service_syn, config.guard->where, "guard.per_service", reporter);
   std::map<std::string_view, const GuardRule*> by_name;
   for (const GuardRule& rule : config.guard->rules) {
     const auto [other, fresh] = by_name.emplace(rule.name, &rule);

@@ -512,6 +512,14 @@ const Wrong kKernel[] = {
      "version: 1\nguard: { rules: [{ name: x, to_ports: [1], rate: 5/s }] }\n",
      {"p.yaml:2:18: error: guard rule `x` has a rate that does nothing (add `action: limit`, or "
       "remove the rate)"}},
+    {"GuardBurstOfYears",
+     "version: 1\nguard: { rules: [{ name: x, action: limit, rate: 1/d, burst: 213504 }] }\n",
+     {"p.yaml:2:18: error: guard rule `x`: a burst of 213504 takes more than a year to come back "
+      "at this rate (lower the burst or raise the rate)"}},
+    {"GuardSourceBurstOfYears",
+     "version: 1\nguard: { per_source: { syn: 1/h, burst: 10000 } }\n",
+     {"p.yaml:2:1: error: guard.per_source: a burst of 10000 takes more than a year to come back "
+      "at this rate (lower the burst or raise the rate)"}},
     {"GuardXdpSeesNoEgress",
      "version: 1\nguard: { attach: xdp, rules: [{ name: x, to_ports: [1], direction: both }] }\n",
      {"p.yaml:2:31: error: guard rule `x` looks at packets that go out, and XDP sees none (use "
