@@ -129,9 +129,11 @@ static __always_inline bool packet_protocol_has_ports(__u16 protocol) {
 static __always_inline void packet_look_for_syn(void* ctx, const bool xdp, struct packet* p,
                                                 const struct packet_cursor* at) {
   __u8 flags = 0;
+  /* Ports and no flags: those are in a later fragment, of which nobody sees them (RFC 1858). Only
+   * who hides a SYN sends such. */
   if (at->left <= TCP_FLAGS_OFFSET ||
       packet_load(ctx, xdp, at->offset + TCP_FLAGS_OFFSET, &flags, sizeof(flags)))
-    return;
+    flags = TCP_SYN;
   if ((flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) p->parts |= PACKET_IS_SYN;
 }
 

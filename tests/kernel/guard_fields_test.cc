@@ -246,6 +246,13 @@ TEST(GuardSynRates, CountOneSourceApartFromAnother) {
     answer.tcp_flags = 0x12;  // SYN and ACK
     EXPECT_TRUE(passes(answer));
     EXPECT_TRUE(passes(udp("198.51.100.1", "10.0.0.1")));
+    // One in fragments so short that its flags are in the second.
+    Frame hidden = syn("198.51.100.3", "10.0.0.1");
+    hidden.payload = 4;
+    hidden.more_fragments = true;
+    EXPECT_TRUE(passes(hidden));
+    EXPECT_TRUE(passes(hidden));
+    EXPECT_FALSE(passes(hidden));
     // IPv6 by /64.
     EXPECT_TRUE(passes(syn("2001:db8:1:1::1", "2001:db8::1")));
     EXPECT_TRUE(passes(syn("2001:db8:1:1::2", "2001:db8::1")));
@@ -253,8 +260,8 @@ TEST(GuardSynRates, CountOneSourceApartFromAnother) {
     EXPECT_TRUE(passes(syn("2001:db8:1:2::1", "2001:db8::1")));
     for (int i = 0; i < 4; ++i)
       EXPECT_TRUE(passes(syn("192.0.2.9", "10.0.0.1")));  // protected
-    EXPECT_EQ(running.sample("sluice_guard_packets_total", "source_syn"), 2);
-    EXPECT_EQ(running.sample("sluice_kernel_map_entries", "guard_syn_sources"), 5);
+    EXPECT_EQ(running.sample("sluice_guard_packets_total", "source_syn"), 3);
+    EXPECT_EQ(running.sample("sluice_kernel_map_entries", "guard_syn_sources"), 6);
     // A reload keeps the buckets, and so does the next keeper.
     running.apply(plan);
     EXPECT_FALSE(passes(syn("198.51.100.1", "10.0.0.1")));
