@@ -406,11 +406,19 @@ static __always_inline bool guard_end(const struct packet* p,
   return drops;
 }
 
+/* What a guest or a tap hands over (SKB_GSO_DODGY) says how long its segments are, not how many. */
+static __always_inline __u32 segments_of(const struct __sk_buff* skb) {
+  const __u32 heads = ETH_HLEN + 40; /* the least: of IPv4 and TCP */
+  __u32 size = skb->gso_size;
+  if (skb->gso_segs) return skb->gso_segs;
+  return size && skb->len > heads ? (skb->len - heads + size - 1) / size : 1;
+}
+
 static __always_inline int guard_tc(struct __sk_buff* skb, bool egress) {
   __u32 zero = 0, slot;
   struct sluice_guard_state* state = bpf_map_lookup_elem(&guard_state, &zero);
   if (!state) return VERDICT_NEXT;
-  struct packet p = {.segments = skb->gso_segs ?: 1, .bytes = skb->len, .egress = egress};
+  struct packet p = {.segments = segments_of(skb), .bytes = skb->len, .egress = egress};
   const struct sluice_guard_slot* config = guard_begin(state, &p, &slot);
   if (!config) return VERDICT_NEXT;
   if (!guard_has_work(state, config, &p)) {

@@ -226,18 +226,20 @@ void RunningGuard::apply(std::vector<GuardRule> rules, const std::vector<Protect
 }
 
 int RunningGuard::verdict(const std::vector<std::uint8_t>& bytes, unsigned interface_index,
-                          unsigned gso_segments) const {
-  return run(program_, bytes, interface_index, gso_segments);
+                          unsigned gso_segments, unsigned gso_size) const {
+  return run(program_, bytes, interface_index, gso_segments, gso_size);
 }
 
 int RunningGuard::run(const protocol::OwnedFd& program, const std::vector<std::uint8_t>& bytes,
-                      unsigned interface_index, unsigned gso_segments) const {
+                      unsigned interface_index, unsigned gso_segments,
+                      unsigned gso_size) const {
   __sk_buff context{};
   context.ifindex = interface_index;
   context.gso_segs = gso_segments;
+  context.gso_size = gso_size;
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = bytes.data(),
               .data_size_in = static_cast<__u32>(bytes.size()));
-  if (interface_index != 0 || gso_segments != 0) {
+  if (interface_index != 0 || gso_segments != 0 || gso_size != 0) {
     options.ctx_in = &context;
     options.ctx_size_in = sizeof(context);
   }
@@ -253,9 +255,9 @@ int RunningGuard::verdict_at(Entry entry, const std::vector<std::uint8_t>& bytes
                              unsigned interface_index) const {
   if (entry == Entry::ingress) return verdict(bytes, interface_index);
   if (entry == Entry::egress)
-    return run(pins.get("guard_program_egress"), bytes, interface_index, 0);
+    return run(pins.get("guard_program_egress"), bytes, interface_index);
   EXPECT_EQ(interface_index, 0U) << "a test run of XDP is on lo";
-  const int verdict = run(pins.get("guard_program_xdp"), bytes, 0, 0);
+  const int verdict = run(pins.get("guard_program_xdp"), bytes, 0);
   return verdict == XDP_DROP ? kDrop : verdict == XDP_PASS ? kPass : verdict;
 }
 

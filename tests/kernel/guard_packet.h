@@ -73,7 +73,7 @@ struct RunningGuard {
 
   int verdict(const Frame& frame) const { return verdict(frame.bytes()); }
   int verdict(const std::vector<std::uint8_t>& bytes, unsigned interface_index = 0,
-              unsigned gso_segments = 0) const;
+              unsigned gso_segments = 0, unsigned gso_size = 0) const;
   // By whichever entry: kPass or kDrop. Egress and XDP programs are there once a plan needed them.
   int verdict_at(Entry entry, const std::vector<std::uint8_t>& bytes,
                  unsigned interface_index = 0) const;
@@ -83,7 +83,7 @@ struct RunningGuard {
 
  private:
   int run(const protocol::OwnedFd& program, const std::vector<std::uint8_t>& bytes,
-          unsigned interface_index, unsigned gso_segments) const;
+          unsigned interface_index, unsigned gso_segments = 0, unsigned gso_size = 0) const;
   protocol::OwnedFd program_;
 };
 

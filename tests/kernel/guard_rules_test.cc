@@ -226,6 +226,9 @@ TEST(GuardRules, SegmentsCountAsPackets) {
     EXPECT_EQ(running.verdict(big.bytes(), 0, 7), kDrop);
     EXPECT_EQ(running.packets("r"), 7U);
     EXPECT_EQ(running.sample("sluice_guard_packets_total", "rule"), 7);
+    // From a guest: how long they are, and not how many. 3004 bytes of which 16 are TCP's header.
+    EXPECT_EQ(running.verdict(big.bytes(), 0, 0, 1000), kDrop);
+    EXPECT_EQ(running.packets("r"), 10U);
   });
 }
 
