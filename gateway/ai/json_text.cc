@@ -199,6 +199,7 @@ bool says_folded(std::string_view quoted, std::string_view key) {
 
 std::optional<JsonText> JsonText::scan(std::string_view text) {
   constexpr std::size_t kUsual = 8;  // members
+  constexpr std::size_t kFew = 32;   // so many keys are compared with each other
   JsonText out;
   out.text_ = text;
   out.members_.reserve(kUsual);
@@ -211,13 +212,15 @@ std::optional<JsonText> JsonText::scan(std::string_view text) {
       if (!key || !scanner.take(':')) return std::nullopt;
       scanner.space();
       const std::size_t at = scanner.at();
-      if (!scanner.value() || out.repeats(*key)) return std::nullopt;
+      if (!scanner.value()) return std::nullopt;
+      if (out.members_.size() < kFew && out.repeats(*key)) return std::nullopt;
       out.members_.push_back({*key, at, scanner.at() - at});
     } while (scanner.take(','));
     if (!scanner.take('}')) return std::nullopt;
   }
   scanner.space();
   if (!scanner.at_end()) return std::nullopt;
+  if (out.members_.size() > kFew && out.repeats_any()) return std::nullopt;
   return out;
 }
 
@@ -227,6 +230,19 @@ bool JsonText::repeats(std::string_view key) const {
   if (!meant) return true;
   return std::ranges::any_of(members_,
                              [&](const Member& one) { return says_folded(one.key, *meant); });
+}
+
+// Of many keys: they are sorted, since hashes could be made to collide.
+bool JsonText::repeats_any() const {
+  std::vector<std::string> keys;
+  keys.reserve(members_.size());
+  for (const Member& one : members_) {
+    auto meant = folded(one.key);
+    if (!meant) return true;
+    keys.push_back(std::move(*meant));
+  }
+  std::ranges::sort(keys);
+  return std::ranges::adjacent_find(keys) != keys.end();
 }
 
 const JsonText::Member* JsonText::member(std::string_view key) const {

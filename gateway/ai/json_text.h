@@ -42,6 +42,7 @@ class JsonText {
 
   const Member* member(std::string_view key) const;
   bool repeats(std::string_view key) const;  // `key`: as written
+  bool repeats_any() const;
 
   std::string_view text_;
   std::size_t first_ = 0;  // behind the opening brace

@@ -70,5 +70,30 @@ TEST(JsonText, RefusesWhatCouldBeReadInTwoWays) {
   EXPECT_FALSE(JsonText::scan("{\"a\":" + std::string(100'000, '[')));  // and does not run deep
 }
 
+std::string with_keys(std::size_t count, const std::string& last) {
+  std::string text = "{";
+  for (std::size_t i = 0; i < count; ++i)
+    text.append("\"key-").append(std::to_string(i)).append("\":1,");
+  return text + last + "}";
+}
+
+TEST(JsonText, SeesARepeatedKeyAlsoAmongMany) {
+  for (const std::size_t count : {31U, 32U, 33U, 1000U}) {
+    const std::string good = with_keys(count, R"("model":"m","k\u0065y":2)");
+    const auto json = JsonText::scan(good);
+    ASSERT_TRUE(json) << count;
+    EXPECT_EQ(json->string("model"), "m");
+    EXPECT_EQ(json->find("key"), "2");
+    for (const std::string_view last :
+         {R"("key-0":2)", R"("key-30":2)", R"("k\u0065y-30":2)", R"("\ud800":2)"})
+      EXPECT_FALSE(JsonText::scan(with_keys(count, std::string(last)))) << count << " " << last;
+  }
+}
+
+// Each with all those before it would take minutes.
+TEST(JsonText, ManyKeysAreNotComparedWithEachOther) {
+  EXPECT_TRUE(JsonText::scan(with_keys(400'000, R"("model":"m")")));
+}
+
 }  // namespace
 }  // namespace sluice::gateway::ai
