@@ -21,8 +21,10 @@ std::vector<Part> read_parts(ReadState& state, ObjectReader& content,
 std::expected<WrittenRequest, Problem> write_request(const Request& request,
                                                      const WriteOptions& options);
 // `schema` as this API takes it, a subset of OpenAPI's: references are put in place, `const` is an
-// enum, null among types is `nullable`. What has no words is left out and said.
-json::value write_schema(const json::value& schema, const std::string& path, Untranslatable& lost);
+// enum, null among types is `nullable`. What has no words is left out and said. `room`: bytes that
+// references of the whole request may still become.
+json::value write_schema(const json::value& schema, const std::string& path, Untranslatable& lost,
+                         std::size_t& room);
 
 std::expected<Reply, Problem> read_reply(const json::value& body);
 std::expected<json::object, Problem> write_reply(const Reply& reply, std::int64_t created);

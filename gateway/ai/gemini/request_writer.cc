@@ -9,6 +9,8 @@ namespace {
 // What Google documents for calls that another model made: it asks for a signature of its own.
 constexpr std::string_view kForeignSignature = "skip_thought_signature_validator";
 
+constexpr std::size_t kReferences = 4UL << 20;  // bytes that those of all schemas become
+
 std::int64_t budget_of(std::string_view effort) {
   if (effort == "high") return 24576;
   if (effort == "medium") return 8192;
@@ -131,7 +133,7 @@ class Writer {
       const json::object* schema = tool.parameters.if_object();
       if (schema != nullptr && !schema->empty())
         function["parameters"] =
-            write_schema(tool.parameters, indexed("tools", i) + ".parameters", lost_);
+            write_schema(tool.parameters, indexed("tools", i) + ".parameters", lost_, room_);
       functions.push_back(std::move(function));
     }
     body_["tools"] = json::array{json::object{{"functionDeclarations", std::move(functions)}}};
@@ -154,7 +156,8 @@ class Writer {
       return lost_.fail("response_format", "Gemini takes either tools or a JSON answer, not both");
     config["responseMimeType"] = "application/json";
     if (format.kind == OutputFormat::Kind::schema)
-      config["responseSchema"] = write_schema(format.schema, "response_format.schema", lost_);
+      config["responseSchema"] =
+          write_schema(format.schema, "response_format.schema", lost_, room_);
   }
 
   void write_thinking(json::object& config) {
@@ -188,6 +191,7 @@ class Writer {
 
   const Request& request_;
   Untranslatable lost_;
+  std::size_t room_ = kReferences;
   json::object body_;
 };
 

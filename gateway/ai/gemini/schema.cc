@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <vector>
 
 #include <boost/json/array.hpp>
 
@@ -8,7 +9,8 @@
 namespace sluice::gateway::ai::gemini {
 namespace {
 
-constexpr int kMaxDepth = 32;  // of references within references: a schema may name itself
+constexpr int kMaxDepth = 32;        // of schemas within schemas
+constexpr std::size_t kNode = 64;    // bytes that a value takes besides its text
 
 constexpr std::array<std::string_view, 18> kPlain{
     "type",      "format",   "title",    "description",   "nullable",      "enum",
@@ -19,9 +21,25 @@ bool is_plain(std::string_view key) {
   return std::ranges::find(kPlain, key) != kPlain.end();
 }
 
+// What it takes when it is written once more.
+std::size_t size_of(const json::value& value) {  // NOLINT(misc-no-recursion)
+  std::size_t size = kNode;
+  if (const auto* text = value.if_string()) {
+    size += text->size();
+  } else if (const auto* array = value.if_array()) {
+    for (const json::value& one : *array)
+      size += size_of(one);
+  } else if (const auto* object = value.if_object()) {
+    for (const auto& [key, one] : *object)
+      size += key.size() + size_of(one);
+  }
+  return size;
+}
+
 class Writer {
  public:
-  Writer(const json::value& root, Untranslatable& lost) : root_(root), lost_(lost) {}
+  Writer(const json::value& root, Untranslatable& lost, std::size_t& room)
+      : root_(root), lost_(lost), room_(room), open_{&root} {}
 
   json::value write(const json::value& value, const std::string& path, int depth) {
     const json::object* schema = value.if_object();
@@ -30,9 +48,10 @@ class Writer {
       lost_.hint(path + ".$ref");
       return {{"type", "object"}};
     }
+    if (!take(kNode + path.size(), path)) return {{"type", "object"}};
     if (const json::value* reference = schema->if_contains("$ref");
         reference && reference->is_string())
-      return write(resolve(reference->get_string(), path), path, depth + 1);
+      return referred(reference->get_string(), path, depth);
     json::object out;
     for (const auto& member : *schema)
       keyword(member.key(), member.value(), path, depth, out);
@@ -40,9 +59,37 @@ class Writer {
   }
 
  private:
+  // A schema that names itself ends there: this API has no words for it.
+  json::value referred(std::string_view reference, const std::string& path, int depth) {
+    const json::value& named = resolve(reference, path);
+    if (std::ranges::find(open_, &named) != open_.end()) {
+      lost_.hint(path + ".$ref");
+      return {{"type", "object"}};
+    }
+    open_.push_back(&named);
+    json::value out = write(named, path, depth + 1);
+    open_.pop_back();
+    return out;
+  }
+
+  // Of what stands behind a reference, which is written wherever it is named: references to
+  // references multiply. False: there is no room for it.
+  bool take(std::size_t size, const std::string& path) {
+    if (open_.size() == 1) return true;
+    if (size <= room_) {
+      room_ -= size;
+      return true;
+    }
+    room_ = 0;
+    lost_.fail(path, "is too large where its references are written out");
+    return false;
+  }
+
   void keyword(std::string_view key, const json::value& value, const std::string& path, int depth,
                json::object& out) {
     const std::string inner = path + '.' + std::string(key);
+    const bool copied = key == "type" || key == "const" || is_plain(key);
+    if (!take(inner.size() + (copied ? size_of(value) : 0), inner)) return;
     if (key == "type") return type(value, out);
     if (key == "const") {
       out["enum"] = json::array{value};
@@ -130,12 +177,15 @@ class Writer {
 
   const json::value& root_;
   Untranslatable& lost_;
+  std::size_t& room_;
+  std::vector<const json::value*> open_;  // the whole, and what is being written for references
 };
 
 }  // namespace
 
-json::value write_schema(const json::value& schema, const std::string& path, Untranslatable& lost) {
-  return Writer(schema, lost).write(schema, path, 0);
+json::value write_schema(const json::value& schema, const std::string& path, Untranslatable& lost,
+                         std::size_t& room) {
+  return Writer(schema, lost, room).write(schema, path, 0);
 }
 
 }  // namespace sluice::gateway::ai::gemini

@@ -322,6 +322,52 @@ TEST(AiPitfalls, P13SchemasBecomeWhatGeminiTakes) {
   EXPECT_FALSE(out->body.contains("stream_options"));
 }
 
+std::expected<WrittenRequest, Problem> to_gemini_with(const std::string& schema) {
+  return translate_request(kOpenAi, kGemini, R"({"model": "g",
+    "messages": [{"role": "user", "content": "x"}],
+    "tools": [{"type": "function", "function": {"name": "f", "parameters": )" + schema + "}}]}");
+}
+
+// Written out wherever it is named, it would be larger than any memory.
+TEST(AiPitfalls, P13ASchemaThatNamesItselfOftenEndsThere) {
+  std::string node = R"({"type": "object", "properties": {)";
+  for (int i = 0; i < 20; ++i)
+    node += (i > 0 ? ", \"" : "\"") + std::to_string(i) + R"(": {"$ref": "#/$defs/Node"})";
+  node += "}}";
+  const auto out = to_gemini_with(R"({"type": "object", "$defs": {"Node": )" + node + R"(},
+    "properties": {"node": {"$ref": "#/$defs/Node"}, "all": {"$ref": "#"}}})");
+  ASSERT_TRUE(out);
+  const json::value schema = at(out->body, "/tools/0/functionDeclarations/0/parameters");
+  EXPECT_EQ(text_at(schema, "/properties/node/properties/19"), R"({"type":"object"})");
+  EXPECT_EQ(text_at(schema, "/properties/all"), R"({"type":"object"})");
+  EXPECT_THAT(out->dropped, testing::Contains("tools[0].parameters.properties.all.$ref"));
+}
+
+TEST(AiPitfalls, P13ReferencesThatMultiplyAreRefused) {
+  std::string definitions = R"("D0": {"type": "string"})";
+  for (int i = 1; i < 24; ++i) {
+    const std::string inner = R"({"$ref": "#/$defs/D)" + std::to_string(i - 1) + "\"}";
+    definitions += ", \"D" + std::to_string(i) + R"(": {"type": "object", "properties": {"a": )" +
+                   inner + R"(, "b": )" + inner + "}}";
+  }
+  const auto many = to_gemini_with(R"({"type": "object", "$defs": {)" + definitions +
+                                   R"(}, "properties": {"x": {"$ref": "#/$defs/D8"}}})");
+  EXPECT_TRUE(many);
+  const auto all = to_gemini_with(R"({"type": "object", "$defs": {)" + definitions +
+                                  R"(}, "properties": {"x": {"$ref": "#/$defs/D23"}}})");
+  ASSERT_FALSE(all);
+  EXPECT_EQ(all.error().kind, ProblemKind::invalid_request);
+  EXPECT_THAT(all.error().field, testing::StartsWith("tools[0].parameters.properties.x"));
+  EXPECT_THAT(all.error().message, HasSubstr("references"));
+  // A long text that is named often is as large.
+  std::string properties;
+  for (int i = 0; i < 100; ++i)
+    properties += (i > 0 ? ", \"" : "\"") + std::to_string(i) + R"(": {"$ref": "#/$defs/Long"})";
+  EXPECT_FALSE(to_gemini_with(R"({"type": "object", "$defs": {"Long": {"description": ")" +
+                              std::string(100'000, 'x') + R"("}}, "properties": {)" + properties +
+                              "}}"));
+}
+
 TEST(AiPitfalls, P14ASchemaIsAskedForNativelyAndAThinkingModelIsNotForced) {
   const json::value out = request(kOpenAi, kAnthropic, R"({"model": "m", "reasoning_effort": "low",
     "messages": [{"role": "user", "content": "x"}], "tool_choice": "required", "temperature": 0.2,
