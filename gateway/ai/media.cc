@@ -1,5 +1,7 @@
 #include "gateway/ai/media.h"
 
+#include <utility>
+
 #include <boost/json/parse.hpp>
 
 namespace sluice::gateway::ai {
@@ -41,12 +43,15 @@ std::optional<json::object> parse_arguments(std::string_view text) {
   return std::move(value.get_object());
 }
 
-std::string called_tool(const std::vector<Message>& messages, std::string_view call_id) {
-  for (const Message& message : messages)
-    for (const Part& part : message.parts)
-      if (const auto* call = std::get_if<ToolCall>(&part.content); call && call->id == call_id)
-        return call->name;
-  return {};
+std::string CalledTools::name_of(std::string_view call_id) {
+  if (!std::exchange(known_, true)) {
+    for (const Message& message : messages_)
+      for (const Part& part : message.parts)
+        if (const auto* call = std::get_if<ToolCall>(&part.content))
+          names_.emplace(call->id, call->name);
+  }
+  const auto named = names_.find(call_id);
+  return named != names_.end() ? std::string(named->second) : std::string();
 }
 
 }  // namespace sluice::gateway::ai

@@ -1,9 +1,11 @@
 // Bytes and places in content: data URLs (RFC 2397) as OpenAI's shape has them.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "gateway/ai/conversation.h"
 
@@ -23,7 +25,17 @@ std::string joined_text(const std::vector<Part>& parts, std::string_view between
 // The JSON text of a tool's arguments as an object; "" is {}. Nullopt: no JSON object.
 std::optional<json::object> parse_arguments(std::string_view text);
 
-// The tool that an earlier call with this id named; "": none.
-std::string called_tool(const std::vector<Message>& messages, std::string_view call_id);
+// What calls of a conversation named, by their ids. `messages` outlives it.
+class CalledTools {
+ public:
+  explicit CalledTools(const std::vector<Message>& messages) : messages_(messages) {}
+  // "": no call has this id.
+  std::string name_of(std::string_view call_id);
+
+ private:
+  const std::vector<Message>& messages_;
+  bool known_ = false;  // read once, and only if somebody asks
+  std::map<std::string_view, std::string_view> names_;
+};
 
 }  // namespace sluice::gateway::ai

@@ -9,7 +9,12 @@ void Untranslatable::field(std::string path) {
     fail(std::move(path), "cannot be expressed for " + std::string(target_));
     return;
   }
-  if (std::ranges::find(dropped_, path) == dropped_.end()) dropped_.push_back(std::move(path));
+  drop(std::move(path));
+}
+
+void Untranslatable::drop(std::string path) {
+  if (dropped_.size() < kMostDropped && std::ranges::find(dropped_, path) == dropped_.end())
+    dropped_.push_back(std::move(path));
 }
 
 void Untranslatable::fields(const std::vector<std::string>& paths) {

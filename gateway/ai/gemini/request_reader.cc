@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <array>
 #include <deque>
+#include <map>
+#include <set>
 
 #include <boost/json/array.hpp>
 
@@ -67,19 +69,40 @@ json::value take_schema(ObjectReader& holder, std::string_view json_name, std::s
 }
 
 // This API pairs results with calls by name and order, where neither carries an id.
+class OpenCalls {
+ public:
+  void add(const ToolCall& call) {
+    by_id_[call.id].push_back(&call);
+    by_name_[call.name].push_back(&call);
+  }
+  // The first that no result was for; null: there is none.
+  const ToolCall* take(const ToolResult& result) {
+    const bool named = result.call_id.empty();
+    auto& calls = named ? by_name_ : by_id_;
+    const auto known = calls.find(named ? result.name : result.call_id);
+    while (known != calls.end() && !known->second.empty()) {
+      const ToolCall* call = known->second.front();
+      known->second.pop_front();
+      if (paired_.insert(call).second) return call;
+    }
+    return nullptr;
+  }
+
+ private:
+  using Calls = std::map<std::string_view, std::deque<const ToolCall*>>;
+  Calls by_id_;
+  Calls by_name_;
+  std::set<const ToolCall*> paired_;
+};
+
 void pair_results(Request& request) {
-  std::deque<const ToolCall*> open;
+  OpenCalls open;
   for (Message& message : request.messages) {
     for (Part& part : message.parts) {
-      if (const auto* call = std::get_if<ToolCall>(&part.content)) open.push_back(call);
+      if (const auto* call = std::get_if<ToolCall>(&part.content)) open.add(*call);
       auto* result = std::get_if<ToolResult>(&part.content);
       if (result == nullptr) continue;
-      const auto call = std::ranges::find_if(open, [&](const ToolCall* one) {
-        return result->call_id.empty() ? one->name == result->name : one->id == result->call_id;
-      });
-      if (call == open.end()) continue;
-      result->call_id = (*call)->id;
-      open.erase(call);
+      if (const ToolCall* call = open.take(*result)) result->call_id = call->id;
     }
   }
 }

@@ -21,7 +21,7 @@ std::int64_t budget_of(std::string_view effort) {
 class Writer {
  public:
   Writer(const Request& request, const WriteOptions& options)
-      : request_(request), lost_(options, "Gemini's API") {}
+      : request_(request), called_(request.messages), lost_(options, "Gemini's API") {}
 
   std::expected<WrittenRequest, Problem> write() {
     lost_.fields(request_.untranslatable);
@@ -89,7 +89,7 @@ class Writer {
 
   void add_result(const ToolResult& result, json::array& parts) {
     const std::string name =
-        result.name.empty() ? called_tool(request_.messages, result.call_id) : result.name;
+        result.name.empty() ? called_.name_of(result.call_id) : result.name;
     if (name.empty())
       return lost_.fail("tool_call_id", "no earlier message calls \"" + result.call_id + "\"");
     json::object response{{result.failed ? "error" : "output", joined_text(result.content, "\n")}};
@@ -190,6 +190,7 @@ class Writer {
   }
 
   const Request& request_;
+  CalledTools called_;
   Untranslatable lost_;
   std::size_t room_ = kReferences;
   json::object body_;

@@ -16,6 +16,7 @@ class Writer {
   Writer(const Request& request, const WriteOptions& options)
       : request_(request),
         dialect_(options.dialect),
+        called_(request.messages),
         lost_(options, options.dialect == Dialect::mistral ? "Mistral" : "OpenAI's chat API") {}
 
   std::expected<WrittenRequest, Problem> write() {
@@ -73,7 +74,7 @@ class Writer {
                          {"content", joined_text(result.content, "\n")}};
     if (dialect_ == Dialect::mistral) {
       const std::string name =
-          result.name.empty() ? called_tool(request_.messages, result.call_id) : result.name;
+          result.name.empty() ? called_.name_of(result.call_id) : result.name;
       if (!name.empty()) message["name"] = name;
     }
     return message;
@@ -225,6 +226,7 @@ class Writer {
 
   const Request& request_;
   const Dialect dialect_;
+  CalledTools called_;
   Untranslatable lost_;
   MistralIds ids_;
   json::object body_;

@@ -130,7 +130,6 @@ void read_call(ReadState& state, ObjectReader& item, Request& request) {
 void read_result(ReadState& state, ObjectReader& item, Request& request) {
   ToolResult result{.call_id = item.required_text("call_id"), .name = {}, .content = {}};
   result.content = read_parts(state, item, "output");
-  result.name = called_tool(request.messages, result.call_id);
   add_turn(request.messages, {Role::user, {Part{std::move(result)}}});
 }
 

@@ -1,6 +1,7 @@
 // What gateways between these APIs have got wrong, each once. The names are what went wrong.
 #include <gmock/gmock.h>
 
+#include "gateway/ai/untranslatable.h"
 #include "tests/unit/ai/translating.h"
 
 namespace sluice::gateway::ai {
@@ -462,6 +463,54 @@ TEST(AiPitfalls, P20MistralsIdsAreNineLettersAndDigits) {
                                     mistral);
   EXPECT_TRUE(at(begun, "/messages/1/prefix").as_bool());
   EXPECT_EQ(at(begun, "/random_seed").as_int64(), 3);
+}
+
+// Each result with each call, or what is left out with each other, would take minutes.
+constexpr int kMany = 60'000;
+
+TEST(AiPitfalls, P21ManyResultsFindTheirCallsAndLittleIsToldOfWhatIsLeftOut) {
+  std::string input;
+  for (const std::string_view type : {"function_call", "function_call_output"}) {
+    for (int i = 0; i < kMany; ++i) {
+      const std::string number = std::to_string(i);
+      input += (input.empty() ? R"({"type":")" : R"(,{"type":")") + std::string(type) +
+               R"(","call_id":"c)" + number + R"(","name":"f)" + number +
+               R"(","arguments":"{}","output":"o"})";
+    }
+  }
+  const auto read =
+      responses_codec().read_request(parsed(R"({"model":"m","input":[)" + input + "]}"));
+  ASSERT_TRUE(read);
+  const auto gemini = codec(kGemini).write_request(*read, {.drop_untranslatable = true});
+  ASSERT_TRUE(gemini);
+  const json::value body = gemini->body;
+  const json::array& results = at(body, "/contents/1/parts").as_array();
+  ASSERT_EQ(results.size(), static_cast<std::size_t>(kMany));
+  EXPECT_EQ(text_at(results.back(), "/functionResponse/name"), "f" + std::to_string(kMany - 1));
+  EXPECT_EQ(gemini->dropped.size(), Untranslatable::kMostDropped);
+}
+
+TEST(AiPitfalls, P21GeminisResultsArePairedByNameAndOrder) {
+  const std::string more(R"(,{"functionCall":{"name":"f","args":{}}})");
+  const std::string none(R"(,{"functionResponse":{"id":"none","name":"f","response":{}}})");
+  std::string calls = R"({"functionCall":{"id":"x","name":"g","args":{}}})";
+  std::string results = R"({"functionResponse":{"name":"f","response":{"output":"1"}}},)"
+                        R"({"functionResponse":{"id":"x","name":"g","response":{"output":"2"}}},)"
+                        R"({"functionResponse":{"name":"f","response":{"output":"3"}}})";
+  for (int i = 0; i < kMany; ++i) {
+    calls += more;
+    results += none;
+  }
+  const json::value out = request(kGemini, kOpenAi, R"({"model":"m","contents":[
+      {"role":"user","parts":[{"text":"go"}]},
+      {"role":"model","parts":[)" + calls + R"(]},{"role":"user","parts":[)" + results + "]}]}");
+  const auto id_of = [&](std::string_view place) {
+    return text_at(out, "/messages/1/tool_calls/" + std::string(place) + "/id");
+  };
+  EXPECT_EQ(text_at(out, "/messages/2/tool_call_id"), id_of("1"));
+  EXPECT_EQ(text_at(out, "/messages/3/tool_call_id"), "x");
+  EXPECT_EQ(text_at(out, "/messages/4/tool_call_id"), id_of("2"));
+  EXPECT_EQ(text_at(out, "/messages/5/tool_call_id"), "none");
 }
 
 TEST(AiPitfalls, P23AStreamThatWasCutIsNeverShownAsComplete) {
