@@ -75,13 +75,13 @@ class World:
         context = ssl.create_default_context(cafile=(trust or self.own).cert)
         return context.wrap_socket(socket.create_connection((address, 443), HANG), server_hostname=name)
 
-    def ask(self, path="/v1/chat/completions", key="sk-real", host="api.openai.com", **where):
+    def ask(self, path="/v1/chat/completions", key="sk-real", host="api.openai.com", fields=None, **where):
         """(status, fields in lower case, body) of a client that knows of no gateway."""
         def body():
             connection = http.client.HTTPSConnection(host, timeout=HANG)
             connection.sock = self.connect(**where)
             chat = json.dumps({"model": "gpt-x", "messages": [{"role": "user", "content": "Hi"}]})
-            connection.request("POST", path, chat, {"content-type": "application/json", "authorization": f"Bearer {key}"})
+            connection.request("POST", path, chat, {"content-type": "application/json", "authorization": f"Bearer {key}", **(fields or {})})
             response = connection.getresponse()
             return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
         return self.net.as_client(body).result()
@@ -192,6 +192,36 @@ def test_a_callers_own_key_goes_to_whom_it_was_meant_for_alone(world):
     assert world.vendor.calls[-1]["headers"]["authorization"] == "Bearer vendors-key"
     assert world.ask(key="sk-sluice-forgotten")[0] == 200
     assert "sk-sluice" not in json.dumps([call["headers"] for call in world.vendor.calls])
+
+
+def test_whose_account_it_is_on_goes_with_the_callers_own_key_alone(world):
+    world.start(provider=", caller_key: pass")
+    world.vendor.key = "sk-real"
+    world.known()
+    account = {"OpenAI-Organization": "org-caller", "openai-project": "p"}
+    assert world.ask(fields=account)[0] == 200
+    sent = world.vendor.calls[-1]["headers"]
+    assert (sent["openai-organization"], sent["openai-project"]) == ("org-caller", "p")
+    world.vendor.key = "vendors-key"
+    virtual = world.keys.create("own")
+    eventually(lambda: world.ask(key=virtual, fields=account)[0] == 200, "a virtual key is replaced")
+    assert not {"openai-organization", "openai-project"} & set(world.vendor.calls[-1]["headers"])
+
+
+def test_an_answer_to_a_callers_own_key_is_nobody_elses(world):
+    world.start(provider=", caller_key: pass", more="  cache: { ttl: 1h }")
+    world.vendor.key = "sk-real"
+    world.known()
+    for _ in range(2):
+        status, fields, _ = world.ask()
+        assert status == 200 and "x-sluice-cache" not in fields
+    status, _, body = world.ask(key="sk-wrong")
+    assert status == 401 and b"invalid api key" in body
+    # Who shows nothing of theirs is asked for with the gateway's key, and those answers are kept.
+    world.vendor.key = "vendors-key"
+    results = [world.ask(key="sk-sluice-forgotten")[1]["x-sluice-cache"] for _ in range(2)]
+    assert results == ["miss", "hit"]
+    assert world.ask(key="sk-wrong")[0] == 401
 
 
 def test_a_key_that_others_can_read_is_an_error_with_its_line(world):

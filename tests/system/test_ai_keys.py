@@ -59,6 +59,19 @@ def test_a_key_opens_the_gateway_wherever_sdks_put_it(scratch):
     assert key not in open(path).read() and key not in gateway.sluice.output()
 
 
+def test_what_belongs_to_a_callers_account_does_not_go_with_the_gateways_key(scratch):
+    """A vendor refuses the key (401) where they do not belong together, and it would rest for everybody."""
+    gateway = Gateway(scratch, ("openai", "gemini"))
+    account = {"OpenAI-Organization": "org-1", "openai-project": "p", "x-goog-user-project": "g", "proxy-authorization": "Basic eDp5",
+               "openai-beta": "kept"}
+    for kind in ("openai", "gemini"):
+        caller = CALLERS[kind](gateway)
+        model = f"{kind}/m"
+        status, _, _ = gateway.request("POST", caller.path(model, False), caller.body(model), {**caller.headers, **account})
+        sent = gateway[kind].calls[-1]["headers"]
+        assert status == 200 and {name for name in account if name.lower() in sent} == {"openai-beta"}, sent
+
+
 def test_who_shows_no_key_is_known_by_where_it_calls_from(scratch):
     gateway = Gateway(scratch, ("openai",), keys="required",
                       more="  identities: [{ from: [127.0.0.9, 127.0.0.10], key: team-a }, { from: [127.0.0.11], key: nobody }]\n")

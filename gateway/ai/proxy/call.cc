@@ -174,8 +174,10 @@ std::optional<Mediator::Answer> Call::take(const SharedVerdict* said) {
   return answer_of_cache();
 }
 
-// It is a request of the caller's, but takes no token and no money.
+// It is a request of the caller's, but takes no token and no money. Who may have an answer with a
+// key of the caller's own, the vendor decides each time.
 bool Call::recall() {
+  if (!passed_key().empty()) return false;
   recalled_ = keeper_.look(visit());
   return recalled_ != nullptr;
 }
@@ -270,7 +272,7 @@ std::string_view Call::request(http1::RequestHead& head) {
                         .query = query_,
                         .body_size = sent_.text().size()};
   request.key = passed_key();
-  key_is_callers_ = !request.key.empty();
+  request.callers_key = key_is_callers_ = !request.key.empty();
   if (!key_is_callers_ && !keys.empty()) {
     key_ = keys.choose(Clock::now());
     request.key = keys.value(key_);

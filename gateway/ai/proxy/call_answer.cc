@@ -83,7 +83,7 @@ std::optional<Mediator::Answer> Call::answer() {
 // Before the caller has all of it: the same call again, a moment later, shall find it.
 void Call::keep_answer() {
   if (filter_problem_ || !answer_->answered() || answer_->status() != 200) return;
-  if (keeper_.wants() == 0) return;
+  if (keeper_.wants() == 0 || key_is_callers_) return;
   http1::ResponseHead head;
   const bool has_head = answer_->started() && answer_->read_head(head);
   keeper_.keep(visit(), has_head ? &head : nullptr, heard_);

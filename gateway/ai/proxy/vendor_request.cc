@@ -18,6 +18,7 @@ constexpr KnownFieldSet kNeverSent{KnownField::host,
                                    KnownField::expect,
                                    KnownField::trailer,
                                    KnownField::authorization,
+                                   KnownField::proxy_authorization,
                                    KnownField::cookie,
                                    KnownField::accept_encoding,
                                    KnownField::forwarded,
@@ -33,6 +34,10 @@ constexpr KnownFieldSet kNeverSent{KnownField::host,
                                    KnownField::tracestate};
 constexpr std::size_t kAdded = 384;  // bytes, as a rule
 constexpr std::array<std::string_view, 3> kKeyFields{"x-api-key", "api-key", "x-goog-api-key"};
+// Whose account is asked, and billed: a vendor refuses a key that does not belong to it, which then
+// rests for everybody.
+constexpr std::array<std::string_view, 3> kAccountFields{"openai-organization", "openai-project",
+                                                         "x-goog-user-project"};
 
 constexpr std::array<std::string_view, 2> kVendorPrefixes{"anthropic-", "openai-"};
 
@@ -173,13 +178,15 @@ void append_key(const Provider& provider, std::string_view key, std::string& out
   out.append(key).append("\r\n");
 }
 
-void append_caller_fields(const http1::RequestHead& caller, std::string& out) {
+void append_caller_fields(const http1::RequestHead& caller, bool callers_key, std::string& out) {
   const http1::FieldTable& fields = caller.fields();
   const KnownFieldSet left_out = http1::kHopByHop | kNeverSent;
   for (std::size_t i = 0; i < fields.size(); ++i) {
     const Field field = fields[i];
     if (left_out.contains(field.id) || fields.entry(i).nominated ||
-        (field.id == KnownField::unknown && one_of(kKeyFields, field.name))) {
+        (field.id == KnownField::unknown &&
+         (one_of(kKeyFields, field.name) ||
+          (!callers_key && one_of(kAccountFields, field.name))))) {
       continue;
     }
     out.append(field.name).append(": ").append(field.value).append("\r\n");
@@ -198,7 +205,7 @@ void write_vendor_head(const VendorRequest& request, const http1::RequestHead& c
   out.append(" HTTP/1.1\r\nhost: ").append(provider.authority).append("\r\n");
   append_key(provider, request.key, out);
   if (same) {
-    append_caller_fields(caller, out);
+    append_caller_fields(caller, request.callers_key, out);
   } else {
     out.append("content-type: application/json\r\naccept: ")
         .append(request.stream ? "text/event-stream\r\n" : "application/json\r\n")

@@ -17,11 +17,13 @@ struct VendorRequest {
   bool stream = false;
   std::string_view query = {};  // the caller's
   std::string_view key = {};    // "": none is sent
+  bool callers_key = false;     // it is the caller's own
   std::size_t body_size = 0;
 };
 
 // The head in HTTP/1.1's form, with its empty line. `caller`: whose fields go on where both speak
-// one shape; credentials, cookies and what proxies add never do.
+// one shape; credentials, cookies and what proxies add never do, and whose account it is on goes with
+// the caller's own key alone.
 void write_vendor_head(const VendorRequest& request, const http1::RequestHead& caller,
                        std::string& out);
 
