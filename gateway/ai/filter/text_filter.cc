@@ -29,6 +29,53 @@ std::size_t last_run(std::string_view text, std::size_t most, Is is) {
   return at;
 }
 
+bool is_hex(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+// What stands behind the backslashes at the begin of an escape; 0: it is none.
+std::size_t escaped_size(std::string_view text) {
+  constexpr std::size_t kUnit = 5;  // u00fc
+  if (text.empty()) return 0;
+  if (std::string_view("bfnrt\"/").contains(text[0])) return 1;
+  if (text[0] != 'u' || text.size() < kUnit) return 0;
+  return std::ranges::all_of(text.substr(1, kUnit - 1), is_hex) ? kUnit : 0;
+}
+
+// JSON within a text, as arguments of tools are, however often it was escaped: behind an escape a
+// word begins that the escape is no part of. Every place stays where it is.
+std::string without_escapes(std::string_view text) {
+  std::string out(text);
+  for (std::size_t at = text.find('\\'); at != std::string_view::npos; at = text.find('\\', at)) {
+    const std::size_t begin = at;
+    at = text.find_first_not_of('\\', at);
+    if (at == std::string_view::npos) break;
+    const std::size_t size = escaped_size(text.substr(at));
+    if (size == 0) continue;
+    const char c = text[at];
+    const char sign = c == '"' || c == 'u' ? '\x01' : c == '/' ? '/' : ' ';
+    at += size;
+    std::ranges::fill(out.begin() + static_cast<std::ptrdiff_t>(begin),
+                      out.begin() + static_cast<std::ptrdiff_t>(at), sign);
+  }
+  return out;
+}
+
+// Where the escape begins that goes on at `at`; `at` itself: none does.
+std::size_t escape_begin(std::string_view text, std::size_t at) {
+  constexpr std::size_t kMostDigits = 3;
+  constexpr std::size_t kMostBackslashes = 64;
+  std::size_t begin = at;
+  for (std::size_t digits = 0; digits <= kMostDigits && at >= digits + 2; ++digits) {
+    const std::size_t unit = at - digits - 1;
+    if (text[unit] == 'u' && text[unit - 1] == '\\') begin = unit;
+    if (!is_hex(text[unit])) break;
+  }
+  while (begin > 0 && at - begin < kMostBackslashes && text[begin - 1] == '\\')
+    --begin;
+  return begin;
+}
+
 std::shared_ptr<const re2::RE2> compiled(std::string_view pattern) {
   re2::RE2::Options options;
   options.set_log_errors(false);
@@ -83,21 +130,36 @@ const FilterRule* TextFilter::refuses(const Findings& findings) const {
   return nullptr;
 }
 
+void TextFilter::find(const Pattern& pattern, std::string_view text, std::vector<Match>& all) {
+  const re2::StringPiece whole(text.data(), text.size());
+  std::size_t at = 0;
+  re2::StringPiece found;
+  while (at < text.size() &&
+         pattern.regex->Match(whole, at, text.size(), re2::RE2::UNANCHORED, &found, 1)) {
+    const auto begin = static_cast<std::size_t>(found.data() - text.data());
+    std::size_t size = found.size();
+    if (pattern.check != nullptr) size = pattern.check(text.substr(begin, size));
+    if (size > 0) all.push_back({begin, begin + size, &pattern});
+    at = begin + std::max<std::size_t>(size, 1);
+  }
+}
+
 // In the order of their places; of those that overlap the one that begins first, then the longest.
 std::vector<TextFilter::Match> TextFilter::matches(std::string_view text) const {
   std::vector<Match> all;
-  const re2::StringPiece whole(text.data(), text.size());
-  for (const Pattern& pattern : patterns_) {
-    std::size_t at = 0;
-    re2::StringPiece found;
-    while (at < text.size() &&
-           pattern.regex->Match(whole, at, text.size(), re2::RE2::UNANCHORED, &found, 1)) {
-      const auto begin = static_cast<std::size_t>(found.data() - text.data());
-      std::size_t size = found.size();
-      if (pattern.check != nullptr) size = pattern.check(text.substr(begin, size));
-      if (size > 0) all.push_back({begin, begin + size, &pattern});
-      at = begin + std::max<std::size_t>(size, 1);
+  const bool escapes = text.contains('\\');
+  // The policy's own patterns may look for escapes, too; of none a part is taken.
+  for (const Pattern& pattern : patterns_)
+    if (!escapes || pattern.own) find(pattern, text, all);
+  if (escapes) {
+    for (Match& match : all) {
+      match.begin = escape_begin(text, match.begin);
+      const std::size_t end = escape_begin(text, match.end);
+      if (end > match.begin) match.end = end;
     }
+    const std::string meant = without_escapes(text);
+    for (const Pattern& pattern : patterns_)
+      find(pattern, meant, all);
   }
   std::ranges::sort(all, [](const Match& a, const Match& b) {
     return a.begin != b.begin ? a.begin < b.begin : a.end > b.end;
@@ -137,6 +199,7 @@ std::size_t TextFilter::safe_end(std::string_view text, const std::vector<Match>
     ++number;
   end = std::min(end, number);
   if (own_patterns_) end = std::min(end, text.size() - std::min(text.size(), kOwnPattern));
+  end = escape_begin(text, end);
   const std::size_t key = text.rfind(kKeyBegins);
   const bool open = key != std::string_view::npos && text.size() - key < kMostOfMatch &&
                     text.find("-----", key + kKeyBegins.size()) == std::string_view::npos;

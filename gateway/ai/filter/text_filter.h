@@ -51,7 +51,7 @@ class TextFilter {
   // The first of `findings` that refuses; null: none does.
   const FilterRule* refuses(const Findings& findings) const;
 
-  // Each match becomes "[NAME]". False: there is none, and `text` is as it was.
+  // Each match becomes "[NAME]"; escapes of JSON within `text` stay whole. False: there is none, and `text` is as it was.
   bool redact(std::string& text, Findings& findings) const;
 
   // Of a text that goes on: what is ready is redacted and appended to `out`, the rest stays in
@@ -71,6 +71,7 @@ class TextFilter {
     std::size_t end = 0;
     const Pattern* pattern = nullptr;
   };
+  static void find(const Pattern& pattern, std::string_view text, std::vector<Match>& all);
   std::vector<Match> matches(std::string_view text) const;
   std::size_t safe_end(std::string_view text, const std::vector<Match>& found) const;
   static void replace(std::string_view text, std::size_t end, const std::vector<Match>& found,

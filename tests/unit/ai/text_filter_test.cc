@@ -87,6 +87,49 @@ TEST(TextFilter, SaysWhichRuleRefuses) {
   EXPECT_FALSE(filter->only({0}).redact(text, findings));
 }
 
+// Arguments of tools are JSON within a text, and that may be a text within JSON.
+TEST(TextFilter, WhatStandsBehindAnEscapeIsFound) {
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {R"({"a":"line\n)" + kKey + R"("})", R"({"a":"line\n[api_key]"})"},
+      {R"({"a":"line\n)" + kKey + R"(\n"})", R"({"a":"line\n[api_key]\n"})"},
+      {R"({"a":"{\"b\":\"line\\n)" + kKey + R"(\"}"})", R"({"a":"{\"b\":\"line\\n[api_key]\"}"})"},
+      {R"({"a":"\njane@example.com\tand"})", R"({"a":"\n[email]\tand"})"},
+      {R"({"a":"\u003cjane@example.com\u003e"})", R"({"a":"\u003c[email]\u003e"})"},
+      {R"({"a":"\t4111 1111 1111 1111\r\n123-45-6789"})", R"({"a":"\t[credit_card]\r\n[us_ssn]"})"},
+      {R"({"a":"\\sk-)" + kKey.substr(3) + R"("})", R"({"a":"\\[api_key]"})"},
+      {R"({\"a\":\"-----BEGIN )" + std::string(R"(PRIVATE KEY-----\nMII\/Eow==\n\",\"b\":1})"),
+       R"({\"a\":\"[private_key]\",\"b\":1})"},
+      {R"(C:\new\jane@example.com)", R"(C:\new\[email])"},
+  };
+  for (const auto& [text, want] : cases)
+    EXPECT_EQ(redacted(text), want) << text;
+  const auto own = TextFilter::compile({{.name = "own", .find = {}, .pattern = R"(\bnight\w*|n?fall)"},
+                                        {.name = "path", .find = {}, .pattern = R"(C:\\new)"}});
+  ASSERT_TRUE(own);
+  EXPECT_EQ(redacted(R"({"a":"x\nnightfall"})", *own), R"({"a":"x\n[own]"})");
+  EXPECT_EQ(redacted(R"({"a":"x\nfall"})", *own), R"({"a":"x[own]"})");
+  EXPECT_EQ(redacted(R"(C:\new)", *own), "[path]");
+}
+
+TEST(TextFilter, NoCutHidesWhatStandsBehindAnEscape) {
+  const TextFilter filter = all();
+  const std::string text = R"({"a":")" + std::string(300, 'x') + R"(\n)" + kKey +
+                           R"(\u00E94111 1111 1111 1111\n","b":"\\n)" + kKey + R"(\"\njane@example.com"})";
+  const std::string want = redacted(text);
+  EXPECT_EQ(want, R"({"a":")" + std::string(300, 'x') +
+                      R"(\n[api_key]\u00E9[credit_card]\n","b":"\\n[api_key]\"\n[email]"})");
+  for (std::size_t at = 0; at <= text.size(); ++at) {
+    Findings findings;
+    std::string held = text.substr(0, at);
+    std::string out;
+    filter.feed(held, false, out, findings);
+    held.append(text, at);
+    filter.feed(held, false, out, findings);
+    filter.feed(held, true, out, findings);
+    ASSERT_EQ(out, want) << at;
+  }
+}
+
 const std::string kAll = "Hello jane@example.com, " + kKey + " and " + kCard + " or " + kIban +
                          " so. Then\n" + kPem + "and the end: 123-45-6789 ok AND MORE";
 
