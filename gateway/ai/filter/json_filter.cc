@@ -14,10 +14,27 @@ namespace json = boost::json;
 
 namespace {
 
-constexpr std::array<std::string_view, 14> kOpaque{
-    "data",         "b64_json", "signature", "thoughtSignature", "thought_signature",
-    "encrypted_content", "id",  "call_id",   "tool_call_id",     "tool_use_id",
-    "model",        "type",     "role",      "object"};
+constexpr std::array<std::string_view, 8> kOpaque{
+    "id", "call_id", "tool_call_id", "tool_use_id", "model", "type", "role", "object"};
+// Of what these hold, only what cannot be words: documents are also plain text, and tools have
+// arguments by any name.
+constexpr std::array<std::string_view, 2> kMedia{"data", "b64_json"};
+constexpr std::array<std::string_view, 4> kSeals{"signature", "thoughtSignature",
+                                                 "thought_signature", "encrypted_content"};
+constexpr std::size_t kLeastMedia = 256;  // bytes; keys are of such letters as well, and shorter
+
+template <std::size_t kSize>
+bool contains(const std::array<std::string_view, kSize>& names, std::string_view name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+// Both alphabets of RFC 4648, and `more`.
+bool is_base64(std::string_view value, std::string_view more = {}) {
+  return std::ranges::all_of(value, [&](char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+           std::string_view("+/=-_").contains(c) || more.contains(c);
+  });
+}
 
 // The end of the string that begins at `at`, behind its quote; npos: it has none.
 std::size_t string_end(std::string_view text, std::size_t at) {
@@ -98,7 +115,9 @@ std::optional<json::value> parse_leniently(std::string_view text) {
 }
 
 bool is_opaque(std::string_view member, std::string_view value) {
-  return std::ranges::find(kOpaque, member) != kOpaque.end() || is_data_url(value);
+  if (contains(kOpaque, member) || is_data_url(value)) return true;
+  if (contains(kMedia, member)) return value.size() >= kLeastMedia && is_base64(value);
+  return contains(kSeals, member) && is_base64(value, ".:");
 }
 
 bool filter_json(const TextFilter& filter, std::string& text, Findings& findings) {

@@ -199,11 +199,36 @@ TEST(TextFilter, WordsGoOnAsTheyCome) {
 TEST(JsonFilter, ChangesNothingButWhatItFinds) {
   const TextFilter filter = all();
   Findings findings;
-  std::string text = R"({ "a" : [1.50, "x\u0040y.example", {"me@example.com": "b\n"}],"data":"me@example.com" })";
+  std::string text = R"({ "a" : [1.50, "x\u0040y.example", {"me@example.com": "b\n"}],"id":"me@example.com" })";
   EXPECT_TRUE(filter_json(filter, text, findings));
-  EXPECT_EQ(text, R"({ "a" : [1.50, "[email]", {"me@example.com": "b\n"}],"data":"me@example.com" })");
+  EXPECT_EQ(text, R"({ "a" : [1.50, "[email]", {"me@example.com": "b\n"}],"id":"me@example.com" })");
   std::string broken = R"({"a": "me@exa)";
   EXPECT_FALSE(filter_json(filter, broken, findings));
+}
+
+// Anthropic's documents may be plain text, and an argument may have any name.
+TEST(JsonFilter, OnlyWhatIsBase64IsMedia) {
+  const TextFilter filter = all();
+  const std::string media = std::string(300, 'A') + "/sk-" + std::string(30, 'b') + "==";
+  for (const std::string& text :
+       {R"({"data":")" + media + "\"}", R"({"b64_json":[")" + media + "\"]}",
+        R"({"signature":"x/sk-)" + std::string(30, 'b') + "\"}",
+        R"({"encrypted_content":"sluice.gemini:sk-)" + std::string(30, 'b') + "\"}"}) {
+    Findings findings;
+    std::string same = text;
+    EXPECT_FALSE(filter_json(filter, same, findings)) << text;
+    EXPECT_EQ(same, text);
+  }
+  for (const std::string member : {"data", "signature", "encrypted_content"}) {
+    Findings findings;
+    std::string text = "{\"" + member + "\":\"I am jane@example.com\"}";
+    EXPECT_TRUE(filter_json(filter, text, findings)) << member;
+    EXPECT_EQ(text, "{\"" + member + "\":\"I am [email]\"}");
+  }
+  Findings findings;
+  std::string key = R"({"data":")" + kKey + "\"}";
+  EXPECT_TRUE(filter_json(filter, key, findings));
+  EXPECT_EQ(key, R"({"data":"[api_key]"})");
 }
 
 // --- streams
