@@ -1,9 +1,10 @@
 #include "gateway/ai/filter/stream_redactor.h"
 
+#include <algorithm>
 #include <array>
+#include <charconv>
 #include <optional>
 
-#include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 
 #include "gateway/ai/filter/json_filter.h"
@@ -37,12 +38,36 @@ bool is_set(const json::object& holder, std::string_view key) {
   return value != nullptr && !value->is_null();
 }
 
-constexpr std::array<std::string_view, 3> kOpenAiTexts{"content", "reasoning_content", "refusal"};
+constexpr std::array<std::string_view, 4> kOpenAiTexts{"content", "reasoning_content", "reasoning",
+                                                       "refusal"};
 constexpr std::array<std::string_view, 3> kAnthropicTexts{"text", "thinking", "partial_json"};
 
 std::string_view delta_type(std::string_view text) {
   if (text == "thinking") return "thinking_delta";
   return text == "text" ? "text_delta" : "input_json_delta";
+}
+
+std::optional<std::int64_t> number(std::string_view text) {
+  std::int64_t value = 0;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (read.ec != std::errc{} || read.ptr != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+json::object call_piece(std::string_view index, const std::string& arguments) {
+  return {{"index", number(index).value_or(0)}, {"function", {{"arguments", arguments}}}};
+}
+
+// The last of `calls` that has this index, and arguments; null: there is none.
+json::value* arguments_of(json::array* calls, std::string_view index) {
+  json::value* found = nullptr;
+  for (std::size_t n = 0; calls != nullptr && n < calls->size(); ++n) {
+    json::object* call = (*calls)[n].if_object();
+    json::object* function = call != nullptr ? object_at(*call, "function") : nullptr;
+    json::value* said = function != nullptr ? function->if_contains("arguments") : nullptr;
+    if (said != nullptr && said->is_string() && number_at(*call, "index") == index) found = said;
+  }
+  return found;
 }
 
 }  // namespace
@@ -67,7 +92,8 @@ void StreamRedactor::event(const SseEvent& event, std::string_view raw, std::str
   std::optional<json::value> value = parse_leniently(event.data);
   json::object* object = value ? value->if_object() : nullptr;
   if (object == nullptr) {
-    out.append(raw);  // [DONE]
+    if (shape_ == Shape::openai && event.data == "[DONE]") append_openai_rest(out);
+    out.append(raw);
     return;
   }
   std::string before;
@@ -108,12 +134,19 @@ std::string StreamRedactor::rest_of(std::string_view channel) {
   return out;
 }
 
+bool StreamRedactor::put_rest(json::object& holder, std::string_view key,
+                              std::string_view channel) {
+  const std::string rest = rest_of(channel);
+  if (rest.empty()) return false;
+  holder[key] = std::string(string_at(holder, key)) + rest;
+  return true;
+}
+
 // Texts that are there as a whole.
 bool StreamRedactor::others(json::value& value, std::string_view member) {  // NOLINT(misc-no-recursion)
   bool changed = false;
   if (json::object* object = value.if_object()) {
-    for (auto& entry : *object)
-      changed |= others(entry.value(), entry.key());
+    changed = others_of(*object);
   } else if (json::array* array = value.if_array()) {
     for (json::value& element : *array)
       changed |= others(element, member);
@@ -126,46 +159,133 @@ bool StreamRedactor::others(json::value& value, std::string_view member) {  // N
   return changed;
 }
 
+bool StreamRedactor::others_of(json::object& object) {  // NOLINT(misc-no-recursion)
+  bool changed = false;
+  for (auto& entry : object)
+    changed |= others(entry.value(), entry.key());
+  return changed;
+}
+
 bool StreamRedactor::openai(json::object& event) {
   json::array* choices = array_at(event, "choices");
+  if (choices == nullptr) return others_of(event);  // an error
+  for (const std::string_view key : {"id", "object", "created", "model"})
+    if (const json::value* value = event.if_contains(key)) head_[key] = *value;
   bool changed = false;
-  for (std::size_t i = 0; choices != nullptr && i < choices->size(); ++i) {
-    json::object* choice = (*choices)[i].if_object();
-    json::object* delta = choice != nullptr ? object_at(*choice, "delta") : nullptr;
-    if (delta == nullptr) continue;
-    const std::string index = number_at(*choice, "index") + "/";
+  for (json::value& one : *choices)
+    if (json::object* choice = one.if_object()) changed |= openai_choice(*choice);
+  return changed;
+}
+
+bool StreamRedactor::openai_choice(json::object& choice) {
+  const std::string index = number_at(choice, "index") + "/";
+  const bool ends = !string_at(choice, "finish_reason").empty();
+  bool changed = false;
+  // Of the older completions.
+  if (json::value* said = choice.if_contains("text")) changed |= go_on(index + "text", *said);
+  if (ends) changed |= put_rest(choice, "text", index + "text");
+  if (json::value* whole = choice.if_contains("message")) changed |= others(*whole, "message");
+  json::object none;
+  json::object* delta = object_at(choice, "delta");
+  const bool has_delta = delta != nullptr;
+  if (!has_delta) delta = &none;
+  for (auto& member : *delta) {
+    const std::string_view key = member.key();
+    if (std::ranges::find(kOpenAiTexts, key) != kOpenAiTexts.end() && member.value().is_string())
+      changed |= go_on(index + std::string(key), member.value());
+    else if (key != "tool_calls" && key != "function_call")
+      changed |= others(member.value(), key);  // lists of parts, and what is yet to come
+  }
+  changed |= openai_calls(*delta, index);
+  if (ends) {
     for (const std::string_view text : kOpenAiTexts)
-      if (json::value* said = delta->if_contains(text))
-        changed |= go_on(index + std::string(text), *said);
-    json::array* calls = array_at(*delta, "tool_calls");
-    for (std::size_t n = 0; calls != nullptr && n < calls->size(); ++n) {
-      json::object* call = (*calls)[n].if_object();
-      json::object* function = call != nullptr ? object_at(*call, "function") : nullptr;
-      json::value* said = function != nullptr ? function->if_contains("arguments") : nullptr;
-      if (said != nullptr) changed |= go_on(index + "call/" + number_at(*call, "index"), *said);
+      changed |= put_rest(*delta, text, index + std::string(text));
+    changed |= end_openai_calls(*delta, index);
+  }
+  if (!has_delta && !none.empty()) choice["delta"] = std::move(none);
+  return changed;
+}
+
+bool StreamRedactor::openai_calls(json::object& delta, const std::string& index) {
+  bool changed = false;
+  if (json::object* function = object_at(delta, "function_call"))
+    if (json::value* said = function->if_contains("arguments"))
+      changed |= go_on(index + "function_call", *said);
+  json::array* calls = array_at(delta, "tool_calls");
+  for (std::size_t n = 0; calls != nullptr && n < calls->size(); ++n) {
+    const json::object* begun = (*calls)[n].if_object();
+    if (begun == nullptr) continue;
+    const std::string place = number_at(*begun, "index");
+    const std::string channel = index + "call/" + place;
+    // Some services give every call the same index: another id is another call.
+    if (const std::string id(string_at(*begun, "id")); !id.empty()) {
+      std::string& known = call_ids_[channel];
+      const std::string rest = !known.empty() && known != id ? rest_of(channel) : std::string();
+      known = id;
+      if (!rest.empty()) {
+        calls->insert(calls->begin() + static_cast<std::ptrdiff_t>(n++), call_piece(place, rest));
+        changed = true;
+      }
     }
-    if (!is_set(*choice, "finish_reason")) continue;
-    for (const std::string_view text : kOpenAiTexts) {
-      const std::string rest = rest_of(index + std::string(text));
-      if (rest.empty()) continue;
-      (*delta)[text] = std::string(string_at(*delta, text)) + rest;
-      changed = true;
+    json::object& call = (*calls)[n].get_object();
+    json::object* function = object_at(call, "function");
+    json::value* said = function != nullptr ? function->if_contains("arguments") : nullptr;
+    if (said != nullptr) changed |= go_on(channel, *said);
+    if (json::value* custom = call.if_contains("custom")) changed |= others(*custom, "custom");
+  }
+  return changed;
+}
+
+// What is left of a call that is in this very chunk belongs to it.
+bool StreamRedactor::end_openai_calls(json::object& delta, const std::string& index) {
+  bool changed = false;
+  if (const std::string rest = rest_of(index + "function_call"); !rest.empty()) {
+    json::object* function = object_at(delta, "function_call");
+    if (function == nullptr) function = &delta["function_call"].emplace_object();
+    (*function)["arguments"] = std::string(string_at(*function, "arguments")) + rest;
+    changed = true;
+  }
+  const std::string prefix = index + "call/";
+  for (auto at = held_.lower_bound(prefix); at != held_.end() && at->first.starts_with(prefix);) {
+    const std::string channel = (at++)->first;
+    const std::string rest = rest_of(channel);
+    if (rest.empty()) continue;
+    const std::string place = channel.substr(prefix.size());
+    json::array* calls = array_at(delta, "tool_calls");
+    if (json::value* said = arguments_of(calls, place)) {
+      *said = std::string(said->get_string()) + rest;
+    } else {
+      if (calls == nullptr) calls = &delta["tool_calls"].emplace_array();
+      calls->push_back(call_piece(place, rest));
     }
-    json::array left;
-    for (auto at = held_.lower_bound(index + "call/");
-         at != held_.end() && at->first.starts_with(index + "call/");) {
-      const std::string channel = at->first;
-      ++at;
-      const std::string rest = rest_of(channel);
-      if (rest.empty()) continue;
-      left.push_back({{"index", std::stoll(channel.substr(index.size() + 5))},
-                      {"function", {{"arguments", rest}}}});
-    }
-    if (left.empty()) continue;
-    (*delta)["tool_calls"] = std::move(left);
     changed = true;
   }
   return changed;
+}
+
+// Of choices that ended without a finish_reason, as some services do.
+void StreamRedactor::append_openai_rest(std::string& out) {
+  while (!held_.empty()) {
+    const std::string channel = held_.begin()->first;
+    const std::string rest = rest_of(channel);
+    const std::size_t slash = channel.find('/');
+    const auto index = number(std::string_view(channel).substr(0, slash));
+    if (rest.empty() || !index) continue;
+    const std::string what = channel.substr(slash + 1);
+    json::object choice{{"index", *index}, {"finish_reason", nullptr}};
+    if (what == "text") {
+      choice["text"] = rest;
+    } else if (what == "function_call") {
+      choice["delta"] = json::object{{what, json::object{{"arguments", rest}}}};
+    } else if (what.starts_with("call/")) {
+      choice["delta"] = json::object{{"tool_calls", json::array{call_piece(what.substr(5), rest)}}};
+    } else {
+      choice["delta"] = json::object{{what, rest}};
+    }
+    json::object event = head_;
+    event["choices"] = json::array{std::move(choice)};
+    append_sse(out, "", json::serialize(event));
+  }
 }
 
 bool StreamRedactor::anthropic(json::object& event, std::string& before) {
@@ -173,10 +293,14 @@ bool StreamRedactor::anthropic(json::object& event, std::string& before) {
   const std::string index = number_at(event, "index") + "/";
   if (type == "content_block_delta") {
     json::object* delta = object_at(event, "delta");
+    if (delta == nullptr) return false;
     bool changed = false;
-    for (const std::string_view text : kAnthropicTexts)
-      if (json::value* said = delta != nullptr ? delta->if_contains(text) : nullptr)
-        changed |= go_on(index + std::string(text), *said);
+    for (auto& member : *delta) {
+      const std::string_view key = member.key();
+      changed |= std::ranges::find(kAnthropicTexts, key) != kAnthropicTexts.end()
+                     ? go_on(index + std::string(key), member.value())
+                     : others(member.value(), key);  // citations
+    }
     return changed;
   }
   if (type == "content_block_stop") {
@@ -186,44 +310,65 @@ bool StreamRedactor::anthropic(json::object& event, std::string& before) {
       const json::object delta{{"type", delta_type(text)}, {text, rest}};
       append_sse(before, "content_block_delta",
                  json::serialize(json::object{{"type", "content_block_delta"},
-                                              {"index", std::stoll(index)},
+                                              {"index", number(number_at(event, "index")).value_or(0)},
                                               {"delta", delta}}));
     }
     return false;
   }
-  if (type != "content_block_start") return false;
-  json::value* block = event.if_contains("content_block");
-  return block != nullptr && others(*block, "");
+  return others_of(event);
 }
 
 bool StreamRedactor::gemini(json::object& event) {
   json::array* candidates = array_at(event, "candidates");
+  if (candidates == nullptr) return others_of(event);
   bool changed = false;
-  for (std::size_t i = 0; candidates != nullptr && i < candidates->size(); ++i) {
-    json::object* candidate = (*candidates)[i].if_object();
+  for (json::value& one : *candidates) {
+    json::object* candidate = one.if_object();
     if (candidate == nullptr) continue;
     const std::string index = number_at(*candidate, "index") + "/";
+    const bool ends = is_set(*candidate, "finishReason");
+    for (auto& member : *candidate)
+      if (member.key() != "content") changed |= others(member.value(), member.key());
     json::object* content = object_at(*candidate, "content");
     json::array* parts = content != nullptr ? array_at(*content, "parts") : nullptr;
-    for (std::size_t n = 0; parts != nullptr && n < parts->size(); ++n) {
-      json::object* part = (*parts)[n].if_object();
-      if (part == nullptr) continue;
-      const std::string channel = index + (is_set(*part, "thought") ? "thought" : "text");
-      if (json::value* said = part->if_contains("text")) changed |= go_on(channel, *said);
-      if (json::value* call = part->if_contains("functionCall")) changed |= others(*call, "");
-    }
-    if (!is_set(*candidate, "finishReason")) continue;
-    for (const std::string_view channel : {"thought", "text"}) {
-      const std::string rest = rest_of(index + std::string(channel));
+    json::array none;
+    const bool has_parts = parts != nullptr;
+    changed |= gemini_parts(has_parts ? *parts : none, index, ends);
+    if (has_parts || none.empty()) continue;
+    if (content == nullptr) content = &((*candidate)["content"] = {{"role", "model"}}).as_object();
+    (*content)["parts"] = std::move(none);
+  }
+  return changed;
+}
+
+// What is held of another kind of text stays before what follows it.
+bool StreamRedactor::gemini_parts(json::array& parts, const std::string& index, bool last) {
+  bool changed = false;
+  json::array out;
+  const auto flush = [&](std::string_view but) {
+    for (const std::string_view kind : {"thought", "text"}) {
+      const std::string rest = kind != but ? rest_of(index + std::string(kind)) : std::string();
       if (rest.empty()) continue;
-      if (content == nullptr) content = &((*candidate)["content"] = {{"role", "model"}}).as_object();
-      if (array_at(*content, "parts") == nullptr) (*content)["parts"] = json::array{};
       json::object part{{"text", rest}};
-      if (channel == "thought") part["thought"] = true;
-      (*content)["parts"].as_array().push_back(std::move(part));
+      if (kind == "thought") part["thought"] = true;
+      out.push_back(std::move(part));
       changed = true;
     }
+  };
+  for (json::value& one : parts) {
+    if (json::object* part = one.if_object()) {
+      const std::string_view kind = is_set(*part, "thought") ? "thought" : "text";
+      json::value* said = part->if_contains("text");
+      if (said == nullptr || !string_at(*part, "text").empty())
+        flush(said != nullptr ? kind : std::string_view());
+      for (auto& member : *part)
+        changed |= &member.value() == said ? go_on(index + std::string(kind), *said)
+                                           : others(member.value(), member.key());
+    }
+    out.push_back(std::move(one));
   }
+  if (last) flush({});
+  parts = std::move(out);
   return changed;
 }
 
@@ -249,10 +394,7 @@ bool StreamRedactor::responses(json::object& event, std::string_view name, std::
       append_sse(before, name.empty() ? "" : what + ".delta", json::serialize(more));
     }
   }
-  json::value all = std::move(event);
-  const bool changed = others(all, "");
-  event = std::move(all.as_object());
-  return changed;
+  return others_of(event);
 }
 
 }  // namespace sluice::gateway::ai

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 
 #include "gateway/ai/filter/text_filter.h"
@@ -32,13 +33,21 @@ class StreamRedactor {
 
   void event(const SseEvent& event, std::string_view raw, std::string& out);
   bool openai(json::object& event);
+  bool openai_choice(json::object& choice);
+  bool openai_calls(json::object& delta, const std::string& index);
+  bool end_openai_calls(json::object& delta, const std::string& index);
+  void append_openai_rest(std::string& out);
   bool anthropic(json::object& event, std::string& before);
   bool gemini(json::object& event);
+  bool gemini_parts(json::array& parts, const std::string& index, bool last);
   bool responses(json::object& event, std::string_view name, std::string& before);
   // True: it is not as it was.
   bool go_on(const std::string& channel, json::value& text);
   std::string rest_of(std::string_view channel);
+  // What is held of a text that ends here goes behind what is said of it here.
+  bool put_rest(json::object& holder, std::string_view key, std::string_view channel);
   bool others(json::value& value, std::string_view member);
+  bool others_of(json::object& object);
 
   Shape shape_;
   const TextFilter& filter_;
@@ -46,6 +55,8 @@ class StreamRedactor {
   SseParser parser_;
   std::string raw_;  // of the event that is being read
   Held held_;
+  Held call_ids_;      // of OpenAI's calls, by their channels
+  json::object head_;  // of OpenAI's last chunk: what all of a stream have in common
 };
 
 }  // namespace sluice::gateway::ai

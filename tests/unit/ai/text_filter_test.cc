@@ -5,6 +5,7 @@
 #include "gateway/ai/filter/detectors.h"
 #include "gateway/ai/filter/json_filter.h"
 #include "gateway/ai/filter/stream_redactor.h"
+#include "tests/unit/ai/translating.h"
 
 namespace sluice::gateway::ai {
 namespace {
@@ -317,6 +318,128 @@ TEST(StreamRedactor, NoCutLetsASecretThrough) {
         ASSERT_EQ(out, whole) << at;
       }
     }
+  }
+}
+
+std::string filtered(Shape shape, const std::string& stream) {
+  const TextFilter filter = all();
+  std::string out;
+  StreamRedactor(shape, filter).feed(stream, out);
+  return out;
+}
+
+std::string chunk(const std::string& choice) {
+  return sse("", R"({"id":"c","model":"m","choices":[{"index":0,)" + choice + "}]}");
+}
+
+std::vector<json::value> choices(const std::string& stream) {
+  std::vector<json::value> found;
+  for (const json::value& event : events(stream))
+    if (event.is_object()) found.push_back(event.at("choices").at(0));
+  return found;
+}
+
+TEST(StreamRedactor, ACallAndItsEndInOneChunkAreWhole) {
+  const auto got = choices(filtered(
+      Shape::openai,
+      chunk(R"("delta":{"tool_calls":[{"index":0,"id":"a","type":"function","function":)"
+            R"({"name":"f","arguments":"{\"to\":\"jane@example.com\"}"}}]},"finish_reason":"tool_calls")")));
+  ASSERT_EQ(got.size(), 1U);
+  const json::array& calls = got[0].at("delta").at("tool_calls").as_array();
+  ASSERT_EQ(calls.size(), 1U);
+  EXPECT_EQ(calls[0].at("id"), "a");
+  EXPECT_EQ(calls[0].at("function").at("name"), "f");
+  EXPECT_EQ(calls[0].at("function").at("arguments"), R"({"to":"[email]"})");
+}
+
+TEST(StreamRedactor, CallsOfOneIndexAreNotMixed) {
+  const auto call = [](const std::string& id, const std::string& word) {
+    return chunk(R"("delta":{"tool_calls":[{"index":0,"id":")" + id + R"(","function":{"name":"f","arguments":")" +
+                 word + R"("}}]},"finish_reason":null)");
+  };
+  std::map<std::string, std::string> said;
+  std::string id;
+  for (const json::value& choice :
+       choices(filtered(Shape::openai, call("a", "one") + call("b", "two") +
+                                           chunk(R"("delta":{},"finish_reason":"tool_calls")")))) {
+    const json::value* calls = choice.at("delta").as_object().if_contains("tool_calls");
+    if (calls == nullptr) continue;
+    for (const json::value& one : calls->as_array()) {
+      if (const json::value* name = one.as_object().if_contains("id")) id = name->as_string();
+      said[id] += one.at("function").at("arguments").as_string();
+    }
+  }
+  EXPECT_EQ(said, (std::map<std::string, std::string>{{"a", "one"}, {"b", "two"}}));
+}
+
+TEST(StreamRedactor, NothingIsLostWhereAStreamEndsOtherwise) {
+  const std::string said = chunk(R"("delta":{"content":"mail jane@example.com"},"finish_reason":null)");
+  for (const std::string& end : {chunk(R"("finish_reason":"stop")"), std::string()}) {
+    const std::string out = filtered(Shape::openai, said + end + "data: [DONE]\n\n");
+    std::string text;
+    for (const json::value& choice : choices(out))
+      if (const json::value* delta = choice.as_object().if_contains("delta"))
+        if (const json::value* piece = delta->as_object().if_contains("content"))
+          text += piece->as_string();
+    EXPECT_EQ(text, "mail [email]") << out;
+    EXPECT_TRUE(out.ends_with("data: [DONE]\n\n"));
+  }
+  const std::string call = chunk(
+      R"("delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}}]},"finish_reason":null)");
+  EXPECT_THAT(filtered(Shape::openai, call + "data: [DONE]\n\n"),
+              ::testing::HasSubstr(R"("tool_calls":[{"index":0,"function":{"arguments":"{}"}}])"));
+  // An empty reason is none.
+  const std::string cut = filtered(
+      Shape::openai, chunk(R"("delta":{"content":"jane@exam"},"finish_reason":"")") +
+                         chunk(R"("delta":{"content":"ple.com"},"finish_reason":"stop")"));
+  EXPECT_THAT(cut, ::testing::Not(::testing::HasSubstr("jane")));
+}
+
+TEST(StreamRedactor, WhatGeminiSaysBeforeACallStaysBeforeIt) {
+  const std::string out = filtered(
+      Shape::gemini,
+      sse("", R"({"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":"thinking","thought":true}]}}]})") +
+          sse("", R"({"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":"I look"},)"
+                  R"({"functionCall":{"name":"f","args":{}}}]}}]})") +
+          sse("", R"({"candidates":[{"index":0,"finishReason":"STOP"}]})"));
+  std::vector<std::string> order;
+  for (const json::value& event : events(out)) {
+    const json::value* content = event.at("candidates").at(0).as_object().if_contains("content");
+    if (content == nullptr) continue;
+    for (const json::value& part : content->at("parts").as_array()) {
+      const json::value* text = part.as_object().if_contains("text");
+      const std::string word = text != nullptr ? std::string(text->as_string()) : "call";
+      if (!word.empty()) order.push_back((part.as_object().contains("thought") ? "?" : "") + word);
+    }
+  }
+  EXPECT_THAT(order, ::testing::ElementsAre("?thinking", "I ", "look", "call")) << out;
+}
+
+TEST(StreamRedactor, AllFormsOfATextAreLookedAt) {
+  const std::string one = "mail jane@exam";
+  const std::string two = "ple.com";
+  const std::vector<std::pair<std::string, std::string>> forms{
+      {R"("delta":{"reasoning":")", "\"}"},
+      {R"("text":")", "\""},
+      {R"("delta":{"function_call":{"arguments":")", "\"}}"},
+  };
+  for (const auto& [before, behind] : forms) {
+    const std::string out = filtered(
+        Shape::openai, chunk(before + one + behind + R"(,"finish_reason":null)") +
+                           chunk(before + two + behind + R"(,"finish_reason":"stop")"));
+    EXPECT_THAT(out, ::testing::HasSubstr("[email]")) << before;
+    EXPECT_THAT(out, ::testing::Not(::testing::HasSubstr("jane"))) << before;
+  }
+  for (const auto& [shape, event] : std::vector<std::pair<Shape, std::string>>{
+           {Shape::openai, R"({"choices":[{"index":0,"delta":{"content":[{"type":"text","text":"jane@example.com"}]}}]})"},
+           {Shape::openai, R"({"choices":[{"index":0,"message":{"content":"jane@example.com"}}]})"},
+           {Shape::openai, R"({"error":{"message":"jane@example.com"}})"},
+           {Shape::anthropic, R"({"type":"error","error":{"message":"jane@example.com"}})"},
+           {Shape::anthropic, R"({"type":"content_block_delta","index":0,"delta":{"type":"citations_delta","citation":{"cited_text":"jane@example.com"}}})"},
+           {Shape::gemini, R"({"candidates":[{"index":0,"content":{"parts":[{"codeExecutionResult":{"output":"jane@example.com"}}]}}]})"}}) {
+    const std::string out = filtered(shape, sse("", event));
+    EXPECT_THAT(out, ::testing::HasSubstr("[email]")) << event;
+    EXPECT_THAT(out, ::testing::Not(::testing::HasSubstr("jane"))) << event;
   }
 }
 
