@@ -173,6 +173,34 @@ def test_the_audit_log_has_each_call_without_secrets(scratch):
     eventually(lambda: gateway.post("/v1/chat/completions", body, headers)[0] == 200 and os.path.exists(path) and open(path).read(), "a new one is begun")
 
 
+def test_the_audit_log_knows_what_streams_say_in_pieces(scratch):
+    path = os.path.join(scratch.path, "ai.jsonl")
+    gateway = Gateway(scratch, ("openai", "anthropic", "gemini"), more=f"  audit: {{ path: {path} }}")
+    for kind in ("openai", "anthropic", "gemini"):
+        says(gateway[kind], "Call jane.d", "oe@exam", "ple.com or use " + KEY[:9], KEY[9:], " now", ".")
+        assert "jane.d" in CALLERS[kind](gateway).streamed_text(CALLERS[kind](gateway).streamed(f"{kind}/x")[0])
+    list_path = "/v1beta/models/openai/x:streamGenerateContent"
+    assert gateway.request("POST", list_path, CALLERS["gemini"](gateway).body("x"))[0] == 200
+    lines = eventually(lambda: (lambda l: l if len(l) >= 4 else None)([json.loads(t) for t in open(path)]), "all is written")
+    for line in lines:
+        text = json.dumps(line["answer"])
+        assert "[email]" in text and "[api_key]" in text, text
+        for piece in ("jane.d", "oe@exam", "ple.com", KEY[:9], KEY[9:]):
+            assert piece not in text, text
+    assert isinstance(lines[3]["answer"], list)
+
+
+def test_a_part_of_a_stream_in_the_audit_log_has_no_secrets(scratch):
+    path = os.path.join(scratch.path, "ai.jsonl")
+    gateway = Gateway(scratch, ("openai",), more=f"  audit: {{ path: {path}, max_body: 2KiB }}")
+    says(gateway["openai"], "Call jane.d", "oe@exam", "ple.com ", *["and on "] * 60)
+    gateway.request("POST", "/v1/chat/completions", CALLERS["openai"](gateway).body("x", stream=True))
+    gateway.request("POST", "/v1beta/models/openai/x:streamGenerateContent", CALLERS["gemini"](gateway).body("x"))
+    lines = eventually(lambda: (lambda l: l if len(l) >= 2 else None)([json.loads(t) for t in open(path)]), "all is written")
+    for line in lines:
+        assert line["answer_bytes"] > 2048 and "[email]" in line["answer"] and "oe@exam" not in line["answer"], line
+
+
 def test_an_address_stands_for_a_key(scratch):
     gateway = Gateway(scratch, ("openai",), keys="required", more="""  identities:
     - { from: [127.0.0.0/8], key: app }

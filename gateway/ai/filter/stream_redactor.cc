@@ -47,7 +47,7 @@ std::string_view delta_type(std::string_view text) {
   return text == "text" ? "text_delta" : "input_json_delta";
 }
 
-std::optional<std::int64_t> number(std::string_view text) {
+std::optional<std::int64_t> whole_number(std::string_view text) {
   std::int64_t value = 0;
   const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
   if (read.ec != std::errc{} || read.ptr != text.data() + text.size()) return std::nullopt;
@@ -55,7 +55,7 @@ std::optional<std::int64_t> number(std::string_view text) {
 }
 
 json::object call_piece(std::string_view index, const std::string& arguments) {
-  return {{"index", number(index).value_or(0)}, {"function", {{"arguments", arguments}}}};
+  return {{"index", whole_number(index).value_or(0)}, {"function", {{"arguments", arguments}}}};
 }
 
 // The last of `calls` that has this index, and arguments; null: there is none.
@@ -269,7 +269,7 @@ void StreamRedactor::append_openai_rest(std::string& out) {
     const std::string channel = held_.begin()->first;
     const std::string rest = rest_of(channel);
     const std::size_t slash = channel.find('/');
-    const auto index = number(std::string_view(channel).substr(0, slash));
+    const auto index = whole_number(std::string_view(channel).substr(0, slash));
     if (rest.empty() || !index) continue;
     const std::string what = channel.substr(slash + 1);
     json::object choice{{"index", *index}, {"finish_reason", nullptr}};
@@ -310,7 +310,7 @@ bool StreamRedactor::anthropic(json::object& event, std::string& before) {
       const json::object delta{{"type", delta_type(text)}, {text, rest}};
       append_sse(before, "content_block_delta",
                  json::serialize(json::object{{"type", "content_block_delta"},
-                                              {"index", number(number_at(event, "index")).value_or(0)},
+                                              {"index", whole_number(number_at(event, "index")).value_or(0)},
                                               {"delta", delta}}));
     }
     return false;

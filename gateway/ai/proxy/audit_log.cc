@@ -1,5 +1,7 @@
 #include "gateway/ai/proxy/audit_log.h"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <ctime>
 #include <sys/stat.h>
@@ -10,6 +12,8 @@
 #include <boost/json/serialize.hpp>
 
 #include "gateway/ai/filter/json_filter.h"
+#include "gateway/ai/filter/stream_redactor.h"
+#include "gateway/ai/proxy/answer_filter.h"
 #include "gateway/log.h"
 #include "gateway/text_escapes.h"
 
@@ -47,6 +51,54 @@ json::value content(std::string text, bool whole, const TextFilter& filter) {
   }
   filter.redact(text, findings);
   return json::string(text);
+}
+
+bool is_stream(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of("\r\n"), text.size()));
+  return std::ranges::any_of(
+      std::array<std::string_view, 5>{"data:", "event:", "id:", "retry:", ":"},
+      [&](std::string_view field) { return text.starts_with(field); });
+}
+
+// Gemini's stream without SSE; of a part of it, the elements that are whole.
+std::string whole_elements(std::string_view list) {
+  std::size_t end = 1;
+  std::size_t depth = 0;
+  bool in_string = false;
+  for (std::size_t at = 1; at < list.size(); ++at) {
+    const char c = list[at];
+    if (in_string) {
+      if (c == '\\') ++at;
+      in_string = c != '"';
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      ++depth;
+    } else if (c == '}' || c == ']') {
+      if (depth == 0) break;
+      if (--depth == 0) end = at + 1;
+    }
+  }
+  return std::string(list.substr(0, end)) + "]";
+}
+
+// What a stream says in pieces is found where they are put together; where it was cut, its last word
+// may be missing.
+json::value answer_content(std::string text, bool whole, Shape shape, const TextFilter& filter) {
+  if (is_stream(text)) {
+    StreamRedactor redactor(shape, filter);
+    std::string out;
+    redactor.feed(text, out);
+    Findings findings;
+    filter.redact(out, findings);
+    return json::string(out);
+  }
+  if (shape != Shape::gemini || !text.starts_with('[')) return content(std::move(text), whole, filter);
+  AnswerFilter list(shape, filter, true);
+  std::string out;
+  list.feed(whole ? std::move(text) : whole_elements(text), out);
+  list.end(out);
+  return content(std::move(out), whole, filter);
 }
 
 // A character that was cut at the end would make the line no UTF-8.
@@ -168,16 +220,18 @@ std::string AuditLog::line(AuditEntry& entry) const {
                               {"output", entry.usage.output},
                               {"reasoning", entry.usage.reasoning}};
   out["dollars"] = static_cast<double>(entry.micros) / 1e6;
-  const auto body = [&](std::string_view name, std::string& text, std::size_t size) {
+  const auto trimmed = [&](std::string_view name, std::string& text, std::size_t size) {
     const bool whole = text.size() == size;
     if (!whole) {
       trim_to_characters(text);
       out[std::string(name) + "_bytes"] = size;
     }
-    out[name] = content(std::move(text), whole, filter_);
+    return whole;
   };
-  body("request", entry.request, entry.request_size);
-  body("answer", entry.answer, entry.answer_size);
+  const bool request = trimmed("request", entry.request, entry.request_size);
+  const bool answer = trimmed("answer", entry.answer, entry.answer_size);
+  out["request"] = content(std::move(entry.request), request, filter_);
+  out["answer"] = answer_content(std::move(entry.answer), answer, entry.shape, filter_);
   // Bodies, paths and names are whatever callers and vendors have sent.
   return repaired_utf8(json::serialize(out)) + "\n";
 }

@@ -15,6 +15,7 @@
 
 #include "gateway/ai/conversation.h"
 #include "gateway/ai/filter/text_filter.h"
+#include "gateway/ai/shape.h"
 #include "gateway/log_sink.h"
 #include "policy/config/ai.h"
 
@@ -34,6 +35,7 @@ struct AuditEntry {
   std::string answer;
   std::size_t request_size = 0;  // of all of it
   std::size_t answer_size = 0;
+  Shape shape = Shape::openai;  // of the answer
 
   std::size_t memory() const { return request.size() + answer.size() + 512; }
 };

@@ -268,7 +268,8 @@ void Call::audit(http::Ending ending, int status, const Usage& usage, const Mone
                    .request = body_->text().substr(0, audit->max_body),
                    .answer = heard_.text().substr(0, audit->max_body),
                    .request_size = body_->text().size(),
-                   .answer_size = heard_.size()};
+                   .answer_size = heard_.size(),
+                   .shape = endpoint_.shape};
   if (asked_ || recalled_) {
     entry.provider = provider().name;
     entry.model = target().model;
