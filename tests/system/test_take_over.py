@@ -198,9 +198,20 @@ def changes_wait(pod):
 # --- told to stop while they change places
 
 
-def takes_a_while(net):
-    routes = "".join(f"  - {{ listener: web, path: /of-many/{number}, upstream: origin }}\n" for number in range(30000))
-    return policy(net, POLICY.replace("routes:\n", "routes:\n" + routes))
+def begun(net):
+    """The next pod, whose gateway has been started and stands still before it serves."""
+    routes = "".join(f"  - {{ listener: web, path: /of-many/{number}, upstream: origin }}\n" for number in range(5000))
+    pod = Pod(net, "pod-1", policy(net, POLICY.replace("routes:\n", "routes:\n" + routes)), wait=False)
+    eventually(lambda: "gateway started" in pod.output(), "it begins")
+    os.kill(gateway_of(pod), signal.SIGSTOP)
+    assert "took over" not in pod.output()
+    return pod
+
+
+def gateway_of(pod):
+    keeper = pod.children()[0]
+    with open(f"/proc/{keeper}/task/{keeper}/children") as children:
+        return int(children.read().split()[0])
 
 
 def terminate(pod):
@@ -225,14 +236,12 @@ def ends(pod):
     return pod.process.returncode
 
 
-@pytest.mark.parametrize("tell", [terminate, drain])
-def test_one_that_is_told_to_stop_before_it_serves_leaves_the_first_serving(net, tell):
+def test_one_that_is_told_to_stop_before_it_serves_leaves_the_first_serving(net):
     first = Pod(net, "pod-0", policy(net))
     first.ctl("ban", "198.51.100.7", "--for", "1h")
     load = Load(net, http1, new_connections, to_the_bound, through_the_node, layer4, websocket)
-    second = Pod(net, "pod-1", takes_a_while(net), wait=False)
-    eventually(lambda: "gateway started" in second.output(), "it begins")
-    tell(second)
+    second = begun(net)
+    terminate(second)
     assert ends(second) == 0
     assert "took over" not in second.output() and "stopping" in second.output()
     assert "198.51.100.7" in first.ctl("bans").stdout
@@ -243,10 +252,10 @@ def test_one_that_is_told_to_stop_before_it_serves_leaves_the_first_serving(net,
 def test_one_that_is_told_to_stop_while_it_hands_over_does_so_first(net, tell):
     first = Pod(net, "pod-0", policy(net))
     load = Load(net, http1, new_connections, to_the_bound, through_the_node)
-    second = Pod(net, "pod-1", takes_a_while(net), wait=False)
-    eventually(lambda: "another sluice is about to take over" in first.output(), "it hands over")
+    second = begun(net)
     teller = Thread(net.node, lambda: tell(first))  # `drain` waits
     eventually(lambda: "stopping once the other sluice serves" in first.output(), "it is told so meanwhile")
+    os.kill(gateway_of(second), signal.SIGCONT)
     second.wait_until_ready()
     assert ends(first) == 0
     teller.result()
@@ -260,8 +269,7 @@ def test_one_that_is_told_to_stop_while_it_hands_over_does_so_first(net, tell):
 
 def test_one_that_is_told_to_stop_after_the_first_has_died_leaves_nothing(net):
     first = Pod(net, "pod-0", policy(net))
-    second = Pod(net, "pod-1", takes_a_while(net), wait=False)
-    eventually(lambda: "gateway started" in second.output(), "it begins")
+    second = begun(net)
     died = first.children()[0]
     first.kill()
     eventually(lambda: has_ended(died), "nothing of it is left")
