@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <optional>
+#include <utility>
 
 #include <boost/json/serialize.hpp>
 
@@ -52,6 +53,12 @@ std::optional<std::int64_t> whole_number(std::string_view text) {
   const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
   if (read.ec != std::errc{} || read.ptr != text.data() + text.size()) return std::nullopt;
   return value;
+}
+
+bool names_a_tool(const json::object& call) {
+  const json::value* function = call.if_contains("function");
+  return function != nullptr && function->is_object() &&
+         !string_at(function->get_object(), "name").empty();
 }
 
 json::object call_piece(std::string_view index, const std::string& arguments) {
@@ -217,11 +224,10 @@ bool StreamRedactor::openai_calls(json::object& delta, const std::string& index)
     if (begun == nullptr) continue;
     const std::string place = number_at(*begun, "index");
     const std::string channel = index + "call/" + place;
-    // Some services give every call the same index: another id is another call.
-    if (const std::string id(string_at(*begun, "id")); !id.empty()) {
-      std::string& known = call_ids_[channel];
+    // Some services give every call the same index: another id, with a name, is another call.
+    if (const std::string id(string_at(*begun, "id")); !id.empty() && names_a_tool(*begun)) {
+      const std::string known = std::exchange(call_ids_[channel], id);
       const std::string rest = !known.empty() && known != id ? rest_of(channel) : std::string();
-      known = id;
       if (!rest.empty()) {
         calls->insert(calls->begin() + static_cast<std::ptrdiff_t>(n++), call_piece(place, rest));
         changed = true;

@@ -100,13 +100,21 @@ class Reader final : public StreamReader {
       arguments = named.text_or("arguments");
     }
     auto known = calls_.find(index);
+    // Some services give every call the same index: another id, with a name, is another call.
+    if (known != calls_.end() && !known->second.id.empty() && !id.empty() && !name.empty() &&
+        id != known->second.id) {
+      out.push_back(PartEnd{known->second.part});
+      calls_.erase(known);
+      known = calls_.end();
+    }
     if (known == calls_.end()) {
       if (id.empty() && name.empty()) return;  // a ghost: no call of anything
       close_running(out);
-      known = calls_.emplace(index, next_part_++).first;
-      out.push_back(PartBegin{known->second, PartKind::tool_call, std::move(id), std::move(name)});
+      known = calls_.emplace(index, Call{next_part_++, id}).first;
+      out.push_back(
+          PartBegin{known->second.part, PartKind::tool_call, std::move(id), std::move(name)});
     }
-    if (!arguments.empty()) out.push_back(PartDelta{known->second, std::move(arguments)});
+    if (!arguments.empty()) out.push_back(PartDelta{known->second.part, std::move(arguments)});
   }
 
   void finish(const std::string& reason, Deltas& out) {
@@ -123,17 +131,22 @@ class Reader final : public StreamReader {
 
   void close_all(Deltas& out) {
     close_running(out);
-    for (const auto& [index, part] : calls_)
-      out.push_back(PartEnd{part});
+    for (const auto& [index, call] : calls_)
+      out.push_back(PartEnd{call.part});
     calls_.clear();
   }
+
+  struct Call {
+    std::size_t part = 0;
+    std::string id;
+  };
 
   bool begun_ = false;
   bool finished_ = false;
   std::size_t next_part_ = 0;
   std::optional<std::size_t> running_;  // the text or thought that is open
   PartKind running_kind_ = PartKind::text;
-  std::map<std::int64_t, std::size_t> calls_;  // index in the chunks -> part
+  std::map<std::int64_t, Call> calls_;  // by their index in the chunks
 };
 
 }  // namespace

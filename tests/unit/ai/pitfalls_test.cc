@@ -94,6 +94,32 @@ TEST(AiPitfalls, P02InterleavedCallsStayApartAndEveryBlockIsClosed) {
   EXPECT_EQ(arguments[1], R"({"y":2})");
 }
 
+TEST(AiPitfalls, P02CallsOfOneIndexAreToldApartByTheirIds) {
+  std::string chunks;
+  for (const std::string_view id : {"a", "b", "c"}) {
+    chunks += R"(data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":")" +
+              std::string(id) + R"(","type":"function","function":{"name":"look","arguments":"{\"at\":\")" +
+              std::string(id) + R"(\"}"}}]}}]})" + "\n\n";
+    // Whoever repeats the id goes on.
+    chunks += R"(data: {"id":"c","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":")" +
+              std::string(id) + R"(","function":{"arguments":" "}}]}}]})" + "\n\n";
+  }
+  chunks += R"(data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]})"
+            "\n\ndata: [DONE]\n\n";
+  std::vector<std::string> ids;
+  std::map<std::int64_t, std::string> arguments;
+  for (const json::value& event : events(stream(kOpenAi, kAnthropic, chunks))) {
+    const std::string type = text_at(event, "/type");
+    if (type == "content_block_start") ids.push_back(text_at(event, "/content_block/id"));
+    if (type == "content_block_delta")
+      arguments[event.at("index").as_int64()] += text_at(event, "/delta/partial_json");
+  }
+  EXPECT_THAT(ids, testing::ElementsAre("a", "b", "c"));
+  EXPECT_THAT(arguments, testing::ElementsAre(testing::Pair(0, R"({"at":"a"} )"),
+                                              testing::Pair(1, R"({"at":"b"} )"),
+                                              testing::Pair(2, R"({"at":"c"} )")));
+}
+
 TEST(AiPitfalls, P03GhostCallsAreNotPassedOn) {
   const std::string out = stream(
       kOpenAi, kOpenAi,
