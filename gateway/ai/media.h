@@ -19,6 +19,10 @@ struct DataUrl {
 std::optional<DataUrl> parse_data_url(std::string_view url);
 std::string data_url(std::string_view media_type, std::string_view data);
 
+std::string to_base64(std::string_view bytes);
+// In either alphabet; nullopt: it is no base64.
+std::optional<std::string> from_base64(std::string_view text);
+
 // All texts among `parts`, one after the other.
 std::string joined_text(const std::vector<Part>& parts, std::string_view between);
 

@@ -2,6 +2,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "gateway/ai/anthropic/anthropic.h"
+#include "gateway/ai/media.h"
 
 namespace sluice::gateway::ai::anthropic {
 namespace {
@@ -25,6 +26,7 @@ Source read_source(ReadState& state, ObjectReader& block) {
   if (type == "base64" || type == "text") {
     source.media_type = fields.required_text("media_type");
     source.data = fields.required_text("data");
+    if (type == "text") source.data = to_base64(source.data);  // as all other data are
   } else if (type == "url") {
     source.url = fields.required_text("url");
   } else {

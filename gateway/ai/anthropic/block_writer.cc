@@ -1,4 +1,6 @@
 #include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
 
 #include "gateway/ai/anthropic/anthropic.h"
 #include "gateway/ai/media.h"
@@ -8,12 +10,23 @@ namespace {
 
 constexpr std::string_view kPlainText = "text/plain";
 
+// Nullopt: base64 it stays, since it is none, or what it says is no text.
+std::optional<json::string> plain_text(const std::string& media_type, const std::string& data) {
+  if (media_type != kPlainText) return std::nullopt;
+  const auto bytes = from_base64(data);
+  if (!bytes) return std::nullopt;
+  boost::system::error_code error;
+  json::value text = json::parse(json::serialize(json::string(*bytes)), error);
+  if (error) return std::nullopt;
+  return std::move(text.get_string());
+}
+
 json::object source(const std::string& media_type, const std::string& data,
                     const std::string& url) {
   if (!url.empty()) return {{"type", "url"}, {"url", url}};
-  return {{"type", media_type == kPlainText ? "text" : "base64"},
-          {"media_type", media_type},
-          {"data", data}};
+  if (auto text = plain_text(media_type, data))
+    return {{"type", "text"}, {"media_type", media_type}, {"data", std::move(*text)}};
+  return {{"type", "base64"}, {"media_type", media_type}, {"data", data}};
 }
 
 using Written = std::optional<json::object>;

@@ -178,6 +178,34 @@ TEST(AiPitfalls, P05ResultsFollowTheCallsAtOnceAndImagesComeAfter) {
   EXPECT_EQ(text_at(out, "/messages/4/content/1/text"), "and by the way");
 }
 
+// Of all APIs only Anthropic's has documents as the text that they are.
+TEST(AiPitfalls, P05PlainTextDocumentsAreTextForOneAndBase64ForTheOthers) {
+  const auto from_anthropic = [](Shape to, const std::string& text) {
+    return request(kAnthropic, to,
+                   R"({"model":"c","max_tokens":9,"messages":[{"role":"user","content":[{"type":"document",)"
+                   R"("source":{"type":"text","media_type":"text/plain","data":")" + text + R"("}}]}]})");
+  };
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {"a", "YQ=="}, {"ab", "YWI="}, {"Grüße?", "R3LDvMOfZT8="}, {"abcdef", "YWJjZGVm"}};
+  for (const auto& [text, base64] : cases) {
+    const json::value openai = from_anthropic(kOpenAi, text);
+    EXPECT_EQ(text_at(openai, "/messages/0/content/0/file/file_data"),
+              "data:text/plain;base64," + base64);
+    EXPECT_EQ(text_at(from_anthropic(kGemini, text), "/contents/0/parts/0/inlineData/data"), base64);
+    const json::value back = request(kOpenAi, kAnthropic, R"({"model":"c","messages":[{"role":"user",)"
+                                     R"("content":[{"type":"file","file":{"filename":"a.txt","file_data":)"
+                                     R"("data:text/plain;base64,)" + base64 + R"("}}]}]})");
+    EXPECT_EQ(text_at(back, "/messages/0/content/0/source"),
+              R"({"type":"text","media_type":"text/plain","data":")" + text + R"("})");
+  }
+  // What is no text stays what it is.
+  for (const std::string base64 : {"/w==", "not base64!"}) {
+    const json::value kept = request(kGemini, kAnthropic, R"({"model":"c","contents":[{"role":"user","parts":[)"
+                                     R"({"inlineData":{"mimeType":"text/plain","data":")" + base64 + R"("}}]}]})");
+    EXPECT_EQ(text_at(kept, "/messages/0/content/0/source/type"), "base64");
+  }
+}
+
 TEST(AiPitfalls, P06NeighboursOfOneSideBecomeOneTurn) {
   const json::value out = request(kOpenAi, kAnthropic, R"({"model": "m", "messages": [
     {"role": "user", "content": "a"}, {"role": "user", "content": "b"},
