@@ -22,7 +22,7 @@ TEST(Grpc, ReadsTimeouts) {
   EXPECT_EQ(parse_timeout("2S"), 2s);
   EXPECT_GT(parse_timeout("99999999H"), 1h);  // longer than nanoseconds can say: bounded
   EXPECT_FALSE(parse_timeout("123456789m"));
-  EXPECT_FALSE(parse_timeout("0n"));  // who says so has no limit of his own, and none of ours lifted
+  EXPECT_FALSE(parse_timeout("0n"));  // of a caller it would be none, and lift ours
   EXPECT_FALSE(parse_timeout("00000000H"));
   EXPECT_FALSE(parse_timeout("m"));
   EXPECT_FALSE(parse_timeout("-1S"));
