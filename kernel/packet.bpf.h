@@ -96,9 +96,21 @@ static __always_inline bool packet_is_vlan(__be16 type) {
   return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
 }
 
+/* What comes in has its network header at the first tag in the frame. What goes out may have got it
+ * before its tags, and then it is behind them: as long as an IPv4 header, nothing else looks alike. */
+static __always_inline bool packet_network_is_behind(void* ctx, __u32 tags) {
+  struct iphdr behind = {}, there = {};
+  if (bpf_skb_load_bytes(ctx, ETH_HLEN + tags, &behind, sizeof(behind)) ||
+      packet_load(ctx, false, 0, &there, sizeof(there)))
+    return false;
+  const __u32 *a = (const __u32*)&behind, *b = (const __u32*)&there;
+  return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]));
+}
+
 /* One tag may be in the buffer's metadata (offload, or the stack took it out), others in the frame.
  */
-static __always_inline __be16 packet_network_type(void* ctx, const bool xdp, __u32* offset) {
+static __always_inline __be16 packet_network_type(void* ctx, const bool xdp, bool egress,
+                                                  __u32* offset) {
   __be16 type = 0;
   int tags = 0;
   if (xdp) {
@@ -113,11 +125,14 @@ static __always_inline __be16 packet_network_type(void* ctx, const bool xdp, __u
       __be16 type;
     } tag;
     if (!packet_is_vlan(type) || tags >= PACKET_MAX_VLAN_TAGS) break;
-    if (packet_load(ctx, xdp, *offset, &tag, sizeof(tag))) return 0;
+    if (egress ? bpf_skb_load_bytes(ctx, ETH_HLEN + *offset, &tag, sizeof(tag))
+               : packet_load(ctx, xdp, *offset, &tag, sizeof(tag)))
+      return 0;
     *offset += sizeof(tag);
     type = tag.type;
     tags++;
   }
+  if (egress && *offset && packet_network_is_behind(ctx, *offset)) *offset = 0;
   return type;
 }
 
@@ -275,7 +290,7 @@ static __always_inline int packet_parse_v6(void* ctx, const bool xdp, __u32 offs
 
 static __always_inline int packet_parse(void* ctx, const bool xdp, struct packet* p) {
   __u32 offset = 0;
-  __be16 type = packet_network_type(ctx, xdp, &offset);
+  __be16 type = packet_network_type(ctx, xdp, !xdp && p->egress, &offset);
   p->protocol = SLUICE_GUARD_NO_PROTOCOL;
   if (type == bpf_htons(ETH_P_IP)) return packet_parse_v4(ctx, xdp, offset, p);
   if (type == bpf_htons(ETH_P_IPV6)) return packet_parse_v6(ctx, xdp, offset, p);

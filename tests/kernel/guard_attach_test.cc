@@ -368,5 +368,25 @@ TEST(GuardAttach, VlanTagsInTheBufferAndInTheFrame) {
   });
 }
 
+// A packet socket, or a VLAN on a VLAN, has given it its network header before the tags.
+TEST(GuardAttach, VlanTagsInTheFrameOfWhatGoesOut) {
+  in_sandbox([] {
+    shell(
+        "ip link add wire0 type veth peer name wire1; ip link set wire0 up; ip link set wire1 up");
+    RunningGuard running;
+    GuardRule rule = count("r", from({"198.51.100.7", "2001:db8::7"}) & to_ports({{80, 80}}));
+    rule.direction = GuardDirection::egress;
+    running.apply(on({"wire0"}, {rule}));
+    for (Frame frame :
+         {tcp("198.51.100.7", "10.0.0.1", 80), tcp("2001:db8::7", "2001:db8::1", 80)}) {
+      for (const std::size_t tags : {2U, 1U, 0U}) {
+        frame.vlan_types.assign(tags, 0x8100);
+        send_raw("wire0", frame.bytes());
+      }
+    }
+    EXPECT_EQ(running.packets("r"), 6U);
+  });
+}
+
 }  // namespace
 }  // namespace sluice::kernel
