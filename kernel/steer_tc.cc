@@ -80,6 +80,17 @@ std::optional<ClsactPlace> SteerTc::own_filter(unsigned index) const {
   return std::nullopt;
 }
 
+std::optional<ClsactPlace> SteerTc::another_versions_filter(unsigned index) const {
+  for (const Descriptor& program : pins_.of_other_versions(kTakeProgramPin)) {
+    const std::uint32_t id = program_id(program.get());
+    for (const bool first : {true, false}) {
+      const ClsactPlace place = take_place(index, first);
+      if (id != 0 && clsact_program(place) == id) return place;
+    }
+  }
+  return std::nullopt;
+}
+
 bool SteerTc::hangs(unsigned index, const Descriptor& link) const {
   if (link) return tcx_interface(link.get()) == index;
   const auto place = own_filter(index);
@@ -89,7 +100,8 @@ bool SteerTc::hangs(unsigned index, const Descriptor& link) const {
 Result<void> SteerTc::attach_filter(const std::string& name, unsigned index) {
   // Pinned first, so that the next keeper, and `cleanup`, know the filter from others'.
   if (auto ok = pins_.pin(program_, kTakeProgramPin); !ok) return ok;
-  const auto own = own_filter(index);
+  auto own = own_filter(index);
+  if (!own) own = another_versions_filter(index);
   auto filter = attach_clsact(program_, {.index = index, .name = name, .up = true},
                               own.value_or(free_take_place(index)), own.has_value());
   if (!filter) return std::unexpected(filter.error().error);

@@ -38,6 +38,8 @@ class SteerTc {
   bool hangs(unsigned index, const Descriptor& link) const;
   void detach(unsigned index, Descriptor& link) const;
   std::optional<ClsactPlace> own_filter(unsigned index) const;
+  // Of a keeper of another ABI version, whose place ours takes.
+  std::optional<ClsactPlace> another_versions_filter(unsigned index) const;
 
   const PinDirectory& pins_;
   int program_;

@@ -210,6 +210,33 @@ TEST_P(KeeperHandOverTo, AnotherVersionTakesBansOverAndTheOldPinsAway) {
   });
 }
 
+TEST_P(KeeperHandOverTo, AnotherVersionTakesThePlaceAtTc) {
+  const bool tcx = GetParam();
+  if (tcx && !kernel_has_tcx()) GTEST_SKIP() << "no tcx";
+  in_sandbox([tcx] {
+    Topology net;
+    auto opened = Keeper::open({.pin_root = kPinRoot, .tcx = tcx});
+    ASSERT_TRUE(opened) << opened.error().message;
+    auto keeper = std::move(*opened);
+    Plan plan = guarded_plan();
+    plan.intercepts[0].steering = SteerBy::tc;
+    plan.intercepts[0].lease = std::chrono::milliseconds(1000);
+    plan.tc_interfaces = {"tocl*"};
+    put_in_force(*keeper, plan);
+    for (const std::uint32_t version : {99U, 0U}) {
+      keeper = follow(std::move(keeper), version, tcx);
+      ASSERT_TRUE(keeper);
+      plan.generation++;
+      put_in_force(*keeper, plan);
+      // A program that the other version had left would drop what comes without its lease.
+      ::usleep(1'500'000);
+      keeper->tick(true);
+      expect_serves(net, *keeper);
+    }
+    EXPECT_TRUE(cleanup({.pin_root = kPinRoot}));
+  });
+}
+
 // While they are taken over nobody renews leases: no look through all of them for each.
 TEST(KeeperHandOver, ManyBansAreTakenOverAtOnce) {
   in_sandbox([] {
