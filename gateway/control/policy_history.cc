@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "gateway/control/last_good.h"
+#include "gateway/control/state_file.h"
 
 namespace sluice::gateway {
 namespace {
@@ -20,7 +21,10 @@ constexpr std::string_view kSuffix = ".policy";
 std::expected<std::string, std::string> read_all(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream bytes;
-  if (!file || !(bytes << file.rdbuf())) return std::unexpected(path + ": cannot be read");
+  if (!file) return std::unexpected(path + ": cannot be read");
+  // Of an empty file nothing is taken, which is a failure of the stream and none of ours.
+  if (file.peek() == std::ifstream::traits_type::eof()) return std::string();
+  if (!(bytes << file.rdbuf())) return std::unexpected(path + ": cannot be read");
   return bytes.str();
 }
 
@@ -76,15 +80,7 @@ std::expected<void, std::string> PolicyHistory::record(
   fs::create_directories(directory_, error);
   ::chmod(directory_.c_str(), 0700);  // the files are whole policies
   const std::string target = path(known.empty() ? 1 : known.front().number + 1);
-  const std::string temporary = target + ".new";
-  {
-    std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
-    if (!file || !(file << bytes << std::flush))
-      return std::unexpected(temporary + ": cannot be written");
-  }
-  ::chmod(temporary.c_str(), 0600);
-  if (std::rename(temporary.c_str(), target.c_str()) != 0)
-    return std::unexpected(target + ": cannot be written");
+  if (auto written = write_state_file(target, bytes); !written) return written;
   for (std::size_t i = kKept - 1; i < known.size(); ++i)
     fs::remove(path(known[i].number), error);
   return {};

@@ -40,7 +40,13 @@ std::expected<void, std::string> write_state_file(const std::string& path, std::
   if (!fd) return last_error(temporary);
   const bool written = write_all(fd.get(), bytes) && ::fsync(fd.get()) == 0 &&
                        std::rename(temporary.c_str(), path.c_str()) == 0;
-  if (written) return {};
+  if (written) {
+    // The name as well; what cannot be asked for (some network file systems) is no failure.
+    const OwnedFd directory(::open(std::filesystem::path(path).parent_path().c_str(),
+                                   O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (directory) (void)::fsync(directory.get());
+    return {};
+  }
   const auto why = last_error(path);
   ::unlink(temporary.c_str());
   return why;

@@ -242,6 +242,10 @@ void PolicyApply::rollback(const json::object& request, const Respond& respond) 
   for (const auto& entry : history.entries()) {
     if (asked && entry.number != static_cast<std::uint64_t>(*asked)) continue;
     auto files = history.load(entry.number);
+    if (!files && !asked) {
+      log_warn("policy", "left out of the history", {{"reason", files.error()}});
+      continue;
+    }
     if (!files) return respond(admin_error(files.error()));
     if (!asked && policy_files(reloader_.current().files) == *files) continue;
     return apply(request, *files, BadFiles::kept, respond);

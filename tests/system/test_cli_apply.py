@@ -112,6 +112,15 @@ def test_history_and_rollback_by_number(served):
     assert wrong.returncode == 1 and "no policy 4711" in wrong.stderr
 
 
+def test_rollback_leaves_out_what_is_damaged(served):
+    served.sluice.ctl("apply", served.file("new"))
+    served.scratch.write("state/history/00000099.policy", "")  # as after a power cut
+    served.sluice.ctl("rollback")
+    assert (served.serves(), served.on_disk()) == ("old", "old")
+    wrong = served.sluice.ctl("rollback", "99", check=False)
+    assert wrong.returncode == 1 and "damaged" in wrong.stderr
+
+
 def test_a_broken_policy_changes_nothing(served, scratch):
     broken = scratch.write("broken.yaml", served.policy("new").replace("endpoints", "endpionts"))
     done = served.sluice.ctl("apply", broken, check=False)
