@@ -24,6 +24,7 @@ using namespace std::chrono_literals;
 constexpr auto kPrepareLimit = 30s;
 constexpr auto kStartLimit = 5min;  // of silence: it compiles the policy
 constexpr auto kAnswerLimit = 2s;
+constexpr auto kSamplesPause = 500ms;
 constexpr auto kHeartbeatLimit = 3s;
 constexpr auto kQuickDeath =
     5s;  // a gateway that lived less has a problem that the next one will have too
@@ -502,6 +503,10 @@ void GatewaySupervisor::handle(const Instance& from, const protocol::Drained&) {
 
 void GatewaySupervisor::send_samples(Instance& to) {
   if (to.deadline || !to.spoken_to()) return;
+  // A gateway asks once a second. One that was taken over must not keep this process counting, which
+  // with full tables takes tens of milliseconds, while leases wait.
+  if (Clock::now() - to.sampled < kSamplesPause) return;
+  to.sampled = Clock::now();
   for (const auto& batch : protocol::in_batches(hooks_.samples()))
     to.child->send(batch);
 }

@@ -130,6 +130,7 @@ class GatewaySupervisor {
     std::uint16_t protocol = kernel::protocol::kVersion;
     Clock::time_point started = Clock::now();
     Clock::time_point heard = Clock::now();
+    Clock::time_point sampled{};  // when it got the kernel's numbers last
     std::unique_ptr<boost::asio::steady_timer> deadline{};  // retired: then it is ended
     bool spoken_to() const { return protocol == kernel::protocol::kVersion; }
   };
