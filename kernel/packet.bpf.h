@@ -97,7 +97,7 @@ static __always_inline bool packet_is_vlan(__be16 type) {
 }
 
 /* What comes in has its network header at the first tag in the frame. What goes out may have got it
- * before its tags, and then it is behind them: as long as an IPv4 header, nothing else looks alike. */
+ * before its tags, and then it is behind them; a header's length of the same bytes tells. */
 static __always_inline bool packet_network_is_behind(void* ctx, __u32 tags) {
   struct iphdr behind = {}, there = {};
   if (bpf_skb_load_bytes(ctx, ETH_HLEN + tags, &behind, sizeof(behind)) ||

@@ -4,8 +4,9 @@
  *
  * What is taken gets the mark by which policy routing delivers it here, a SYN its listener's socket
  * as well, and ends the chain: the programs behind would forward it. What is not taken passes on. A
- * SYN is judged, everything else follows the socket that it belongs to (ICMP errors, too), so that
- * what was open before flows past, and what is proxied is finished whatever becomes of the policy. */
+ * SYN is judged, everything else (ICMP errors, too) follows the socket that it belongs to, so that
+ * what was open before flows past, and what is proxied is finished whatever becomes of the policy.
+ */
 
 #define HTTPS 443
 
@@ -93,7 +94,7 @@ static __always_inline int judge_syn(struct __sk_buff* skb, const struct flow* f
   return take(skb, mark);
 }
 
-/* Errors about what is proxied go to the address that we speak for: TCP hears of them here alone. */
+/* Errors about what is proxied are sent to the address that we speak for. */
 static __always_inline int take_icmp_error(struct __sk_buff* skb, const struct transit_packet* p,
                                            const struct sluice_steer_mark* mark) {
   struct flow flow = {};

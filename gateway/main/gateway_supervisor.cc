@@ -503,8 +503,8 @@ void GatewaySupervisor::handle(const Instance& from, const protocol::Drained&) {
 
 void GatewaySupervisor::send_samples(Instance& to) {
   if (to.deadline || !to.spoken_to()) return;
-  // A gateway asks once a second. One that was taken over must not keep this process counting, which
-  // with full tables takes tens of milliseconds, while leases wait.
+  // A gateway asks once a second. One that was taken over must not keep this process counting: with
+  // full tables that takes tens of milliseconds, and leases wait.
   if (Clock::now() - to.sampled < kSamplesPause) return;
   to.sampled = Clock::now();
   for (const auto& batch : protocol::in_batches(hooks_.samples()))
