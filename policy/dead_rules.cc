@@ -151,8 +151,7 @@ void look_at_shadowed(std::span<const Intercept> entries, const char* way, bool 
     const Intercept& late = entries[i];
     // An entry that says otherwise may stand between the two in precedence.
     const bool all_alike = std::ranges::all_of(entries, [&](const Intercept& entry) {
-      const bool elsewhere =
-          apart && entry.from_pods.empty() && entry.listener != late.listener;
+      const bool elsewhere = apart && entry.from_pods.empty() && entry.listener != late.listener;
       return elsewhere || says_the_same(entry, late);
     });
     const auto earlier = entries.first(i);

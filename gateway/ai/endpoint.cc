@@ -90,8 +90,7 @@ void classify(Endpoint& out, const CallerHints& hints) {
   } else if (rest.starts_with("/messages/")) {
     out.shape = Shape::anthropic;
   } else if (take_prefix(rest, "/models/")) {
-    if (last_colon(rest) && out.shape == Shape::gemini)
-      return gemini_call(rest, out);
+    if (last_colon(rest) && out.shape == Shape::gemini) return gemini_call(rest, out);
     out.operation = Operation::models;
     out.model = rest;
   }

@@ -98,19 +98,20 @@ std::string admin_socket_path(const std::string& given) {
 }
 
 bool is_own_directory(const std::string& directory) {
-  struct stat status{};
+  struct stat status {};
   return ::lstat(directory.c_str(), &status) == 0 && S_ISDIR(status.st_mode) &&
          status.st_uid == ::geteuid() && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
 std::string distrust_of_place(const std::string& path) {
   const std::string place = place_in_tmp();
-  struct stat status{};
-  if (std::filesystem::path(path).parent_path() != place ||
-      ::lstat(place.c_str(), &status) != 0 || is_own_directory(place))
+  struct stat status {};
+  if (std::filesystem::path(path).parent_path() != place || ::lstat(place.c_str(), &status) != 0 ||
+      is_own_directory(place))
     return {};
-  return place + " is not a directory of this user's alone; remove it, or name another socket with "
-                 "--socket";
+  return place +
+         " is not a directory of this user's alone; remove it, or name another socket with "
+         "--socket";
 }
 
 struct AdminServer::State : std::enable_shared_from_this<AdminServer::State> {

@@ -1,13 +1,13 @@
 // The exchange's part in compression: which answers, and what their heads then say.
+#include "policy/compression.h"
+
 #include <algorithm>
 #include <charconv>
 
 #include "gateway/compression/compressor.h"
-
 #include "gateway/http/exchange.h"
 #include "gateway/http1/request_fields.h"
 #include "gateway/worker.h"
-#include "policy/compression.h"
 
 namespace sluice::gateway::http {
 

@@ -300,8 +300,7 @@ void UpstreamSession::stream_ended(UpstreamStream& stream, bool whole, bool clos
 // each next request, too.
 void UpstreamSession::ask_whether_alive(const UpstreamStream& given_up) {
   const SteadyTime silent_since = std::max(heard_at_, given_up.sent_at());
-  if (draining_ || alive_timer_.armed() ||
-      worker_.wheel().now() - silent_since < alive_within_) {
+  if (draining_ || alive_timer_.armed() || worker_.wheel().now() - silent_since < alive_within_) {
     return;
   }
   // Servers of gRPC end a connection at the third PING too many, and its quiet streams with it.

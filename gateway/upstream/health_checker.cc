@@ -39,8 +39,7 @@ struct HealthChecker::Check : std::enable_shared_from_this<HealthChecker::Check>
         on_change(options.on_change),
         random(std::random_device{}()),
         first(is_first),
-        probe(io, endpoint->address(), config, protocol, options.own_mark, tls, server_name,
-              proxy),
+        probe(io, endpoint->address(), config, protocol, options.own_mark, tls, server_name, proxy),
         pause(io.get_executor()) {}
 
   void start(boost::asio::io_context& io) {
@@ -137,7 +136,8 @@ void HealthChecker::follow(const ClusterSet& clusters) {
       }
       auto check = std::make_shared<Check>(state_->io, cluster->name(), endpoint, wanted, protocol,
                                            cluster->tls(), asked_name(*cluster, *endpoint),
-                                           cluster->config().send_proxy_protocol, state_->options, known == before.end());
+                                           cluster->config().send_proxy_protocol, state_->options,
+                                           known == before.end());
       check->start(state_->io);
       state_->checks.emplace(endpoint.get(), std::move(check));
     }

@@ -18,8 +18,8 @@ PacketView view_of(const PacketDescription& packet, const LiveState& live) {
   view.egress = packet.direction == PacketDirection::egress;
   view.interface = packet.interface;
   if (live.auto_interfaces)
-    view.on_auto = std::ranges::find(*live.auto_interfaces, packet.interface) !=
-                   live.auto_interfaces->end();
+    view.on_auto =
+        std::ranges::find(*live.auto_interfaces, packet.interface) != live.auto_interfaces->end();
   return view;
 }
 

@@ -231,8 +231,7 @@ int RunningGuard::verdict(const std::vector<std::uint8_t>& bytes, unsigned inter
 }
 
 int RunningGuard::run(const protocol::OwnedFd& program, const std::vector<std::uint8_t>& bytes,
-                      unsigned interface_index, unsigned gso_segments,
-                      unsigned gso_size) const {
+                      unsigned interface_index, unsigned gso_segments, unsigned gso_size) const {
   __sk_buff context{};
   context.ifindex = interface_index;
   context.gso_segs = gso_segments;
@@ -254,8 +253,7 @@ int RunningGuard::run(const protocol::OwnedFd& program, const std::vector<std::u
 int RunningGuard::verdict_at(Entry entry, const std::vector<std::uint8_t>& bytes,
                              unsigned interface_index) const {
   if (entry == Entry::ingress) return verdict(bytes, interface_index);
-  if (entry == Entry::egress)
-    return run(pins.get("guard_program_egress"), bytes, interface_index);
+  if (entry == Entry::egress) return run(pins.get("guard_program_egress"), bytes, interface_index);
   EXPECT_EQ(interface_index, 0U) << "a test run of XDP is on lo";
   const int verdict = run(pins.get("guard_program_xdp"), bytes, 0);
   return verdict == XDP_DROP ? kDrop : verdict == XDP_PASS ? kPass : verdict;

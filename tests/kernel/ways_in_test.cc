@@ -240,8 +240,7 @@ TEST_P(WaysIn, WithNobodyLeftBypassGoesThroughAfterTheLease) {
   in_sandbox([] {
     Topology net;
     auto keeper = open_keeper();
-    put_in_force(*keeper,
-                 turned_plan(GetParam(), OnExit::bypass, std::chrono::milliseconds(1500)));
+    put_in_force(*keeper, turned_plan(GetParam(), OnExit::bypass, std::chrono::milliseconds(1500)));
     keeper.reset();
     wait_until_gone("lease_1500ms");
     for (const std::string to : {"10.2.0.2", "fd02::2"}) {

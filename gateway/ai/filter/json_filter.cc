@@ -14,8 +14,8 @@ namespace json = boost::json;
 
 namespace {
 
-constexpr std::array<std::string_view, 8> kOpaque{
-    "id", "call_id", "tool_call_id", "tool_use_id", "model", "type", "role", "object"};
+constexpr std::array<std::string_view, 8> kOpaque{"id",    "call_id", "tool_call_id", "tool_use_id",
+                                                  "model", "type",    "role",         "object"};
 // Of what these hold, only what cannot be words: documents are also plain text, and tools have
 // arguments by any name.
 constexpr std::array<std::string_view, 2> kMedia{"data", "b64_json"};

@@ -315,9 +315,10 @@ bool StreamRedactor::anthropic(json::object& event, std::string& before) {
       if (rest.empty()) continue;
       const json::object delta{{"type", delta_type(text)}, {text, rest}};
       append_sse(before, "content_block_delta",
-                 json::serialize(json::object{{"type", "content_block_delta"},
-                                              {"index", whole_number(number_at(event, "index")).value_or(0)},
-                                              {"delta", delta}}));
+                 json::serialize(
+                     json::object{{"type", "content_block_delta"},
+                                  {"index", whole_number(number_at(event, "index")).value_or(0)},
+                                  {"delta", delta}}));
     }
     return false;
   }

@@ -88,8 +88,7 @@ class Writer {
   }
 
   void add_result(const ToolResult& result, json::array& parts) {
-    const std::string name =
-        result.name.empty() ? called_.name_of(result.call_id) : result.name;
+    const std::string name = result.name.empty() ? called_.name_of(result.call_id) : result.name;
     if (name.empty())
       return lost_.fail("tool_call_id", "no earlier message calls \"" + result.call_id + "\"");
     json::object response{{result.failed ? "error" : "output", joined_text(result.content, "\n")}};

@@ -9,8 +9,8 @@
 namespace sluice::gateway::ai::gemini {
 namespace {
 
-constexpr int kMaxDepth = 32;        // of schemas within schemas
-constexpr std::size_t kNode = 64;    // bytes that a value takes besides its text
+constexpr int kMaxDepth = 32;      // of schemas within schemas
+constexpr std::size_t kNode = 64;  // bytes that a value takes besides its text
 
 constexpr std::array<std::string_view, 18> kPlain{
     "type",      "format",   "title",    "description",   "nullable",      "enum",

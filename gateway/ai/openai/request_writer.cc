@@ -73,8 +73,7 @@ class Writer {
                          {"tool_call_id", call_id(result.call_id)},
                          {"content", joined_text(result.content, "\n")}};
     if (dialect_ == Dialect::mistral) {
-      const std::string name =
-          result.name.empty() ? called_.name_of(result.call_id) : result.name;
+      const std::string name = result.name.empty() ? called_.name_of(result.call_id) : result.name;
       if (!name.empty()) message["name"] = name;
     }
     return message;

@@ -13,7 +13,8 @@ constexpr std::string_view kJson = "application/json";
 // Where it is asked, and what is taken out of its answers: another policy may say otherwise.
 std::optional<CacheKey> key_of(const AnswerKeeper::Visit& visit) {
   const std::string query = without_key(visit.query);
-  const std::string address = visit.provider.address + "\n" + visit.catalog.filters_text(visit.facts);
+  const std::string address =
+      visit.provider.address + "\n" + visit.catalog.filters_text(visit.facts);
   return cache_key(
       {.tenant = visit.key != nullptr ? std::string_view(visit.key->id) : std::string_view(),
        .route = visit.facts.route,

@@ -82,8 +82,8 @@ std::string whole_elements(std::string_view list) {
   return std::string(list.substr(0, end)) + "]";
 }
 
-// What a stream says in pieces is found where they are put together; where it was cut, its last word
-// may be missing.
+// What a stream says in pieces is found where they are put together; where it was cut, its last
+// word may be missing.
 json::value answer_content(std::string text, bool whole, Shape shape, const TextFilter& filter) {
   if (is_stream(text)) {
     StreamRedactor redactor(shape, filter);
@@ -93,7 +93,8 @@ json::value answer_content(std::string text, bool whole, Shape shape, const Text
     filter.redact(out, findings);
     return json::string(out);
   }
-  if (shape != Shape::gemini || !text.starts_with('[')) return content(std::move(text), whole, filter);
+  if (shape != Shape::gemini || !text.starts_with('['))
+    return content(std::move(text), whole, filter);
   AnswerFilter list(shape, filter, true);
   std::string out;
   list.feed(whole ? std::move(text) : whole_elements(text), out);

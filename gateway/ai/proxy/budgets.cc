@@ -15,9 +15,8 @@ constexpr std::int64_t kCent = 10'000;
 constexpr std::int64_t kLongestPeriod = 32L * 24 * 3600;
 
 std::string shared_account(policy::AiPeriod period) {
-  return std::string(kShared)
-      .append("/")
-      .append(policy::kAiPeriodWords[static_cast<std::size_t>(period)]);
+  return std::string(kShared).append("/").append(
+      policy::kAiPeriodWords[static_cast<std::size_t>(period)]);
 }
 
 }  // namespace

@@ -135,7 +135,8 @@ const Command kHistoryCommand{
 const Command kRollbackCommand{
     .name = "rollback",
     .words = "[NUMBER]",
-    .summary = "Put an earlier policy in force and write it: the one before, or one of the history.",
+    .summary =
+        "Put an earlier policy in force and write it: the one before, or one of the history.",
     .details =
         "While a policy waits for `sluice confirm`, it is taken back at once and nothing is "
         "written.\n"

@@ -60,11 +60,11 @@ TEST(JsonText, SeesWhatEndsAStringWhereverItIs) {
 TEST(JsonText, RefusesWhatCouldBeReadInTwoWays) {
   for (const std::string_view text :
        {R"({"model":"a","model":"b"})", R"({"mod\u0065l":"a","model":"b"})",
-        R"({"model":"a","mod\u0065l":"b"})",
-        R"({"model":"a","Model":"b"})", R"({"MODEL":"a","mod\u0065L":"b"})",
-        R"({"max_tokens":1,"max_to\u212aens":2})", "{\"stream\":1,\"\xc5\xbftream\":2}",
-        R"({"a":1}{"model":2})", R"({"a":1,})", R"({"a" 1})", R"([])", R"({"a":tru})",
-        R"({"a":/* } */1})", R"({"a":"x)", "{\"a\":\"line\nbreak\"}", "", R"({"a":'b'})"}) {
+        R"({"model":"a","mod\u0065l":"b"})", R"({"model":"a","Model":"b"})",
+        R"({"MODEL":"a","mod\u0065L":"b"})", R"({"max_tokens":1,"max_to\u212aens":2})",
+        "{\"stream\":1,\"\xc5\xbftream\":2}", R"({"a":1}{"model":2})", R"({"a":1,})", R"({"a" 1})",
+        R"([])", R"({"a":tru})", R"({"a":/* } */1})", R"({"a":"x)", "{\"a\":\"line\nbreak\"}", "",
+        R"({"a":'b'})"}) {
     EXPECT_FALSE(JsonText::scan(text)) << text;
   }
   EXPECT_FALSE(JsonText::scan("{\"a\":" + std::string(100'000, '[')));  // and does not run deep

@@ -97,9 +97,11 @@ TEST(AiPitfalls, P02InterleavedCallsStayApartAndEveryBlockIsClosed) {
 TEST(AiPitfalls, P02CallsOfOneIndexAreToldApartByTheirIds) {
   std::string chunks;
   for (const std::string_view id : {"a", "b", "c"}) {
-    chunks += R"(data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":")" +
-              std::string(id) + R"(","type":"function","function":{"name":"look","arguments":"{\"at\":\")" +
-              std::string(id) + R"(\"}"}}]}}]})" + "\n\n";
+    chunks +=
+        R"(data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":")" +
+        std::string(id) +
+        R"(","type":"function","function":{"name":"look","arguments":"{\"at\":\")" +
+        std::string(id) + R"(\"}"}}]}}]})" + "\n\n";
     // Whoever repeats the id goes on.
     chunks += R"(data: {"id":"c","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":")" +
               std::string(id) + R"(","function":{"arguments":" "}}]}}]})" + "\n\n";
@@ -181,9 +183,11 @@ TEST(AiPitfalls, P05ResultsFollowTheCallsAtOnceAndImagesComeAfter) {
 // Of all APIs only Anthropic's has documents as the text that they are.
 TEST(AiPitfalls, P05PlainTextDocumentsAreTextForOneAndBase64ForTheOthers) {
   const auto from_anthropic = [](Shape to, const std::string& text) {
-    return request(kAnthropic, to,
-                   R"({"model":"c","max_tokens":9,"messages":[{"role":"user","content":[{"type":"document",)"
-                   R"("source":{"type":"text","media_type":"text/plain","data":")" + text + R"("}}]}]})");
+    return request(
+        kAnthropic, to,
+        R"({"model":"c","max_tokens":9,"messages":[{"role":"user","content":[{"type":"document",)"
+        R"("source":{"type":"text","media_type":"text/plain","data":")" +
+            text + R"("}}]}]})");
   };
   const std::vector<std::pair<std::string, std::string>> cases{
       {"a", "YQ=="}, {"ab", "YWI="}, {"Grüße?", "R3LDvMOfZT8="}, {"abcdef", "YWJjZGVm"}};
@@ -191,17 +195,23 @@ TEST(AiPitfalls, P05PlainTextDocumentsAreTextForOneAndBase64ForTheOthers) {
     const json::value openai = from_anthropic(kOpenAi, text);
     EXPECT_EQ(text_at(openai, "/messages/0/content/0/file/file_data"),
               "data:text/plain;base64," + base64);
-    EXPECT_EQ(text_at(from_anthropic(kGemini, text), "/contents/0/parts/0/inlineData/data"), base64);
-    const json::value back = request(kOpenAi, kAnthropic, R"({"model":"c","messages":[{"role":"user",)"
-                                     R"("content":[{"type":"file","file":{"filename":"a.txt","file_data":)"
-                                     R"("data:text/plain;base64,)" + base64 + R"("}}]}]})");
+    EXPECT_EQ(text_at(from_anthropic(kGemini, text), "/contents/0/parts/0/inlineData/data"),
+              base64);
+    const json::value back =
+        request(kOpenAi, kAnthropic,
+                R"({"model":"c","messages":[{"role":"user",)"
+                R"("content":[{"type":"file","file":{"filename":"a.txt","file_data":)"
+                R"("data:text/plain;base64,)" +
+                    base64 + R"("}}]}]})");
     EXPECT_EQ(text_at(back, "/messages/0/content/0/source"),
               R"({"type":"text","media_type":"text/plain","data":")" + text + R"("})");
   }
   // What is no text stays what it is.
   for (const std::string base64 : {"/w==", "not base64!"}) {
-    const json::value kept = request(kGemini, kAnthropic, R"({"model":"c","contents":[{"role":"user","parts":[)"
-                                     R"({"inlineData":{"mimeType":"text/plain","data":")" + base64 + R"("}}]}]})");
+    const json::value kept = request(kGemini, kAnthropic,
+                                     R"({"model":"c","contents":[{"role":"user","parts":[)"
+                                     R"({"inlineData":{"mimeType":"text/plain","data":")" +
+                                         base64 + R"("}}]}]})");
     EXPECT_EQ(text_at(kept, "/messages/0/content/0/source/type"), "base64");
   }
 }
@@ -378,9 +388,11 @@ TEST(AiPitfalls, P13SchemasBecomeWhatGeminiTakes) {
 }
 
 std::expected<WrittenRequest, Problem> to_gemini_with(const std::string& schema) {
-  return translate_request(kOpenAi, kGemini, R"({"model": "g",
+  return translate_request(kOpenAi, kGemini,
+                           R"({"model": "g",
     "messages": [{"role": "user", "content": "x"}],
-    "tools": [{"type": "function", "function": {"name": "f", "parameters": )" + schema + "}}]}");
+    "tools": [{"type": "function", "function": {"name": "f", "parameters": )" +
+                               schema + "}}]}");
 }
 
 // Written out wherever it is named, it would be larger than any memory.
@@ -555,9 +567,11 @@ TEST(AiPitfalls, P21GeminisResultsArePairedByNameAndOrder) {
     calls += more;
     results += none;
   }
-  const json::value out = request(kGemini, kOpenAi, R"({"model":"m","contents":[
+  const json::value out = request(kGemini, kOpenAi,
+                                  R"({"model":"m","contents":[
       {"role":"user","parts":[{"text":"go"}]},
-      {"role":"model","parts":[)" + calls + R"(]},{"role":"user","parts":[)" + results + "]}]}");
+      {"role":"model","parts":[)" + calls +
+                                      R"(]},{"role":"user","parts":[)" + results + "]}]}");
   const auto id_of = [&](std::string_view place) {
     return text_at(out, "/messages/1/tool_calls/" + std::string(place) + "/id");
   };

@@ -104,8 +104,9 @@ TEST(TextFilter, WhatStandsBehindAnEscapeIsFound) {
   };
   for (const auto& [text, want] : cases)
     EXPECT_EQ(redacted(text), want) << text;
-  const auto own = TextFilter::compile({{.name = "own", .find = {}, .pattern = R"(\bnight\w*|n?fall)"},
-                                        {.name = "path", .find = {}, .pattern = R"(C:\\new)"}});
+  const auto own =
+      TextFilter::compile({{.name = "own", .find = {}, .pattern = R"(\bnight\w*|n?fall)"},
+                           {.name = "path", .find = {}, .pattern = R"(C:\\new)"}});
   ASSERT_TRUE(own);
   EXPECT_EQ(redacted(R"({"a":"x\nnightfall"})", *own), R"({"a":"x\n[own]"})");
   EXPECT_EQ(redacted(R"({"a":"x\nfall"})", *own), R"({"a":"x[own]"})");
@@ -115,7 +116,8 @@ TEST(TextFilter, WhatStandsBehindAnEscapeIsFound) {
 TEST(TextFilter, NoCutHidesWhatStandsBehindAnEscape) {
   const TextFilter filter = all();
   const std::string text = R"({"a":")" + std::string(300, 'x') + R"(\n)" + kKey +
-                           R"(\u00E94111 1111 1111 1111\n","b":"\\n)" + kKey + R"(\"\njane@example.com"})";
+                           R"(\u00E94111 1111 1111 1111\n","b":"\\n)" + kKey +
+                           R"(\"\njane@example.com"})";
   const std::string want = redacted(text);
   EXPECT_EQ(want, R"({"a":")" + std::string(300, 'x') +
                       R"(\n[api_key]\u00E9[credit_card]\n","b":"\\n[api_key]\"\n[email]"})");
@@ -200,9 +202,11 @@ TEST(TextFilter, WordsGoOnAsTheyCome) {
 TEST(JsonFilter, ChangesNothingButWhatItFinds) {
   const TextFilter filter = all();
   Findings findings;
-  std::string text = R"({ "a" : [1.50, "x\u0040y.example", {"me@example.com": "b\n"}],"id":"me@example.com" })";
+  std::string text =
+      R"({ "a" : [1.50, "x\u0040y.example", {"me@example.com": "b\n"}],"id":"me@example.com" })";
   EXPECT_TRUE(filter_json(filter, text, findings));
-  EXPECT_EQ(text, R"({ "a" : [1.50, "[email]", {"me@example.com": "b\n"}],"id":"me@example.com" })");
+  EXPECT_EQ(text,
+            R"({ "a" : [1.50, "[email]", {"me@example.com": "b\n"}],"id":"me@example.com" })");
   std::string broken = R"({"a": "me@exa)";
   EXPECT_FALSE(filter_json(filter, broken, findings));
 }
@@ -342,8 +346,9 @@ std::vector<json::value> choices(const std::string& stream) {
 TEST(StreamRedactor, ACallAndItsEndInOneChunkAreWhole) {
   const auto got = choices(filtered(
       Shape::openai,
-      chunk(R"("delta":{"tool_calls":[{"index":0,"id":"a","type":"function","function":)"
-            R"({"name":"f","arguments":"{\"to\":\"jane@example.com\"}"}}]},"finish_reason":"tool_calls")")));
+      chunk(
+          R"("delta":{"tool_calls":[{"index":0,"id":"a","type":"function","function":)"
+          R"({"name":"f","arguments":"{\"to\":\"jane@example.com\"}"}}]},"finish_reason":"tool_calls")")));
   ASSERT_EQ(got.size(), 1U);
   const json::array& calls = got[0].at("delta").at("tool_calls").as_array();
   ASSERT_EQ(calls.size(), 1U);
@@ -354,8 +359,9 @@ TEST(StreamRedactor, ACallAndItsEndInOneChunkAreWhole) {
 
 TEST(StreamRedactor, CallsOfOneIndexAreNotMixed) {
   const auto call = [](const std::string& id, const std::string& word) {
-    return chunk(R"("delta":{"tool_calls":[{"index":0,"id":")" + id + R"(","function":{"name":"f","arguments":")" +
-                 word + R"("}}]},"finish_reason":null)");
+    return chunk(R"("delta":{"tool_calls":[{"index":0,"id":")" + id +
+                 R"(","function":{"name":"f","arguments":")" + word +
+                 R"("}}]},"finish_reason":null)");
   };
   std::map<std::string, std::string> said;
   std::string id;
@@ -373,7 +379,8 @@ TEST(StreamRedactor, CallsOfOneIndexAreNotMixed) {
 }
 
 TEST(StreamRedactor, NothingIsLostWhereAStreamEndsOtherwise) {
-  const std::string said = chunk(R"("delta":{"content":"mail jane@example.com"},"finish_reason":null)");
+  const std::string said =
+      chunk(R"("delta":{"content":"mail jane@example.com"},"finish_reason":null)");
   for (const std::string& end : {chunk(R"("finish_reason":"stop")"), std::string()}) {
     const std::string out = filtered(Shape::openai, said + end + "data: [DONE]\n\n");
     std::string text;
@@ -389,18 +396,20 @@ TEST(StreamRedactor, NothingIsLostWhereAStreamEndsOtherwise) {
   EXPECT_THAT(filtered(Shape::openai, call + "data: [DONE]\n\n"),
               ::testing::HasSubstr(R"("tool_calls":[{"index":0,"function":{"arguments":"{}"}}])"));
   // An empty reason is none.
-  const std::string cut = filtered(
-      Shape::openai, chunk(R"("delta":{"content":"jane@exam"},"finish_reason":"")") +
-                         chunk(R"("delta":{"content":"ple.com"},"finish_reason":"stop")"));
+  const std::string cut =
+      filtered(Shape::openai, chunk(R"("delta":{"content":"jane@exam"},"finish_reason":"")") +
+                                  chunk(R"("delta":{"content":"ple.com"},"finish_reason":"stop")"));
   EXPECT_THAT(cut, ::testing::Not(::testing::HasSubstr("jane")));
 }
 
 TEST(StreamRedactor, WhatGeminiSaysBeforeACallStaysBeforeIt) {
   const std::string out = filtered(
       Shape::gemini,
-      sse("", R"({"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":"thinking","thought":true}]}}]})") +
-          sse("", R"({"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":"I look"},)"
-                  R"({"functionCall":{"name":"f","args":{}}}]}}]})") +
+      sse("",
+          R"({"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":"thinking","thought":true}]}}]})") +
+          sse("",
+              R"({"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":"I look"},)"
+              R"({"functionCall":{"name":"f","args":{}}}]}}]})") +
           sse("", R"({"candidates":[{"index":0,"finishReason":"STOP"}]})"));
   std::vector<std::string> order;
   for (const json::value& event : events(out)) {
@@ -424,19 +433,23 @@ TEST(StreamRedactor, AllFormsOfATextAreLookedAt) {
       {R"("delta":{"function_call":{"arguments":")", "\"}}"},
   };
   for (const auto& [before, behind] : forms) {
-    const std::string out = filtered(
-        Shape::openai, chunk(before + one + behind + R"(,"finish_reason":null)") +
-                           chunk(before + two + behind + R"(,"finish_reason":"stop")"));
+    const std::string out =
+        filtered(Shape::openai, chunk(before + one + behind + R"(,"finish_reason":null)") +
+                                    chunk(before + two + behind + R"(,"finish_reason":"stop")"));
     EXPECT_THAT(out, ::testing::HasSubstr("[email]")) << before;
     EXPECT_THAT(out, ::testing::Not(::testing::HasSubstr("jane"))) << before;
   }
-  for (const auto& [shape, event] : std::vector<std::pair<Shape, std::string>>{
-           {Shape::openai, R"({"choices":[{"index":0,"delta":{"content":[{"type":"text","text":"jane@example.com"}]}}]})"},
-           {Shape::openai, R"({"choices":[{"index":0,"message":{"content":"jane@example.com"}}]})"},
-           {Shape::openai, R"({"error":{"message":"jane@example.com"}})"},
-           {Shape::anthropic, R"({"type":"error","error":{"message":"jane@example.com"}})"},
-           {Shape::anthropic, R"({"type":"content_block_delta","index":0,"delta":{"type":"citations_delta","citation":{"cited_text":"jane@example.com"}}})"},
-           {Shape::gemini, R"({"candidates":[{"index":0,"content":{"parts":[{"codeExecutionResult":{"output":"jane@example.com"}}]}}]})"}}) {
+  for (
+      const auto& [shape, event] : std::vector<std::pair<Shape, std::string>>{
+          {Shape::openai,
+           R"({"choices":[{"index":0,"delta":{"content":[{"type":"text","text":"jane@example.com"}]}}]})"},
+          {Shape::openai, R"({"choices":[{"index":0,"message":{"content":"jane@example.com"}}]})"},
+          {Shape::openai, R"({"error":{"message":"jane@example.com"}})"},
+          {Shape::anthropic, R"({"type":"error","error":{"message":"jane@example.com"}})"},
+          {Shape::anthropic,
+           R"({"type":"content_block_delta","index":0,"delta":{"type":"citations_delta","citation":{"cited_text":"jane@example.com"}}})"},
+          {Shape::gemini,
+           R"({"candidates":[{"index":0,"content":{"parts":[{"codeExecutionResult":{"output":"jane@example.com"}}]}}]})"}}) {
     const std::string out = filtered(shape, sse("", event));
     EXPECT_THAT(out, ::testing::HasSubstr("[email]")) << event;
     EXPECT_THAT(out, ::testing::Not(::testing::HasSubstr("jane"))) << event;

@@ -13,9 +13,10 @@ using testing::internal::GetCapturedStdout;
 TEST(Table, WhatWouldSpeakToTheTerminalIsNotPrinted) {
   Table table({"MODEL", "N"});
   table.add({"x\x1b[2J\r\ny\x7f", "1"});
-  table.add({"c1 \xc2\x9b"
-             "31m",
-             "2"});
+  table.add(
+      {"c1 \xc2\x9b"
+       "31m",
+       "2"});
   table.add({"gr\xc3\xbc\xc3\x9f \xc2\xa0\xe2\x82\x9b", "3"});
   CaptureStdout();
   table.print();

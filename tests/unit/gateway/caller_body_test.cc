@@ -1,14 +1,14 @@
-#include "gateway/ai/proxy/vendor_body.h"
-
 #include <gmock/gmock.h>
 #include <limits>
 
 #include "gateway/ai/proxy/accounting.h"
+#include "gateway/ai/proxy/vendor_body.h"
 
 namespace sluice::gateway::ai {
 namespace {
 
-constexpr Endpoint kChat{.operation = Operation::chat, .path = "/chat/completions", .version = "v1"};
+constexpr Endpoint kChat{
+    .operation = Operation::chat, .path = "/chat/completions", .version = "v1"};
 
 TEST(CallerBody, WhatAnAnswerMayHaveStaysANumberThatCosts) {
   constexpr std::uint64_t kMost = 1'000'000'000;

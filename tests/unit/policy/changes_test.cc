@@ -99,8 +99,7 @@ TEST(Changes, RoutesInAnotherOrderWhereTheFirstDecides) {
 }
 
 TEST(Changes, ListsInAnotherOrderThatMeansSomething) {
-  const std::string providers =
-      "ai:\n  providers:\n    a: { kind: openai, keys: [\"file:/a\"] }\n";
+  const std::string providers = "ai:\n  providers:\n    a: { kind: openai, keys: [\"file:/a\"] }\n";
   const std::string one = "    b: { kind: openai, keys: [\"file:/b\"] }\n";
   const std::string other = "    c: { kind: openai, keys: [\"file:/c\"] }\n";
   EXPECT_THAT(swapped(providers, one, other),
@@ -108,10 +107,10 @@ TEST(Changes, ListsInAnotherOrderThatMeansSomething) {
   EXPECT_THAT(swapped(providers + one + "  filters:\n", "    x: { find: [email] }\n",
                       "    y: { find: [credit_card] }\n"),
               ElementsAre("~ai.filters their order (gateway) 4>4"));
-  EXPECT_THAT(swapped(providers + one + "  models:\n    m:\n      targets:\n",
-                      "        - { provider: a, model: x }\n",
-                      "        - { provider: b, model: y }\n"),
-              ElementsAre(HasSubstr("~ai.models m (gateway)")));
+  EXPECT_THAT(
+      swapped(providers + one + "  models:\n    m:\n      targets:\n",
+              "        - { provider: a, model: x }\n", "        - { provider: b, model: y }\n"),
+      ElementsAre(HasSubstr("~ai.models m (gateway)")));
   EXPECT_THAT(swapped("guard:\n  rules:\n", "    - { name: r, from: [10.0.0.0/8] }\n",
                       "    - { name: s, from: [10.1.0.0/16] }\n"),
               ElementsAre("~guard.rules their order (guard) 4>4"));
@@ -196,7 +195,8 @@ std::vector<std::string> dead_entries(const std::string& way, const std::string&
 
 TEST(DeadRules, InterceptionBehindAnEntryThatCatchesAllOfItsConnections) {
   const auto told = [](const char* way) {
-    return ElementsAre(HasSubstr(std::string("intercept.") + way + ": never decides: the entry at "));
+    return ElementsAre(
+        HasSubstr(std::string("intercept.") + way + ": never decides: the entry at "));
   };
   const std::string wide = "from: [10.0.0.0/8], ports: [80], listener: web";
   const std::string narrow = "from: [10.1.0.0/16], ports: [80], listener: web";
@@ -222,10 +222,9 @@ TEST(DeadRules, InterceptionThatDecidesThoughAnEntryBeforeCatchesTheSame) {
   EXPECT_THAT(dead_entries("forward", wide, narrow + ", to: [198.51.100.0/24], on_exit: bypass"),
               IsEmpty())
       << "steering by the destination prefers it";
-  EXPECT_THAT(
-      dead_entries("forward", wide, narrow + ", to: [198.51.100.0/25]",
-                   "    - { " + wide + ", to: [198.51.100.0/24], on_exit: bypass }\n"),
-      IsEmpty())
+  EXPECT_THAT(dead_entries("forward", wide, narrow + ", to: [198.51.100.0/25]",
+                           "    - { " + wide + ", to: [198.51.100.0/24], on_exit: bypass }\n"),
+              IsEmpty())
       << "it keeps its connections from the third";
   EXPECT_THAT(dead_entries("local", "to: [203.0.113.0/24], ports: [80], listener: web",
                            "to: [203.0.113.0/25], ports: [80], listener: raw"),

@@ -465,7 +465,8 @@ const Wrong kKernel[] = {
      {"p.yaml:3:24: error: intercept.forward never matches: `from` and `to` have no IP version in "
       "common"}},
     {"NobodyIsNamed",
-     "version: 1\nai: { providers: { a: { base_url: \"http://192.0.2.9\" } }, identities: [{ key: k "
+     "version: 1\nai: { providers: { a: { base_url: \"http://192.0.2.9\" } }, identities: [{ key: "
+     "k "
      "}] }\n",
      {"p.yaml:2:72: error: ai.identities: nobody is named (`from` or `cgroups`)"}},
     {"ACgroupThatNothingLeadsHere",

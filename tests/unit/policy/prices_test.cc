@@ -27,8 +27,9 @@ TEST(Prices, SayWhereTheyAreWrong) {
         std::pair{"a: { input: 1, output: -2 }", "a.output is not a price"},
         std::pair{"a: { input: 1, output: 2, inptu: 3 }", "`inptu` is no price"},
         std::pair{"a: { input: 1, output: 2, input: 3 }", "error: `input` is there twice"},
-        std::pair{"a: { input: 1, output: 2 }\nb: { input: 1, output: 2 }\na: { input: 3, output: 4 }",
-                  "p.yaml:3:1: error: `a` is there twice"},
+        std::pair{
+            "a: { input: 1, output: 2 }\nb: { input: 1, output: 2 }\na: { input: 3, output: 4 }",
+            "p.yaml:3:1: error: `a` is there twice"},
         std::pair{"a: 5", "`a` is a map of prices"}}) {
     const auto prices = Prices::parse(text, "p.yaml");
     ASSERT_FALSE(prices) << text;
