@@ -30,7 +30,10 @@ std::expected<void, ConnectFailure> UpstreamSession::connect(const Attempt& atte
     return std::unexpected(connection.error());
   }
   connection_ = std::move(*connection);
-  if (connection_->state() == UpstreamConnection::State::in_use) established();
+  if (connection_->state() == UpstreamConnection::State::in_use) {
+    established();
+    send_later();  // a stream that waits for the peer's SETTINGS sends nothing, and some peers wait
+  }
   return {};
 }
 

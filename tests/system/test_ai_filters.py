@@ -34,9 +34,12 @@ def test_secrets_and_personal_data_are_taken_out_in_both_directions(scratch):
             assert caller.text(answer) == "Call [email] or use [api_key] now.", (kind, shape)
             events, whole = caller.streamed(f"{kind}/x")
             assert whole and caller.streamed_text(events) == "Call [email] or use [api_key] now.", (kind, shape, events)
-    page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
-    assert 'sluice_ai_filter_matches_total{filter="private",direction="request"} 18' in page
-    assert 'sluice_ai_filter_matches_total{filter="private",direction="answer"} 36' in page
+    counted = [f'sluice_ai_filter_matches_total{{filter="private",direction="{way}"}} {count}' for way, count in (("request", 18), ("answer", 36))]
+
+    def all_is_counted():  # the last answer is counted as its caller has it
+        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        return all(line in page for line in counted)
+    eventually(all_is_counted, "each match is counted")
 
 
 def test_geminis_list_is_filtered_too(scratch):
