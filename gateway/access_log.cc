@@ -169,8 +169,8 @@ void AccessLog::State::write_batch() {
 
 void AccessLog::State::write_to(LogSink next) {
   drain();  // what was logged before goes where that said
+  if (!sink.same_place(next)) failing = torn = false;
   sink = std::move(next);
-  failing = torn = false;
 }
 
 AccessLog::AccessLog(std::unique_ptr<State> state) : state_(std::move(state)) {}

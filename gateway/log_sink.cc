@@ -77,6 +77,13 @@ std::expected<LogSink, std::string> LogSink::open(const std::string& path) {
                          "; give a file that may be written, \"stdout\" or \"stderr\"");
 }
 
+bool LogSink::same_place(const LogSink& other) const {
+  struct stat ours {};
+  struct stat theirs {};
+  return ::fstat(fd_, &ours) == 0 && ::fstat(other.fd_, &theirs) == 0 &&
+         ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}
+
 LogSink::LogSink(LogSink&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)), owned_(other.owned_) {}
 

@@ -27,6 +27,8 @@ class LogSink {
   std::size_t write(std::string_view bytes, int patience_ms) const {
     return write_patiently(fd_, bytes, patience_ms);
   }
+  // Whether both write to one file or pipe.
+  bool same_place(const LogSink& other) const;
 
  private:
   LogSink(int fd, bool owned) : fd_(fd), owned_(owned) {}
