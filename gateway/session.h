@@ -62,7 +62,7 @@ struct Client {
   // The peer is who a trusted proxy says, not who has shaken hands: never banned in the kernel.
   bool peer_claimed = false;
   // … and where it wanted to go, as the same header says.
-  std::optional<policy::SocketAddress> claimed_destination;
+  std::optional<policy::SocketAddress> claimed_destination{};
   // Under TLS that a certificate authority of the operator's ended: what it sends reaches its
   // original destination by TLS alone.
   bool decrypted = false;
