@@ -22,7 +22,7 @@ struct OperatorConnection {
 struct PlanContext {
   const kernel::Keeper* keeper = nullptr;  // null: nothing of the kernel is known
   std::uint32_t workers = 1;
-  std::vector<OperatorConnection> operators;  // beside those to port 22 that are open
+  std::vector<OperatorConnection> operators{};  // beside those to port 22 that are open
 };
 
 // Connections by which somebody has given commands, so that one over a port of its own is known,

@@ -185,7 +185,8 @@ Problems problems_of(const std::string& reference, const policy::Location& where
   for (const policy::Diagnostic& one : judge_prices((*bytes)->view(), path))
     out.push_back(
         {one.where, one.hint.empty() ? one.message : one.message + " (" + one.hint + ")"});
-  return out.empty() ? Problems{{where, reason}} : out;
+  if (out.empty()) out.push_back({where, reason});
+  return out;
 }
 
 bool same(const KeyPair& a, const KeyPair& b) {
