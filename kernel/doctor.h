@@ -42,5 +42,6 @@ std::vector<Finding> examine_links(const DoctorOptions& options);     // lo, MTU
 std::vector<Finding> examine_bypasses(const DoctorOptions& options);  // past netfilter
 std::vector<Finding> examine_early_demux(const DoctorOptions& options);  // after a kill -9
 std::vector<Finding> examine_cgroups(const DoctorOptions& options);      // that catch nothing
+std::vector<Finding> examine_express(const DoctorOptions& options);      // where it hangs
 
 }  // namespace sluice::kernel

@@ -15,6 +15,7 @@
 #include "kernel/bypass_watch.h"
 #include "kernel/change_monitor.h"
 #include "kernel/closed_connections.h"
+#include "kernel/express.h"
 #include "kernel/guard.h"
 #include "kernel/interception.h"
 #include "kernel/interfaces.h"
@@ -64,6 +65,7 @@ class KeeperImpl final : public Keeper {
     wait_for_last_answers(plan_, kLastAnswers);
     interception_->remove();
     steering_->remove();
+    express_->remove();
     static_cast<void>(kernel::end_closed_connections(plan_, TcpSockets::closed));
   }
 
@@ -137,6 +139,9 @@ class KeeperImpl final : public Keeper {
   std::uint64_t unreported_drops() const override { return guard_->unreported_events(); }
   std::vector<Seen> seen(SeenBy by) const override { return guard_->seen(by); }
   std::vector<Sample> samples() const override;
+  std::vector<ExpressConnection> express_connections(std::size_t most) const override {
+    return express_->connections(most);
+  }
   std::uint64_t generation() const override { return generation_; }
   std::vector<std::string> warnings() const override;
   std::vector<std::string> problems() const override;
@@ -191,6 +196,7 @@ class KeeperImpl final : public Keeper {
   std::unique_ptr<Steering> steering_;
   std::unique_ptr<Interception> interception_;
   std::unique_ptr<VendorTraffic> vendors_ = VendorTraffic::create();
+  std::unique_ptr<Express> express_ = Express::open(pins_);
   std::string no_sk_lookup_;  // why there is none; empty: there is
   std::vector<OwnedSocket> sockets_;
   std::vector<Prefix> condemned_;  // banned, and their connections not looked for yet
@@ -322,6 +328,7 @@ Result<void> KeeperImpl::commit() {
     former_.back().plan.guard = {};
   }
   plan_ = std::move(prepared_->plan);
+  express_->follow(plan_);
   generation_ = plan_.generation;
   prepared_.reset();
   take_over_from_other_versions();
@@ -374,6 +381,7 @@ void KeeperImpl::tick(bool gateway_alive) {
   if (auto guarded = guard_->tick(); result) result = std::move(guarded);
   if (auto cleared = clear_the_way(gateway_alive); result) result = std::move(cleared);
   if (auto watched = vendors_->tick(); result) result = std::move(watched);
+  if (!retired_) express_->tick();
   note_guarded();
   note(result);
 }
@@ -477,6 +485,8 @@ std::vector<std::string> KeeperImpl::warnings() const {
   for (const auto& sign : by_netfilter ? signs_ : std::vector<BypassSign>{})
     out.push_back(message("packets may go past netfilter, where intercept.forward catches: {}; {}",
                           to_text(sign), kBypassAdvice));
+  if (const std::string why = express_->unavailable(); !why.empty())
+    out.push_back("`express` is without effect, all goes by TCP: " + why);
   for (const auto& name : guard_->missing_interfaces())
     out.push_back(message(
         "there is no interface {}: the guard, which names it, guards nothing of it until there is",
@@ -510,6 +520,8 @@ std::vector<Sample> KeeperImpl::samples() const {
   for (auto& sample : guard_->samples())
     samples.push_back(std::move(sample));
   for (auto& sample : vendors_->samples())
+    samples.push_back(std::move(sample));
+  for (auto& sample : express_->samples())
     samples.push_back(std::move(sample));
   samples.push_back({"sluice_keeper_failed_ticks_total",
                      {},

@@ -79,6 +79,22 @@ struct Seen {
   std::uint64_t requests = 0;  // an estimate: buffers that begin like an HTTP request
 };
 
+// A connection of the express lane: who connected, and to where.
+struct ExpressConnection {
+  struct Direction {
+    std::uint64_t express = 0;  // bytes
+    std::uint64_t tcp = 0;
+    std::string left{};  // why it goes by TCP now; empty: it is in the lane
+  };
+  bool to_upstream = false;  // the gateway connected; else a client did
+  Prefix from{};             // hosts
+  Prefix to{};
+  std::uint16_t from_port = 0;
+  std::uint16_t to_port = 0;
+  Direction sent{};  // by the gateway
+  Direction received{};
+};
+
 // One exported number, in Prometheus' terms.
 struct Sample {
   std::string name;  // sluice_guard_packets_total
@@ -154,6 +170,7 @@ class Keeper {
   virtual std::uint64_t unreported_drops() const = 0;   // that the sample left out, so far
   virtual std::vector<Seen> seen(SeenBy by) const = 0;  // by the monitor; see Guard::seen()
   virtual std::vector<Sample> samples() const = 0;      // for the metrics page
+  virtual std::vector<ExpressConnection> express_connections(std::size_t most) const = 0;
   // Of the plan in force, also when a predecessor put it there; 0: none.
   virtual std::uint64_t generation() const = 0;
   // What runs otherwise than one would expect from the policy, for log and status.

@@ -1,12 +1,12 @@
 #include "kernel/nft_table.h"
 
 #include <algorithm>
-#include <fstream>
 #include <linux/netfilter.h>
 #include <optional>
 #include <sstream>
 #include <sys/stat.h>
 
+#include "kernel/cgroup_mount.h"
 #include "kernel/nft_entries.h"
 #include "kernel/nft_sets.h"
 #include "kernel/prefix_text.h"
@@ -474,19 +474,6 @@ class TableWriter {
   int matches_ = 0;
   int rules_ = 0;
 };
-
-std::string cgroup2_mount() {
-  std::ifstream mounts("/proc/self/mountinfo");
-  for (std::string line; std::getline(mounts, line);) {
-    const auto separator = line.find(" - cgroup2 ");
-    if (separator == std::string::npos) continue;
-    std::istringstream fields(line);
-    std::string id, parent, device, root, point;
-    fields >> id >> parent >> device >> root >> point;
-    return point;
-  }
-  return "/sys/fs/cgroup";
-}
 
 }  // namespace
 

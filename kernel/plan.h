@@ -40,6 +40,7 @@ struct Listener {
   std::string name;
   std::optional<Prefix> bind_address;  // a host prefix; with it: way `bind`
   std::uint16_t bind_port = 0;
+  bool express = false;  // its clients on this node may go by the express lane
 };
 
 enum class OnExit : std::uint8_t { closed, bypass };
@@ -176,6 +177,7 @@ struct Plan {
   // Where entries of steering tc take connections: names and globs; empty: all but lo.
   std::vector<std::string> tc_interfaces{};
   std::optional<VendorPlan> vendors{};
+  bool express_upstreams = false;  // connections of the gateway's own may go by the express lane
 };
 
 // Packets are marked and routed: something is caught, or answers to a client's address come back.

@@ -12,6 +12,7 @@
 #include <bpf/bpf_helpers.h>
 // clang-format on
 
+#include "kernel/abi_express.h"
 #include "kernel/abi_steer.h"
 
 #define AF_INET 2
@@ -135,11 +136,27 @@ struct {
   __uint(value_size, sizeof(__u32));
 } steer_own SEC(".maps");
 
+/* 1: the group's clients may go by the express lane. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, SLUICE_STEER_MAX_GROUPS);
+  __type(key, __u32);
+  __type(value, __u32);
+} express_groups SEC(".maps");
+
+/* Shared with express.bpf.c. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, SLUICE_EXPRESS_MAX_OFFERS);
+  __type(key, struct sluice_express_ends);
+  __type(value, __u32);
+} express_guests SEC(".maps");
+
 struct flow {
   __u32 remote[4]; /* network order */
   __u32 local[4];
-  __u16 remote_port;
-  __u16 local_port; /* host order */
+  __u16 remote_port; /* network order */
+  __u16 local_port;  /* host order */
 };
 
 static __always_inline void load_flow(const struct bpf_sk_lookup* ctx, struct flow* flow) {
@@ -253,6 +270,17 @@ static __always_inline struct sluice_steer_counters* counters_of(__u32 group) {
   return bpf_map_lookup_elem(&steer_counters, &group);
 }
 
+/* The client, once its connection stands, finds itself among the guests of the lane. */
+static __always_inline void invite(const struct flow* flow, __u32 group) {
+  const __u32* wanted = bpf_map_lookup_elem(&express_groups, &group);
+  if (!wanted || !*wanted) return;
+  struct sluice_express_ends ends = {.local_port = bpf_ntohs(flow->remote_port),
+                                     .remote_port = flow->local_port};
+  __builtin_memcpy(ends.local, flow->remote, 16);
+  __builtin_memcpy(ends.remote, flow->local, 16);
+  bpf_map_update_elem(&express_guests, &ends, wanted, BPF_ANY);
+}
+
 SEC("sk_lookup")
 int sluice_steer(struct bpf_sk_lookup* ctx) {
   if (ctx->protocol != IPPROTO_TCP) return SK_PASS;
@@ -284,9 +312,10 @@ int sluice_steer(struct bpf_sk_lookup* ctx) {
   }
   long error = bpf_sk_assign(ctx, socket, BPF_SK_LOOKUP_F_NO_REUSEPORT);
   bpf_sk_release(socket);
-  if (error == 0)
+  if (error == 0) {
     counters->assigned++;
-  else if (error == -EEXIST)
+    invite(&flow, group);
+  } else if (error == -EEXIST)
     counters->taken++;
   else
     counters->no_socket++;

@@ -48,9 +48,10 @@ Skeleton load_program(const PinDirectory& pins) {
 }
 
 void remove_map_pins(const PinDirectory& pins) {
-  for (const char* map : {"steer_sources", "steer_dests", "steer_segments", "steer_state",
-                          "steer_sockets", "steer_counters", "steer_groups", "steer_ports",
-                          "steer_ifaces", "steer_mark", "steer_exits", "steer_own"}) {
+  for (const char* map :
+       {"steer_sources", "steer_dests", "steer_segments", "steer_state", "steer_sockets",
+        "steer_counters", "steer_groups", "steer_ports", "steer_ifaces", "steer_mark",
+        "steer_exits", "steer_own", "express_groups", "express_guests"}) {
     pins.remove(map);
   }
 }
@@ -165,6 +166,7 @@ class SteeringImpl final : public Steering {
                            const NodeView& node);
   Result<void> assign_groups(Compiled& compiled) const;
   Result<void> put_sockets(const Compiled& compiled);
+  void write_express(const Compiled& compiled);
   void drop_unused_sockets();
   void guard_ports(const Compiled& compiled);
   void release_ports();
@@ -409,8 +411,20 @@ void SteeringImpl::release_ports() {
     bpf_map_delete_elem(map, &key);
 }
 
+void SteeringImpl::write_express(const Compiled& compiled) {
+  for (const auto& intercept : compiled.plan.intercepts) {
+    const Listener& listener = compiled.plan.listeners[intercept.listener];
+    const auto group = compiled.groups.find(listener.name, intercept.way);
+    if (!group) continue;
+    const __u32 key = *group;
+    const __u32 wanted = listener.express ? 1 : 0;
+    bpf_map_update_elem(fd(skeleton_->maps.express_groups), &key, &wanted, BPF_ANY);
+  }
+}
+
 Result<void> SteeringImpl::put_sockets(const Compiled& compiled) {
   guard_ports(compiled);
+  write_express(compiled);
   const SteerGroups known = SteerGroups::read(fd(skeleton_->maps.steer_groups));
   for (const auto& socket : compiled.sockets) {
     if (socket.way == WayIn::bind || socket.by_tproxy) continue;

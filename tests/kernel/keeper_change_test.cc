@@ -244,7 +244,10 @@ TEST(OnChange, ResetEndsConnectionsThatPassWhenARuleBeginsToCatchThem) {
 }
 
 GuardRule drop_of(const std::vector<std::string>& from, const std::vector<std::string>& to = {}) {
-  return {.name = "it", .match = {.from = prefixes(from), .to = prefixes(to)}, .except = {}};
+  return {.name = "it",
+          .match = {.from = prefixes(from), .to = prefixes(to), .from_ports = {}, .to_ports = {}},
+          .except = {},
+          .protocol = {}};
 }
 
 // Whether a connection that is open when the rule comes is ended at once.
