@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "policy/express.h"
+
 namespace sluice::policy {
 
 bool Config::needs_kernel() const {
@@ -14,7 +16,8 @@ bool Config::needs_kernel() const {
       bans.rules, [](const BanRule& rule) {
         return rule.mode == BanMode::enforce && rule.action == BanAction::drop;
       });
-  return intercepts || client_source || bans_in_kernel || guard.has_value() || (ai && ai->bypass);
+  return intercepts || client_source || bans_in_kernel || upstreams_in_lane(*this) ||
+         guard.has_value() || (ai && ai->bypass);
 }
 
 }  // namespace sluice::policy

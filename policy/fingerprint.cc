@@ -139,7 +139,7 @@ class FingerprintWriter {
   void add(const Listener& value) {
     all(value.name, value.bind, value.protocol, value.max_connections, value.access, value.timeouts,
         value.tls, value.accept_proxy_protocol, value.verify_authority, value.client_from,
-        value.forwarded, value.request_id, value.trace_context, value.trace_sample,
+        value.forwarded, value.request_id, value.express, value.trace_context, value.trace_sample,
         value.cancel_on_close);
     unordered(value.limits);
   }
@@ -188,7 +188,7 @@ class FingerprintWriter {
         value.max_back_off, value.max_retry_after);
   }
   void add(const Upstream& value) {
-    all(value.name, value.original_destination, value.protocol, value.source_address,
+    all(value.name, value.original_destination, value.protocol, value.source_address, value.express,
         value.lb_policy, value.hash_on, value.sticky, value.slow_start, value.panic_percent,
         value.queue_timeout, value.dns, value.send_proxy_protocol, value.tls, value.health_check,
         value.outlier_detection, value.timeouts, value.retry, value.circuit_breakers);

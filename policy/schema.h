@@ -85,6 +85,7 @@ inline constexpr std::array<std::string_view, 4> kListenerProtocolWords{"http", 
                                                                         "tls"};
 inline constexpr std::array<std::string_view, 3> kUpstreamProtocolWords{"auto", "http1", "http2"};
 inline constexpr std::array<std::string_view, 2> kSourceAddressWords{"gateway", "client"};
+inline constexpr std::array<std::string_view, 3> kExpressWords{"none", "upstream", "both"};
 inline constexpr std::array<std::string_view, 3> kAddressFamilyWords{"any", "ipv4", "ipv6"};
 inline constexpr std::array<std::string_view, 5> kLbPolicyWords{"round_robin", "least_request",
                                                                 "random", "peak_ewma", "maglev"};

@@ -131,6 +131,7 @@ void cross_check(const Config& config, Reporter& reporter) {
   check_interception(config, reporter);
   check_guard(config, reporter);
   check_tls(config, reporter);
+  check_express(config, reporter);
   check_kubernetes(config, reporter);
   check_observability(config, reporter);
   check_idle(config, reporter);

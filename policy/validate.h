@@ -24,6 +24,7 @@ void check_access(const Config& config, Reporter& reporter);
 void check_interception(const Config& config, Reporter& reporter);
 void check_kubernetes(const Config& config, Reporter& reporter);
 void check_tls(const Config& config, Reporter& reporter);
+void check_express(const Config& config, Reporter& reporter);  // express.cc
 void check_observability(const Config& config, Reporter& reporter);
 void check_guard(const Config& config, Reporter& reporter);
 void check_idle(const Config& config, Reporter& reporter);

@@ -18,6 +18,7 @@ void listener(const Node& node, const Reporter& reporter, Listener& out) {
   optional_word(node, "client_from", kClientFromWords, out.client_from);
   optional_word(node, "forwarded", kForwardedWords, out.forwarded);
   optional_word(node, "request_id", kRequestIdWords, out.request_id);
+  optional_word(node, "express", kExpressWords, out.express);
   optional_word(node, "trace_context", kTraceContextWords, out.trace_context);
   if (const Node* share = node.find("trace_sample"))
     take(parse_percent(share->text), out.trace_sample);

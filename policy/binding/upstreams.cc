@@ -123,6 +123,7 @@ void upstream(const Node& node, const Reporter& reporter, Upstream& out) {
   }
   optional_word(node, "protocol", kUpstreamProtocolWords, out.protocol);
   optional_word(node, "source_address", kSourceAddressWords, out.source_address);
+  optional_word(node, "express", kExpressWords, out.express);
   optional_word(node, "lb_policy", kLbPolicyWords, out.lb_policy);
   optional_word(node, "send_proxy_protocol", kSendProxyProtocolWords, out.send_proxy_protocol);
   if (const Node* child = node.find("tls")) upstream_tls(*child, reporter, out.tls.emplace());

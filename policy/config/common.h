@@ -11,4 +11,7 @@ enum class ProxyProtocol { none, v1, v2, any };
 using Duration = std::chrono::nanoseconds;
 using namespace std::chrono_literals;
 
+// Which connections to sockets of this node go by the express lane.
+enum class Express { none, upstream, both };
+
 }  // namespace sluice::policy

@@ -45,6 +45,7 @@ struct Listener {
   ClientFrom client_from = ClientFrom::x_forwarded_for;
   ForwardedFields forwarded = ForwardedFields::x_forwarded;
   RequestIdMode request_id = RequestIdMode::forward;
+  Express express = Express::none;
   TraceContext trace_context = TraceContext::pass;
   std::uint32_t trace_sample = 1;  // percent of new traces
   bool cancel_on_close = false;    // of HTTP/1.1: who closes its side wants no answer

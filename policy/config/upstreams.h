@@ -136,6 +136,7 @@ struct Upstream {
   std::vector<Endpoint> endpoints;
   UpstreamProtocol protocol = UpstreamProtocol::automatic;
   SourceAddress source_address = SourceAddress::gateway;
+  Express express = Express::none;
   LbPolicy lb_policy = LbPolicy::round_robin;
   std::optional<HashOn> hash_on;
   std::optional<Sticky> sticky;

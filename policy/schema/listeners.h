@@ -120,6 +120,14 @@ inline constexpr Field kListener[] = {
      .words = kRequestIdWords,
      .doc = "X-Request-Id: forward takes a trusted proxy's, makes one otherwise, logs it and gives "
             "it to the upstream; return gives it to the client too; none leaves the field alone."},
+    {.name = "express",
+     .type = word,
+     .fallback = "none",
+     .example = "both",
+     .words = kExpressWords,
+     .doc = "The express lane: bytes between this node's sockets pass by TCP (docs/express.md). "
+            "upstream: to the upstreams that its requests go to; both: to its clients too. Not "
+            "together with `tls`."},
     {.name = "trace_context",
      .type = word,
      .fallback = "pass",

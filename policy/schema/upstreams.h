@@ -360,6 +360,14 @@ inline constexpr Field kUpstream[] = {
      .words = kSourceAddressWords,
      .doc = "Whose address the origin sees. client: its answers come back through this node, which "
             "may be the origin's gateway, or the origin itself."},
+    {.name = "express",
+     .type = word,
+     .fallback = "none",
+     .example = "upstream",
+     .words = kExpressWords,
+     .doc = "The express lane: bytes between this node's sockets pass by TCP (docs/express.md). "
+            "upstream: to its endpoints on this node; both: to the clients of the listeners whose "
+            "routes lead here too. Not together with `tls`."},
     {.name = "lb_policy",
      .type = word,
      .fallback = "round_robin",

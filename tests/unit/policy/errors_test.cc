@@ -132,7 +132,11 @@ const Wrong kSchema[] = {
      {"p.yaml:2:19: error: listeners.web is a map of keys, not a single value (known: bind, "
       "protocol, "
       "max_connections, access, limits, accept_proxy_protocol, cancel_on_close, client_from, "
-      "forwarded, request_id, trace_context, trace_sample, …)"}},
+      "forwarded, request_id, express, trace_context, …)"}},
+    {"ExpressBesideTls",
+     "version: 1\nlisteners:\n  web: { express: both, protocol: tls }\n",
+     {"p.yaml:3:3: error: listener `web`: TLS never goes by the express lane (remove `express`: it is "
+      "for connections without TLS)"}},
     {"ScalarForList",
      "version: 1\nprotect: { host_ports: 22 }\n",
      {"p.yaml:2:24: error: protect.host_ports is a list, not a single value (did you mean "
