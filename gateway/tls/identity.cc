@@ -13,7 +13,7 @@ namespace {
 using GeneralNamesPtr = std::unique_ptr<GENERAL_NAMES, FreeBy<GENERAL_NAMES_free>>;
 using BignumPtr = std::unique_ptr<BIGNUM, FreeBy<BN_free>>;
 
-std::string text_of(const ASN1_STRING* string) {
+std::string copy_of(const ASN1_STRING* string) {
   return {reinterpret_cast<const char*>(ASN1_STRING_get0_data(string)),
           static_cast<std::size_t>(ASN1_STRING_length(string))};
 }
@@ -31,7 +31,7 @@ std::string subject_of(const X509* certificate) {
 std::string common_name_of(const X509* certificate) {
   const X509_NAME* subject = X509_get_subject_name(certificate);
   const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
-  return at < 0 ? "" : text_of(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+  return at < 0 ? "" : copy_of(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
 }
 
 std::string serial_of(const X509* certificate) {
@@ -63,8 +63,8 @@ std::unique_ptr<const Identity> identity_of(const SSL* ssl) {
       X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
   for (int i = 0; names && i < sk_GENERAL_NAME_num(names.get()); ++i) {
     const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
-    if (name->type == GEN_DNS) identity->dns.push_back(text_of(name->d.dNSName));
-    if (name->type == GEN_URI) identity->uris.push_back(text_of(name->d.uniformResourceIdentifier));
+    if (name->type == GEN_DNS) identity->dns.push_back(copy_of(name->d.dNSName));
+    if (name->type == GEN_URI) identity->uris.push_back(copy_of(name->d.uniformResourceIdentifier));
   }
   for (const auto* list : {&identity->dns, &identity->uris})
     identity->names.insert(identity->names.end(), list->begin(), list->end());
