@@ -78,7 +78,7 @@ RelayFlow::Step RelayFlow::take_by_copy() {
   source_done_ = got.result == ReadResult::eof;
   if (got.result == ReadResult::failed) return failed(errno);
   if (got.result != ReadResult::data) return Step::done;
-  if (source_.plain() && sink_.plain()) meter_.copied(got.bytes);
+  if (source_.splices() && sink_.plain()) meter_.copied(got.bytes);
   Outbox outbox;
   outbox.add({scratch.data(), got.bytes});
   std::uint64_t sent = 0;

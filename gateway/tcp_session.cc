@@ -7,6 +7,7 @@
 #include "gateway/tls/stream.h"
 #include "gateway/upstream_choice.h"
 #include "gateway/worker.h"
+#include "policy/express.h"
 
 namespace sluice::gateway {
 namespace {
@@ -178,6 +179,7 @@ void TcpSession::pick() {
                   .server_name = name_});
   if (!attempt) return nobody_picked(attempt.error());
   attempt_ = std::move(*attempt);
+  attempt_.want_express(policy::upstream_in_lane(listener_->policy(), cluster_->config()));
   endpoint_ = attempt_.endpoint().address();
   endpoint_slot_ = endpoint_slot(*config_, upstream_index_, attempt_);
   worker_.metrics().upstream_request_begun(endpoint_slot_);

@@ -65,11 +65,12 @@ Received Transport::read(std::span<char> room) {
   return receive(room);
 }
 
-bool Transport::silent() const {
+bool Transport::silent() {
   if (quiet_ || tls_) return true;
   char byte = 0;
-  return ::recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-         (errno == EAGAIN || errno == EWOULDBLOCK);
+  quiet_ = ::recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           (errno == EAGAIN || errno == EWOULDBLOCK);
+  return quiet_;
 }
 
 Received Transport::receive(std::span<char> room) {
@@ -86,6 +87,8 @@ Received Transport::receive(std::span<char> room) {
     int left = 1;  // an end that has come counts as a byte
     if (unread != nullptr) std::memcpy(&left, CMSG_DATA(unread), sizeof left);
     quiet_ = left == 0;
+    lane_.heard(unread == nullptr);  // what comes by the lane has no TCP_INQ
+    if (patience_) may_write_again();
     return {ReadResult::data, static_cast<std::size_t>(n)};
   }
   if (n == 0) return {ReadResult::eof};
@@ -94,16 +97,24 @@ Received Transport::receive(std::span<char> room) {
 }
 
 Flush Transport::send(std::span<const char> bytes, std::size_t& sent, bool more) {
+  sent = 0;
+  if (lane_.holds()) return Flush::blocked;
   Outbox outbox;
   outbox.add({bytes.data(), bytes.size()});
   std::uint64_t taken = 0;
   const Flush result = outbox.flush(fd_, taken, more || last_words_);
   sent = static_cast<std::size_t>(taken);
+  lane_.said(sent);
   return result;
 }
 
 Flush Transport::write(Outbox& outbox, std::uint64_t& sent) {
-  return tls_ ? tls_->write(outbox, sent) : outbox.flush(fd_, sent, last_words_);
+  if (tls_) return tls_->write(outbox, sent);
+  if (lane_.holds() && !outbox.empty()) return Flush::blocked;
+  const std::uint64_t before = sent;
+  const Flush result = outbox.flush(fd_, sent, last_words_);
+  lane_.said(static_cast<std::size_t>(sent - before));
+  return result;
 }
 
 // --- waiting
@@ -124,7 +135,9 @@ void Transport::want_read() {
 void Transport::want_write() {
   if (wants_write_) return;
   wants_write_ = true;
-  if (tls_ && tls_->write_needs_read()) {
+  if (lane_.holds()) {
+    wait_for_word();
+  } else if (tls_ && tls_->write_needs_read()) {
     wait_readable();
   } else {
     wait_writable();
@@ -186,6 +199,25 @@ void Transport::broken() {
   if (user_ != nullptr) user_->on_error();
 }
 
+// The socket has room, whatever was written: only the peer's word, or time, says that it was read.
+void Transport::wait_for_word() {
+  if (patience_) return;
+  patience_ = std::make_unique<asio::steady_timer>(io_, ExpressLane::kPatience);
+  patience_->async_wait([self = TransportPtr(this)](const error_code& ended) {
+    if (ended || !self->patience_ || !self->is_open()) return;
+    self->lane_.leave(self->fd_);
+    self->patience_.reset();
+    self->writable();
+  });
+}
+
+void Transport::may_write_again() {
+  patience_.reset();
+  asio::post(io_, [self = TransportPtr(this)] {
+    if (self->is_open()) self->writable();
+  });
+}
+
 // --- ends
 
 void Transport::shutdown_write() {
@@ -209,6 +241,7 @@ void Transport::close_with_reset() {
 // Nobody else has the descriptor, so that closing it takes it out of epoll.
 void Transport::end() {
   if (fd_ < 0) return;
+  patience_.reset();
   reactor_.deregister_descriptor(fd_, descriptor_, true);
   ::close(std::exchange(fd_, -1));
   reactor_.cleanup_descriptor_data(descriptor_);

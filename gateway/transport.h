@@ -9,7 +9,9 @@
 
 #include <boost/asio/detail/reactor.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 
+#include "gateway/express.h"
 #include "gateway/outbox.h"
 #include "gateway/refcounted.h"
 
@@ -62,7 +64,8 @@ class Transport final : public RefCounted<Transport> {
   // From here on bytes go through `stream`, which works on this descriptor.
   void set_tls(std::unique_ptr<TlsStream> stream);
   TlsStream* tls() const { return tls_.get(); }
-  bool plain() const { return tls_ == nullptr; }  // splice(2) and MSG_PEEK are possible
+  bool plain() const { return tls_ == nullptr; }  // MSG_PEEK and splice(2) to it are possible
+  bool splices() const { return plain() && !lane_.inwards(); }  // from it
   // Decrypted bytes wait inside: read() has something though the socket may be empty.
   bool has_pending() const;
 
@@ -70,7 +73,7 @@ class Transport final : public RefCounted<Transport> {
   bool drained() const { return socket_drained() && !tls_; }
   bool socket_drained() const { return quiet_ && edge_seen_; }  // whatever TLS may hold
   // Nothing is there to be read. Free where the last read said so; of TLS it says nothing.
-  bool silent() const;
+  bool silent();
 
   // One recv(2) or what TLS needs, never blocking.
   Received read(std::span<char> room);
@@ -80,6 +83,17 @@ class Transport final : public RefCounted<Transport> {
   Flush send(std::span<const char> bytes, std::size_t& sent, bool more = false);
   // Sends until all is with the kernel or it takes no more. `sent` grows by what left the outbox.
   Flush write(Outbox& outbox, std::uint64_t& sent);
+
+  // The connection was offered to the express lane before it was made …
+  void expect_express() { lane_.expect(); }
+  // … or its other end may have been.
+  void watch_express() { lane_.watch(); }
+  // All that was written so far has been read: what follows, long or of unknown length, goes by
+  // TCP.
+  void leave_express() { lane_.leave(fd_); }
+  // To the sink of a splice(2), as send() does.
+  bool may_say() const { return !lane_.holds(); }
+  void said(std::size_t bytes) { lane_.said(bytes); }
 
   // The user is called once, never from within. Wanting twice is wanting once. Of a reset that came
   // together with the last bytes of a message this may not tell: whoever waits for more of one
@@ -121,6 +135,8 @@ class Transport final : public RefCounted<Transport> {
   void readable();
   void writable();
   void broken();
+  void wait_for_word();
+  void may_write_again();
 
   boost::asio::io_context& io_;
   Reactor& reactor_;
@@ -128,6 +144,8 @@ class Transport final : public RefCounted<Transport> {
   int fd_ = -1;
   std::unique_ptr<TlsStream> tls_;
   TransportUser* user_ = nullptr;
+  ExpressLane lane_;
+  std::unique_ptr<boost::asio::steady_timer> patience_;  // while the lane holds who wants to write
   bool quiet_ = false;      // nothing was left by the last read; cleared by an event
   bool edge_seen_ = false;  // the reactor has told of one, and so knows of later ones
   bool last_words_ = false;

@@ -137,6 +137,7 @@ class Exchange final : public UpstreamEvents,
   void arm_deadline(std::chrono::nanoseconds route_timeout);
   // pick, connect
   PickRequest pick_request();
+  bool suits_express() const;
   std::uint64_t hash_value();
   std::optional<std::uint32_t> sticky_endpoint();
   void stick_to_endpoint(AnswerEdits& edits);

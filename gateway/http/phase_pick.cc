@@ -2,10 +2,12 @@
 #include <algorithm>
 #include <span>
 
+#include "gateway/express.h"
 #include "gateway/http/exchange.h"
 #include "gateway/http1/request_fields.h"
 #include "gateway/upstream_choice.h"
 #include "gateway/worker.h"
+#include "policy/express.h"
 
 namespace sluice::gateway::http {
 
@@ -23,11 +25,22 @@ void Exchange::pick() {
   auto attempt = worker_.upstreams().begin(*cluster_, pick_request());
   if (!attempt) return nobody_picked(attempt.error());
   attempt_ = std::move(*attempt);
+  attempt_.want_express(suits_express());
   endpoint_ = attempt_.endpoint().address();
   endpoint_slot_ = endpoint_slot(*config_, upstream_index_, attempt_);
   worker_.metrics().upstream_request_begun(endpoint_slot_);
   begin_try_span();
   connect();
+}
+
+// What may be longer than the lane takes without a word of the origin goes on a connection of its
+// own, by TCP; many requests of HTTP/2 share one, whatever they are.
+bool Exchange::suits_express() const {
+  const policy::Upstream& upstream = cluster_->config();
+  if (!policy::upstream_in_lane(listener().policy(), upstream)) return false;
+  if (upstream.protocol == policy::UpstreamProtocol::http2) return true;
+  return request_.body() == BodyKind::none ||
+         (request_.body() == BodyKind::length && request_.content_length() <= ExpressLane::kShort);
 }
 
 PickRequest Exchange::pick_request() {

@@ -68,7 +68,7 @@ http::Piece ClientStream::next() {
 
 ReadResult ClientStream::read(BorrowedPipe* past) {
   const bool bulk = meter_.bulk() && body_.left() >= BulkMeter::kLarge &&
-                    body_at_ == connection_->input().size() && connection_->transport().plain();
+                    body_at_ == connection_->input().size() && connection_->transport().splices();
   if (connection_->input_room() < kBodyRoom || body_dropped_ || (past != nullptr && bulk)) {
     // Sent is sent; the head stays for the log.
     connection_->drop_input(head_size_, body_at_);
@@ -182,6 +182,11 @@ std::optional<http::BodyForm> ClientStream::begin(const ResponseHead& head,
       (forwarded->body == BodyRelay::dechunk ||
        (forwarded->body == BodyRelay::verbatim && head.body() == BodyKind::until_close));
   out_.add(outgoing.slices());
+  // Whoever asks has read all answers before.
+  const bool brief =
+      head.body() == BodyKind::none ||
+      (head.body() == BodyKind::length && head.content_length() <= ExpressLane::kShort);
+  if (!brief) connection_->transport().leave_express();
   const bool chunks = forwarded->body == BodyRelay::verbatim && head.body() == BodyKind::chunked;
   writer_.begin(forwarded->body == BodyRelay::enchunk || (chunks && !coded));
   return chunks && coded ? http::BodyForm::coded : http::BodyForm::payload;

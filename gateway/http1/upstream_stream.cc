@@ -199,7 +199,7 @@ ReadResult UpstreamStream::read(BorrowedPipe* past) {
   Transport& transport = connection_->transport();
   Received got{ReadResult::full};
   const bool bulk = have_head_ && begin_ == end_ && meter_.bulk() &&
-                    body_.left() >= BulkMeter::kLarge && transport.plain();
+                    body_.left() >= BulkMeter::kLarge && transport.splices();
   if (past != nullptr && bulk) {
     worker_.buffers().give_back(std::move(buffer_));
     got = past->fill(transport, body_.left());

@@ -23,7 +23,8 @@ std::expected<RefPtr<UpstreamSession>, ConnectFailure> UpstreamPool::session(
     const Attempt& attempt, const policy::IpAddress& client) {
   const PoolKey key{
       .endpoint = &attempt.endpoint(),
-      .client = attempt.cluster().uses_client_address() ? client : policy::IpAddress{}};
+      .client = attempt.cluster().uses_client_address() ? client : policy::IpAddress{},
+      .express = attempt.express()};
   if (sessions_.size() >= looked_at_) forget_ended();
   Sessions& sessions = sessions_[key];
   std::erase_if(sessions, [](const auto& session) { return !session->usable(); });

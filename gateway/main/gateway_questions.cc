@@ -7,6 +7,7 @@
 
 #include "gateway/log.h"
 #include "gateway/main/explain_question.h"
+#include "gateway/main/express_view.h"
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/kernel_view.h"
 #include "gateway/main/named_upstreams.h"
@@ -71,10 +72,13 @@ void GatewayQuestions::explain(const json::object& question, const Respond& resp
   if (!parsed->packet && !parsed->source) return ask(question, respond);
   const policy::Snapshot& snapshot = *reloader_.current().snapshot;
   const KernelView view = look_at_kernel(keeper_, snapshot.config());
-  const policy::Explanation first =
+  policy::Explanation first =
       parsed->source
           ? policy::explain_source(snapshot, *parsed->source, policy::KnownBy::kernel, view.state())
           : policy::explain(snapshot, *parsed->packet, view.state());
+  if (parsed->packet) {
+    if (auto step = express_step(keeper_, *parsed->packet)) first.steps.push_back(std::move(*step));
+  }
   if (!parsed->source && !first.listener) return respond(to_json(snapshot, first));
   ask(parsed->source ? rest_of_source(question) : rest_of(question, snapshot, first),
       [respond, head = to_json(snapshot, first)](const json::object& rest) {

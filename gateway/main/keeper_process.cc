@@ -20,6 +20,7 @@
 #include "gateway/main/console_child.h"
 #include "gateway/main/drain_deadline.h"
 #include "gateway/main/drops.h"
+#include "gateway/main/express_view.h"
 #include "gateway/main/gateway_directory.h"
 #include "gateway/main/gateway_memory.h"
 #include "gateway/main/gateway_offer.h"
@@ -601,6 +602,7 @@ void KeeperProcess::status(const AdminCommands::Respond& respond) {
   head["gateway"] = supervisor_.status();
   head["gateway"].as_object()["memory"] = memory_.status();
   head["upgrade"] = upgrade_.status();
+  add_express_status(*keeper_, head);
   head["console"] = console_.status();
   questions_.status(std::move(head), respond);
 }

@@ -4,11 +4,18 @@
 #include <map>
 #include <memory>
 
+#include "gateway/express.h"
 #include "gateway/gateway.h"
+#include "kernel/abi_express.h"
 #include "policy/ai_providers.h"
+#include "policy/express.h"
 
 namespace sluice::control {
 namespace {
+
+static_assert(gateway::ExpressLane::kSign == SLUICE_EXPRESS_SIGN);
+static_assert(gateway::ExpressLane::kLeaves == SLUICE_EXPRESS_LEAVES);
+static_assert(2 * gateway::ExpressLane::kMost == SLUICE_EXPRESS_BURST_BYTES);
 
 static_assert(static_cast<int>(gateway::WayIn::bind) == static_cast<int>(kernel::WayIn::bind));
 static_assert(static_cast<int>(gateway::WayIn::local) == static_cast<int>(kernel::WayIn::local));
@@ -111,7 +118,10 @@ std::vector<kernel::Intercept> intercepts_of(const policy::Config& config) {
 std::vector<kernel::Listener> listeners_of(const policy::Config& config) {
   std::vector<kernel::Listener> out;
   for (const auto& listener : config.listeners) {
-    kernel::Listener made{.name = listener.name, .bind_address = std::nullopt, .bind_port = 0};
+    kernel::Listener made{.name = listener.name,
+                          .bind_address = std::nullopt,
+                          .bind_port = 0,
+                          .express = policy::clients_in_lane(config, listener)};
     if (listener.bind) {
       made.bind_address = host(listener.bind->address);
       made.bind_port = listener.bind->port;
@@ -261,7 +271,8 @@ kernel::Plan make_kernel_plan(const policy::Config& config, std::uint64_t genera
           .host_ports = config.protect.host_ports,
           .guard = guard_of(config),
           .tc_interfaces = config.intercept.tc.interfaces,
-          .vendors = vendors_of(config)};
+          .vendors = vendors_of(config),
+          .express_upstreams = policy::upstreams_in_lane(config)};
 }
 
 }  // namespace sluice::control

@@ -161,8 +161,9 @@ std::expected<void, std::string> PlainProcess::apply(const CompiledPolicy& candi
                                                      std::uint64_t generation) {
   if (candidate.config().needs_kernel())
     return std::unexpected(
-        std::string("this policy needs the kernel (intercept, guard, bans or source_address: "
-                    "client), and sluice was started with one that does not: restart it") +
+        std::string(
+            "this policy needs the kernel (intercept, guard, bans, express or "
+            "source_address: client), and sluice was started with one that does not: restart it") +
         (missing_keeper_capabilities().empty() ? "" : " as root"));
   if (worker_count(candidate.config().workers) != workers_)
     log_warn("policy", "`workers` is read at the start only", {{"workers", workers_}});

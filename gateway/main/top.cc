@@ -1,8 +1,10 @@
 #include "gateway/main/top.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "gateway/main/admin_commands.h"
+#include "gateway/main/express_view.h"
 
 namespace sluice::control {
 namespace {
@@ -50,7 +52,8 @@ bool TopStreams::add(const json::object& request,
   watchers_.push_back({.stream = stream,
                        .by = by,
                        .all = all != nullptr && *all == true,
-                       .rates = {}});
+                       .rates = {},
+                       .express_bytes = express_totals(keeper_).bytes});
   auto& watcher = watchers_.back();
   (void)watcher.rates.update(keeper_.seen(by), by, config_(), TopRates::Clock::now());
   if (!polling_) poll();
@@ -65,6 +68,7 @@ void TopStreams::poll() {
     if (error) return;
     std::erase_if(watchers_, [](const Watcher& watcher) { return !watcher.stream->open(); });
     const auto now = TopRates::Clock::now();
+    const ExpressTotals express = express_totals(keeper_);
     for (Watcher& watcher : watchers_) {
       auto rows = watcher.rates.update(keeper_.seen(watcher.by), watcher.by, config_(), now);
       if (watcher.stream->backlog() >= kMaxBacklog) continue;
@@ -73,9 +77,11 @@ void TopStreams::poll() {
       json::array out;
       for (const TopRow& row : top_of(std::move(rows), kMost))
         out.push_back(to_json(row));
+      const double before = std::exchange(watcher.express_bytes, express.bytes);
       watcher.stream->send(
           {{"by", watcher.by == kernel::SeenBy::service ? "service" : "source"},
-           {"rows", std::move(out)}});
+           {"rows", std::move(out)},
+           {"express", {{"connections", express.connections}, {"bytes", express.bytes - before}}}});
     }
     poll();
   });

@@ -16,7 +16,7 @@
 
 namespace sluice::control {
 
-// {"rows": […], "by", "interval_ms"} once an interval to everybody who watches. Nothing is read
+// {"rows": […], "by", "express"} once an interval to everybody who watches. Nothing is read
 // while nobody does. One thread; the keeper outlives the object.
 class TopStreams {
  public:
@@ -34,6 +34,7 @@ class TopStreams {
     kernel::SeenBy by = kernel::SeenBy::service;
     bool all = false;
     TopRates rates;
+    double express_bytes = 0;  // as of the last interval
   };
   void poll();
 

@@ -148,11 +148,13 @@ class Attempt {
   Attempt(Attempt&& other) noexcept
       : cluster_(std::exchange(other.cluster_, nullptr)),
         endpoint_(std::exchange(other.endpoint_, nullptr)),
-        index_(other.index_) {}
+        index_(other.index_),
+        express_(other.express_) {}
   Attempt& operator=(Attempt&& other) noexcept {
     std::swap(cluster_, other.cluster_);
     std::swap(endpoint_, other.endpoint_);
     std::swap(index_, other.index_);
+    std::swap(express_, other.express_);
     return *this;
   }
   ~Attempt();  // without finish(): neutral
@@ -162,6 +164,10 @@ class Attempt {
   Endpoint& endpoint() const { return *endpoint_; }
   std::uint32_t index() const { return index_; }  // 0 for original destinations
 
+  // Its connection is to be one that was offered to the express lane.
+  void want_express(bool wanted) { express_ = wanted; }
+  bool express() const { return express_; }
+
   // Ends it, once, and feeds outlier detection. True when that ejected the endpoint.
   bool finish(Outcome outcome, std::chrono::steady_clock::time_point now);
 
@@ -169,6 +175,7 @@ class Attempt {
   const Cluster* cluster_ = nullptr;
   Endpoint* endpoint_ = nullptr;
   std::uint32_t index_ = 0;
+  bool express_ = false;
 };
 
 }  // namespace sluice::gateway

@@ -9,6 +9,8 @@
 #include <unistd.h>
 #include <utility>
 
+#include "gateway/express.h"
+
 namespace sluice::gateway {
 namespace {
 
@@ -178,6 +180,7 @@ std::expected<OpenedSocket, ConnectFailure> open_connection(const ConnectOptions
     if (auto bound = bind_source(socket.get(), *options.source); !bound)
       return std::unexpected(bound.error());
   }
+  if (options.express && !ExpressLane::offer(socket.get())) return failed("TCP_SAVE_SYN", errno);
   if (!set_option(socket.get(), IPPROTO_TCP, TCP_NODELAY, 1)) return failed("TCP_NODELAY", errno);
 
   const NativeAddress address = native(to.address, to.port);

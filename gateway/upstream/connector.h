@@ -49,6 +49,7 @@ struct ConnectOptions {
   std::uint32_t mark = 0;  // SO_MARK; 0: none
   std::optional<policy::IpAddress>
       source;  // source_address: client. The same IP version as the destination's
+  bool express = false;  // offered to the express lane
 };
 
 struct OpenedSocket {

@@ -52,7 +52,7 @@ void ClusterLocal::build(const Cluster& cluster, SteadyTime now) {
 std::size_t hash_value(const PoolKey& key) {
   std::uint64_t halves[2];
   std::memcpy(halves, key.client.bytes().data(), sizeof halves);
-  std::size_t seed = std::hash<const void*>{}(key.endpoint);
+  std::size_t seed = std::hash<const void*>{}(key.endpoint) ^ static_cast<std::size_t>(key.express);
   for (const std::uint64_t half : halves)
     seed = (seed ^ half) * 0x9E3779B97F4A7C15u;
   return seed ^ (seed >> 32);
@@ -107,7 +107,8 @@ std::expected<UpstreamConnectionPtr, ConnectFailure> EndpointPool::connect(
 
   ConnectOptions options{.destination = endpoint_->address(),
                          .mark = worker_->options().own_mark,
-                         .source = std::nullopt};
+                         .source = std::nullopt,
+                         .express = key_.express};
   if (key_.client != policy::IpAddress{}) options.source = key_.client;
   auto opened = open_connection(options);
   // What idles gives its descriptor to what works.
@@ -127,6 +128,7 @@ std::expected<UpstreamConnectionPtr, ConnectFailure> EndpointPool::connect(
     return std::unexpected(ConnectFailure{ConnectError::out_of_descriptors, error, "epoll"});
   }
   Transport::report_unread_bytes(opened->fd);
+  if (key_.express) connection->transport_->expect_express();
   connection->transport_->set_user(connection.get());
   const policy::ProxyProtocol version = cluster.config().send_proxy_protocol;
   if (version != policy::ProxyProtocol::none) {

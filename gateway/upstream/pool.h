@@ -80,6 +80,7 @@ class ClusterLocal : public RefCounted<ClusterLocal> {
 struct PoolKey {
   const Endpoint* endpoint = nullptr;
   policy::IpAddress client;  // :: where the source is the gateway
+  bool express = false;      // its connections are offered to the express lane
   bool operator==(const PoolKey&) const = default;
 };
 std::size_t hash_value(const PoolKey& key);

@@ -183,7 +183,8 @@ namespace {
 
 PoolKey key_of(const Attempt& attempt, const policy::IpAddress& client) {
   return {.endpoint = &attempt.endpoint(),
-          .client = attempt.cluster().uses_client_address() ? client : policy::IpAddress{}};
+          .client = attempt.cluster().uses_client_address() ? client : policy::IpAddress{},
+          .express = attempt.express()};
 }
 
 }  // namespace

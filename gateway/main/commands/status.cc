@@ -120,6 +120,7 @@ void show(const json::object& status) {
   show_objects("listeners", array_at(status, "listeners"), "");
   show_objects("upstreams", array_at(status, "upstreams"), "endpoints");
   show_objects("endpoints", endpoints_of(array_at(status, "upstreams")), "");
+  show_objects("express lane", array_at(status, "express"), "");
   show_objects("redis", array_at(status, "redis"), "");
   const json::object& models = object_at(status, "language_models");
   show_objects("language models", array_at(models, "providers"), "");

@@ -106,9 +106,10 @@ class Screen {
   Screen(std::string by, std::size_t column, std::size_t lines, bool live)
       : by_(std::move(by)), column_(column), lines_(lines), live_(live) {}
 
-  void show(const json::array& rows) {
+  void show(const json::object& line) {
     const std::lock_guard lock(mutex_);
-    rows_ = rows;
+    rows_ = array_at(line, "rows");
+    express_ = object_at(line, "express");
     draw();
   }
   // False: time to go.
@@ -148,6 +149,9 @@ class Screen {
     if (live_) std::cout << "\x1b[H\x1b[2J";
     table.print();
     if (table.empty()) std::cout << "nothing came in\n";
+    if (number_at(express_, "connections") > 0)
+      std::cout << "express lane: " << text_at(express_, "connections") << " connections, "
+                << human_bytes(number_at(express_, "bytes")) << "/s, none of it above\n";
     if (live_)
       std::cout << "sort: p packets, b bytes, c connections, r resets, q requests (an estimate); "
                    "x ends\n";
@@ -156,6 +160,7 @@ class Screen {
 
   std::mutex mutex_;
   json::array rows_;
+  json::object express_;
   std::string by_;
   std::size_t column_;
   std::size_t lines_;
@@ -216,7 +221,7 @@ int top(const Arguments& arguments) {
           const std::size_t most = wanted > 0 ? wanted : SIZE_MAX;
           std::cout << json::serialize(line_of(line, *column, most)) << std::endl;
         } else {
-          screen.show(array_at(line, "rows"));
+          screen.show(line);
         }
         return !once && static_cast<bool>(std::cout);
       });
@@ -238,7 +243,9 @@ const Command kTopCommand{
         "HTTP/1.1\n"
         "request or HTTP/2's preface. Entries begin with a SYN, so connections that were open "
         "before the\n"
-        "monitor was asked for are counted once a new one comes to the same service.",
+        "monitor was asked for are counted once a new one comes to the same service. What goes by "
+        "the\n"
+        "express lane is no packet: a line of its own tells of it.",
     .options = kOptions,
     .run = top,
 };

@@ -1,0 +1,59 @@
+// How much a transport writes by the express lane before it hears from its peer.
+#include "gateway/express.h"
+
+#include <gtest/gtest.h>
+
+namespace sluice::gateway {
+namespace {
+
+constexpr std::size_t kMost = ExpressLane::kMost;
+
+TEST(ExpressLane, IsNotThereUnlessItMayBe) {
+  ExpressLane lane;
+  lane.heard(true);  // of a transport without TCP_INQ
+  lane.said(10 * kMost);
+  EXPECT_FALSE(lane.holds());
+  EXPECT_FALSE(lane.inwards());
+}
+
+TEST(ExpressLane, WhoWasOfferedHoldsUntilThePeerSpeaks) {
+  ExpressLane lane;
+  lane.expect();
+  lane.said(kMost - 1);
+  EXPECT_FALSE(lane.holds());
+  lane.said(1);
+  EXPECT_TRUE(lane.holds());
+  lane.heard(true);
+  EXPECT_FALSE(lane.holds());
+  EXPECT_TRUE(lane.inwards());
+  lane.said(kMost);
+  EXPECT_TRUE(lane.holds());
+}
+
+TEST(ExpressLane, WhosePeerAnswersByTcpIsNotInIt) {
+  ExpressLane lane;
+  lane.expect();
+  lane.said(kMost);
+  lane.heard(false);
+  lane.said(10 * kMost);
+  EXPECT_FALSE(lane.holds());
+}
+
+TEST(ExpressLane, APeersDirectionMayLeaveByItself) {
+  ExpressLane lane;
+  lane.watch();
+  EXPECT_FALSE(lane.outwards());
+  lane.heard(true);
+  EXPECT_TRUE(lane.outwards());
+  lane.heard(false);
+  EXPECT_FALSE(lane.inwards());
+  EXPECT_TRUE(lane.outwards());
+  lane.leave(-1);
+  lane.said(10 * kMost);
+  EXPECT_FALSE(lane.holds());
+  lane.heard(false);
+  EXPECT_FALSE(lane.outwards());
+}
+
+}  // namespace
+}  // namespace sluice::gateway
