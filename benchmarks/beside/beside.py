@@ -55,6 +55,9 @@ WORKS = {
     "grpc-unary": ("grpc", requests(loads.grpc_unary)),
     "body-1g": ("http-bulk", gigabytes(1)),
     "l4-bulk": ("l4", gigabytes(2)),
+    # As "keepalive", with the express lane to the origin, and to the client too: all three are on this node.
+    "upstream-on-this-node": ("http-express-upstream", requests(lambda port, s: loads.wrk(port, "/1k", s, 64))),
+    "client-and-upstream-on-this-node": ("http-express-both", requests(lambda port, s: loads.wrk(port, "/1k", s, 64))),
     "idle-connection": ("http-idle", ("KiB/connection", memory_of)),
 }
 

@@ -209,16 +209,16 @@ def envoy(binary, directory, port, origin_port, work, log, workers):
 def sluice(binary, directory, port, origin_port, work, log, workers):
     protocol = "tcp" if work == "l4" else "http"
     upstream = ", protocol: http2" if work == "grpc" else ""
-    tls = ""
+    more = f", express: {work.removeprefix('http-express-')}" if work.startswith("http-express-") else ""
     if work == "tls":
         cert, key, _ = certificate(directory)
-        tls = f", tls: {{ certificates: [{{ cert: {cert}, key: {key} }}] }}"
+        more = f", tls: {{ certificates: [{{ cert: {cert}, key: {key} }}] }}"
     config = write(f"{directory}/sluice-{work}.yaml", f"""
 version: 1
 state_dir: {directory}/state
 workers: {workers}
 logs: {{ access: {{ format: none }} }}
-listeners: {{ web: {{ bind: "127.0.0.1:{port}", protocol: {protocol}{tls} }} }}
+listeners: {{ web: {{ bind: "127.0.0.1:{port}", protocol: {protocol}{more} }} }}
 upstreams: {{ origin: {{ endpoints: ["127.0.0.1:{origin_port}"]{upstream} }} }}
 routes: [{{ listener: web, upstream: origin }}]
 """)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 
-from harness import SLUICE, Nginx, Process, Sluice, eventually, in_the_lane
+from harness import SLUICE, Nginx, Process, Sluice, eventually
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
@@ -121,7 +121,7 @@ class NodeSluice(Sluice):
 
     def __init__(self, net, policy, name="sluice", binary=SLUICE, wait=True, options=(), limits=()):
         self.net, self.scratch = net, net.scratch
-        self.policy = net.scratch.write(f"{name}.yaml", in_the_lane(policy))
+        self.policy = net.scratch.write(f"{name}.yaml", self.lane(policy))
         self.socket = os.path.join(net.scratch.path, f"{name}.sock")
         Process.__init__(self, net.scratch, name, [
             *limits, *net.command(net.node, binary, "run", "--policy", self.policy, "--socket", self.socket, *options)])
