@@ -16,6 +16,7 @@
 #include "kernel/cgroup_mount.h"
 #include "kernel/express_probe.h"
 #include "kernel/message.h"
+#include "kernel/uninterrupted.h"
 
 namespace sluice::kernel {
 namespace {
@@ -39,6 +40,7 @@ Skeleton load_programs(const PinDirectory& pins) {
   bpf_object__for_each_map(map, skeleton->obj) {
     if (bpf_map__set_pin_path(map, pins.path(bpf_map__name(map)).c_str()) != 0) return nullptr;
   }
+  const Uninterrupted loading;
   if (express_bpf__load(skeleton.get()) != 0) return nullptr;
   return skeleton;
 }

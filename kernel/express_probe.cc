@@ -13,6 +13,7 @@
 #include "kernel/abi_express.h"
 #include "kernel/keeper_protocol.h"
 #include "kernel/message.h"
+#include "kernel/uninterrupted.h"
 
 namespace sluice::kernel {
 namespace {
@@ -60,6 +61,7 @@ std::string judge(int sender, int reader) {
 }  // namespace
 
 std::string probe_express(unsigned mark) {
+  const Uninterrupted waiting;
   const OwnedFd listener = tcp_socket();
   OwnedFd client = tcp_socket();
   if (!listener || !client) return failed("socket");

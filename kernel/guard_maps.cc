@@ -17,6 +17,7 @@
 #include "kernel/guard_bans.h"
 #include "kernel/guard_placing.h"
 #include "kernel/message.h"
+#include "kernel/uninterrupted.h"
 
 namespace sluice::kernel {
 
@@ -141,6 +142,7 @@ Result<Descriptor> GuardMaps::load(GuardEntry entry) const {
                                              again->progs.guard_xdp};
   for (bpf_program* program : programs)
     bpf_program__set_autoload(program, program == programs[static_cast<std::size_t>(entry)]);
+  const Uninterrupted loading;
   if (const int error = guard_bpf__load(again.get()); error != 0)
     return std::unexpected(load_error(-error));
   Descriptor out(
@@ -168,6 +170,7 @@ Result<GuardMaps> GuardMaps::open(const PinDirectory& pins) {
   bpf_object__for_each_program(program, maps.skeleton_->obj) {
     bpf_program__set_autoload(program, false);
   }
+  const Uninterrupted loading;
   if (const int error = guard_bpf__load(maps.skeleton_.get()); error != 0)
     return std::unexpected(load_error(-error));
   for (bpf_map* made : fresh) {

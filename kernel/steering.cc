@@ -23,6 +23,7 @@
 #include "kernel/steer_state.h"
 #include "kernel/steer_table.h"
 #include "kernel/steer_tc.h"
+#include "kernel/uninterrupted.h"
 #include "steer.skel.h"
 
 namespace sluice::kernel {
@@ -43,6 +44,7 @@ Skeleton load_program(const PinDirectory& pins) {
   bpf_object__for_each_map(map, skeleton->obj) {
     if (bpf_map__set_pin_path(map, pins.path(bpf_map__name(map)).c_str()) != 0) return nullptr;
   }
+  const Uninterrupted loading;
   if (steer_bpf__load(skeleton.get()) != 0) return nullptr;
   return skeleton;
 }

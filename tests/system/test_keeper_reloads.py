@@ -310,3 +310,28 @@ def test_a_gateway_that_hangs_while_it_puts_a_policy_in_force_is_replaced(net):
     sluice.write_policy(text("third"))
     sluice.ctl("reload")
     assert said() == "third"
+
+
+@pytest.mark.parametrize("first", ["direction: both", "hook: xdp", "express: both"])
+def test_a_program_of_the_kernel_that_a_reload_asks_for_first(net, first):
+    """It is loaded while a timer's signals keep the reload from holding up workers; the verifier gives up where one waits."""
+    text = f"""version: 1
+state_dir: {net.scratch.path}/state
+workers: 1
+listeners: {{ web: {{ bind: "10.71.0.1:8000"@EXPRESS@ }} }}
+upstreams: {{ origin: {{ endpoints: ["10.72.0.2:8080"] }} }}
+routes: [{{ listener: web, upstream: origin }}]
+guard: {{ interfaces: ["lan*"]@HOOK@, rules: [{{ name: telnet, to_ports: [23], protocol: tcp@DIRECTION@ }}] }}
+"""
+
+    def policy(asked=""):
+        return (text.replace("@EXPRESS@", ", express: both" if asked.startswith("express") else "")
+                .replace("@HOOK@", ", attach: xdp" if "xdp" in asked else "")
+                .replace("@DIRECTION@", ", direction: both" if asked.startswith("direction") else ""))
+    sluice = NodeSluice(net, policy())
+    for _ in range(2):
+        sluice.write_policy(policy(first))
+        sluice.ctl("reload")
+        assert sluice.status()["warnings"] == []
+        sluice.write_policy(policy())
+        sluice.ctl("reload")
