@@ -350,7 +350,7 @@ def test_a_gateway_that_hangs_is_replaced(node):
     eventually(lambda: served(node), "served")
     victim = sluice.gateway()
     os.kill(victim, signal.SIGSTOP)
-    eventually(lambda: sluice.gateway() != victim and served(node), "the next gateway serves")
+    eventually(lambda: sluice.gateway() != victim and served(node), "the next gateway serves", 60)  # after 20 s of silence
     assert "runs and does not answer" in sluice.output(), "said"
     eventually(lambda: sluice.metric("sluice_gateway_restarts_total") == 1, "counted, as soon as the port of the page is free")
     eventually(lambda: not os.path.exists(f"/proc/{victim}"), "the one that hung is ended at the deadline of a drain")
