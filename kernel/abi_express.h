@@ -32,8 +32,14 @@ SLUICE_ABI_ASSERT(sizeof(struct sluice_express_state) == 24, "sluice_express_sta
 /* Whose connections may enter from now on; 0: nobody's. */
 enum sluice_express_admits {
   SLUICE_EXPRESS_UPSTREAMS = 1, /* that the gateway opens */
-  SLUICE_EXPRESS_CLIENTS = 2,   /* that it accepts */
+  SLUICE_EXPRESS_GUESTS = 2,    /* that are steered to a listener */
+  SLUICE_EXPRESS_BINDS = 4,     /* that connect to where a listener is bound */
 };
+
+/* When an offer was last made whose ports fall there: what nobody offered is known by one load.
+ * CLOCK_MONOTONIC, nanoseconds. */
+#define SLUICE_EXPRESS_RECENT 4096
+#define SLUICE_EXPRESS_RECENT_NS (2 * 1000 * 1000 * 1000ULL)
 
 /* Both ends as one of them sees them. IPv4 as ::ffff:a.b.c.d; ports in host order. */
 struct sluice_express_ends {

@@ -87,6 +87,21 @@ struct {
   __type(value, __u32);
 } express_binds SEC(".maps");
 
+/* 1: some listener with `express: both` is bound to that port. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 65536);
+  __type(key, __u32);
+  __type(value, __u8);
+} express_ports SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, SLUICE_EXPRESS_RECENT);
+  __type(key, __u32);
+  __type(value, __u64);
+} express_recent SEC(".maps");
+
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, 2);
@@ -146,6 +161,9 @@ static __always_inline int gateways_own(struct bpf_sock_ops* ops,
 }
 
 static __always_inline int bound_there(const struct sluice_express_ends* ends) {
+  __u32 port = ends->remote_port;
+  const __u8* known = bpf_map_lookup_elem(&express_ports, &port);
+  if (!known || !*known) return 0;
   struct sluice_express_service service = {.port = ends->remote_port};
   if (bpf_map_lookup_elem(&express_binds, &service)) return 1;
   __builtin_memcpy(service.address, ends->remote, 16);
@@ -155,12 +173,17 @@ static __always_inline int bound_there(const struct sluice_express_ends* ends) {
 /* A connection of a client to a listener of the gateway. */
 static __always_inline int invited(const struct sluice_express_ends* ends,
                                    const struct sluice_express_state* state) {
-  if (!(state->admits & SLUICE_EXPRESS_CLIENTS)) return 0;
-  if (bpf_map_lookup_elem(&express_guests, ends)) {
+  if ((state->admits & SLUICE_EXPRESS_GUESTS) && bpf_map_lookup_elem(&express_guests, ends)) {
     bpf_map_delete_elem(&express_guests, ends);
     return 1;
   }
-  return bound_there(ends);
+  return (state->admits & SLUICE_EXPRESS_BINDS) && bound_there(ends);
+}
+
+/* By the ports alone, alike from both ends. */
+static __always_inline __u64* recent_offer(const struct bpf_sock_ops* ops) {
+  __u32 at = ((__u16)ops->local_port ^ (__u16)bpf_ntohl(ops->remote_port)) % SLUICE_EXPRESS_RECENT;
+  return bpf_map_lookup_elem(&express_recent, &at);
 }
 
 /* False: not taken, and nothing is left behind. */
@@ -195,6 +218,8 @@ static __always_inline void make_offer(struct bpf_sock_ops* ops) {
                                    .side = SLUICE_EXPRESS_ACTIVE};
   if (bpf_map_update_elem(&express_flows, &end.flow, &flow, BPF_NOEXIST) == 0) {
     if (enter(ops, &end)) {
+      __u64* recent = recent_offer(ops);
+      if (recent) *recent = bpf_ktime_get_ns();
       bpf_map_update_elem(&express_offers, &offer, &end.flow, BPF_ANY);
       return;
     }
@@ -205,6 +230,8 @@ static __always_inline void make_offer(struct bpf_sock_ops* ops) {
 }
 
 static __always_inline void take_offer(struct bpf_sock_ops* ops) {
+  const __u64* recent = recent_offer(ops);
+  if (!recent || !*recent || bpf_ktime_get_ns() - *recent > SLUICE_EXPRESS_RECENT_NS) return;
   struct sluice_express_offer offer = {.sent = ops->rcv_nxt, .received = ops->snd_nxt};
   load_ends(ops, &offer.ends);
   swap_ends(&offer.ends);

@@ -22,9 +22,9 @@ namespace sluice::kernel {
 namespace {
 
 constexpr const char* kLinkPin = "express_link";
-constexpr const char* kMaps[] = {"express_state",  "express_sockets", "express_ends",
-                                 "express_flows",  "express_offers",  "express_binds",
-                                 "express_counts", "express_guests"};
+constexpr const char* kMaps[] = {
+    "express_state", "express_sockets", "express_ends",  "express_flows",  "express_offers",
+    "express_binds", "express_counts",  "express_ports", "express_recent", "express_guests"};
 // The map that steer.bpf.c writes: it has it open whether or not there is a lane.
 constexpr const char* kShared = "express_guests";
 
@@ -79,6 +79,18 @@ Prefix host(const __u32 (&address)[4]) {
   Prefix out{.length = 128};
   std::memcpy(out.address.data(), address, sizeof address);
   out.v4 = address[0] == 0 && address[1] == 0 && address[2] == htonl(0xffff);
+  return out;
+}
+
+__u32 admitted(const Plan& plan) {
+  __u32 out = 0;
+  if (plan.express_upstreams) out |= SLUICE_EXPRESS_UPSTREAMS;
+  const auto express = [&](const Intercept& entry) {
+    return plan.listeners[entry.listener].express;
+  };
+  if (std::ranges::any_of(plan.intercepts, express)) out |= SLUICE_EXPRESS_GUESTS;
+  for (const Listener& listener : plan.listeners)
+    if (listener.express && listener.bind_address) out |= SLUICE_EXPRESS_BINDS;
   return out;
 }
 
@@ -151,10 +163,7 @@ void ExpressImpl::admit(const Plan& plan, bool anybody) {
     state.mark = plan.marks.gateway();
     state.mask = plan.marks.mask;
   }
-  const bool clients =
-      std::ranges::any_of(plan.listeners, [](const Listener& one) { return one.express; });
-  if (anybody && plan.express_upstreams) state.admits |= SLUICE_EXPRESS_UPSTREAMS;
-  if (anybody && clients) state.admits |= SLUICE_EXPRESS_CLIENTS;
+  if (anybody) state.admits = admitted(plan);
   const __u32 zero = 0;
   bpf_map_update_elem(fd(skeleton_->maps.express_state), &zero, &state, BPF_ANY);
 }
@@ -170,9 +179,17 @@ void ExpressImpl::write_binds(const Plan& plan) {
     if (!wanted.contains(key)) gone.insert(key);
   for (const auto& old : gone)
     bpf_map_delete_elem(map, &old);
+  const int ports = fd(skeleton_->maps.express_ports);
+  const auto mark = [&](const sluice_express_service& service, __u8 bound) {
+    bpf_map_update_elem(ports, &service.port, &bound, BPF_ANY);
+  };
   const __u32 one = 1;
-  for (const auto& service : wanted)
+  for (const auto& old : gone)
+    mark(old, 0);
+  for (const auto& service : wanted) {
     bpf_map_update_elem(map, &service, &one, BPF_ANY);
+    mark(service, 1);
+  }
 }
 
 // With an upstream of its own, which nobody shall find counted.
