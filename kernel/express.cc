@@ -21,6 +21,7 @@
 namespace sluice::kernel {
 namespace {
 
+constexpr unsigned kSweep = 30;  // ticks
 constexpr const char* kLinkPin = "express_link";
 constexpr const char* kMaps[] = {
     "express_state", "express_sockets", "express_ends",  "express_flows",  "express_offers",
@@ -102,7 +103,9 @@ class ExpressImpl final : public Express {
 
   void follow(const Plan& plan) override;
   void tick() override {
-    if (skeleton_ && !asked_ && open_connections() == 0) remove();
+    if (!skeleton_) return;
+    if (++ticks_ % kSweep == 0) sweep();
+    if (!asked_ && open_connections() == 0) remove();
   }
   std::string unavailable() const override { return asked_ ? why_not_ : std::string(); }
   std::vector<Sample> samples() const override;
@@ -118,10 +121,14 @@ class ExpressImpl final : public Express {
   void write_binds(const Plan& plan);
   sluice_express_counters counted(__u32 kind) const;
   std::uint64_t open_connections() const;
+  bool has_end(__u64 flow) const;
+  void sweep();
 
   const PinDirectory& pins_;
   Skeleton skeleton_;
   Descriptor link_;
+  unsigned ticks_ = 0;
+  std::uint64_t swept_ = 0;
   bool asked_ = false;
   bool tried_ = false;
   std::string why_not_;
@@ -248,7 +255,30 @@ std::uint64_t ExpressImpl::open_connections() const {
     const auto sum = counted(kind);
     open += sum.entered - std::min(sum.entered, sum.ended);
   }
-  return open;
+  return open - std::min(open, swept_);
+}
+
+bool ExpressImpl::has_end(__u64 flow) const {
+  __u64 cookie = 0;
+  for (const __u32 side : {0U, 1U}) {
+    const sluice_express_end end{.flow = flow, .side = side, .reserved = 0};
+    if (bpf_map_lookup_elem(fd(skeleton_->maps.express_sockets), &end, &cookie) == 0) return true;
+  }
+  return false;
+}
+
+// Somebody else's sockops program can take away the callback by which ours hears of an end.
+void ExpressImpl::sweep() {
+  const int map = fd(skeleton_->maps.express_flows);
+  std::vector<__u64> gone;
+  __u64 key = 0;
+  for (const __u64* from = nullptr; bpf_map_get_next_key(map, from, &key) == 0; from = &key)
+    if (!has_end(key)) gone.push_back(key);
+  for (const __u64 old : gone) {
+    sluice_express_flow flow{};
+    const bool counted = bpf_map_lookup_elem(map, &old, &flow) == 0 && flow.joined != 0;
+    if (bpf_map_delete_elem(map, &old) == 0 && counted) ++swept_;
+  }
 }
 
 struct Reason {

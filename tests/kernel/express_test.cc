@@ -1,5 +1,6 @@
 // The express lane on real connections: who enters, in which order bytes come, when a direction
 // turns to TCP, and what a successor finds.
+#include <arpa/inet.h>
 #include <cerrno>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -115,20 +116,34 @@ TEST(Express, AnUpstreamOfThisNode) {
   });
 }
 
+// As above, of either version.
+Fd connect_signed(const std::string& address, std::uint16_t port) {
+  Fd fd(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int sign = SLUICE_EXPRESS_SIGN;
+  ::setsockopt(fd.get(), IPPROTO_TCP, TCP_SAVE_SYN, &sign, sizeof sign);
+  sockaddr_in6 to{};
+  to.sin6_family = AF_INET6;
+  to.sin6_port = htons(port);
+  EXPECT_EQ(::inet_pton(AF_INET6, address.c_str(), &to.sin6_addr), 1);
+  EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to), 0)
+      << std::strerror(errno);
+  return fd;
+}
+
 TEST(Express, OverVethAndBothVersions) {
   in_sandbox([] {
     const Topology net;
     auto keeper = open_keeper();
     put_in_force(*keeper, lane_plan());
-    const Fd listener = net.listen_at_origin("10.2.0.2", 80);
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_port = htons(80);
-    to.sin_addr.s_addr = htonl(0x0a020002);
-    const Fd gateway = connect_signed(to);
-    const Fd peer = accept_from(listener.get());
-    ASSERT_TRUE(exchange(gateway.get(), peer.get()));
-    EXPECT_GT(only_one(*keeper).sent.express, 0U);
+    // IPv4 by a socket of IPv6 too: its other end may be one of IPv4.
+    for (const auto& [listen, dial] :
+         {std::pair{"10.2.0.2", "::ffff:10.2.0.2"}, {"fd02::2", "fd02::2"}}) {
+      const Fd listener = net.listen_at_origin(listen, 80);
+      const Fd gateway = connect_signed(dial, 80);
+      const Fd peer = accept_from(listener.get());
+      ASSERT_TRUE(exchange(gateway.get(), peer.get()));
+      EXPECT_GT(only_one(*keeper).sent.express, 0U) << dial;
+    }
   });
 }
 
