@@ -104,7 +104,10 @@ class ExpressImpl final : public Express {
   void follow(const Plan& plan) override;
   void tick() override {
     if (!skeleton_) return;
-    if (++ticks_ % kSweep == 0) sweep();
+    if (++ticks_ % kSweep == 0) {
+      sweep();
+      try_again();
+    }
     if (!asked_ && open_connections() == 0) remove();
   }
   std::string unavailable() const override { return asked_ ? why_not_ : std::string(); }
@@ -121,6 +124,7 @@ class ExpressImpl final : public Express {
   void write_binds(const Plan& plan);
   sluice_express_counters counted(__u32 kind) const;
   std::uint64_t open_connections() const;
+  void try_again();
   bool has_end(__u64 flow) const;
   void sweep();
 
@@ -131,6 +135,8 @@ class ExpressImpl final : public Express {
   std::uint64_t swept_ = 0;
   bool asked_ = false;
   bool tried_ = false;
+  bool outside_ = false;  // the connection that was tried did not enter
+  Plan plan_;             // as it was tried with, while it did not
   std::string why_not_;
 };
 
@@ -201,12 +207,17 @@ void ExpressImpl::write_binds(const Plan& plan) {
 
 // With an upstream of its own, which nobody shall find counted.
 std::string ExpressImpl::probe(const Plan& plan) {
-  const bool fresh = counted(0).entered == 0;
+  const auto before = counted(0).entered;
   Plan trial = plan;
   trial.express_upstreams = true;
   admit(trial, true);
   std::string why = probe_express(uses_marks(plan) ? plan.marks.gateway() : 0);
-  if (fresh) {
+  outside_ = why.empty() && counted(0).entered == before;
+  if (outside_)
+    why =
+        "a connection of its own, tried over lo, did not enter (is the root of cgroup2 what is "
+        "mounted here?)";
+  if (before == 0) {
     const __u32 upstreams = 0;
     const std::vector<sluice_express_counters> none(
         static_cast<std::size_t>(std::max(1, libbpf_num_possible_cpus())));
@@ -224,6 +235,7 @@ void ExpressImpl::follow(const Plan& plan) {
     if (why_not_.empty()) why_not_ = probe(plan);
   }
   if (!skeleton_) return;
+  plan_ = outside_ ? plan : Plan{};
   admit(plan, why_not_.empty());
   write_binds(plan);
 }
@@ -256,6 +268,13 @@ std::uint64_t ExpressImpl::open_connections() const {
     open += sum.entered - std::min(sum.entered, sum.ended);
   }
   return open - std::min(open, swept_);
+}
+
+// A predecessor's programs, which go on until it has ended, were there first.
+void ExpressImpl::try_again() {
+  if (!asked_ || !outside_) return;
+  tried_ = false;
+  follow(Plan(plan_));
 }
 
 bool ExpressImpl::has_end(__u64 flow) const {

@@ -5,6 +5,7 @@ Everything that a test starts is ended by its process id when the test ends, whe
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -56,9 +57,17 @@ def eventually(condition, what, seconds=HANG):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below those that the kernel gives to who connects: nobody gets it by chance before it is used."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first = int(file.read().split()[0])
+    while True:
+        port = random.randrange(10240, max(first, 10241 + 4096))
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 class Scratch:
