@@ -149,7 +149,8 @@ void Exchange::shared(const SharedVerdict* said) {
 
 bool Exchange::begin_mediated() {
   RequestHead head;
-  const std::string_view body = mediator_->request(head);
+  const std::optional<std::string_view> body = mediator_->request(head);
+  if (!body) return false;
   http1::RequestForwarding options;
   if (actions_ != nullptr && !actions_->request.empty()) {
     for (const std::string& name : actions_->request.drop)
@@ -159,8 +160,8 @@ bool Exchange::begin_mediated() {
     options.lines = request_lines_;
   }
   if (!upstream_->begin(head, options, false)) return false;
-  if (!body.empty()) {
-    upstream_->add(body);
+  if (!body->empty()) {
+    upstream_->add(*body);
     upstream_->finish({});
   }
   request_done_ = true;

@@ -55,8 +55,9 @@ class Mediator {
   // --- a try
   virtual std::uint32_t upstream() const = 0;  // an index in Config::upstreams
   // Writes the request as it goes out, anew each time, and reads its head into `head`. What that
-  // points to, and the body that is returned, stay until the next call.
-  virtual std::string_view request(RequestHead& head) = 0;
+  // points to, and the body that is returned, stay until the next call. Nullopt: the head has
+  // become too large.
+  virtual std::optional<std::string_view> request(RequestHead& head) = 0;
   // The try has come to nothing, and the client has not got a byte: whether there is another one.
   virtual bool next() = 0;
 

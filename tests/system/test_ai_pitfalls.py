@@ -42,6 +42,17 @@ def test_p22_no_path_goes_around_a_budget(scratch):
     assert len(gateway["openai"].calls) == 1
 
 
+def test_a_head_that_becomes_too_large_on_its_way_is_refused(scratch):
+    """The gateway's own fields do not fit beside as many, or as large ones, as a caller may send."""
+    gateway = Gateway(scratch, ("openai",))
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+    for more in ({f"x-{n}": "y" for n in range(124)}, {"x": "y" * (32 * 1024 - 160)}):  # besides four fields of the client's own
+        status, answer = gateway.post("/v1/chat/completions", body, more)
+        assert status == 431 and "does not fit" in answer["error"]["message"], (status, answer)
+    assert gateway.post("/v1/chat/completions", body, {f"x-{n}": "y" for n in range(80)})[0] == 200
+    assert len(gateway["openai"].calls) == 1
+
+
 def test_p24_a_caller_that_goes_away_is_billed_for_what_came_and_blames_nobody(scratch):
     metrics = free_port()
     gateway = Budgeted(scratch, top=f'metrics: {{ bind: "127.0.0.1:{metrics}" }}\n')

@@ -262,8 +262,7 @@ std::string_view Call::passed_key() const {
   return admission_.foreign_key(caller_);
 }
 
-std::string_view Call::request(http1::RequestHead& head) {
-  asked_ = true;
+std::optional<std::string_view> Call::request(http1::RequestHead& head) {
   KeyRing& keys = *provider().keys;
   VendorRequest request{.provider = &provider(),
                         .endpoint = &endpoint_,
@@ -279,7 +278,8 @@ std::string_view Call::request(http1::RequestHead& head) {
   }
   write_vendor_head(request, caller_, head_text_);
   http1::RequestParser parser;
-  parser.parse(head_text_, head);
+  if (parser.parse(head_text_, head) != http1::Progress::complete) return std::nullopt;
+  asked_ = true;
   const policy::AiAudit* audit = catalog_.audit_for(admission_.facts());
   heard_.begin(std::max<std::size_t>(keeper_.wants(), audit != nullptr ? audit->max_body : 0));
   const bool as_array = endpoint_.stream && query_.find("alt=sse") == std::string::npos;

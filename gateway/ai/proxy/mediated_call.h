@@ -48,7 +48,7 @@ class Call final : public http::Mediator {
   std::optional<Answer> take(const SharedVerdict* said) override;
 
   std::uint32_t upstream() const override { return provider().upstream; }
-  std::string_view request(http1::RequestHead& head) override;
+  std::optional<std::string_view> request(http1::RequestHead& head) override;
   bool next() override;
 
   OnHead head(const http1::ResponseHead& response) override;
