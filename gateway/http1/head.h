@@ -113,6 +113,7 @@ class RequestHead {
   friend class RequestParser;
   friend class RequestReader;
   friend class RequestForwarder;
+  friend class RequestWriter;
   std::string_view view(HeadSlice slice) const { return {base_ + slice.at, slice.size}; }
 
   const char* base_ = nullptr;
@@ -169,6 +170,7 @@ class ResponseHead {
   friend class ResponseParser;
   friend class ResponseReader;
   friend class ResponseForwarder;
+  friend class OwnResponseReader;
   std::string_view view(HeadSlice slice) const { return {base_ + slice.at, slice.size}; }
 
   const char* base_ = nullptr;

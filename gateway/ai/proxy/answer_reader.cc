@@ -9,6 +9,7 @@
 #include "gateway/ai/proxy/vendor_request.h"
 #include "gateway/clocks.h"
 #include "gateway/http/own_answer.h"
+#include "gateway/http1/head_writer.h"
 
 namespace sluice::gateway::ai {
 namespace {
@@ -115,8 +116,7 @@ void AnswerReader::make_head(const http1::ResponseHead& response, bool same_leng
 
 // Together with the gateway's own lines it may have become too large.
 bool AnswerReader::read_head(http1::ResponseHead& head) const {
-  http1::ResponseParser parser;
-  return parser.parse(head_text_, {}, head) == http1::Progress::complete;
+  return http1::read_own_response(head_text_, head);
 }
 
 void AnswerReader::forget_head() {

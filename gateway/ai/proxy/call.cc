@@ -276,9 +276,7 @@ std::optional<std::string_view> Call::request(http1::RequestHead& head) {
     key_ = keys.choose(Clock::now());
     request.key = keys.value(key_);
   }
-  write_vendor_head(request, caller_, head_text_);
-  http1::RequestParser parser;
-  if (parser.parse(head_text_, head) != http1::Progress::complete) return std::nullopt;
+  if (!write_vendor_head(request, caller_, head_text_, head)) return std::nullopt;
   asked_ = true;
   const policy::AiAudit* audit = catalog_.audit_for(admission_.facts());
   heard_.begin(std::max<std::size_t>(keeper_.wants(), audit != nullptr ? audit->max_body : 0));

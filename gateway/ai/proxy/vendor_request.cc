@@ -4,6 +4,7 @@
 #include <array>
 
 #include "gateway/http1/field_reader.h"
+#include "gateway/http1/head_writer.h"
 
 namespace sluice::gateway::ai {
 namespace {
@@ -11,6 +12,7 @@ namespace {
 using http1::Field;
 using http1::KnownField;
 using http1::KnownFieldSet;
+using http1::RequestWriter;
 
 constexpr KnownFieldSet kNeverSent{KnownField::host,
                                    KnownField::content_length,
@@ -157,28 +159,25 @@ void append_target(const VendorRequest& request, std::string& out) {
   out.append(more ? "&" : "?").append(query);
 }
 
-void append_key(const Provider& provider, std::string_view key, std::string& out) {
+// Keys were looked at when they were read: they have no spaces and no controls.
+void write_key(const Provider& provider, std::string_view key, RequestWriter& writer) {
   if (key.empty()) return;
   switch (provider.kind) {
     case policy::AiKind::anthropic:
-      out.append("x-api-key: ");
-      break;
+      return writer.field("x-api-key", key, KnownField::unknown);
     case policy::AiKind::gemini:
-      out.append("x-goog-api-key: ");
-      break;
+      return writer.field("x-goog-api-key", key, KnownField::unknown);
     case policy::AiKind::azure:
-      out.append("api-key: ");
-      break;
+      return writer.field("api-key", key, KnownField::unknown);
     case policy::AiKind::openai:
     case policy::AiKind::mistral:
     case policy::AiKind::compatible:
-      out.append("authorization: Bearer ");
-      break;
+      return writer.field("authorization", key, KnownField::authorization, "Bearer ");
   }
-  out.append(key).append("\r\n");
 }
 
-void append_caller_fields(const http1::RequestHead& caller, bool callers_key, std::string& out) {
+void write_caller_fields(const http1::RequestHead& caller, bool callers_key,
+                         RequestWriter& writer) {
   const http1::FieldTable& fields = caller.fields();
   const KnownFieldSet left_out = http1::kHopByHop | kNeverSent;
   for (std::size_t i = 0; i < fields.size(); ++i) {
@@ -189,37 +188,37 @@ void append_caller_fields(const http1::RequestHead& caller, bool callers_key, st
           (!callers_key && one_of(kAccountFields, field.name))))) {
       continue;
     }
-    out.append(field.name).append(": ").append(field.value).append("\r\n");
+    writer.field(field.name, field.value, field.id);
   }
 }
 
 }  // namespace
 
-void write_vendor_head(const VendorRequest& request, const http1::RequestHead& caller,
-                       std::string& out) {
+bool write_vendor_head(const VendorRequest& request, const http1::RequestHead& caller,
+                       std::string& text, http1::RequestHead& head) {
   const Provider& provider = *request.provider;
   const bool same = is_native(*request.endpoint, provider);
-  out.reserve(caller.size() + kAdded);
-  out.assign(caller.method_name()).append(" ");
-  append_target(request, out);
-  out.append(" HTTP/1.1\r\nhost: ").append(provider.authority).append("\r\n");
-  append_key(provider, request.key, out);
+  text.reserve(caller.size() + kAdded);
+  RequestWriter writer(text, head);
+  writer.method(caller);
+  append_target(request, text);
+  writer.host(provider.authority);
+  write_key(provider, request.key, writer);
   if (same) {
-    append_caller_fields(caller, request.callers_key, out);
+    write_caller_fields(caller, request.callers_key, writer);
   } else {
-    out.append("content-type: application/json\r\naccept: ")
-        .append(request.stream ? "text/event-stream\r\n" : "application/json\r\n")
-        .append("user-agent: sluice/" SLUICE_VERSION "\r\n");
+    writer.field("content-type", "application/json", KnownField::content_type);
+    writer.field("accept", request.stream ? "text/event-stream" : "application/json",
+                 KnownField::accept);
+    writer.field("user-agent", "sluice/" SLUICE_VERSION, KnownField::user_agent);
   }
   // What is packed can neither be filtered nor counted.
-  out.append("accept-encoding: identity\r\n");
+  writer.field("accept-encoding", "identity", KnownField::accept_encoding);
   if (provider.shape == Shape::anthropic &&
       (!same || caller.fields().first("anthropic-version").empty())) {
-    out.append("anthropic-version: 2023-06-01\r\n");
+    writer.field("anthropic-version", "2023-06-01", KnownField::unknown);
   }
-  if (request.body_size > 0)
-    out.append("content-length: ").append(std::to_string(request.body_size)).append("\r\n");
-  out.append("\r\n");
+  return writer.end(request.body_size);
 }
 
 std::string api_fields(const http1::RequestHead& caller) {

@@ -21,11 +21,11 @@ struct VendorRequest {
   std::size_t body_size = 0;
 };
 
-// The head in HTTP/1.1's form, with its empty line. `caller`: whose fields go on where both speak
-// one shape; credentials, cookies and what proxies add never do, and whose account it is on goes with
-// the caller's own key alone.
-void write_vendor_head(const VendorRequest& request, const http1::RequestHead& caller,
-                       std::string& out);
+// The head, as `text` in HTTP/1.1's form, which `head` points into. `caller`: whose fields go on
+// where both speak one shape; credentials, cookies and what proxies add never do, and whose account
+// it is on goes with the caller's own key alone. False: it has become too large, or cannot be sent.
+bool write_vendor_head(const VendorRequest& request, const http1::RequestHead& caller,
+                       std::string& text, http1::RequestHead& head);
 
 // What of the vendor's head the caller gets, as field lines: nothing of the gateway's own account
 // with the vendor (rate limits, organisation, cookies). `all`: of calls that are passed on as they
