@@ -1,6 +1,7 @@
 #include "gateway/ai/json_text.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <charconv>
 #include <cstdint>
@@ -27,87 +28,92 @@ bool ends_plain(char c) {
 // The first byte from `at` on that ends a string, escapes another one or may not be in it. Prompts
 // are long, and keys many: sixteen bytes are looked at together …
 #ifdef __SSE2__
-std::size_t plain_end(std::string_view text, std::size_t at) {
+const char* plain_end(const char* at, const char* end) {
   const __m128i quote = _mm_set1_epi8('"');
   const __m128i backslash = _mm_set1_epi8('\\');
   const __m128i control = _mm_set1_epi8(0x1f);
-  for (; at + sizeof quote <= text.size(); at += sizeof quote) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text.data() + at));
+  constexpr std::ptrdiff_t kTogether = sizeof quote;
+  for (; end - at >= kTogether; at += kTogether) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
     const __m128i ends =
         _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, backslash)),
                      _mm_cmpeq_epi8(_mm_min_epu8(bytes, control), bytes));
     if (const auto found = static_cast<unsigned>(_mm_movemask_epi8(ends)); found != 0)
-      return at + static_cast<std::size_t>(std::countr_zero(found));
+      return at + std::countr_zero(found);
   }
-  while (at < text.size() && !ends_plain(text[at]))
+  while (at != end && !ends_plain(*at))
     ++at;
   return at;
 }
 #else
 // … or eight, for one that is below 0x20 as they are, or 0 less what is looked for.
-std::size_t plain_end(std::string_view text, std::size_t at) {
+const char* plain_end(const char* at, const char* end) {
   constexpr std::uint64_t kEach = 0x0101010101010101;
   const auto below = [](std::uint64_t word, std::uint64_t bound) {
     return (word - kEach * bound) & ~word & (kEach * 0x80);
   };
   std::uint64_t word = 0;
-  for (; at + sizeof word <= text.size(); at += sizeof word) {
-    std::memcpy(&word, text.data() + at, sizeof word);
+  constexpr std::ptrdiff_t kTogether = sizeof word;
+  for (; end - at >= kTogether; at += kTogether) {
+    std::memcpy(&word, at, sizeof word);
     if ((below(word, 0x20) | below(word ^ (kEach * '"'), 1) | below(word ^ (kEach * '\\'), 1)) != 0)
       break;
   }
-  while (at < text.size() && !ends_plain(text[at]))
+  while (at != end && !ends_plain(*at))
     ++at;
   return at;
 }
 #endif
 
-bool ends_scalar(char c) {
-  return c == ',' || c == ']' || c == '}' || c == ' ' || c == '\t' || c == '\r' || c == '\n';
+constexpr std::array<std::string_view, 3> kWords{"true", "false", "null"};
+
+enum : std::uint8_t { kSpace = 1, kNumeric = 2, kEndsScalar = 4 };
+
+constexpr std::array<std::uint8_t, 256> kKinds = [] {
+  std::array<std::uint8_t, 256> kinds{};
+  const auto add = [&](std::string_view bytes, std::uint8_t kind) {
+    for (const char c : bytes)
+      kinds[static_cast<unsigned char>(c)] |= kind;
+  };
+  add(" \t\r\n", kSpace | kEndsScalar);
+  add(",]}", kEndsScalar);
+  add("0123456789+-.eE", kNumeric);
+  return kinds;
+}();
+
+bool is(char c, std::uint8_t kind) {
+  return (kKinds[static_cast<unsigned char>(c)] & kind) != 0;
 }
 
 // Goes over values without keeping them.
 class Scanner {
  public:
-  explicit Scanner(std::string_view text) : text_(text) {}
+  explicit Scanner(std::string_view text)
+      : begin_(text.data()), at_(begin_), end_(begin_ + text.size()) {}
 
-  std::size_t at() const { return at_; }
-  bool at_end() const { return at_ == text_.size(); }
+  std::size_t at() const { return static_cast<std::size_t>(at_ - begin_); }
+  bool at_end() const { return at_ == end_; }
   void space() {
-    while (at_ < text_.size() &&
-           (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' || text_[at_] == '\r')) {
+    while (at_ != end_ && is(*at_, kSpace))
       ++at_;
-    }
   }
   bool take(char wanted) {
-    space();
-    if (at_end() || text_[at_] != wanted) return false;
+    if (next() != wanted) return false;
     ++at_;
     return true;
   }
-  // The string with its quotes.
+  // What is between the string's quotes; nullopt: there is none.
   std::optional<std::string_view> string() {
-    space();
-    const std::size_t begin = at_;
-    if (at_end() || text_[at_] != '"') return std::nullopt;
-    for (at_ = plain_end(text_, at_ + 1); at_ < text_.size(); at_ = plain_end(text_, at_ + 1)) {
-      if (text_[at_] == '\\') {
-        ++at_;
-      } else if (text_[at_] == '"') {
-        ++at_;
-        return text_.substr(begin, at_ - begin);
-      } else {
-        return std::nullopt;
-      }
-    }
-    return std::nullopt;
+    if (next() != '"') return std::nullopt;
+    const char* const begin = at_ + 1;
+    if (!pass_string()) return std::nullopt;
+    return std::string_view(begin, at_ - 1);
   }
   bool value(int depth = 0) {
-    space();
-    if (at_end() || depth > kMaxDepth) return false;
-    switch (text_[at_]) {
+    if (depth > kMaxDepth) return false;
+    switch (next()) {
       case '"':
-        return string().has_value();
+        return pass_string();
       case '{':
         return object(depth);
       case '[':
@@ -118,16 +124,32 @@ class Scanner {
   }
 
  private:
+  // The first that is no space; 0, which is nothing in JSON, at the end.
+  char next() {
+    if (at_ != end_ && *at_ > ' ') return *at_;
+    space();
+    return at_end() ? '\0' : *at_;
+  }
+  // From its first quote on.
+  bool pass_string() {
+    for (++at_;; ++at_) {
+      at_ = plain_end(at_, end_);
+      if (at_ == end_) return false;
+      const char c = *at_++;
+      if (c == '"') return true;
+      if (c != '\\' || at_ == end_) return false;
+    }
+  }
   bool object(int depth) {
-    take('{');
+    ++at_;
     if (take('}')) return true;
     do {
-      if (!string() || !take(':') || !value(depth + 1)) return false;
+      if (next() != '"' || !pass_string() || !take(':') || !value(depth + 1)) return false;
     } while (take(','));
     return take('}');
   }
   bool array(int depth) {
-    take('[');
+    ++at_;
     if (take(']')) return true;
     do {
       if (!value(depth + 1)) return false;
@@ -135,16 +157,23 @@ class Scanner {
     return take(']');
   }
   bool scalar() {
-    const std::size_t begin = at_;
-    while (at_ < text_.size() && !ends_scalar(text_[at_]))
+    const char* const begin = at_;
+    while (at_ != end_ && is(*at_, kNumeric))
       ++at_;
-    const std::string_view word = text_.substr(begin, at_ - begin);
-    if (word == "true" || word == "false" || word == "null") return true;
-    return !word.empty() && word.find_first_not_of("0123456789+-.eE") == std::string_view::npos;
+    if (at_ != begin) return ends_scalar();
+    const std::string_view rest(at_, end_);
+    for (const std::string_view word : kWords) {
+      if (!rest.starts_with(word)) continue;
+      at_ += word.size();
+      return ends_scalar();
+    }
+    return false;
   }
+  bool ends_scalar() const { return at_end() || is(*at_, kEndsScalar); }
 
-  std::string_view text_;
-  std::size_t at_ = 0;
+  const char* begin_;
+  const char* at_;
+  const char* end_;
 };
 
 bool has_escapes(std::string_view written) {
@@ -160,20 +189,44 @@ std::optional<std::string> unquoted(std::string_view quoted) {
   return std::string(value.get_string());
 }
 
-// Keys are hardly ever written with escapes. `quoted`: a string.
-bool says(std::string_view quoted, std::string_view key) {
-  if (!has_escapes(quoted)) return quoted.substr(1, quoted.size() - 2) == key;
-  return unquoted(quoted) == key;
+// Of a key, which has them in the text.
+std::string_view with_quotes(std::string_view key) {
+  return {key.data() - 1, key.size() + 2};
 }
 
 char small(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
 }
 
+// ASCII without escapes, as nearly all keys are: it is its own meaning. Eight bytes are looked at
+// together.
+bool is_plain(std::string_view text) {
+  constexpr std::uint64_t kEach = 0x0101010101010101;
+  std::uint64_t high = 0;
+  std::uint64_t word = 0;
+  std::size_t at = 0;
+  for (; at + sizeof word <= text.size(); at += sizeof word) {
+    std::memcpy(&word, text.data() + at, sizeof word);
+    const std::uint64_t backslashes = word ^ (kEach * '\\');
+    high |= word | ((backslashes - kEach) & ~backslashes);
+  }
+  for (; at < text.size(); ++at)
+    if (text[at] == '\\' || (text[at] & 0x80) != 0) return false;
+  return (high & (kEach * 0x80)) == 0;
+}
+
+// Both plain.
+bool same_but_for_case(std::string_view one, std::string_view other) {
+  if (one.size() != other.size()) return false;
+  for (std::size_t i = 0; i < one.size(); ++i)
+    if (one[i] != other[i] && small(one[i]) != small(other[i])) return false;
+  return true;
+}
+
 // As Go's readers see a key, and so several servers of models: `Model` is `model` to them, of which
 // they take the last, and the long s and the Kelvin sign are letters as well. Nullopt: no Unicode.
-std::optional<std::string> folded(std::string_view quoted) {
-  auto text = unquoted(quoted);
+std::optional<std::string> folded(std::string_view key) {
+  auto text = unquoted(with_quotes(key));
   if (!text) return std::nullopt;
   for (const auto& [sign, letter] : {std::pair<std::string_view, char>{"\xc5\xbf", 's'},
                                      std::pair<std::string_view, char>{"\xe2\x84\xaa", 'k'}}) {
@@ -184,12 +237,11 @@ std::optional<std::string> folded(std::string_view quoted) {
   return text;
 }
 
-// Whether folded(quoted) is `key`, without a copy as a rule.
-bool says_folded(std::string_view quoted, std::string_view key) {
-  const std::string_view written = quoted.substr(1, quoted.size() - 2);
+// Whether folded(written) is `key`, without a copy as a rule.
+bool says_folded(std::string_view written, std::string_view key) {
   for (std::size_t i = 0; i < written.size(); ++i) {
     if (written[i] == '\\' || static_cast<unsigned char>(written[i]) >= 0x80)
-      return folded(quoted) == key;
+      return folded(written) == key;
     if (i >= key.size() || small(written[i]) != key[i]) return false;
   }
   return written.size() == key.size();
@@ -213,8 +265,10 @@ std::optional<JsonText> JsonText::scan(std::string_view text) {
       scanner.space();
       const std::size_t at = scanner.at();
       if (!scanner.value()) return std::nullopt;
-      if (out.members_.size() < kFew && out.repeats(*key)) return std::nullopt;
-      out.members_.push_back({*key, at, scanner.at() - at});
+      const Member member{*key, is_plain(*key), at, scanner.at() - at};
+      if (out.members_.size() < kFew && out.repeats(member)) return std::nullopt;
+      out.plain_ = out.plain_ && member.plain;
+      out.members_.push_back(member);
     } while (scanner.take(','));
     if (!scanner.take('}')) return std::nullopt;
   }
@@ -225,8 +279,12 @@ std::optional<JsonText> JsonText::scan(std::string_view text) {
 }
 
 // True also for one that is no string of Unicode.
-bool JsonText::repeats(std::string_view key) const {
-  const auto meant = folded(key);
+bool JsonText::repeats(const Member& key) const {
+  if (key.plain && plain_) {
+    return std::ranges::any_of(
+        members_, [&](const Member& one) { return same_but_for_case(one.key, key.key); });
+  }
+  const auto meant = folded(key.key);
   if (!meant) return true;
   return std::ranges::any_of(members_,
                              [&](const Member& one) { return says_folded(one.key, *meant); });
@@ -246,8 +304,10 @@ bool JsonText::repeats_any() const {
 }
 
 const JsonText::Member* JsonText::member(std::string_view key) const {
-  const auto found =
-      std::ranges::find_if(members_, [&](const Member& one) { return says(one.key, key); });
+  const auto says = [&](const Member& one) {
+    return one.plain ? one.key == key : unquoted(with_quotes(one.key)) == key;
+  };
+  const auto found = std::ranges::find_if(members_, says);
   return found == members_.end() ? nullptr : &*found;
 }
 

@@ -30,7 +30,8 @@ class JsonText {
 
  private:
   struct Member {
-    std::string_view key;  // as written, with its quotes
+    std::string_view key;  // as written, between its quotes
+    bool plain = true;     // ASCII without escapes
     std::size_t at = 0;
     std::size_t size = 0;
   };
@@ -41,12 +42,13 @@ class JsonText {
   };
 
   const Member* member(std::string_view key) const;
-  bool repeats(std::string_view key) const;  // `key`: as written
+  bool repeats(const Member& key) const;
   bool repeats_any() const;
 
   std::string_view text_;
   std::size_t first_ = 0;  // behind the opening brace
   std::vector<Member> members_;
+  bool plain_ = true;        // all keys are
   std::vector<Edit> edits_;  // in the order of their places
 };
 

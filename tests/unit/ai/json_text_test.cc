@@ -58,13 +58,36 @@ TEST(JsonText, SeesWhatEndsAStringWhereverItIs) {
 
 // Two readers could take different ones: the vendor the last, the gateway the first.
 TEST(JsonText, RefusesWhatCouldBeReadInTwoWays) {
-  for (const std::string_view text :
-       {R"({"model":"a","model":"b"})", R"({"mod\u0065l":"a","model":"b"})",
-        R"({"model":"a","mod\u0065l":"b"})", R"({"model":"a","Model":"b"})",
-        R"({"MODEL":"a","mod\u0065L":"b"})", R"({"max_tokens":1,"max_to\u212aens":2})",
-        "{\"stream\":1,\"\xc5\xbftream\":2}", R"({"a":1}{"model":2})", R"({"a":1,})", R"({"a" 1})",
-        R"([])", R"({"a":tru})", R"({"a":/* } */1})", R"({"a":"x)", "{\"a\":\"line\nbreak\"}", "",
-        R"({"a":'b'})"}) {
+  for (const std::string_view text : {R"({"model":"a","model":"b"})",
+                                      R"({"mod\u0065l":"a","model":"b"})",
+                                      R"({"model":"a","mod\u0065l":"b"})",
+                                      R"({"model":"a","Model":"b"})",
+                                      R"({"MODEL":"a","mod\u0065L":"b"})",
+                                      R"({"max_tokens":1,"max_to\u212aens":2})",
+                                      "{\"stream\":1,\"\xc5\xbftream\":2}",
+                                      R"({"a":1}{"model":2})",
+                                      R"({"a":1,})",
+                                      R"({"a" 1})",
+                                      R"([])",
+                                      R"({"a":tru})",
+                                      R"({"a":truex})",
+                                      R"({"a":1x})",
+                                      R"({"a":-"1"})",
+                                      R"({"a":nulll})",
+                                      R"({"a":[1 2]})",
+                                      R"({"a":{"b"}})",
+                                      R"({"a":{b:1}})",
+                                      R"({"a":[1,]})",
+                                      R"({"a":[})",
+                                      R"({"model":1,"\u00e4":2,"MODEL":3})",
+                                      R"({"\u00e4":1,"\u00e4":2})",
+                                      R"({"\ud800":1})",
+                                      "{\"\xc3\xa4\":1,\"\\u00e4\":2}",
+                                      R"({"a":/* } */1})",
+                                      R"({"a":"x)",
+                                      "{\"a\":\"line\nbreak\"}",
+                                      "",
+                                      R"({"a":'b'})"}) {
     EXPECT_FALSE(JsonText::scan(text)) << text;
   }
   EXPECT_FALSE(JsonText::scan("{\"a\":" + std::string(100'000, '[')));  // and does not run deep
