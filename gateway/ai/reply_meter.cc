@@ -14,6 +14,7 @@
 #include <boost/json/value_stack.hpp>
 
 #include "gateway/ai/json_text.h"
+#include "gateway/ai/plain_counts.h"
 #include "gateway/ai/usage.h"
 
 namespace sluice::gateway::ai {
@@ -200,18 +201,26 @@ struct ReplyMeter::Parser {
 ReplyMeter::ReplyMeter(Shape shape, std::uint64_t size) : shape_(shape), size_(size) {}
 ReplyMeter::~ReplyMeter() = default;
 
+bool ReplyMeter::read_usage(std::string_view text) {
+  if (PlainCounts plain; plain.read(text)) {
+    seen_.usage = usage_of(shape_, plain);
+    return true;
+  }
+  alignas(json::value) std::array<unsigned char, 1024> values;
+  json::monotonic_resource memory(values.data(), values.size());
+  boost::system::error_code error;
+  const json::value counts = json::parse(text, error, &memory);
+  if (error) return false;
+  if (counts.is_object()) seen_.usage = usage_of(shape_, counts.get_object());
+  return true;
+}
+
 // False: it is for the parser, which knows lists and what repeats.
 bool ReplyMeter::scan(std::string_view whole) {
   const auto answer = JsonText::scan(whole);
   if (!answer) return false;
-  if (const auto usage = answer->find(usage_key(shape_))) {
-    alignas(json::value) std::array<unsigned char, 1024> values;
-    json::monotonic_resource memory(values.data(), values.size());
-    boost::system::error_code error;
-    const json::value counts = json::parse(*usage, error, &memory);
-    if (error) return false;
-    if (counts.is_object()) seen_.usage = usage_of(shape_, counts.get_object());
-  }
+  if (const auto usage = answer->find(usage_key(shape_)); usage && !read_usage(*usage))
+    return false;
   if (auto model = answer->string(model_key(shape_))) seen_.model = std::move(*model);
   return true;
 }

@@ -27,6 +27,7 @@ class ReplyMeter {
  private:
   struct Parser;
   bool scan(std::string_view whole);
+  bool read_usage(std::string_view text);  // false: it is no JSON
 
   Shape shape_;
   std::uint64_t size_;

@@ -6,16 +6,43 @@
 namespace sluice::gateway::ai {
 namespace {
 
+// Some write whole numbers as doubles. Nullopt: it is no count.
+std::optional<std::int64_t> count_in(const json::object& object, std::string_view key) {
+  constexpr double kMost = 1e12;  // no answer is as large, and no sum of such overflows
+  const json::value* value = object.if_contains(key);
+  if (value == nullptr || value->is_null()) return 0;
+  const double number = value->is_number() ? value->to_number<double>() : -1;
+  if (number >= 0 && number <= kMost && std::trunc(number) == number)
+    return static_cast<std::int64_t>(number);
+  return std::nullopt;
+}
+
+std::optional<std::int64_t> count_in(const PlainCounts::Object& object, std::string_view key) {
+  const auto value = object.find(key);
+  if (value.kind == PlainCounts::Object::Kind::object) return std::nullopt;
+  return value.number;
+}
+
+const json::object* part_of(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr ? value->if_object() : nullptr;
+}
+
+std::optional<PlainCounts::Object> part_of(const PlainCounts::Object& object,
+                                           std::string_view key) {
+  return object.object(key);
+}
+
 // Reads the counts of one answer.
+template <typename Object>
 class Counts {
  public:
-  explicit Counts(const json::object& counts) : counts_(counts) {}
+  explicit Counts(const Object& counts) : counts_(counts) {}
 
   std::int64_t operator()(std::string_view key) { return count(counts_, key); }
   std::int64_t operator()(std::string_view part, std::string_view key) {
-    const json::value* value = counts_.if_contains(part);
-    const json::object* details = value != nullptr ? value->if_object() : nullptr;
-    return details != nullptr ? count(*details, key) : 0;
+    const auto details = part_of(counts_, part);
+    return details ? count(*details, key) : 0;
   }
   // `usage`, as far as every count was one.
   std::optional<Usage> checked(const Usage& usage) const {
@@ -23,19 +50,13 @@ class Counts {
   }
 
  private:
-  // Some write whole numbers as doubles.
-  std::int64_t count(const json::object& object, std::string_view key) {
-    constexpr double kMost = 1e12;  // no answer is as large, and no sum of such overflows
-    const json::value* value = object.if_contains(key);
-    if (value == nullptr || value->is_null()) return 0;
-    const double number = value->is_number() ? value->to_number<double>() : -1;
-    if (number >= 0 && number <= kMost && std::trunc(number) == number)
-      return static_cast<std::int64_t>(number);
-    readable_ = false;
-    return 0;
+  std::int64_t count(const Object& object, std::string_view key) {
+    const auto found = count_in(object, key);
+    readable_ = readable_ && found;
+    return found.value_or(0);
   }
 
-  const json::object& counts_;
+  const Object& counts_;
   bool readable_ = true;
 };
 
@@ -52,7 +73,8 @@ constexpr Words kChatWords{"prompt_tokens", "prompt_tokens_details", "completion
 constexpr Words kResponsesWords{"input_tokens", "input_tokens_details", "output_tokens",
                                 "output_tokens_details"};
 
-std::optional<Usage> of_openai(const json::object& usage, const Words& words) {
+template <typename Object>
+std::optional<Usage> of_openai(const Object& usage, const Words& words) {
   Counts count(usage);
   const std::int64_t cached = count(words.in_details, "cached_tokens");
   return count.checked({.uncached = without(count(words.in), cached),
@@ -61,13 +83,8 @@ std::optional<Usage> of_openai(const json::object& usage, const Words& words) {
                         .reasoning = count(words.out_details, "reasoning_tokens")});
 }
 
-}  // namespace
-
-std::optional<Usage> usage_from_openai(const json::object& usage) {
-  return of_openai(usage, kChatWords);
-}
-
-std::optional<Usage> usage_from_anthropic(const json::object& usage) {
+template <typename Object>
+std::optional<Usage> of_anthropic(const Object& usage) {
   Counts count(usage);
   return count.checked({.uncached = count("input_tokens"),
                         .cache_read = count("cache_read_input_tokens"),
@@ -75,11 +92,8 @@ std::optional<Usage> usage_from_anthropic(const json::object& usage) {
                         .output = count("output_tokens")});
 }
 
-std::optional<Usage> usage_from_responses(const json::object& usage) {
-  return of_openai(usage, kResponsesWords);
-}
-
-std::optional<Usage> usage_from_gemini(const json::object& usage) {
+template <typename Object>
+std::optional<Usage> of_gemini(const Object& usage) {
   Counts count(usage);
   const std::int64_t cached = count("cachedContentTokenCount");
   const std::int64_t thoughts = count("thoughtsTokenCount");
@@ -90,21 +104,48 @@ std::optional<Usage> usage_from_gemini(const json::object& usage) {
                         .reasoning = thoughts});
 }
 
-std::optional<Usage> usage_of(Shape shape, const json::object& counts) {
+template <typename Object>
+std::optional<Usage> of_shape(Shape shape, const Object& counts) {
   switch (shape) {
     case Shape::anthropic:
-      return usage_from_anthropic(counts);
+      return of_anthropic(counts);
     case Shape::gemini:
-      return usage_from_gemini(counts);
+      return of_gemini(counts);
     case Shape::openai:
       break;
   }
   if (counts.contains("input_tokens_details") || counts.contains("output_tokens_details"))
-    return usage_from_responses(counts);
+    return of_openai(counts, kResponsesWords);
   // A few compatible services count under Anthropic's names.
   if (!counts.contains("prompt_tokens") && counts.contains("input_tokens"))
-    return usage_from_anthropic(counts);
-  return usage_from_openai(counts);
+    return of_anthropic(counts);
+  return of_openai(counts, kChatWords);
+}
+
+}  // namespace
+
+std::optional<Usage> usage_from_openai(const json::object& usage) {
+  return of_openai(usage, kChatWords);
+}
+
+std::optional<Usage> usage_from_anthropic(const json::object& usage) {
+  return of_anthropic(usage);
+}
+
+std::optional<Usage> usage_from_responses(const json::object& usage) {
+  return of_openai(usage, kResponsesWords);
+}
+
+std::optional<Usage> usage_from_gemini(const json::object& usage) {
+  return of_gemini(usage);
+}
+
+std::optional<Usage> usage_of(Shape shape, const json::object& counts) {
+  return of_shape(shape, counts);
+}
+
+std::optional<Usage> usage_of(Shape shape, const PlainCounts& counts) {
+  return of_shape(shape, counts.all());
 }
 
 json::object openai_usage(const Usage& usage) {

@@ -12,6 +12,7 @@
 #include <boost/json/value.hpp>
 
 #include "gateway/ai/conversation.h"
+#include "gateway/ai/plain_counts.h"
 #include "gateway/ai/shape.h"
 
 namespace sluice::gateway::ai {
@@ -26,6 +27,7 @@ std::optional<Usage> usage_from_gemini(const json::object& usage);
 
 // What a vendor's answer of that shape has under usage_key().
 std::optional<Usage> usage_of(Shape shape, const json::object& counts);
+std::optional<Usage> usage_of(Shape shape, const PlainCounts& counts);
 constexpr std::string_view usage_key(Shape shape) {
   return shape == Shape::gemini ? "usageMetadata" : "usage";
 }

@@ -47,6 +47,31 @@ constexpr std::array kCases{
         "many counts", Shape::openai,
         R"({"usage":{"prompt_tokens":1e3,"completion_tokens":18446744073709551615,"a":[1,[2.5,{}],)"
         R"(true,false,null,"x",-1],"b":{"c":{"d":"e"}},"f":1,"g":2,"h":3,"i":4,"j":5,"k":6,"l":7}})"},
+    Case{"spaces, nothing, and an empty part", Shape::openai,
+         "{\"usage\" : {\n \"prompt_tokens\" : 7 , \"completion_tokens\":null,\t\"x\":{},"
+         "\"prompt_tokens_details\" : { \"cached_tokens\" : 3 } } }"},
+    Case{"the last of two counts", Shape::openai,
+         R"({"usage":{"prompt_tokens":7,"completion_tokens":1,"prompt_tokens":8}})"},
+    Case{"the last of two parts", Shape::openai,
+         R"({"usage":{"prompt_tokens":7,"prompt_tokens_details":{"cached_tokens":3},)"
+         R"("prompt_tokens_details":{}}})"},
+    Case{"a part that is none", Shape::openai,
+         R"({"usage":{"prompt_tokens":7,"prompt_tokens_details":3}})"},
+    Case{"a count that is a part", Shape::openai, R"({"usage":{"prompt_tokens":{}}})"},
+    Case{"a part's count that is a part", Shape::openai,
+         R"({"usage":{"prompt_tokens_details":{"cached_tokens":{}}}})"},
+    Case{"an escaped count", Shape::openai, R"({"usage":{"prompt_t\u006fkens":7}})"},
+    Case{"of the other kinds", Shape::openai,
+         R"({"usage":{"input_tokens":7,"output_tokens":5,"input_tokens_details":null}})"},
+    Case{"under other names", Shape::openai, R"({"usage":{"input_tokens":7,"output_tokens":5}})"},
+    Case{"Gemini's", Shape::gemini,
+         R"({"usageMetadata":{"promptTokenCount":9,"cachedContentTokenCount":2,)"
+         R"("candidatesTokenCount":4,"thoughtsTokenCount":3},"modelVersion":"g"})"},
+    Case{"no counts", Shape::openai, R"({"usage":{}})"},
+    Case{"more counts than anybody has", Shape::openai,
+         R"({"usage":{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"k":1,"l":1,)"
+         R"("m":1,"n":1,"o":1,"p":1,"q":1,"r":1,"s":1,"t":1,"u":1,"v":1,"w":1,"x":1,"y":1,)"
+         R"("prompt_tokens":7}})"},
     Case{"a count that is a text", Shape::openai, R"({"usage":{"prompt_tokens":"7"}})"},
     Case{"no JSON", Shape::openai, R"({"usage":{"prompt_tokens":7})"},
     Case{"more than JSON", Shape::openai, R"({"usage":{"prompt_tokens":7}} x)"},
@@ -91,13 +116,20 @@ TEST(ReplyMeter, WhatIsNoCountMakesUsageUnknown) {
         R"({"usage":{"completion_tokens":5,"prompt_tokens":)" + std::string(counts) + "}}";
     return in_pieces({"", Shape::openai, answer}, 1000).usage;
   };
-  for (const std::string_view none : {"\"7\"", "7.5", "-7", "1e300", "1e13", "true", "[7]"})
+  for (const std::string_view none :
+       {"\"7\"", "7.5", "-7", "1e300", "1e13", "true", "[7]", "{}", "1000000000001"})
     EXPECT_FALSE(usage(none)) << none;
   for (const std::string_view seven : {"7", "7.0", "0.7e1"}) {
     ASSERT_TRUE(usage(seven)) << seven;
     EXPECT_EQ(usage(seven)->input(), 7) << seven;
   }
   EXPECT_EQ(usage("null").value_or(Usage{}).output, 5);
+  EXPECT_EQ(usage("999999999999").value_or(Usage{}).input(), 999'999'999'999);
+  EXPECT_EQ(usage("1000000000000").value_or(Usage{}).input(), 1'000'000'000'000);
+  // What is no JSON says nothing.
+  for (const std::string_view none :
+       {"07", "7 7", "nul", "+7", "7}", "7,", "7,\"a\":", "7,\"a\nb\":1"})
+    EXPECT_FALSE(usage(none)) << none;
 }
 
 TEST(ReplyMeter, CountsOfAChat) {
