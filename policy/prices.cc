@@ -88,19 +88,23 @@ std::expected<Prices, Diagnostics> Prices::parse(std::string_view text, const st
   return prices;
 }
 
-const Price* Prices::find_below(std::string_view prefix, std::string_view name) const {
+const Price* Prices::find_below(std::string_view provider, std::string_view model) const {
   const auto found = std::ranges::find_if(entries_, [&](const Entry& entry) {
-    if (!entry.name.starts_with(prefix)) return false;
-    if (!is_pattern(entry.name)) return entry.name == name;
-    return name.starts_with(std::string_view(entry.name).substr(0, entry.name.size() - 1));
+    std::string_view name = entry.name;
+    if (!provider.empty()) {
+      if (!name.starts_with(provider) || !name.substr(provider.size()).starts_with('/'))
+        return false;
+      name.remove_prefix(provider.size() + 1);
+    }
+    if (!is_pattern(name)) return name == model;
+    return model.starts_with(name.substr(0, name.size() - 1));
   });
   return found == entries_.end() ? nullptr : &found->price;
 }
 
 const Price* Prices::find(std::string_view provider, std::string_view model) const {
   // What names a provider comes first, however long the pattern; a bare `*` names none.
-  const std::string prefix = std::string(provider) + "/";
-  const Price* of_provider = find_below(prefix, prefix + std::string(model));
+  const Price* of_provider = find_below(provider, model);
   return of_provider != nullptr ? of_provider : find_below("", model);
 }
 

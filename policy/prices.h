@@ -36,7 +36,8 @@ class Prices {
     std::string name;
     Price price;
   };
-  const Price* find_below(std::string_view prefix, std::string_view name) const;
+  // `provider`: whose entries are looked at, by what stands behind its name; "": all, as they are.
+  const Price* find_below(std::string_view provider, std::string_view model) const;
 
   std::vector<Entry> entries_;  // exact names first, then patterns, the longest first
 };

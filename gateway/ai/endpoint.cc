@@ -126,9 +126,10 @@ std::optional<Endpoint> parse_endpoint(std::string_view path, const CallerHints&
     if (out.path.empty()) return std::nullopt;
     // Gemini's own: of a model, with a verb, also below /v1.
     CallerHints said = hints;
-    if (last_colon(out.path) && out.path.starts_with("/models/") &&
+    if (out.path.starts_with("/models/") &&
         (out.path.ends_with("Content") || out.path.ends_with("Contents") ||
-         out.path.ends_with("Tokens"))) {
+         out.path.ends_with("Tokens")) &&
+        last_colon(out.path)) {
       said.gemini = true;
     }
     classify(out, said);

@@ -149,6 +149,7 @@ std::string_view known_field_name(KnownField id) {
 
 bool equals_ignoring_case(std::string_view text, std::string_view lower) {
   if (text.size() != lower.size()) return false;
+  if (text == lower) return true;  // as a rule, where it is the same at all
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (to_lower(text[i]) != lower[i]) return false;
   }

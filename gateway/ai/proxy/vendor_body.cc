@@ -123,9 +123,10 @@ CallerBody::CallerBody(std::string text, const Endpoint& endpoint)
     : text_(std::move(text)),
       size_(text_.size()),
       endpoint_(endpoint),
-      json_(JsonText::scan(text_)) {}
+      json_(JsonText::scan(text_)),
+      model_(read_model()) {}
 
-std::string CallerBody::model() const {
+std::string CallerBody::read_model() const {
   if (!endpoint_.model.empty()) return std::string(endpoint_.model);
   if (has_verb(endpoint_)) return {};  // whom it is for is not for the body to say
   return json_ ? json_->string("model").value_or("") : "";
@@ -174,7 +175,7 @@ std::expected<VendorBody, Problem> CallerBody::same_shape(const Provider& provid
       endpoint_.model != model) {
     return renamed_embedding(text_, model);
   }
-  const bool renames = endpoint_.model.empty() && json_->find("model") && this->model() != model;
+  const bool renames = endpoint_.model.empty() && json_->find("model") && model_ != model;
   const bool streams =
       provider.shape == Shape::openai && stream() && endpoint_.operation == Operation::chat;
   out.hide_usage = streams && provider.dialect != Dialect::mistral && !asks_for_usage(*json_);

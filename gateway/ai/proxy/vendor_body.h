@@ -42,8 +42,8 @@ class CallerBody {
 
   bool is_object() const { return json_.has_value(); }
   const std::string& text() const { return text_; }
-  std::string model() const;  // "": it names none
-  bool stream() const;        // of Gemini the path says so
+  const std::string& model() const { return model_; }  // "": it names none
+  bool stream() const;                                 // of Gemini the path says so
   // OpenAI's callers get usage in a stream only where they ask for it.
   bool wants_usage() const;
   // As a limit has to reckon beforehand.
@@ -62,6 +62,7 @@ class CallerBody {
                                                 bool drop_untranslatable);
 
  private:
+  std::string read_model() const;
   std::expected<VendorBody, Problem> same_shape(const Provider& provider, std::string_view model);
   std::expected<VendorBody, Problem> translated(const Provider& provider, std::string_view model,
                                                 bool drop_untranslatable);
@@ -70,6 +71,7 @@ class CallerBody {
   std::size_t size_;  // its own
   const Endpoint& endpoint_;
   std::optional<JsonText> json_;
+  std::string model_;
   std::expected<VendorBody, Problem> translated_embedding(const Provider& provider,
                                                           std::string_view model);
 
