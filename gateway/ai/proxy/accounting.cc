@@ -61,10 +61,11 @@ std::string error_word(http::Ending ending, int status) {
 
 void record_call(const Catalog& catalog, const CallRecord& record, const CallFacts& facts,
                  const Money& cost) {
-  catalog.meters().add(record);
+  const std::int64_t now = unix_now();
+  catalog.meters().add(record, now);
   const bool good = record.error.empty();
   const bool used = record.usage.input() + record.usage.output > 0;
-  const std::string day = day_text(unix_now());
+  const std::string day = day_text(now);
   catalog.ledger().add(usage_name(day, record, facts, good || used),
                        {.owner = std::string(facts.owner),
                         .requests = 1,

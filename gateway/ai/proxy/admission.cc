@@ -163,12 +163,12 @@ std::optional<Mediator::Answer> Admission::take(Shape shape, const Cost& estimat
 
 Admission::Refusal Admission::take_here(Shape shape, const Cost& estimate, const VirtualKey* key,
                                         const std::vector<BudgetUse>& budgets) {
-  const std::int64_t now = unix_now();
   if (!budgets.empty()) {
+    const std::int64_t now = unix_now();
     if (const auto refused = catalog_.book().hold(budgets, estimate.micros, now, hold_))
       return no_money(shape, *refused, estimate.micros, now);
   }
-  if (key == nullptr) return std::nullopt;
+  if (key == nullptr || !key->has_rates()) return std::nullopt;
   if (const auto refused = known_->state->admit(*key, estimate.tokens, steady_now())) {
     hold_.settle(0);
     return no_rate(shape, *refused);

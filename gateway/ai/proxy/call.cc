@@ -232,6 +232,7 @@ std::optional<Problem> Call::make_plan() {
 
 // A provider whose keys all rest has said that it would refuse, or until when.
 void Call::ask_resting_last() {
+  if (plan_.size() < 2) return;
   const auto ready = [&, now = Clock::now()](const Target& target) {
     return catalog_.provider(target.provider).keys->ready(now);
   };
@@ -273,7 +274,7 @@ std::optional<std::string_view> Call::request(http1::RequestHead& head) {
   request.key = passed_key();
   request.callers_key = key_is_callers_ = !request.key.empty();
   if (!key_is_callers_ && !keys.empty()) {
-    key_ = keys.choose(Clock::now());
+    key_ = keys.size() > 1 ? keys.choose(Clock::now()) : 0;
     request.key = keys.value(key_);
   }
   if (!write_vendor_head(request, caller_, head_text_, head)) return std::nullopt;

@@ -53,13 +53,13 @@ void Meters::Histogram<N>::add(const std::array<double, N>& bounds, double value
   sum += value;
 }
 
-void Meters::add(const CallRecord& record) {
+void Meters::add(const CallRecord& record, std::int64_t unix_seconds) {
   const bool good = record.error.empty();
   // Names that only callers know are not kept; what took something is one that was answered for.
   const bool used = record.usage.input() + record.usage.output > 0;
   const std::string_view model = good || used ? record.model : "(failed)";
   const std::scoped_lock lock(mutex_);
-  note_today(record, model);
+  note_today(record, model, unix_seconds);
   Series& series = series_of({record.operation, record.kind, record.provider, model, record.team});
   auto durations = series.durations.find(record.error);
   if (durations == series.durations.end())
@@ -81,8 +81,9 @@ void Meters::add(const CallRecord& record) {
   }
 }
 
-void Meters::note_today(const CallRecord& record, std::string_view model) {
-  if (const std::int64_t day = unix_now() / kDaySeconds; day != day_) {
+void Meters::note_today(const CallRecord& record, std::string_view model,
+                        std::int64_t unix_seconds) {
+  if (const std::int64_t day = unix_seconds / kDaySeconds; day != day_) {
     day_ = day;
     today_.clear();
   }

@@ -50,7 +50,7 @@ class Meters {
  public:
   static constexpr std::size_t kMostSeries = 2000;
 
-  void add(const CallRecord& record);
+  void add(const CallRecord& record, std::int64_t unix_seconds);
   void add(const HitRecord& record);
   // A filter of the policy has found something, so often. `direction`: "request", "answer".
   void filtered(std::string_view filter, std::string_view direction, std::uint64_t count);
@@ -101,7 +101,7 @@ class Meters {
   };
   // With the lock.
   Series& series_of(LabelViews labels);
-  void note_today(const CallRecord& record, std::string_view model);
+  void note_today(const CallRecord& record, std::string_view model, std::int64_t unix_seconds);
 
   mutable std::mutex mutex_;
   std::map<Labels, Series, LabelOrder> series_;

@@ -32,6 +32,9 @@ struct VirtualKey {
   policy::AiPeriod period = policy::AiPeriod::month;
 
   bool may_use(std::string_view model) const;
+  bool has_rates() const {
+    return requests_per_minute > 0 || tokens_per_minute > 0 || tokens_per_day > 0;
+  }
   // Something is counted that only an answer's usage tells.
   bool is_metered() const { return tokens_per_minute > 0 || tokens_per_day > 0 || budget > 0; }
 };
