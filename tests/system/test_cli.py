@@ -32,8 +32,8 @@ guard:
 """
 
 
-def sluice(*arguments, env=None, check=None):
-    done = subprocess.run([SLUICE, *arguments], capture_output=True, text=True, timeout=20,
+def sluice(*arguments, env=None, check=None, cwd=None):
+    done = subprocess.run([SLUICE, *arguments], capture_output=True, text=True, timeout=20, cwd=cwd,
                           env={**os.environ, **(env or {})})
     if check is not None:
         assert done.returncode == check, done.stdout + done.stderr
@@ -520,8 +520,8 @@ def test_tests_that_cannot_be_run_say_so_in_json_too(scratch, policy):
 # --- plan ---------------------------------------------------------------------------------------
 
 
-def plan(*arguments, check=0, env=None):
-    return json.loads(sluice("plan", *arguments, "--output", "json", env=env, check=check).stdout)
+def plan(*arguments, check=0, env=None, cwd=None):
+    return json.loads(sluice("plan", *arguments, "--output", "json", env=env, check=check, cwd=cwd).stdout)
 
 
 def test_plan_tells_changes_layers_and_rules_that_can_never_match(scratch, policy):
@@ -537,6 +537,14 @@ def test_plan_tells_changes_layers_and_rules_that_can_never_match(scratch, polic
     broken = scratch.write("broken.yaml", POLICY.replace("upstream: old }", "upstream: odl }"))
     done = sluice("plan", broken, "--against", policy, check=1)
     assert f"{broken}:13:" in done.stderr
+
+
+def test_plan_finds_files_of_sets_the_same_by_any_path(scratch):
+    scratch.write("drop.txt", "198.51.100.0/24\n")
+    path = scratch.write("sets.yaml", POLICY + "sets: { bad: { file: drop.txt } }\n")
+    above = os.path.join("..", os.path.basename(scratch.path), "sets.yaml")
+    for one, other in (("sets.yaml", "sets.yaml"), (path, "sets.yaml"), ("sets.yaml", path), (path, "./sets.yaml"), (path, above)):
+        assert plan(one, "--against", other, cwd=scratch.path)["changes"] == [], (one, other)
 
 
 def test_plan_warns_before_it_cuts_the_operator_off(scratch, policy):

@@ -1,7 +1,10 @@
 #include <array>
 #include <cstdlib>
+#include <expected>
 #include <filesystem>
 #include <iostream>
+#include <string>
+#include <vector>
 
 #include "gateway/control/policy_source.h"
 #include "gateway/main/command.h"
@@ -21,6 +24,11 @@ constexpr std::array kOptions{
     kOutputOption,
 };
 
+// Files of sets are named from where the policy lies, and compared by name.
+std::expected<std::vector<policy::PolicyFile>, std::string> read(const std::string& path) {
+  return gateway::read_policy(std::filesystem::absolute(path).lexically_normal());
+}
+
 json::object request_of(const std::vector<policy::PolicyFile>& files) {
   json::object request{{"command", "plan"}, {"files", files_to_json(files)}};
   if (const char* ssh = std::getenv("SSH_CONNECTION")) request["ssh"] = ssh;
@@ -37,7 +45,7 @@ int print_plan(const Arguments& arguments, const json::object& answer) {
 }
 
 int offline(const Arguments& arguments, const json::object& request) {
-  auto files = gateway::read_policy(arguments.get("against"));
+  auto files = read(arguments.get("against"));
   if (!files) {
     std::cerr << "sluice: " << files.error() << '\n';
     return kExitFailed;
@@ -54,7 +62,7 @@ int offline(const Arguments& arguments, const json::object& request) {
 }
 
 int plan(const Arguments& arguments) {
-  auto files = gateway::read_policy(std::filesystem::absolute(arguments.words()[0]).lexically_normal());
+  auto files = read(arguments.words()[0]);
   if (!files) {
     std::cerr << "sluice: " << files.error() << '\n';
     return kExitFailed;
