@@ -11,6 +11,16 @@ namespace {
 // value of the same hash shares its count, after 2^64 tries.
 constexpr HashKey kClusterKey{0x736c756963652d63, 0x6c75737465722d31};
 
+// What a burst takes to come back, by the policy's own numbers: that of an interval, which is
+// rounded up, would be a little more, and a second more where it is told in seconds.
+std::uint64_t window_of(const Limit& limit) {
+  const auto period = static_cast<std::uint64_t>(limit.rate_period.count());
+  const std::uint64_t count = std::max<std::uint64_t>(limit.rate_count, 1);
+  const std::uint64_t burst = limit.burst != 0 ? limit.burst : count;
+  const double rest = static_cast<double>(burst % count) * static_cast<double>(period);
+  return burst / count * period + static_cast<std::uint64_t>(rest / static_cast<double>(count));
+}
+
 }  // namespace
 
 LimitTableStats LimitState::stats(std::uint64_t now_ns) const noexcept {
@@ -21,8 +31,7 @@ LimitTableStats LimitState::stats(std::uint64_t now_ns) const noexcept {
 
 LimitHandle::LimitHandle(std::shared_ptr<const Limit> limit, LimitState state, HashKey hash_key)
     : limit_(std::move(limit)), state_(std::move(state)), hasher_(*limit_, hash_key) {
-  if (state_.rate) window_ns_ = state_.rate->parameters().tolerance;
-  if (state_.cluster) window_ns_ = state_.cluster->parameters().tolerance;
+  if (!state_.concurrency) window_ns_ = window_of(*limit_);
 }
 
 std::optional<ConcurrencyLease> LimitHandle::acquire(const LimitKeys& keys) const noexcept {

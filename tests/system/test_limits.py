@@ -57,6 +57,13 @@ def test_a_refusal_says_when_to_come_back(scratch):
     assert metric(sluice, 'sluice_limit_keys{limit="few"}') == 1
 
 
+@pytest.mark.parametrize("rate, policy", [("3/s", "q=3;w=1"), ("7/m", "q=7;w=60"), ("3/s, burst: 4", "q=4;w=2")])
+def test_the_window_that_is_told_is_the_policys_own(scratch, rate, policy):
+    sluice = start(scratch, "[{ name: api, upstream: origin, limits: [few] }]", f"limits: {{ few: {{ rate: {rate} }} }}")
+    heads = [get(sluice)[2] for _ in range(20)]
+    assert re.search(rf'^RateLimit-Policy: "few";{policy}$', "".join(heads), re.M)
+
+
 def test_limits_by_header_count_each_value_and_all_who_have_none(scratch):
     sluice = start(scratch, "[{ upstream: origin, limits: [by-key] }]",
                    "limits: { by-key: { rate: 1/h, burst: 1, key: [{ header: X-Api-Key }] } }")

@@ -309,6 +309,26 @@ TEST(LimitChecks, TellOfLimitsThatNeverDecide) {
               ElementsAre(HasSubstr("twice")));
 }
 
+// In whole seconds it is a second more as soon as it is a nanosecond too long.
+TEST(LimitStore, AWindowIsExactWhereTheRateDividesNoSecond) {
+  const auto window = [](std::uint64_t count, Duration period, std::uint64_t burst,
+                         LimitScope scope) {
+    Limit limit = limit_of(count, burst);
+    limit.rate_period = period;
+    limit.scope = scope;
+    RedisConfig redis;
+    return LimitStore(HashKey{1, 2}).resolve({limit}, redis)[0].window_ns();
+  };
+  for (const LimitScope scope : {LimitScope::per_node, LimitScope::cluster}) {
+    EXPECT_EQ(window(300, 1s, 300, scope), kSecond);
+    EXPECT_EQ(window(3, 1s, 0, scope), kSecond);
+    EXPECT_EQ(window(7, 1min, 7, scope), 60 * kSecond);
+    EXPECT_EQ(window(7, 1min, 21, scope), 180 * kSecond);
+    EXPECT_EQ(window(300, 1s, 100, scope), kSecond / 3);
+    EXPECT_EQ(window(7, 24h, 4'000'000'000 / 7 * 7, scope), 4'000'000'000 / 7 * 86400 * kSecond);
+  }
+}
+
 TEST(LimitStore, AConcurrencyLimitGoesOnWithAnotherMax) {
   Limit limit = limit_of(0, 0);
   limit.unit = LimitUnit::concurrency;
