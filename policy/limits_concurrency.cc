@@ -59,11 +59,21 @@ ConcurrencyTable::Count* ConcurrencyTable::acquire(const LimitKeys& keys,
 
 ConcurrencyTable::Count* ConcurrencyTable::find_or_claim(Bucket& first, Bucket& second,
                                                          std::uint64_t tag) noexcept {
+  // In the emptier one, as rates do.
   Entry* free = nullptr;
+  std::size_t most = 0;
   for (Bucket* in : {&first, &second}) {
+    Entry* here = nullptr;
+    std::size_t room = 0;
     for (Entry& entry : in->entries) {
       if (entry.tag == tag) return &entry.count;
-      if (free == nullptr && entry.count.load(std::memory_order_acquire) == 0) free = &entry;
+      if (entry.count.load(std::memory_order_acquire) != 0) continue;
+      here = &entry;
+      ++room;
+    }
+    if (room > most) {
+      free = here;
+      most = room;
     }
   }
   if (free == nullptr) return nullptr;

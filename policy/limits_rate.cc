@@ -11,6 +11,7 @@ namespace sluice::policy {
 namespace {
 
 constexpr std::size_t kEntriesPerBucket = 7;
+constexpr std::size_t kLastPlaces = 2;  // of a bucket, which are kept for who has no other
 constexpr std::size_t kOverflowCells = 4096;
 constexpr std::uint64_t kBucketsLookedAt = 32768;   // for stats()
 constexpr std::uint64_t kBusy = ~std::uint64_t{0};  // an entry that changes hands
@@ -25,6 +26,14 @@ LimitVerdict admit_cell(const GcraParameters& gcra, std::atomic<std::uint64_t>& 
       return gcra_verdict(gcra, step, now_ns, cost);
     }
   }
+}
+
+// Entries that a new key may have.
+template <typename Bucket>
+std::size_t room_in(const Bucket& bucket, std::uint64_t now_ns) {
+  return static_cast<std::size_t>(std::ranges::count_if(bucket.entries, [&](const auto& entry) {
+    return entry.tat.load(std::memory_order_relaxed) <= now_ns;
+  }));
 }
 
 void store_max(std::atomic<std::uint64_t>& target, std::uint64_t value) {
@@ -183,8 +192,13 @@ bool LimitTable::admit_new(Bucket& first, Bucket& second, const Request& request
   const LockPair locked(first, second);
   const std::uint64_t floor = std::max(first.floor.load(std::memory_order_relaxed),
                                        second.floor.load(std::memory_order_relaxed));
-  return admit_known(first, request, verdict) || admit_known(second, request, verdict) ||
-         claim(first, request, floor, verdict) || claim(second, request, floor, verdict);
+  if (admit_known(first, request, verdict) || admit_known(second, request, verdict)) return true;
+  // Into the emptier one once the first is nearly full: so nearly all of the table fills before a
+  // key finds no place, and most keys are where they are looked for first.
+  const std::size_t room = room_in(first, request.now_ns);
+  const bool turned = room <= kLastPlaces && room_in(second, request.now_ns) > room;
+  return claim(turned ? second : first, request, floor, verdict) ||
+         claim(turned ? first : second, request, floor, verdict);
 }
 
 bool LimitTable::claim(Bucket& in, const Request& request, std::uint64_t floor,
@@ -233,13 +247,13 @@ std::vector<CarriedCell> LimitTable::live_overflow(std::uint64_t now_ns) const {
 void LimitTable::take_over(const std::vector<CarriedCell>& keys,
                            const std::vector<CarriedCell>& overflow) {
   for (const CarriedCell& cell : keys) {
-    Entry* place = nullptr;
-    for (Bucket* in : {&bucket(cell.place), &bucket(cell.place >> 32)}) {
-      for (Entry& entry : in->entries) {
-        if (place == nullptr && entry.tag.load(std::memory_order_relaxed) == 0) place = &entry;
-      }
-    }
-    if (place == nullptr) continue;
+    Bucket* in = &bucket(cell.place);
+    Bucket& other = bucket(cell.place >> 32);
+    if (room_in(other, 0) > room_in(*in, 0)) in = &other;
+    const auto place = std::ranges::find_if(in->entries, [](const Entry& entry) {
+      return entry.tag.load(std::memory_order_relaxed) == 0;
+    });
+    if (place == in->entries.end()) continue;
     place->tag.store(cell.place, std::memory_order_release);
     place->tat.store(std::min(cell.tat, kBusy - 1), std::memory_order_release);
   }

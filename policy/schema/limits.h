@@ -45,10 +45,11 @@ inline constexpr Field kLimit[] = {
      .fallback = "requests",
      .example = "connections",
      .words = kLimitUnitWords,
-     .doc = "requests: their rate, on routes. connections: the rate of new ones, on listeners. "
-            "concurrency: how many at a time, requests on routes, connections on listeners. tokens: "
-            "those of language models, in and out, on routes with `ai`: estimated when a call comes, "
-            "and as they were when it goes."},
+     .doc =
+         "requests: their rate, on routes. connections: the rate of new ones, on listeners. "
+         "concurrency: how many at a time, requests on routes, connections on listeners. tokens: "
+         "those of language models, in and out, on routes with `ai`: estimated when a call comes, "
+         "and as they were when it goes."},
     {.name = "action",
      .type = word,
      .fallback = "reject",
@@ -107,7 +108,7 @@ inline constexpr Field kLimit[] = {
      .min = 64,
      .max = 16'000'000,
      .doc = "Keys that have a count of their own at a time, about 18 bytes each (64 with scope "
-            "cluster); beyond, new ones share one per /24 or /48."},
+            "cluster); beyond, and a few before that, new ones share one per /24 or /48."},
 };
 
 inline constexpr Field kBanWhen[] = {

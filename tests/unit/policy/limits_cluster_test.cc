@@ -331,6 +331,15 @@ TEST(ClusterLimit, TokensAreDecidedByRedisAndSettledForWhenItIsAway) {
   EXPECT_FALSE(table.admit(kKeys, 5 * kSecond, 1).verdict.allowed);
 }
 
+TEST(ClusterLimit, AsManyKeysAsThereShouldBeFindAPlace) {
+  ClusterTable table("a", rate_of(300, 300), OnLoss::share, 40'000);
+  table.found();
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 40'000; ++i)
+    table.admit({random(), random()}, kSecond, 1);
+  EXPECT_LE(table.stats(kSecond).overflow, 40u);  // one in a thousand
+}
+
 TEST(ClusterLimit, AFloodOfKeysSharesItsNetworksKey) {
   ClusterTable table("a", rate_of(300, 300), OnLoss::share, 16);
   table.found();

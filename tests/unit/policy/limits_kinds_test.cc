@@ -310,6 +310,14 @@ TEST(LimitChecks, TellOfLimitsThatNeverDecide) {
 }
 
 // In whole seconds it is a second more as soon as it is a nanosecond too long.
+TEST(ConcurrencyTable, AsManyKeysAsThereShouldBeFindAPlace) {
+  ConcurrencyTable table(65'536);
+  std::mt19937_64 random(5);
+  for (int i = 0; i < 65'536; ++i)
+    EXPECT_NE(table.acquire({random(), random()}, 1), nullptr);
+  EXPECT_EQ(table.stats().overflow, 0u);
+}
+
 TEST(LimitStore, AWindowIsExactWhereTheRateDividesNoSecond) {
   const auto window = [](std::uint64_t count, Duration period, std::uint64_t burst,
                          LimitScope scope) {

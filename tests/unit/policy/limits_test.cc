@@ -91,6 +91,26 @@ TEST(LimitTable, AFloodOfKeysSharesTheOverflowAndEvictsNobody) {
   EXPECT_LE(table.stats(100 * kSecond).live, 1u);
 }
 
+// As many keys as `max_keys` of them have their own count; those that do not are few even where the
+// table has no place more than that.
+TEST(LimitTable, AsManyKeysAsThereShouldBeFindAPlace) {
+  for (const auto& [entries, most] :
+       {std::pair{1'000'000U, 0.0}, {65'536U, 0.0}, {7U << 14, 0.07}}) {
+    LimitTable table = table_of(1, 1, entries);
+    std::mt19937_64 random(5);
+    for (std::size_t i = 0; i < entries; ++i)
+      table.admit({random(), random()}, kSecond);
+    const LimitTableStats stats = table.stats(kSecond);
+    EXPECT_LE(static_cast<double>(stats.overflow), most * entries) << entries;
+    // And with the next process.
+    LimitTable next = table_of(1, 1, entries);
+    next.take_over(table.live_keys(kSecond, entries), {});
+    EXPECT_GE(static_cast<double>(next.live_keys(kSecond, entries).size()),
+              (0.999 - 2 * most) * entries)
+        << entries;
+  }
+}
+
 // Whatever the arrival times: never more than burst + rate * t in any window of length t.
 TEST(LimitTable, NeverMoreThanBurstPlusRateInAnyWindow) {
   std::mt19937_64 random(7);
