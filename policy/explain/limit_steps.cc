@@ -16,19 +16,19 @@ std::string shown(const LimitKeyPart& part) {
   return std::string(kLimitKeyWords[static_cast<std::size_t>(part.kind)]);
 }
 
-std::string beyond(const Limit& limit) {
+std::string beyond(const Limit& limit, std::string_view refusal) {
   switch (limit.action) {
     case LimitAction::reject:
-      return limit.unit == LimitUnit::connections ? "closed" : "429";
+      return std::string(refusal);
     case LimitAction::delay:
-      return "delayed up to " + format_duration(limit.max_delay) + ", then 429";
+      return "delayed up to " + format_duration(limit.max_delay) + ", then " + std::string(refusal);
     case LimitAction::count:
       return "only counted";
   }
   return "";
 }
 
-std::string describe(const Limit& limit, std::uint32_t cost) {
+std::string describe(const Limit& limit, std::uint32_t cost, std::string_view refusal) {
   std::string keys;
   for (const LimitKeyPart& part : limit.key)
     keys += (keys.empty() ? "" : ", ") + shown(part);
@@ -43,7 +43,7 @@ std::string describe(const Limit& limit, std::uint32_t cost) {
   text += ", by " + keys;
   if (limit.scope == LimitScope::cluster) text += ", over the cluster";
   if (cost != 1) text += ", at a cost of " + std::to_string(cost);
-  return text + "; beyond: " + beyond(limit);
+  return text + "; beyond: " + beyond(limit, refusal);
 }
 
 bool by_key(const Limit& limit, LimitKey kind) {
@@ -72,7 +72,8 @@ void tell_all(LimitsStep& result, const Snapshot& snapshot, std::span<const Used
   Step& step = result.step;
   for (const UsedLimit& used : limits) {
     const Limit& limit = snapshot.config().limits[used.index];
-    ToldLimit told = tell(limit, used, request, route_id, live);
+    ToldLimit told =
+        tell(limit, used, request, route_id, live, request.fields != nullptr ? kRefused : kClosed);
     if (!result.refused) step.where = where;
     step.reasons.push_back({std::move(told.text), limit.where});
     if (told.allowed || result.refused) continue;
@@ -88,8 +89,8 @@ void tell_all(LimitsStep& result, const Snapshot& snapshot, std::span<const Used
 }  // namespace
 
 ToldLimit tell(const Limit& limit, const UsedLimit& used, const RequestView& request,
-               std::uint64_t route_id, const LiveState& live) {
-  ToldLimit told{describe(limit, used.cost)};
+               std::uint64_t route_id, const LiveState& live, std::string_view refusal) {
+  ToldLimit told{describe(limit, used.cost, refusal)};
   if (!limit.from.empty() && request.client != IpAddress{} && !limit.from.contains(request.client)) {
     told.text += "; not for this client: `from` does not hold it";
     return told;

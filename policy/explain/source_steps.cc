@@ -72,6 +72,17 @@ bool tell_of_access(Step& step, const std::string& owner, const Access& access,
   return !verdict.allowed;
 }
 
+std::string refusal_of(const Config& config, const Limit& limit) {
+  const auto uses = [&](const auto& user) {
+    return std::ranges::find(user.limits, limit.name) != user.limits.end();
+  };
+  if (std::ranges::none_of(config.listeners, uses)) return std::string(kRefused);
+  const bool both = std::ranges::any_of(config.routes, [&](const Route& route) {
+    return std::ranges::find(route.limits, limit.name, &LimitUse::name) != route.limits.end();
+  });
+  return both ? "429, of a connection closed" : std::string(kClosed);
+}
+
 }  // namespace
 
 Step source_protect(const Snapshot& snapshot, const IpAddress& source, const LiveState& live) {
@@ -138,7 +149,7 @@ Step source_limits(const Snapshot& snapshot, const IpAddress& source, const Live
   for (std::uint32_t i = 0; i < config.limits.size() && step.reasons.size() < kMostReasons; ++i) {
     const Limit& limit = config.limits[i];
     if (limit.key != std::vector<LimitKeyPart>{LimitKey::client_ip}) continue;
-    ToldLimit told = tell(limit, {.index = i, .cost = 1}, view, 0, live);
+    ToldLimit told = tell(limit, {.index = i, .cost = 1}, view, 0, live, refusal_of(config, limit));
     used_up += told.allowed ? 0 : 1;
     if (!told.allowed) step.where = limit.where;
     step.reasons.push_back({std::move(told.text), limit.where});

@@ -80,8 +80,11 @@ struct ToldLimit {
   std::string text;
   bool allowed = true;
 };
+inline constexpr std::string_view kRefused = "429";
+inline constexpr std::string_view kClosed = "closed";  // before a byte is read, or no HTTP
+// `refusal`: what becomes of what is beyond.
 ToldLimit tell(const Limit& limit, const UsedLimit& used, const RequestView& request,
-               std::uint64_t route_id, const LiveState& live);
+               std::uint64_t route_id, const LiveState& live, std::string_view refusal);
 Step upstream(const Snapshot& snapshot, const Route& route);
 
 // Of a source, whatever it sends: which entries of `protect` name it, and which rules.

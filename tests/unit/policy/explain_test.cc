@@ -270,7 +270,20 @@ TEST_F(ExplainingLive, AListenersLimitComesBeforeTheRequest) {
   EXPECT_EQ(why.outcome, "a new connection is closed by limit `open`");
   EXPECT_EQ(why.status, 0);
   EXPECT_EQ(why.find("route"), nullptr);
-  EXPECT_THAT(why.find("limits")->reasons[0].text, HasSubstr("2 at a time, by client_ip"));
+  EXPECT_THAT(why.find("limits")->reasons[0].text,
+              HasSubstr("2 at a time, by client_ip; beyond: closed"));
+}
+
+TEST_F(ExplainingLive, WhatBecomesOfWhatIsBeyondALimitIsByWhereItIsUsed) {
+  const auto why = ask("198.51.100.1");
+  EXPECT_THAT(why.find("limits")->reasons[0].text, HasSubstr("beyond: 429"));
+  const auto of_source =
+      explain_source(*snapshot_, *IpAddress::parse("198.51.100.1"), KnownBy::gateway, live());
+  const Step* limits = of_source.find("limits");
+  ASSERT_EQ(limits->reasons.size(), 2U);
+  EXPECT_THAT(limits->reasons[0].text,
+              HasSubstr("limit `open`: 2 at a time, by client_ip; beyond: closed"));
+  EXPECT_THAT(limits->reasons[1].text, HasSubstr("beyond: 429"));
 }
 
 TEST_F(ExplainingLive, ALimitOfUnknownClientsDependsOnThem) {
