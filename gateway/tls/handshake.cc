@@ -90,7 +90,13 @@ void Handshake::on_timer() {
 }
 
 void Handshake::fail(Failure failure) {
-  worker_.tls_failed(*listener_, failure, client_);
+  const TlsStream* stream = client_.transport->tls();
+  // Who says nothing only looks whether the port is open, or connects in advance: no offence.
+  if (stream != nullptr && BIO_number_read(SSL_get_rbio(stream->ssl())) == 0) {
+    worker_.metrics().tls_failed(listener_->slot(), static_cast<std::size_t>(failure));
+  } else {
+    worker_.tls_failed(*listener_, failure, client_);
+  }
   log_refused(failure);
   if (failure == Failure::plain_http) say_that_this_is_https();
   const bool said_why = failure != Failure::unready && failure != Failure::timeout &&

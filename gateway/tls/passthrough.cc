@@ -78,7 +78,11 @@ void Passthrough::on_timer() {
 }
 
 void Passthrough::fail(Failure failure) {
-  worker_.tls_failed(*listener_, failure, client_);
+  if (bytes_.empty()) {  // as of a handshake: no offence
+    worker_.metrics().tls_failed(listener_->slot(), static_cast<std::size_t>(failure));
+  } else {
+    worker_.tls_failed(*listener_, failure, client_);
+  }
   if (failure != Failure::closed)  // who only looks whether the port is open leaves no line
     listener_->log_refused(client_.peer, client_.id, "TLS " + std::string(name(failure)));
   close();

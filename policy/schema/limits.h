@@ -124,7 +124,7 @@ inline constexpr Field kBanWhen[] = {
      .words = kBanEventWords,
      .doc = "Instead of a limit: an access rule refuses; an HTTP/2 connection is ended for abuse; "
             "a request is malformed; the client gets a 401, or UNAUTHENTICATED of gRPC; a TLS "
-            "handshake fails."},
+            "handshake fails (not where the client sends no byte at all)."},
     {.name = "route",
      .type = text,
      .example = "trap",

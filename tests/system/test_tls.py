@@ -1,4 +1,5 @@
 """TLS as real clients and origins speak it: curl, openssl s_client, h2load; nginx behind."""
+import json
 import os
 import re
 import shutil
@@ -209,6 +210,34 @@ def test_a_client_that_only_looks_leaves_no_line(scratch, ca):
     assert front.curl("a.example", ca=ca).returncode == 0
     eventually(lambda: " request " in front.access_log(), "logged")
     assert " refused " not in front.access_log()
+
+
+@pytest.mark.parametrize("protocol", ["http", "tls"])
+def test_who_says_nothing_has_not_failed_a_handshake(scratch, ca, protocol):
+    """A load balancer's check, a browser that connects in advance: neither is banned, who sends something else is."""
+    origin = Nginx(scratch)
+    tls = f"tls: {{ {certificates(ca.issue('a.example'))} }}, " if protocol == "http" else ""
+    front = Front(scratch, f"protocol: {protocol}, {tls}accept_proxy_protocol: v1, timeouts: {{ handshake: 500ms }}",
+                  f'endpoints: ["127.0.0.1:{origin.port}"]', extra="""trusted_proxies: [127.0.0.1]
+bans: { rules: [{ when: { event: tls_handshake, count: 1 }, for: 60s, action: route, upstream: origin }] }""")
+
+    def offer(source, sent):
+        with connect(front.port) as client:
+            client.sendall(f"PROXY TCP4 {source} 198.51.100.1 1234 443\r\n".encode() + sent)
+            if source.endswith(".8"):
+                read_all(client)  # until it has taken too long
+            client.shutdown(socket.SHUT_WR)
+            read_all(client)
+
+    def banned():
+        return {ban["address"] for ban in json.loads(front.sluice.ctl("bans", "--output", "json").stdout)["bans"]}
+
+    for source in ("192.0.2.7", "192.0.2.8"):
+        for _ in range(3):
+            offer(source, b"")
+    assert front.metric("sluice_tls_handshake_failures_total") == 6  # they count all the same
+    offer("192.0.2.9", b"\x16\x03")
+    eventually(lambda: banned() == {"192.0.2.9/32"}, "who began is banned")
 
 
 def test_who_a_client_is_by_its_certificate(scratch, ca):
