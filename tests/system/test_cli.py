@@ -95,6 +95,11 @@ def test_every_command_helps_and_speaks_json():
         assert sluice(name, "--output", "xml", *["x"] * 4).returncode == 2
 
 
+def test_apply_says_when_the_kernel_goes_back_by_itself():
+    text = " ".join(sluice("apply", "--help", check=0).stdout.split())
+    assert "If both processes die meanwhile, the kernel puts the guard's rules back, two seconds later than asked." in text
+
+
 def test_the_man_page_has_every_command_and_is_well_formed():
     path = os.path.join(os.path.dirname(__file__), "../../deploy/man/sluice.8")
     page = subprocess.run(["groff", "-man", "-Tutf8", "-ww", path], capture_output=True, text=True)

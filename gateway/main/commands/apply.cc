@@ -106,8 +106,11 @@ const Command kApplyCommand{
     .details =
         "FILE is a file or a directory. With --confirm it is in force at once, and the one before "
         "comes back by\nitself unless `sluice confirm` comes in time; only then it is written. "
-        "Refused: what would cut an open SSH\nconnection of this node or the one that you come by, "
-        "and a policy path that is read-only.",
+        "If both processes die meanwhile,\nthe kernel puts the guard's rules back, two seconds "
+        "later "
+        "than asked. Refused: what would cut an open SSH\nconnection of this node or the one that "
+        "you "
+        "come by, and a policy path that is read-only.",
     .options = kApplyOptions,
     .min_words = 1,
     .max_words = 1,
