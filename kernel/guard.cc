@@ -89,6 +89,7 @@ class PinnedGuard final : public Guard {
   Result<void> ban(const Prefix& source, std::chrono::milliseconds duration,
                    const std::string& reason) override;
   Result<bool> unban(const Prefix& source) override { return bans_.remove(masked(source)); }
+  bool spares(const Prefix& source) const override;
   bool is_banned_for(const Prefix& source, std::chrono::milliseconds duration) const override {
     return bans_.lasts(masked(source), duration);
   }
@@ -364,6 +365,18 @@ Result<void> PinnedGuard::tick() {
   return followed ? attached : followed;
 }
 
+bool PinnedGuard::spares(const Prefix& given) const {
+  const Prefix source = masked(given);
+  if (!in_force_) return maps_->spares(source).value_or(false);
+  return std::ranges::any_of(in_force_->protect,
+                             [&](const Protect& entry) {
+                               return entry.to_ports.empty() && entry.interfaces.empty() &&
+                                      covers(entry.peer, source);
+                             }) ||
+         std::ranges::any_of(in_force_->vital,
+                             [&](const Prefix& peer) { return covers(peer, source); });
+}
+
 std::optional<Error> PinnedGuard::refusal(const Prefix& source) const {
   const auto refuse = [&](const std::string& why) {
     return Error{to_text(source) + " is not banned: " + why};
@@ -374,7 +387,11 @@ std::optional<Error> PinnedGuard::refusal(const Prefix& source) const {
     if (covers(own, source)) return refuse("it is this node's own address");
   }
   const auto& plan = prepared_ ? prepared_ : in_force_;
-  if (!plan) return std::nullopt;
+  if (!plan) {  // nobody knows the policy here, and the kernel has what came of it
+    return maps_->spares(source).value_or(false)
+               ? std::optional(refuse("the policy that was in force last protects it"))
+               : std::nullopt;
+  }
   for (const Protect& entry : plan->protect) {
     // An entry for some ports or interfaces keeps those open in the kernel; the rest of that source
     // may be banned.

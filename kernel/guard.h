@@ -68,6 +68,8 @@ class Guard {
   virtual Result<void> ban(const Prefix& source, std::chrono::milliseconds duration,
                            const std::string& reason) = 0;
   virtual Result<bool> unban(const Prefix& source) = 0;  // false: was not banned
+  // Whether all of `source` is protected now at every port: a ban of before drops nothing of it.
+  virtual bool spares(const Prefix& source) const = 0;
   // By a ban of this very source that lasts as long or longer.
   virtual bool is_banned_for(const Prefix& source, std::chrono::milliseconds duration) const = 0;
   virtual std::vector<Ban> bans() const = 0;  // those in force; reasons are cut at 63 bytes

@@ -325,6 +325,25 @@ Result<void> GuardMaps::fill_other_slot(const GuardTables& tables) {
   return {};
 }
 
+Result<bool> GuardMaps::spares(const Prefix& source) const {
+  const auto& maps = skeleton_->maps;
+  const std::uint32_t slot = slot_in_force();
+  const int outer = bpf_map__fd(source.v4 ? maps.guard_tries4 : maps.guard_tries6);
+  std::uint32_t id = 0;
+  if (bpf_map_lookup_elem(outer, &slot, &id) != 0) return false;  // no plan was in force yet
+  const Descriptor trie(bpf_map_get_fd_by_id(id));
+  if (trie.get() < 0) return std::unexpected(failed("cannot read what is protected"));
+  sluice_guard_slot rules{};
+  if (bpf_map_lookup_elem(bpf_map__fd(maps.guard_slots), &slot, &rules) != 0)
+    return std::unexpected(failed("cannot read the guard's slot"));
+  const sluice_guard_key4 v4 = source.v4 ? key4(source) : sluice_guard_key4{};
+  const sluice_guard_key6 v6 = key6(source);
+  std::uint64_t groups = 0;
+  const void* key = source.v4 ? static_cast<const void*>(&v4) : &v6;
+  if (bpf_map_lookup_elem(trie.get(), key, &groups) != 0) return false;
+  return (groups & rules.protect_any_port & rules.protect_any_interface) != 0;
+}
+
 // The end's lowest bit is that of the epoch to come: it means nothing before the switch, so that no
 // packet sees the new rules without their end.
 void GuardMaps::switch_slots(std::uint64_t generation, std::uint64_t revert_at_ns) {

@@ -96,6 +96,10 @@ class GuardMaps {
   // Frees what the last switch left behind. Waits for grace periods.
   Result<void> empty_other_slot();
 
+  // Whether `protect` of the slot in force, as the kernel has it, spares all of `source` at every
+  // port and interface. Takes CAP_SYS_ADMIN.
+  Result<bool> spares(const Prefix& source) const;
+
   // -1: no plan has asked for it yet.
   int table(LazyTable::Table table) const { return tables_[table].get(); }
 

@@ -11,10 +11,6 @@
 #include "kernel/prefix_text.h"
 
 namespace sluice::kernel {
-namespace {
-
-// --- addresses
-// -------------------------------------------------------------------------------------
 
 sluice_guard_key4 key4(const Prefix& prefix) {
   sluice_guard_key4 key{};
@@ -29,6 +25,11 @@ sluice_guard_key6 key6(const Prefix& prefix) {
   std::memcpy(key.address, prefix.address.data(), 16);
   return key;
 }
+
+namespace {
+
+// --- addresses
+// -------------------------------------------------------------------------------------
 
 // Orders by address, then the shorter prefix first, so that what covers a prefix comes before it.
 // The longest match of a trie is one entry, so an entry carries what all that cover it say.

@@ -49,4 +49,8 @@ std::expected<GuardTables, Refused> compile_guard(const GuardPlan& plan,
                                                   const std::vector<Protect>& protect,
                                                   const std::vector<std::uint16_t>& host_ports);
 
+// A prefix as a key of the tries.
+sluice_guard_key4 key4(const Prefix& prefix);
+sluice_guard_key6 key6(const Prefix& prefix);
+
 }  // namespace sluice::kernel

@@ -28,6 +28,7 @@
 #include "kernel/prefix_text.h"
 #include "kernel/sock_diag.h"
 #include "kernel/sockets.h"
+#include "kernel/spared.h"
 #include "kernel/spared_sockets.h"
 #include "kernel/steer_choice.h"
 #include "kernel/steer_tc.h"
@@ -146,7 +147,7 @@ class KeeperImpl final : public Keeper {
   std::vector<std::string> warnings() const override;
   std::vector<std::string> problems() const override;
 
-  Guard& guard() { return *guard_; }
+  Guard& guard() const { return *guard_; }
   VendorTraffic& vendors() const { return *vendors_; }
   KeeperHandOver hand_over() const override;
   // Both keep sockets of the plan in force; what is pinned or a table of nftables stays.
@@ -565,6 +566,10 @@ bool revert_guard_at(Keeper& keeper, std::optional<std::chrono::steady_clock::ti
 
 void protect_named_upstreams(Keeper& keeper, std::vector<Prefix> hosts) {
   static_cast<KeeperImpl&>(keeper).guard().protect_named_upstreams(std::move(hosts));
+}
+
+bool spares(const Keeper& keeper, const Prefix& source) {
+  return static_cast<const KeeperImpl&>(keeper).guard().spares(source);
 }
 
 std::vector<Prefix> vendors_followed(const Keeper& keeper) {

@@ -6,6 +6,7 @@
 #include "gateway/main/json_text.h"
 #include "gateway/main/kept_sets.h"
 #include "gateway/main/kernel_plan.h"
+#include "kernel/spared.h"
 
 namespace sluice::control {
 namespace {
@@ -105,13 +106,16 @@ json::object handle_unban(kernel::Keeper& keeper, const json::object& request) {
 
 json::object handle_bans(const kernel::Keeper& keeper) {
   json::array bans;
-  for (const auto& ban : keeper.bans())
-    bans.push_back(json::object{{"address", from_kernel(ban.source).to_string()},
-                                {"seconds_left", ban.left.count()},
-                                {"action", "drop"},
-                                {"packets", ban.packets},
-                                {"bytes", ban.bytes},
-                                {"reason", ban.reason}});
+  for (const auto& ban : keeper.bans()) {
+    json::object entry{{"address", from_kernel(ban.source).to_string()},
+                       {"seconds_left", ban.left.count()},
+                       {"action", "drop"},
+                       {"packets", ban.packets},
+                       {"bytes", ban.bytes},
+                       {"reason", ban.reason}};
+    if (kernel::spares(keeper, ban.source)) entry["protected"] = true;
+    bans.push_back(std::move(entry));
+  }
   return {{"ok", true}, {"bans", std::move(bans)}};
 }
 

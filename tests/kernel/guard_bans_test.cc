@@ -145,6 +145,39 @@ TEST(GuardBans, ProtectWinsOverBans) {
   });
 }
 
+// Nobody knows the policy then but the kernel.
+TEST(GuardBans, WhatTheLastPolicyProtectedIsRefusedWithoutAPolicy) {
+  in_sandbox([] {
+    RunningGuard running;
+    running.apply(guard_plan({}), {{prefix("10.9.0.0/24"), {}, {}},
+                                   {prefix("2001:db8:9::/48"), {}, {}},
+                                   {prefix("192.0.2.1"), {{22, 22}}, {}}});
+    running.reopen();
+    EXPECT_NE(refused(running, "10.9.0.7").find("in force last protects it"), std::string::npos);
+    EXPECT_NE(refused(running, "2001:db8:9::7").find("protects it"), std::string::npos);
+    EXPECT_NE(refused(running, "10.9.0.0/25").find("protects it"), std::string::npos);
+    ban(running, "10.9.0.0/23");
+    ban(running, "2001:db8:8::7");
+    ban(running, "192.0.2.1");  // protected at one port
+  });
+}
+
+TEST(GuardBans, ABanThatALaterPolicySparesIsTold) {
+  in_sandbox([] {
+    RunningGuard running;
+    running.apply(guard_plan({}));
+    ban(running, "10.9.0.7");
+    EXPECT_FALSE(running.guard->spares(prefix("10.9.0.7")));
+    running.apply(guard_plan({}), {{prefix("10.9.0.0/24"), {}, {}}});
+    EXPECT_TRUE(running.guard->spares(prefix("10.9.0.7")));
+    EXPECT_EQ(running.verdict(tcp("10.9.0.7", "10.0.0.1")), kPass);
+    EXPECT_FALSE(running.guard->spares(prefix("10.9.0.0/16")));
+    running.reopen();
+    EXPECT_TRUE(running.guard->spares(prefix("10.9.0.7")));
+    EXPECT_FALSE(running.guard->spares(prefix("10.9.1.7")));
+  });
+}
+
 TEST(GuardBans, RefusedSourcesAreNamed) {
   in_sandbox([] {
     shell(

@@ -150,6 +150,28 @@ def test_who_bans_the_own_address_is_asked(scratch, star, monkeypatch):
     assert sorted(ban["address"] for ban in node.bans()) == ["198.51.100.0/24", "198.51.101.0/24"]
 
 
+def test_who_is_protected_is_so_without_a_running_sluice(scratch, star):
+    node = Node(scratch, star, "{}", more="protect: { from: [198.51.100.0/24] }\ntrusted_proxies: [203.0.113.7]")
+    node.ctl("ban", "192.0.2.7")
+    with open(node.policy) as file:
+        node.write_policy(file.read().replace("[198.51.100.0/24]", "[198.51.100.0/24, 192.0.2.0/24]"))
+    node.ctl("reload")
+    assert [(ban["address"], ban["action"], ban["protected"]) for ban in node.bans()] == [("192.0.2.7/32", "drop", True)]
+    assert "none: protected" in node.ctl("bans").stdout
+    node.stop()
+
+    def offline(*words):
+        return subprocess.run(inside(star.rim[0], SLUICE, *words, "--socket", node.socket), capture_output=True, text=True,
+                              timeout=HANG, check=False)
+
+    refused = offline("ban", "198.51.100.8")
+    assert refused.returncode == 1 and "the policy that was in force last protects it" in refused.stderr, refused
+    done = offline("ban", "192.0.3.8")
+    assert done.returncode == 0 and "banned 192.0.3.8" in done.stdout and "trusted_proxies" in done.stderr, done
+    bans = {ban["address"]: ban.get("protected", False) for ban in json.loads(offline("bans", "--output", "json").stdout)["bans"]}
+    assert bans == {"192.0.2.7/32": True, "192.0.3.8/32": False}
+
+
 BAIT = "{ rules: [{ when: { event: access_denied, route: bait, count: 1 }, %s }] }"
 
 

@@ -64,11 +64,15 @@ int ban(const Arguments& arguments) {
         const std::string named = operator_named_by_ban(request, {.keeper = &keeper});
         if (!named.empty()) return admin_error(named);
         json::object answer = handle_ban(keeper, request);
+        if (answer.at("ok") == true)
+          answer["note"] =
+              "which trusted_proxies the policy has is not known without a running sluice";
         static_cast<void>(keeper.end_banned_connections());
         return answer;
       },
-      [&](const json::object&) {
+      [&](const json::object& answer) {
         std::cout << "banned " << address << " for " << human_seconds(*seconds) << '\n';
+        if (answer.contains("note")) std::cerr << "sluice: " << text_at(answer, "note") << '\n';
       });
 }
 
@@ -90,6 +94,7 @@ void show_bans(const json::object& answer) {
     const json::object& ban = value.as_object();
     std::string action = text_at(ban, "action");
     if (ban.contains("upstream")) action += " " + text_at(ban, "upstream");
+    if (ban.contains("protected")) action = "none: protected";
     table.add({text_at(ban, "address"),
                human_seconds(static_cast<long>(number_at(ban, "seconds_left"))), action,
                count_at(ban, "packets"),
@@ -121,7 +126,8 @@ const Command kBanCommand{
     .summary = "Drop every packet of an address or prefix in the kernel, for a while.",
     .details =
         "What the policy protects is never banned. A second ban replaces the first.\n"
-        "Works without a running sluice too: as root, on what the last one left pinned.",
+        "Works without a running sluice too: as root, on what the last one left pinned; whom the "
+        "last policy protected\nthe kernel knows, its trusted_proxies nobody does.",
     .options = kBanOptions,
     .min_words = 1,
     .max_words = 1,
@@ -146,7 +152,7 @@ const Command kBansCommand{
     .details =
         "drop: by the kernel. route: what it asks for goes to that upstream. refuse: its requests, "
         "by "
-        "the gateway,\nsince a proxy says who it is.\n"
+        "the gateway,\nsince a proxy says who it is. none: a later policy protects it.\n"
         "Without a running sluice, as root: what the last one left pinned, which is drop alone.",
     .options = kOptions,
     .run = bans,
