@@ -85,7 +85,9 @@ void members(std::string_view text, const json::value& body) {
   require(object != nullptr, "an object");
   for (const auto& member : *object) {
     const auto value = scanned->find(member.key());
-    require(value && json::parse(*value) == member.value(), "a member as it was written");
+    // As text: a number of no value (0e0615 gives NaN) is not equal to itself.
+    require(value && json::serialize(json::parse(*value)) == json::serialize(member.value()),
+            "a member as it was written");
   }
 }
 
