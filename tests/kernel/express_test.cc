@@ -164,6 +164,47 @@ TEST(Express, WhatIsNotTheGatewaysNeverEnters) {
   });
 }
 
+// 127.0.0.1:40001 to 127.0.0.1:6001, in whatever network namespace this thread is.
+Pair pair_of_fixed_ports() {
+  const Fd listener = listen_on("127.0.0.1", 6001);
+  sockaddr_in from{};
+  from.sin_family = AF_INET;
+  from.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  from.sin_port = htons(40001);
+  const sockaddr_in to = address_of(listener.get());
+  Pair pair{.gateway = Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), .peer = {}};
+  const int sign = SLUICE_EXPRESS_SIGN;
+  ::setsockopt(pair.gateway.get(), IPPROTO_TCP, TCP_SAVE_SYN, &sign, sizeof sign);
+  EXPECT_EQ(::bind(pair.gateway.get(), reinterpret_cast<const sockaddr*>(&from), sizeof from), 0);
+  EXPECT_EQ(::connect(pair.gateway.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
+  pair.peer = accept_from(listener.get());
+  return pair;
+}
+
+TEST(Express, EqualAddressesInTwoNamespacesAreTwoConnections) {
+  in_sandbox([] {
+    const Topology net;
+    auto keeper = open_keeper();
+    put_in_force(*keeper, lane_plan());
+    Pair theirs;
+    for (const bool theirs_first : {true, false}) {
+      if (theirs_first) net.in_client([&] { theirs = pair_of_fixed_ports(); });
+      const Pair ours = pair_of_fixed_ports();
+      if (!theirs_first) net.in_client([&] { theirs = pair_of_fixed_ports(); });
+      ASSERT_EQ(::send(ours.gateway.get(), "ours", 4, 0), 4);
+      ASSERT_EQ(::send(theirs.gateway.get(), "theirs", 6, 0), 6);
+      EXPECT_EQ(receive(ours.peer.get(), 4), "ours");
+      EXPECT_EQ(receive(theirs.peer.get(), 6), "theirs");
+      EXPECT_EQ(only_one(*keeper).sent.express, 4U);
+      // No TIME_WAIT: the same ports again.
+      const linger at_once{.l_onoff = 1, .l_linger = 0};
+      for (const Pair* pair : {&ours, &std::as_const(theirs)})
+        ::setsockopt(pair->gateway.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+      theirs.gateway.reset();
+    }
+  });
+}
+
 TEST(Express, OrderHoldsWhenADirectionTurnsToTcp) {
   in_sandbox([] {
     auto keeper = open_keeper();
