@@ -9,6 +9,7 @@
 #include "gateway/main/admin_commands.h"
 #include "gateway/main/explain_question.h"
 #include "gateway/main/json_text.h"
+#include "gateway/main/logged_outcome.h"
 #include "gateway/operator_access.h"
 
 namespace sluice::control {
@@ -46,13 +47,19 @@ json::object gateway_command(gateway::Gateway& gateway, const json::object& requ
 
 json::object handle_explain(gateway::Gateway& gateway, const json::object& question) {
   const auto parsed = parse_question(question);
-  if (!parsed) return admin_error(parsed.error());
+  const json::value* logged = question.if_contains("logged");
+  const bool was = logged != nullptr && logged->is_object();
+  if (!parsed && !was) return admin_error(parsed.error());
   json::object answer = admin_error("the gateway has no policy yet");
   gateway::operator_access(gateway).look(
       [&](const policy::Snapshot& snapshot, const policy::LiveGateway& live) {
         policy::LiveState state;
         state.gateway = &live;
-        answer = to_json(snapshot, explain(snapshot, *parsed, state));
+        answer = parsed ? to_json(snapshot, explain(snapshot, *parsed, state))
+                        : admin_error(parsed.error());
+        if (was)
+          answer =
+              with_logged(std::move(answer), logged->as_object(), snapshot.config(), NowBy::live);
       });
   return answer;
 }

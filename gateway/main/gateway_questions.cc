@@ -10,6 +10,7 @@
 #include "gateway/main/express_view.h"
 #include "gateway/main/kernel_plan.h"
 #include "gateway/main/kernel_view.h"
+#include "gateway/main/logged_outcome.h"
 #include "gateway/main/named_upstreams.h"
 #include "kernel/named_upstreams.h"
 
@@ -67,6 +68,13 @@ void GatewayQuestions::status(json::object head, const Respond& respond) {
 
 // The packet's steps are this process's to tell, the rest the gateway's.
 void GatewayQuestions::explain(const json::object& question, const Respond& respond) {
+  if (const json::value* logged = question.if_contains("logged"); logged && logged->is_object()) {
+    json::object rest = question;
+    rest.erase("logged");
+    return explain(rest, [this, respond, logged = logged->as_object()](json::object answer) {
+      respond(with_logged(std::move(answer), logged, reloader_.current().config(), NowBy::live));
+    });
+  }
   const auto parsed = parse_question(question);
   if (!parsed) return respond(admin_error(parsed.error()));
   if (!parsed->packet && !parsed->source) return ask(question, respond);

@@ -52,18 +52,24 @@ std::expected<json::object, std::string> question_from_line(const json::object& 
     question["host"] = value_of(line, "host");
     question["url"] = without(without(path, "?…"), "…");
   }
-  std::string logged = "logged " + value_of(line, "time") + ": ";
+  json::object logged;
+  for (const char* key : {"time", "kind", "listener", "route", "upstream", "endpoint", "reason"})
+    logged[key] = value_of(line, key);
+  if (const json::value* status = line.if_contains("status"); status && status->is_int64())
+    logged["status"] = *status;
+  std::string text = "logged " + value_of(line, "time") + ": ";
   if (const std::string status = value_of(line, "status"); !status.empty())
-    logged += "status " + status + ", ";
+    text += "status " + status + ", ";
   const std::string route = value_of(line, "route");
-  logged += route.empty() ? "no route" : "route `" + route + "`";
+  text += route.empty() ? "no route" : "route `" + route + "`";
   if (const std::string upstream = value_of(line, "upstream"); !upstream.empty())
-    logged += ", upstream `" + upstream + "` " + value_of(line, "endpoint");
+    text += ", upstream `" + upstream + "` " + value_of(line, "endpoint");
   if (const std::string reason = value_of(line, "reason"); !reason.empty())
-    logged += ", because: " + reason;
-  logged += path.find("…") == std::string::npos ? ". Header fields are not in the log"
-                                                : ". Query and header fields are not in the log";
-  question["logged"] = logged + ": a rule that looks at them may say otherwise here.";
+    text += ", because: " + reason;
+  text += path.find("…") == std::string::npos ? ". Header fields are not in the log."
+                                              : ". Query and header fields are not in the log.";
+  logged["text"] = std::move(text);
+  question["logged"] = std::move(logged);
   return question;
 }
 

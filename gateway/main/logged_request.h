@@ -8,9 +8,9 @@
 
 namespace sluice::control {
 
-// The question for the line of `log` (JSON lines) with this "CONNECTION/REQUEST"; the last one, when
-// numbers began anew. "logged" tells what happened then. What the log does not keep (query, header
-// fields) is missing from the question, and "logged" says so. The error names the file.
+// The question for the line of `log` (JSON lines) with this "CONNECTION/REQUEST"; the last one,
+// when numbers began anew. "logged" is what happened then (logged_outcome.h). What the log does not
+// keep (query, header fields) is missing from the question. The error names the file.
 std::expected<boost::json::object, std::string> question_from_log(const std::string& log,
                                                                   const std::string& id);
 // The same for one line.

@@ -453,7 +453,57 @@ def test_explain_a_request_of_the_log(serving, scratch):
                 assert answer["status"] == line["status"] == 404
     text = running.ctl("explain", *asked).stdout
     assert text.startswith("logged 2") and "status 404" in text
+    assert text.splitlines()[-1].startswith("=> answered with 404: no route; no route")
     assert running.ctl("explain", "--request", "999/1", "--log", log, check=False).returncode == 1
+
+
+def test_explain_of_a_logged_request_tells_what_was_decided(scratch):
+    """And what would be now apart from it, where the log has what it takes."""
+    port, origin, log = free_port(), Nginx(scratch), f"{scratch.path}/access.log"
+    running = Sluice(scratch, f"""version: 1
+state_dir: {scratch.path}/state
+logs: {{ access: {{ path: {log} }} }}
+listeners: {{ web: {{ bind: "127.0.0.1:{port}" }} }}
+upstreams: {{ up: {{ endpoints: ["127.0.0.1:{origin.port}"] }} }}
+auth: {{ keys: {{ api_keys: {{ keys: [{{ name: a, sha256: {"ab" * 32} }}] }} }} }}
+limits:
+  s: {{ rate: 1000/s, burst: 1 }}
+routes:
+  - {{ name: few, path: /few, upstream: up, limits: [s] }}
+  - {{ name: mine, path: /mine, upstream: up, auth: [keys] }}
+  - {{ name: canary, headers: [{{ name: x-canary, exact: "1" }}], upstream: up }}
+  - {{ name: any, direct_response: {{ status: 418, body: "no" }} }}
+""")
+    url = f"http://127.0.0.1:{port}"
+
+    def lines():
+        with open(log) as file:
+            return [json.loads(line) for line in file]
+    for arguments in (["/mine"], ["/", "-H", "x-canary: 1"], ["/few?x=1"]):
+        curl(url + arguments[0], *arguments[1:])
+    for _ in range(50):
+        curl(f"{url}/few", f"{url}/few", f"{url}/few")
+    eventually(lambda: any(line["status"] == 429 for line in lines()), "the limit refuses")
+    by_status = {line["status"]: line for line in lines() if line["route"] != "few" or line["status"] == 429}
+    assert set(by_status) == {401, 200, 429}
+    told = {401: ("no credentials", "auth `keys`"), 200: (None, "route `canary`"), 429: ("limit s exceeded", "limit `s`")}
+    for status, line in by_status.items():
+        asked = ["--request", f"{line['connection']}/{line['request']}", "--log", log]
+        for answer in (live(running, *asked), explained(*asked, "--policy", running.policy)):
+            decided = answer["decided"]
+            assert answer["status"] == decided["status"] == status and decided["route"] == line["route"]
+            assert answer["outcome"] == decided["outcome"] and decided.get("reason") == told[status][0]
+            assert decided["places"][0]["text"] == told[status][1]
+            assert re.search(r"\.yaml:\d+:\d+$", decided["places"][0]["where"])
+            assert answer["passes"] == (status == 200)
+        now = answer["now"]
+        if status == 200:
+            assert "not known: route `canary` looks at header fields" in now["outcome"] and "418" not in json.dumps(answer)
+        else:
+            assert now["verdict"] == "forward" and bool(now["unknown"]) == (status == 401)
+        text = running.ctl("explain", *asked).stdout
+        last = text.splitlines()[-1]
+        assert last.startswith(f"=> answered with {status}") and ".yaml:" in last and "\nnow: " in text
 
 
 def test_run_logs_json_when_asked(scratch):

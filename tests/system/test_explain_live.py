@@ -142,7 +142,8 @@ def test_a_diverted_source_as_a_packet_as_a_request_and_as_an_address(scratch, s
 
 def test_whom_a_proxy_names_is_told_from_who_connects(scratch, star):  # noqa: F811
     origin(scratch, star)
-    node = Node(scratch, star, "{ rules: [{ when: { limit: few, count: 2 }, for: 1h }] }", more="trusted_proxies: [10.77.1.1]")
+    node = Node(scratch, star, "{ rules: [{ when: { limit: few, count: 2 }, for: 1h }] }",
+                more=f"trusted_proxies: [10.77.1.1]\nlogs: {{ access: {{ path: {scratch.path}/access.log }} }}")
     eventually(lambda: ask(star, "/") == 200, "it serves")
     assert [ask(star, "/limited", forwarded_for="198.51.100.7") for _ in range(4)] == [200, 429, 429, 403]
     proxy = ("--from", "10.77.1.1", "--to", "10.77.1.2", "--port", "8080")
@@ -151,6 +152,15 @@ def test_whom_a_proxy_names_is_told_from_who_connects(scratch, star):  # noqa: F
     assert (answer["status"], answer["outcome"]) == (403, "refused by the gateway: 198.51.100.7/32 is banned")
     assert explained(node, *proxy, "http://a/", "--header", "X-Forwarded-For: 198.51.100.8")["verdict"] == "forward"
     assert explained(node, *proxy, "http://a/")["verdict"] == "forward"
+    # What was decided is in the log, which names whom the proxy named.
+    for status, place in ((429, "limit `few`"), (403, "still banned: limit few (")):
+        def line_of(status=status):
+            with open(f"{scratch.path}/access.log") as log:
+                return next(line for line in map(json.loads, log) if line["status"] == status)
+        line = eventually(line_of, "it is logged")
+        logged = explained(node, "--request", f"{line['connection']}/{line['request']}", "--log", f"{scratch.path}/access.log")
+        assert logged["status"] == status and logged["decided"]["places"][0]["text"].startswith(place), logged
+        assert logged["now"]["verdict"] and steps(logged, "listener")
     # Nobody has shaken hands as it: its own packets are let in.
     answer = explained(node, "--from", "198.51.100.7", "--to", "10.77.1.2", "--port", "8080", "http://a/")
     assert answer["verdict"] == "forward" and "only what a proxy says" in steps(answer, "bans")[-1]["verdict"]

@@ -13,6 +13,7 @@
 #include "gateway/main/commands/ask.h"
 #include "gateway/main/compiled_policy.h"
 #include "gateway/main/explain_question.h"
+#include "gateway/main/logged_outcome.h"
 #include "gateway/main/logged_request.h"
 #include "gateway/main/table.h"
 
@@ -152,11 +153,30 @@ void show_step(const json::object& step) {
   }
 }
 
+std::string in_brackets(const std::string& where) {
+  return where.empty() ? "" : "  [" + where + ']';
+}
+
+// What was decided is the last line, and what would be now stands before it.
+void show_logged(const json::object& answer) {
+  const json::object& now = object_at(answer, "now");
+  const json::array& places = array_at(object_at(answer, "decided"), "places");
+  std::cout << (text_at(now, "by") == "live" ? "\nnow: " : "\nnow, by the policy alone: ")
+            << text_at(now, "outcome") << '\n';
+  for (const auto& place : places)
+    std::cout << "then: " << text_at(place.as_object(), "text")
+              << in_brackets(text_at(place.as_object(), "where")) << '\n';
+  std::cout << "\n=> " << text_at(answer, "outcome")
+            << in_brackets(places.empty() ? "" : text_at(places.front().as_object(), "where"))
+            << '\n';
+}
+
 void show(const json::object& answer) {
   if (const std::string note = text_at(answer, "logged"); !note.empty())
-    std::cout << note << "\n\n";
+    std::cout << note << "\n\n" << (array_at(answer, "steps").empty() ? "" : "asked again now:\n");
   for (const auto& step : array_at(answer, "steps"))
     show_step(step.as_object());
+  if (answer.contains("decided")) return show_logged(answer);
   std::cout << "\n=> " << text_at(answer, "outcome") << '\n';
 }
 
@@ -212,10 +232,12 @@ int answer_lines(const Arguments& arguments) {
 int offline(const Arguments& arguments, const json::object& question) {
   const auto compiled = policy_of(arguments);
   if (!compiled) return kExitFailed;
-  const auto parsed = parse_question(question);
-  if (!parsed) return usage(parsed.error());
-  json::object answer = to_json(*compiled->snapshot, explain(*compiled->snapshot, *parsed));
-  if (const json::value* logged = question.if_contains("logged")) answer["logged"] = *logged;
+  const json::object& logged = object_at(question, "logged");
+  if (const auto parsed = parse_question(question); !parsed && logged.empty())
+    return usage(parsed.error());
+  json::object answer = answer_to(question, *compiled);
+  if (!logged.empty())
+    answer = with_logged(std::move(answer), logged, compiled->config(), NowBy::policy);
   if (arguments.get("output") == "json") {
     std::cout << json::serialize(answer) << '\n';
   } else {
@@ -236,12 +258,7 @@ int explain_command(const Arguments& arguments) {
   if (const auto parsed = parse_question(asked); !parsed && !logged_one)
     return usage(parsed.error());
   if (arguments.has("policy")) return offline(arguments, asked);
-  const std::string logged = text_at(asked, "logged");
-  return ask_and_show(arguments, asked, [&](const json::object& answer) {
-    json::object with = answer;
-    if (!logged.empty()) with["logged"] = logged;
-    show(with);
-  });
+  return ask_and_show(arguments, asked, show);
 }
 
 }  // namespace
@@ -261,7 +278,10 @@ const Command kExplainCommand{
         "The matchers that decide are the ones that run. With --policy by the file alone; without, "
         "by what runs:\nbans, the node's own addresses, endpoints' health and limits as they are "
         "at "
-        "this moment. Takes nothing\nfrom a limit and sends no packet.",
+        "this moment. Takes nothing\nfrom a limit and sends no packet. Of a request of the log the "
+        "last line is what was decided then, with the line\nof the policy that is named there; "
+        "what "
+        "would be decided now stands before it, as far as the log tells.",
     .options = kOptions,
     .max_words = 2,
     .run = explain_command,
