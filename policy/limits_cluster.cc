@@ -160,7 +160,10 @@ ClusterVerdict ClusterTable::admit_leased(Entry& entry, std::uint64_t now_ns,
 }
 
 // What is leased already is ours. Then a bucket of a share of the rate: an empty one for a key that
-// was there before, since its burst may have been used up anywhere.
+// was there before, since its burst may have been used up anywhere. So the sum holds while all have
+// lost Redis; of those that are cut off alone the share is given out twice. Redis keeps none for
+// them: a gateway process that crashed or was replaced cannot be told from one that is cut off, and
+// each restart would take its share from all.
 LimitVerdict ClusterTable::admit_alone(Entry& entry, std::uint64_t now_ns,
                                        std::uint32_t cost) const noexcept {
   if (now_ns < entry.lease_ends && entry.leased >= cost) {

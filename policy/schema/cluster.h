@@ -36,7 +36,10 @@ inline constexpr Field kRedis[] = {
      .example = "deny",
      .words = kOnLossWords,
      .doc = "While Redis cannot be asked: share allows the rate divided by the gateways last "
-            "known, deny nothing, per_node the whole rate on each."},
+            "known, deny nothing, per_node the whole rate on each. With share the sum holds while "
+            "all have lost it. Those that alone are cut off have their shares beside the whole "
+            "rate of the others, as long as that lasts: k of n gateways make it 1 + k/n of the "
+            "rate, never twice. With deny it holds always."},
     {.name = "deadline",
      .type = duration,
      .fallback = "50ms",

@@ -45,11 +45,10 @@ inline constexpr Field kLimit[] = {
      .fallback = "requests",
      .example = "connections",
      .words = kLimitUnitWords,
-     .doc =
-         "requests: their rate, on routes. connections: the rate of new ones, on listeners. "
-         "concurrency: how many at a time, requests on routes, connections on listeners. tokens: "
-         "those of language models, in and out, on routes with `ai`: estimated when a call comes, "
-         "and as they were when it goes."},
+     .doc = "requests: their rate, on routes. connections: the rate of new ones, on listeners. "
+            "concurrency: how many at a time, requests on routes, connections on listeners. tokens: "
+            "those of language models, in and out, on routes with `ai`: estimated when a call comes, "
+            "and as they were when it goes."},
     {.name = "action",
      .type = word,
      .fallback = "reject",

@@ -286,6 +286,21 @@ TEST(ClusterLimit, HoldsWhileRedisIsAwayAndWhenItComesBackEmpty) {
   }
 }
 
+// What policy/REFERENCE.md says of `on_loss`: Redis gives the whole rate to those that reach it.
+TEST(ClusterLimit, OneThatIsCutOffAloneGivesOutItsShareBesideTheWholeRate) {
+  for (const OnLoss on_loss : {OnLoss::share, OnLoss::deny}) {
+    Cluster cluster(3, rate_of(300, 300), on_loss, 1);
+    cluster.run(5 * kSecond, 400);
+    cluster.tables[2]->lost(3);
+    const std::uint64_t from = cluster.now + kSecond;
+    cluster.run(11 * kSecond, 400);
+    const double per_second = cluster.let_in_between(from, from + 10 * kSecond) / 10;
+    const double most = on_loss == OnLoss::share ? 300 + 300 / 3.0 : 300;
+    EXPECT_LE(per_second, most + bound(cluster) / 10);
+    EXPECT_GE(per_second, 0.9 * most);
+  }
+}
+
 TEST(ClusterLimit, OnLossDenyLetsNobodyIn) {
   Cluster cluster(3, rate_of(300, 300), OnLoss::deny, 1);
   cluster.run(kSecond, 400);
