@@ -10,7 +10,7 @@
 // burst + rate * t + 2 * n * chunk in any time t (a chunk leased before, a chunk of first
 // requests); what a lease leaves unused after a second is lost, so that less is let in. While Redis
 // is away, each begins with what it has leased and an empty bucket of a share of the rate, so that
-// the sum holds; keys that are new then start with their share of the burst.
+// the sum holds while all have lost it; keys that are new then start with their share of the burst.
 //
 // Rates below 10/s are too small to share, and tokens of language models come thousands at a time:
 // Redis decides each request, within a deadline. What it

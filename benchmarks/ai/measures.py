@@ -59,6 +59,13 @@ def tokens(program, gateway, _):
     return {**cost, "first_p99": seen["first"]["p99"], "whole_p50": seen["last"]["p50"], "words": seen["words"]}
 
 
+def tokens_kept_up(program, gateway, _):
+    """16 streams at a time: 800 words a second, so few that every gateway passes each on by itself as it comes."""
+    text = body("bench-100-20", True)
+    seen, cost = cpu_of(gateway, lambda: load(program, gateway, 16, 64, PATIENCE, text), "words")
+    return {**cost, "first_p99": seen["first"]["p99"], "whole_p50": seen["last"]["p50"], "words": seen["words"]}
+
+
 def streams(_, gateway, count):
     """Memory of open streams, each of which has had its first word and has one a second."""
     before = gateway.resident()
@@ -110,5 +117,6 @@ WORKS = {  # name: (what measures one round, its figures: (name, unit, less what
     "first-token": (first_token, (("p50", "µs", True), ("p99", "µs", True))),
     "requests": (requests, (("cpu", "µs/request", False), ("p99", "µs", True))),
     "tokens": (tokens, (("cpu", "µs/token", False), ("first_p99", "µs", True))),
+    "tokens-kept-up": (tokens_kept_up, (("cpu", "µs/token", False), ("first_p99", "µs", True))),
     "streams": (streams, (("memory", "KiB/stream", False), ("resident", "MiB in all", False), ("held", "streams", False))),
 }
