@@ -54,11 +54,6 @@ __u64 netns_cookie() {
   return cookie;
 }
 
-bool asks(const Plan& plan) {
-  return plan.express_upstreams ||
-         std::ranges::any_of(plan.listeners, [](const Listener& one) { return one.express; });
-}
-
 sluice_express_service service_of(const Listener& listener) {
   sluice_express_service service{};
   const Prefix& address = *listener.bind_address;
@@ -149,7 +144,11 @@ std::string ExpressImpl::hang_at_root() {
   const int program = bpf_program__fd(skeleton_->progs.sluice_express_enter);
   link_ = pins_.get(kLinkPin);
   if (link_ && bpf_link_update(link_.get(), program, nullptr) == 0) return {};
-  const std::string mount = cgroup2_mount();
+  const std::string mount = cgroup2_root();
+  if (mount.empty())
+    return "no mount of the root of cgroup2 is seen; a container sees its own control groups "
+           "alone: "
+           "mount the host's /sys/fs/cgroup into it";
   const Descriptor root(::open(mount.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root) return message("cgroup2 at {}: {}", mount, std::strerror(errno));
   link_ = Descriptor(bpf_link_create(program, root.get(), BPF_CGROUP_SOCK_OPS, nullptr));
@@ -227,7 +226,7 @@ std::string ExpressImpl::probe(const Plan& plan) {
 }
 
 void ExpressImpl::follow(const Plan& plan) {
-  asked_ = asks(plan);
+  asked_ = asks_for_express(plan);
   if (!asked_ && !skeleton_) return;
   if (asked_ && !tried_) {
     tried_ = true;
@@ -385,6 +384,11 @@ void ExpressImpl::remove() {
 }
 
 }  // namespace
+
+bool asks_for_express(const Plan& plan) {
+  return plan.express_upstreams ||
+         std::ranges::any_of(plan.listeners, [](const Listener& one) { return one.express; });
+}
 
 std::unique_ptr<Express> Express::open(const PinDirectory& pins) {
   return std::make_unique<ExpressImpl>(pins);

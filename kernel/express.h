@@ -13,6 +13,8 @@
 
 namespace sluice::kernel {
 
+bool asks_for_express(const Plan& plan);
+
 class Express {
  public:
   // Loads nothing yet, unless an earlier keeper left the lane pinned: its connections go on.
