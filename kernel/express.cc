@@ -23,11 +23,10 @@ namespace {
 
 constexpr unsigned kSweep = 30;  // ticks
 constexpr const char* kLinkPin = "express_link";
-constexpr const char* kMaps[] = {
-    "express_state", "express_sockets", "express_ends",  "express_flows",  "express_offers",
-    "express_binds", "express_counts",  "express_ports", "express_recent", "express_guests"};
-// The map that steer.bpf.c writes: it has it open whether or not there is a lane.
-constexpr const char* kShared = "express_guests";
+// But for express_guests, which is steering's too, whether or not there is a lane.
+constexpr const char* kMaps[] = {"express_state",  "express_sockets", "express_ends",
+                                 "express_flows",  "express_offers",  "express_binds",
+                                 "express_counts", "express_ports",   "express_recent"};
 
 struct SkeletonDeleter {
   void operator()(express_bpf* skeleton) const { express_bpf__destroy(skeleton); }
@@ -70,6 +69,11 @@ struct Less {
     return std::memcmp(&a, &b, sizeof a) < 0;
   }
 };
+
+std::vector<sluice_express_counters> one_for_each_processor() {
+  return std::vector<sluice_express_counters>(
+      static_cast<std::size_t>(std::max(1, libbpf_num_possible_cpus())));
+}
 
 Prefix host(const __u32 (&address)[4]) {
   Prefix out{.length = 128};
@@ -115,10 +119,11 @@ class ExpressImpl final : public Express {
   std::string attach();
   std::string hang_at_root();
   std::string probe(const Plan& plan);
-  void admit(const Plan& plan, bool anybody);
+  void admit(const Plan& plan, __u32 admits);  // enum sluice_express_admits
   void write_binds(const Plan& plan);
   sluice_express_counters counted(__u32 kind) const;
   std::uint64_t open_connections() const;
+  std::uint64_t open_of(__u32 kind, const sluice_express_counters& sum) const;
   void try_again();
   bool has_end(__u64 flow) const;
   void sweep();
@@ -127,7 +132,7 @@ class ExpressImpl final : public Express {
   Skeleton skeleton_;
   Descriptor link_;
   unsigned ticks_ = 0;
-  std::uint64_t swept_ = 0;
+  std::array<std::uint64_t, 2> swept_{};  // by kind: of those that entered
   bool asked_ = false;
   bool tried_ = false;
   bool outside_ = false;  // the connection that was tried did not enter
@@ -168,14 +173,14 @@ std::string ExpressImpl::attach() {
   return hang_at_root();
 }
 
-void ExpressImpl::admit(const Plan& plan, bool anybody) {
+void ExpressImpl::admit(const Plan& plan, __u32 admits) {
   sluice_express_state state{};
   state.netns = netns_cookie();
   if (uses_marks(plan)) {
     state.mark = plan.marks.gateway();
     state.mask = plan.marks.mask;
   }
-  if (anybody) state.admits = admitted(plan);
+  state.admits = admits;
   const __u32 zero = 0;
   bpf_map_update_elem(fd(skeleton_->maps.express_state), &zero, &state, BPF_ANY);
 }
@@ -189,15 +194,15 @@ void ExpressImpl::write_binds(const Plan& plan) {
   for (const sluice_express_service* from = nullptr; bpf_map_get_next_key(map, from, &key) == 0;
        from = &key)
     if (!wanted.contains(key)) gone.insert(key);
-  for (const auto& old : gone)
-    bpf_map_delete_elem(map, &old);
   const int ports = fd(skeleton_->maps.express_ports);
   const auto mark = [&](const sluice_express_service& service, __u8 bound) {
     bpf_map_update_elem(ports, &service.port, &bound, BPF_ANY);
   };
   const __u32 one = 1;
-  for (const auto& old : gone)
+  for (const auto& old : gone) {
+    bpf_map_delete_elem(map, &old);
     mark(old, 0);
+  }
   for (const auto& service : wanted) {
     bpf_map_update_elem(map, &service, &one, BPF_ANY);
     mark(service, 1);
@@ -207,9 +212,7 @@ void ExpressImpl::write_binds(const Plan& plan) {
 // With an upstream of its own, which nobody shall find counted.
 std::string ExpressImpl::probe(const Plan& plan) {
   const auto before = counted(0).entered;
-  Plan trial = plan;
-  trial.express_upstreams = true;
-  admit(trial, true);
+  admit(plan, SLUICE_EXPRESS_UPSTREAMS);
   std::string why = probe_express(uses_marks(plan) ? plan.marks.gateway() : 0);
   outside_ = why.empty() && counted(0).entered == before;
   if (outside_)
@@ -218,8 +221,7 @@ std::string ExpressImpl::probe(const Plan& plan) {
         "mounted here?)";
   if (before == 0) {
     const __u32 upstreams = 0;
-    const std::vector<sluice_express_counters> none(
-        static_cast<std::size_t>(std::max(1, libbpf_num_possible_cpus())));
+    const auto none = one_for_each_processor();
     bpf_map_update_elem(fd(skeleton_->maps.express_counts), &upstreams, none.data(), BPF_ANY);
   }
   return why;
@@ -235,14 +237,13 @@ void ExpressImpl::follow(const Plan& plan) {
   }
   if (!skeleton_) return;
   plan_ = outside_ ? plan : Plan{};
-  admit(plan, why_not_.empty());
+  admit(plan, why_not_.empty() ? admitted(plan) : 0);
   write_binds(plan);
 }
 
 sluice_express_counters ExpressImpl::counted(__u32 kind) const {
   sluice_express_counters sum{};
-  std::vector<sluice_express_counters> each(
-      static_cast<std::size_t>(std::max(1, libbpf_num_possible_cpus())));
+  auto each = one_for_each_processor();
   if (!skeleton_ ||
       bpf_map_lookup_elem(fd(skeleton_->maps.express_counts), &kind, each.data()) != 0)
     return sum;
@@ -261,12 +262,11 @@ sluice_express_counters ExpressImpl::counted(__u32 kind) const {
 }
 
 std::uint64_t ExpressImpl::open_connections() const {
-  std::uint64_t open = 0;
-  for (const __u32 kind : {0U, 1U}) {
-    const auto sum = counted(kind);
-    open += sum.entered - std::min(sum.entered, sum.ended);
-  }
-  return open - std::min(open, swept_);
+  return open_of(0, counted(0)) + open_of(1, counted(1));
+}
+
+std::uint64_t ExpressImpl::open_of(__u32 kind, const sluice_express_counters& sum) const {
+  return sum.entered - std::min(sum.entered, sum.ended + swept_[kind]);
 }
 
 // A predecessor's programs, which go on until it has ended, were there first.
@@ -295,7 +295,7 @@ void ExpressImpl::sweep() {
   for (const __u64 old : gone) {
     sluice_express_flow flow{};
     const bool counted = bpf_map_lookup_elem(map, &old, &flow) == 0 && flow.joined != 0;
-    if (bpf_map_delete_elem(map, &old) == 0 && counted) ++swept_;
+    if (bpf_map_delete_elem(map, &old) == 0 && counted) ++swept_[flow.gateway & 1];
   }
 }
 
@@ -327,8 +327,7 @@ std::vector<Sample> ExpressImpl::samples() const {
   for (const __u32 kind : {0U, 1U}) {
     const char* const peer = kind == 0 ? "upstream" : "client";
     const auto sum = counted(kind);
-    add("sluice_express_connections", {{"peer", peer}},
-        sum.entered - std::min(sum.entered, sum.ended), false,
+    add("sluice_express_connections", {{"peer", peer}}, open_of(kind, sum), false,
         "Open connections that entered the express lane.");
     add("sluice_express_connections_total", {{"peer", peer}}, sum.entered, true,
         "Connections that entered the express lane.");
@@ -378,9 +377,10 @@ void ExpressImpl::remove() {
   pins_.remove(kLinkPin);
   link_.reset();
   skeleton_.reset();
+  swept_ = {};
   tried_ = false;
   for (const char* map : kMaps)
-    if (std::strcmp(map, kShared) != 0) pins_.remove(map);
+    pins_.remove(map);
 }
 
 }  // namespace
