@@ -11,8 +11,9 @@ bool ExpressLane::offer(int fd) {
 }
 
 // Whose first bytes come by TCP is not in the lane; a direction that came by it may leave it later.
-void ExpressLane::note(bool by_lane) {
+void ExpressLane::note(std::size_t bytes, bool by_lane) {
   unheard_ = 0;
+  heard_ += bytes;
   inwards_ = by_lane;
   if (!known_) outwards_ = by_lane;
   known_ = true;

@@ -32,10 +32,19 @@ class ExpressLane {
   // The connection was offered: what is written may go by the lane.
   void expect() { watched_ = outwards_ = true; }
   void watch() { watched_ = true; }  // it may be in the lane: the peer's first bytes tell
-  void heard(bool by_lane) {
-    if (watched_) note(by_lane);
+  void heard(std::size_t bytes, bool by_lane) {
+    if (watched_) note(bytes, by_lane);
   }
+  // By the same way as before, as far as is known.
+  void heard(std::size_t bytes) {
+    if (watched_) note(bytes, inwards_);
+  }
+  // Which way the next bytes come by is not known, or may have changed: the peer's kernel turns to
+  // TCP behind twice as many bytes without a word from here. Up to then a short read took all.
+  bool asks() const { return watched_ && (!known_ || heard_ >= kMost); }
   void said(std::size_t bytes) {
+    if (!watched_) return;
+    heard_ = 0;
     if (outwards_) unheard_ += bytes;
   }
   // Nothing more may be written until the peer says something, or kPatience is over: then leave().
@@ -47,9 +56,10 @@ class ExpressLane {
   bool inwards() const { return inwards_; }    // the last bytes came by it: splice(2) sees none
 
  private:
-  void note(bool by_lane);
+  void note(std::size_t bytes, bool by_lane);
 
-  std::size_t unheard_ = 0;
+  std::size_t unheard_ = 0;  // bytes written since the peer's last word
+  std::size_t heard_ = 0;    // bytes read since the last word to it
   bool watched_ = false;
   bool outwards_ = false;
   bool inwards_ = false;

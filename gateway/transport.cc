@@ -5,6 +5,7 @@
 #include <cstring>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <utility>
@@ -13,9 +14,19 @@
 #include <boost/asio/post.hpp>
 #include <boost/version.hpp>
 
+#include "gateway/express_looks.h"
+#include "gateway/reactor_events.h"
 #include "gateway/tls/stream.h"
 
 namespace sluice::gateway {
+
+namespace {
+
+// Reads after which a connection is worth an epoll_ctl(2): one that has a request or two is not.
+constexpr std::uint8_t kSettled = 3;
+constexpr std::uint32_t kMayHide = EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI;
+
+}  // namespace
 
 namespace asio = boost::asio;
 using boost::system::error_code;
@@ -74,6 +85,18 @@ bool Transport::silent() {
 }
 
 Received Transport::receive(std::span<char> room) {
+  if (!told_of_end_ || lane_.asks()) return receive_reporting(room);
+  const ssize_t n = ::recv(fd_, room.data(), room.size(), MSG_DONTWAIT);
+  if (n <= 0) return n == 0 ? Received{ReadResult::eof} : none_or_failed();
+  const auto bytes = static_cast<std::size_t>(n);
+  lane_.heard(bytes);
+  unsure_ = lane_.inwards();
+  quiet_ = bytes < room.size() && !more_may_hide_ && !lane_.asks();
+  if (patience_) may_write_again();
+  return {ReadResult::data, bytes};
+}
+
+Received Transport::receive_reporting(std::span<char> room) {
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control;
   iovec buffer{room.data(), room.size()};
   msghdr message{};
@@ -82,17 +105,21 @@ Received Transport::receive(std::span<char> room) {
   message.msg_control = control.data();
   message.msg_controllen = control.size();
   const ssize_t n = ::recvmsg(fd_, &message, MSG_DONTWAIT);
-  if (n > 0) {
-    const cmsghdr* const unread = CMSG_FIRSTHDR(&message);
-    int left = 1;  // an end that has come counts as a byte
-    if (unread != nullptr) std::memcpy(&left, CMSG_DATA(unread), sizeof left);
-    quiet_ = left == 0;
-    lane_.heard(unread == nullptr);  // what comes by the lane has no TCP_INQ
-    if (patience_) may_write_again();
-    return {ReadResult::data, static_cast<std::size_t>(n)};
-  }
-  if (n == 0) return {ReadResult::eof};
+  if (n <= 0) return n == 0 ? Received{ReadResult::eof} : none_or_failed();
+  const cmsghdr* const unread = CMSG_FIRSTHDR(&message);
+  int left = 1;  // an end that has come counts as a byte
+  if (unread != nullptr) std::memcpy(&left, CMSG_DATA(unread), sizeof left);
+  quiet_ = left == 0;
+  unsure_ = false;
+  if (reads_ < kSettled) ++reads_;
+  lane_.heard(static_cast<std::size_t>(n), unread == nullptr);  // by the lane there is no TCP_INQ
+  if (patience_) may_write_again();
+  return {ReadResult::data, static_cast<std::size_t>(n)};
+}
+
+Received Transport::none_or_failed() {
   quiet_ = errno == EAGAIN || errno == EWOULDBLOCK;
+  unsure_ = false;
   return {quiet_ || errno == EINTR ? ReadResult::again : ReadResult::failed};
 }
 
@@ -150,7 +177,9 @@ Transport::Wait::Wait(void (Transport::*then)())
 // "Exhausted": the reactor need not try by itself whether there is more.
 Transport::Wait::status Transport::perform(asio::detail::reactor_op* wait) {
   const bool early = std::exchange(static_cast<Wait*>(wait)->not_yet, false);
-  return early ? Wait::not_done : Wait::done_and_exhausted;
+  if (early) return Wait::not_done;
+  static_cast<Wait*>(wait)->transport->note_events();
+  return Wait::done_and_exhausted;
 }
 
 void Transport::complete(void* owner, asio::detail::operation* operation,
@@ -161,6 +190,18 @@ void Transport::complete(void* owner, asio::detail::operation* operation,
   if (owner != nullptr && transport->is_open()) (transport.get()->*wait.ended)();
 }
 
+void Transport::note_events() {
+  if (told_of_end_ && (told_events(descriptor_) & kMayHide) != 0) more_may_hide_ = true;
+}
+
+// True: from now on, and epoll must be asked anew.
+bool Transport::asks_for_end() {
+  if (told_of_end_ || reads_ < kSettled) return false;
+  asked_events(descriptor_) |= EPOLLRDHUP;
+  told_of_end_ = true;
+  return true;
+}
+
 // `edge_will_come`: whatever happens from now on does; if not, epoll is asked to look at once.
 void Transport::start(Wait& wait, int direction, bool edge_will_come) {
   if (wait.transport || !is_open()) return;
@@ -169,7 +210,17 @@ void Transport::start(Wait& wait, int direction, bool edge_will_come) {
 }
 
 void Transport::wait_readable() {
-  start(readable_wait_, Reactor::read_op, quiet_ && edge_seen_);
+  const bool asks = asks_for_end();
+  const bool edge_will_come = quiet_ && edge_seen_ && !asks;
+  start(readable_wait_, Reactor::read_op, edge_will_come);
+  if (!edge_will_come || !unsure_) return;
+  ++wait_number_;
+  asio::use_service<ExpressLooks>(io_).add(*this);
+}
+
+void Transport::look_again() {
+  quiet_ = unsure_ = false;
+  if (!silent()) readable();
 }
 
 void Transport::wait_writable() {

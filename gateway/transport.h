@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include <boost/asio/detail/reactor.hpp>
 #include <boost/asio/io_context.hpp>
@@ -48,7 +49,11 @@ class TransportUser {
 //
 // It waits through Asio's reactor itself, an interface that Asio keeps to itself, because
 // async_wait() costs an epoll_ctl(2) each time: it has the kernel look again. Where the last read
-// is known to have left nothing (TCP_INQ, or it found nothing), the next edge will come by itself.
+// is known to have left nothing, the next edge will come by itself. How that is known: a
+// connection's first reads ask for TCP_INQ, which costs a recvmsg(2). One that lives longer has
+// epoll tell of the peer's end (EPOLLRDHUP), and then a short read took all there was (epoll(7)).
+// By the express lane such a read may leave what came by TCP behind it: that is looked at again a
+// little later.
 class Transport final : public RefCounted<Transport> {
  public:
   // `fd`: a connected or connecting, non-blocking TCP socket, owned from here on. Null: `error`
@@ -115,6 +120,12 @@ class Transport final : public RefCounted<Transport> {
   // So that reads from `fd`, or from what it accepts, say whether they left anything.
   static void report_unread_bytes(int fd);
 
+  // Of the wait under way, for who looks again (express_looks.h): each has another number.
+  std::uint32_t wait_number() const { return wait_number_; }
+  bool waits_unsure() const { return is_open() && wants_read_ && quiet_ && unsure_; }
+  bool set_looked_after(bool yes) { return std::exchange(looked_after_, yes); }
+  void look_again();
+
  private:
   using Reactor = boost::asio::detail::reactor;
   // One wait with the reactor at a time; ends with one event.
@@ -128,6 +139,10 @@ class Transport final : public RefCounted<Transport> {
   static void complete(void* owner, boost::asio::detail::operation* wait,
                        const boost::system::error_code& error, std::size_t bytes);
 
+  Received receive_reporting(std::span<char> room);
+  Received none_or_failed();
+  void note_events();
+  bool asks_for_end();
   void start(Wait& wait, int direction, bool edge_will_come);
   void end();
   void wait_readable();
@@ -146,7 +161,13 @@ class Transport final : public RefCounted<Transport> {
   TransportUser* user_ = nullptr;
   ExpressLane lane_;
   std::unique_ptr<boost::asio::steady_timer> patience_;  // while the lane holds who wants to write
+  std::uint32_t wait_number_ = 0;
+  std::uint8_t reads_ = 0;      // as far as kSettled
+  bool told_of_end_ = false;    // epoll is asked for EPOLLRDHUP
+  bool more_may_hide_ = false;  // it told of an end or of urgent data: no short read is trusted
   bool quiet_ = false;      // nothing was left by the last read; cleared by an event
+  bool looked_after_ = false;
+  bool unsure_ = false;     // … but by TCP, behind what came by the lane
   bool edge_seen_ = false;  // the reactor has told of one, and so knows of later ones
   bool last_words_ = false;
   bool wants_read_ = false;  // by the user

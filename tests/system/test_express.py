@@ -1,7 +1,9 @@
 """The express lane: bytes between sockets of one node pass by TCP. Real nginx and curl, in the node's own network namespace and
 in pods behind veth; what must work without the lane works in it, and what is not the gateway's never enters."""
+import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -295,6 +297,40 @@ def test_switched_off_by_a_reload_it_goes_with_its_last_connection(net):
             assert client.recv(4096).startswith(b"HTTP/1.1 200")
         assert curl(net, net.node, "http://127.0.0.1:8000/")
     eventually(lambda: not re.search("^sluice_express_", "\n".join(Page(net).lines), re.M), "the programs are gone")
+
+
+def forget_flow_of(client):
+    """As if the kernel had no room for it any more: from here on both directions go by TCP."""
+    port = client.getsockname()[1]
+    forgotten = 0
+    tables = json.loads(run("bpftool", "-j", "map", "show", "name", "express_flows"))
+    for table in tables if isinstance(tables, list) else [tables]:
+        for entry in json.loads(run("bpftool", "-j", "map", "dump", "id", str(table["id"]))):
+            if int.from_bytes(bytes(int(octet, 16) for octet in entry["value"][32:34]), "little") == port:
+                run("bpftool", "map", "delete", "id", str(table["id"]), "key", "hex", *(octet[2:] for octet in entry["key"]))
+                forgotten += 1
+    return forgotten
+
+
+def test_what_comes_by_tcp_behind_the_lane_is_read_without_an_event_of_its_own(net):
+    nginx(net, net.node, "127.0.0.1:8081")
+    sluice = NodeSluice(net, policy(net, express="both"))
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    with dial(net.node, ("127.0.0.1", 8000)) as client:
+        for _ in range(5):
+            client.sendall(request)
+            assert client.recv(4096).startswith(b"HTTP/1.1 200")
+        os.kill(sluice.gateway(), signal.SIGSTOP)
+        try:
+            client.sendall(request)
+            assert forget_flow_of(client) == 1
+            client.sendall(request.replace(b"GET", b"PUT"))
+        finally:
+            os.kill(sluice.gateway(), signal.SIGCONT)
+        answers = b""
+        while b"PUT " not in answers:
+            answers += client.recv(4096)
+        assert answers.count(b"HTTP/1.1 200") == 2
 
 
 def test_tls_is_refused_with_a_reason(net):

@@ -302,6 +302,32 @@ def test_closes_a_pooled_connection_between_requests(scratch):
     assert proxy.settled().value(FAILED) == 0
 
 
+def test_closes_with_an_answer_on_a_connection_that_has_lasted(scratch):
+    """Bytes and end are one event, and no field says that it ends. A request that may not be repeated must not go there."""
+    def closing_with_the_sixth(connection, _):
+        for _ in range(5):
+            if not connection.head():
+                return
+            connection.answer(b"ok")
+        connection.head()
+        connection.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        connection.answer(b"ok")  # shares its segment with the end
+    origin = Origin(scratch, closing_with_the_sixth)
+    proxy = Proxy(scratch, [origin.port], workers=1, upstream="retry: { retry_on: [] }")
+    with proxy.connect() as client:
+        for _ in range(60):
+            client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+            assert status_of(read_answer(client)) == 200
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        client.sendall(GET)
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(client).endswith(b"ok")
+    page = proxy.settled()
+    assert page.value("sluice_upstream_stale_connections_total") == 0
+    assert page.value(FAILED) == 0
+    assert origin.accepted == 11
+
+
 def closing_on_the_second(connection, number):
     """Its first connection breaks under the second request: the race that every keep-alive has."""
     connection.head()

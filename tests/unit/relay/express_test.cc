@@ -10,7 +10,7 @@ constexpr std::size_t kMost = ExpressLane::kMost;
 
 TEST(ExpressLane, IsNotThereUnlessItMayBe) {
   ExpressLane lane;
-  lane.heard(true);  // of a transport without TCP_INQ
+  lane.heard(1, true);  // of a transport without TCP_INQ
   lane.said(10 * kMost);
   EXPECT_FALSE(lane.holds());
   EXPECT_FALSE(lane.inwards());
@@ -23,7 +23,7 @@ TEST(ExpressLane, WhoWasOfferedHoldsUntilThePeerSpeaks) {
   EXPECT_FALSE(lane.holds());
   lane.said(1);
   EXPECT_TRUE(lane.holds());
-  lane.heard(true);
+  lane.heard(1, true);
   EXPECT_FALSE(lane.holds());
   EXPECT_TRUE(lane.inwards());
   lane.said(kMost);
@@ -34,7 +34,7 @@ TEST(ExpressLane, WhosePeerAnswersByTcpIsNotInIt) {
   ExpressLane lane;
   lane.expect();
   lane.said(kMost);
-  lane.heard(false);
+  lane.heard(1, false);
   lane.said(10 * kMost);
   EXPECT_FALSE(lane.holds());
 }
@@ -43,16 +43,30 @@ TEST(ExpressLane, APeersDirectionMayLeaveByItself) {
   ExpressLane lane;
   lane.watch();
   EXPECT_FALSE(lane.outwards());
-  lane.heard(true);
+  lane.heard(1, true);
   EXPECT_TRUE(lane.outwards());
-  lane.heard(false);
+  lane.heard(1, false);
   EXPECT_FALSE(lane.inwards());
   EXPECT_TRUE(lane.outwards());
   lane.leave(-1);
   lane.said(10 * kMost);
   EXPECT_FALSE(lane.holds());
-  lane.heard(false);
+  lane.heard(1, false);
   EXPECT_FALSE(lane.outwards());
+}
+
+TEST(ExpressLane, AsksWhichWayBytesCameUntilItIsKnownAndAfterMuch) {
+  ExpressLane lane;
+  EXPECT_FALSE(lane.asks());
+  lane.watch();
+  EXPECT_TRUE(lane.asks());
+  lane.heard(1, true);
+  EXPECT_FALSE(lane.asks());
+  lane.heard(kMost - 1);
+  EXPECT_TRUE(lane.inwards());
+  EXPECT_TRUE(lane.asks());
+  lane.said(1);
+  EXPECT_FALSE(lane.asks());
 }
 
 }  // namespace

@@ -51,6 +51,17 @@ class TransportTest : public ::testing::Test {
       io_.poll();
     }
   }
+  // Such words that the transport takes the connection for one that stays.
+  void talk() {
+    for (int word = 0; word < 4; ++word) {
+      const int before = ear_.readable;
+      transport_->want_read();
+      peer_.send("word");
+      ASSERT_TRUE(run_until([&] { return ear_.readable > before; }));
+      ASSERT_EQ(read(), "word");
+    }
+    ear_ = {};
+  }
   std::string read() {
     char bytes[64];
     const Received received = transport_->read(bytes);
@@ -106,6 +117,128 @@ TEST_F(TransportTest, AnEndThatCameWithTheLastBytesIsTold) {
   ASSERT_TRUE(run_until([&] { return ear_.readable == 2; }));
   read();
   EXPECT_EQ(last_.result, ReadResult::eof);
+}
+
+TEST_F(TransportTest, OfOneThatStaysAShortReadTookAll) {
+  talk();
+  EXPECT_TRUE(transport_->drained());
+  transport_->want_read();
+  run_ready();
+  EXPECT_EQ(ear_.readable, 0);
+  peer_.send("more");
+  ASSERT_TRUE(run_until([&] { return ear_.readable == 1; }));
+  char four[4];
+  EXPECT_EQ(transport_->read(four).bytes, 4u);
+  EXPECT_FALSE(transport_->drained());  // its room was full
+}
+
+TEST_F(TransportTest, OfOneThatStaysAnEndWithTheLastBytesIsTold) {
+  talk();
+  peer_.send("last");
+  peer_.shutdown_write();
+  transport_->want_read();
+  ASSERT_TRUE(run_until([&] { return ear_.readable == 1; }));
+  EXPECT_EQ(read(), "last");
+  EXPECT_FALSE(transport_->drained());
+  transport_->want_read();
+  ASSERT_TRUE(run_until([&] { return ear_.readable == 2; }));
+  read();
+  EXPECT_EQ(last_.result, ReadResult::eof);
+}
+
+// Nobody wanted to read when the event came.
+TEST_F(TransportTest, OfOneThatStaysAnEndThatNobodyWaitedForIsTold) {
+  talk();
+  peer_.send("last");
+  peer_.shutdown_write();
+  run_ready();
+  EXPECT_EQ(read(), "last");
+  transport_->want_read();
+  ASSERT_TRUE(run_until([&] { return ear_.readable == 1; }));
+  read();
+  EXPECT_EQ(last_.result, ReadResult::eof);
+}
+
+// Asio asks epoll anew for a write: what was asked for before must be asked for again.
+TEST_F(TransportTest, OfOneThatStaysAnEndIsToldAfterABlockedWrite) {
+  talk();
+  const std::string much(8 << 20, 'x');
+  Outbox outbox;
+  outbox.add(much);
+  std::uint64_t sent = 0;
+  ASSERT_EQ(transport_->write(outbox, sent), Flush::blocked);
+  transport_->want_write();
+  peer_.receive(sent);
+  ASSERT_TRUE(run_until([&] { return ear_.writable > 0; }));
+  peer_.send("last");
+  peer_.shutdown_write();
+  transport_->want_read();
+  ASSERT_TRUE(run_until([&] { return ear_.readable == 1; }));
+  EXPECT_EQ(read(), "last");
+  transport_->want_read();
+  ASSERT_TRUE(run_until([&] { return ear_.readable == 2; }));
+  read();
+  EXPECT_EQ(last_.result, ReadResult::eof);
+}
+
+// A read stops in front of an urgent byte, whatever is behind it.
+TEST_F(TransportTest, OfOneThatStaysWhatIsBehindAnUrgentByteIsTold) {
+  talk();
+  peer_.send("before");
+  ASSERT_EQ(::send(peer_.fd(), "!", 1, MSG_OOB), 1);
+  peer_.send("behind");
+  transport_->want_read();
+  ASSERT_TRUE(run_until([&] { return ear_.readable == 1; }));
+  EXPECT_EQ(read(), "before");
+  transport_->want_read();
+  ASSERT_TRUE(run_until([&] { return ear_.readable == 2; }));
+  EXPECT_EQ(read(), "behind");
+}
+
+// Without TCP_INQ, what comes is taken for what the lane brings.
+TEST_F(TransportTest, ByTheLaneAShortReadTookAllAndIsLookedAtAgain) {
+  transport_->watch_express();
+  talk();
+  EXPECT_TRUE(transport_->drained());
+  transport_->want_read();
+  EXPECT_TRUE(transport_->waits_unsure());
+  ASSERT_TRUE(run_until([&] { return !transport_->waits_unsure(); }));
+  EXPECT_EQ(ear_.readable, 0);             // there was nothing
+  EXPECT_EQ(transport_->use_count(), 2u);  // of the wait; who looked has let go
+  peer_.send("more");
+  ASSERT_TRUE(run_until([&] { return ear_.readable == 1; }));
+  EXPECT_EQ(read(), "more");
+}
+
+TEST_F(TransportTest, WhoLooksAgainFindsWhatNoEventTold) {
+  transport_->watch_express();
+  talk();
+  transport_->want_read();
+  peer_.send("late");
+  transport_->look_again();
+  EXPECT_EQ(ear_.readable, 1);
+  EXPECT_EQ(read(), "late");
+}
+
+TEST_F(TransportTest, ByTheLaneAShortReadBehindMuchIsNotTrusted) {
+  transport_->watch_express();
+  talk();
+  const std::string much(ExpressLane::kMost, 'x');
+  peer_.send(much);
+  std::string room(much.size() + 64, '\0');
+  for (std::size_t got = 0; got < much.size();) {
+    transport_->want_read();
+    const int before = ear_.readable;
+    ASSERT_TRUE(run_until([&] { return ear_.readable > before; }));
+    got += transport_->read(room).bytes;
+  }
+  EXPECT_FALSE(transport_->drained());
+  transport_->want_read();
+  peer_.send("tail");
+  const int before = ear_.readable;
+  ASSERT_TRUE(run_until([&] { return ear_.readable > before; }));
+  EXPECT_EQ(read(), "tail");
+  EXPECT_FALSE(transport_->drained());
 }
 
 TEST_F(TransportTest, AWantOutlivesItsUser) {
