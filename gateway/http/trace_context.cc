@@ -1,6 +1,8 @@
 #include "gateway/http/trace_context.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 
 namespace sluice::gateway::http {
 namespace {
@@ -18,10 +20,22 @@ bool is_id(std::string_view text) {
   return is_hex(text) && text.find_first_not_of('0') != std::string_view::npos;
 }
 
+// Eight digits at once: each nibble to an octet of its own, then letters where it is above 9.
+char* write_hex(std::uint32_t value, char* out) {
+  std::uint64_t octets = value;
+  octets = (octets | octets << 16) & 0x0000ffff0000ffff;
+  octets = (octets | octets << 8) & 0x00ff00ff00ff00ff;
+  octets = (octets | octets << 4) & 0x0f0f0f0f0f0f0f0f;
+  const std::uint64_t letters = (octets + 0x0606060606060606) >> 4 & 0x0101010101010101;
+  octets += 0x3030303030303030 + letters * ('a' - '0' - 10);
+  if constexpr (std::endian::native == std::endian::little) octets = __builtin_bswap64(octets);
+  std::memcpy(out, &octets, sizeof octets);
+  return out + sizeof octets;
+}
+
 char* write_hex(std::uint64_t value, char* out) {
-  for (int shift = 60; shift >= 0; shift -= 4)
-    *out++ = kDigits[value >> shift & 15];
-  return out;
+  return write_hex(static_cast<std::uint32_t>(value),
+                   write_hex(static_cast<std::uint32_t>(value >> 32), out));
 }
 
 }  // namespace
@@ -61,14 +75,18 @@ void write_trace_id(std::uint64_t high, std::uint64_t low, std::span<char, kTrac
 }
 
 void write_uuid(std::uint64_t high, std::uint64_t low, std::span<char, kUuidSize> out) {
+  constexpr std::uint64_t kVersion = std::uint64_t{4} << 12, kVersionBits = std::uint64_t{15} << 12;
+  constexpr std::uint64_t kVariant = std::uint64_t{2} << 62, kVariantBits = std::uint64_t{3} << 62;
   std::array<char, 32> digits;
-  write_hex(low, write_hex(high, digits.data()));
-  digits[12] = '4';
-  digits[16] = kDigits[8 | (low >> 60 & 3)];
+  write_hex((low & ~kVariantBits) | kVariant,
+            write_hex((high & ~kVersionBits) | kVersion, digits.data()));
   char* at = out.data();
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (i == 8 || i == 12 || i == 16 || i == 20) *at++ = '-';
-    *at++ = digits[i];
+  const char* from = digits.data();
+  for (const std::size_t group : {8U, 4U, 4U, 4U, 12U}) {
+    if (at != out.data()) *at++ = '-';
+    std::memcpy(at, from, group);
+    at += group;
+    from += group;
   }
 }
 

@@ -114,7 +114,8 @@ std::uint32_t load4(const char* from) {
 }
 
 // `name` has `lower`'s size, at least 2. Setting 0x20 folds letters; it also folds CR to "-", and
-// some control octets to digits: so a name is checked to be a token first.
+// some control octets to digits, none of which the name has. Nothing else becomes a letter, a digit
+// or "-".
 bool same_folded(const char* name, std::string_view lower) {
   constexpr std::uint64_t kFold8 = 0x2020202020202020u;
   constexpr std::uint32_t kFold4 = 0x20202020u;

@@ -98,8 +98,8 @@ class KnownFieldSet {
   std::uint64_t bits_ = 0;
 };
 
-// Case-insensitive; `unknown` where the name is none of the above. `name` must be a token (RFC 9110
-// section 5.6.2).
+// Case-insensitive; `unknown` where the name is none of the above. `name` is without control octets
+// other than HTAB; it need not be a token (RFC 9110 section 5.6.2), and is one where it is known.
 KnownField known_field(std::string_view name);
 
 // Lower case, as in HTTP/2; "" for `unknown`.

@@ -51,6 +51,13 @@ constexpr KnownFieldSet kNeverNominated{
 
 constexpr int kMaxNominations = 32;  // each costs a pass over the fields
 
+std::size_t token_end(std::string_view line) {
+  std::size_t end = 0;
+  while (end < line.size() && is(line[end], kToken))
+    ++end;
+  return end;
+}
+
 ParseError name_error(std::string_view line, std::size_t at) {
   if (at == line.size()) return ParseError::missing_colon;
   return is_ows(line[at]) ? ParseError::space_before_colon : ParseError::bad_field_name;
@@ -165,13 +172,14 @@ ParseError read_fields(const char* base, FieldTable& fields, int minor_version, 
   for (std::size_t i = 0; i < count; ++i) {
     FieldTable::Entry& entry = fields.entry(i);
     const std::string_view line(base + entry.line_at, entry.value_size);
-    std::size_t colon = 0;
-    while (colon < line.size() && is(line[colon], kToken))
-      ++colon;
-    if (colon == line.size() || colon == 0 || line[colon] != ':') return name_error(line, colon);
-
-    const std::string_view value = trim_ows(line.substr(colon + 1));
+    const std::size_t colon = line.find(':');
+    // A known name is a token.
     const KnownField id = known_field(line.substr(0, colon));
+    if (id == KnownField::unknown || colon == std::string_view::npos) {
+      const std::size_t end = token_end(line);
+      if (end == 0 || end != colon) return name_error(line, end);
+    }
+    const std::string_view value = trim_ows(line.substr(colon + 1));
     entry.name_size = static_cast<std::uint16_t>(colon);
     entry.value_at = static_cast<std::uint16_t>(value.data() - base);
     entry.value_size = static_cast<std::uint16_t>(value.size());

@@ -1,6 +1,7 @@
 #include "gateway/http1/forward.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "gateway/http1/field_reader.h"
 #include "gateway/http1/octets.h"
@@ -12,6 +13,7 @@ namespace {
 constexpr std::size_t kCopyBelow = 96;
 
 void put_field(std::string_view name, std::string_view value, OutgoingHead& out) {
+  if (value.size() < kCopyBelow && out.copy_field(name, value)) return;
   out.copy(name);
   out.copy(": ");
   out.refer(value);
@@ -51,24 +53,44 @@ void OutgoingHead::refer(std::string_view bytes) {
   bytes_ += bytes.size();
 }
 
+// Where the next copy goes continues the last slice.
+bool OutgoingHead::extends() const {
+  if (count_ == 0) return false;
+  const iovec& last = slices_[count_ - 1];
+  return static_cast<const char*>(last.iov_base) + last.iov_len == scratch_.data() + used_;
+}
+
+void OutgoingHead::take(std::size_t size) {
+  char* const from = scratch_.data() + used_;
+  if (extends()) {
+    slices_[count_ - 1].iov_len += size;
+  } else {
+    slices_[count_++] = {from, size};
+  }
+  used_ += size;
+  bytes_ += size;
+}
+
 void OutgoingHead::copy(std::string_view bytes) {
   if (bytes.empty()) return;
-  char* to = scratch_.data() + used_;
-  const bool extends =
-      count_ != 0 &&
-      static_cast<const char*>(slices_[count_ - 1].iov_base) + slices_[count_ - 1].iov_len == to;
-  if (bytes.size() > scratch_.size() - used_ || (!extends && count_ == kMaxSlices)) {
+  if (!has_room(bytes.size())) {
     overflowed_ = true;
     return;
   }
-  std::copy_n(bytes.data(), bytes.size(), to);
-  used_ += bytes.size();
-  bytes_ += bytes.size();
-  if (extends) {
-    slices_[count_ - 1].iov_len += bytes.size();
-  } else {
-    slices_[count_++] = {to, bytes.size()};
-  }
+  std::memcpy(scratch_.data() + used_, bytes.data(), bytes.size());
+  take(bytes.size());
+}
+
+bool OutgoingHead::copy_field(std::string_view name, std::string_view value) {
+  const std::size_t size = name.size() + value.size() + 4;
+  if (!has_room(size)) return false;
+  char* to = scratch_.data() + used_;
+  to = std::ranges::copy(name, to).out;
+  std::memcpy(to, ": ", 2);
+  to = std::ranges::copy(value, to + 2).out;
+  std::memcpy(to, "\r\n", 2);
+  take(size);
+  return true;
 }
 
 namespace {

@@ -34,9 +34,17 @@ class OutgoingHead {
   // For the forwarders. `refer`: the bytes stay where they are; `copy`: into the scratch memory.
   void refer(std::string_view bytes);
   void copy(std::string_view bytes);
+  // "name: value" as a line. False: there is no room for a copy, and nothing was written.
+  bool copy_field(std::string_view name, std::string_view value);
   bool overflowed() const { return overflowed_; }
 
  private:
+  bool extends() const;
+  bool has_room(std::size_t size) const {
+    return size <= scratch_.size() - used_ && (count_ != kMaxSlices || extends());
+  }
+  void take(std::size_t size);
+
   std::span<char> scratch_;
   std::size_t used_ = 0;
   std::size_t count_ = 0;

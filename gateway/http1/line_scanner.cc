@@ -16,25 +16,52 @@ constexpr bool is_control(char c) {
   return (octet < 0x20 && octet != '\t') || octet == 0x7f;
 }
 
-// The first control octet in [at, end), or `end`.
-std::uint32_t find_control(const char* data, std::uint32_t at, std::uint32_t end) {
+// The control octets in [at, end), one after the other.
+class ControlFinder {
+ public:
+  ControlFinder(const char* data, std::uint32_t at, std::uint32_t end)
+      : data_(data), at_(at), end_(end) {}
+
+  // The first at or behind `from`, or the end. `from` does not go back.
+  std::uint32_t find(std::uint32_t from) {
 #if defined(__SSE2__)
-  const __m128i last_control = _mm_set1_epi8(0x1f);
-  const __m128i tab = _mm_set1_epi8('\t');
-  const __m128i del = _mm_set1_epi8(0x7f);
-  for (; at + 16 <= end; at += 16) {
-    const __m128i octets = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data + at));
-    const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(octets, last_control), octets);
-    const __m128i bad = _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(octets, tab), low),
-                                     _mm_cmpeq_epi8(octets, del));
-    const auto mask = static_cast<unsigned>(_mm_movemask_epi8(bad));
-    if (mask != 0) return at + static_cast<std::uint32_t>(std::countr_zero(mask));
-  }
+    while (true) {
+      while (mask_ != 0) {
+        const std::uint32_t found =
+            at_ - kBlock + static_cast<std::uint32_t>(std::countr_zero(mask_));
+        if (found >= from) return found;
+        mask_ &= mask_ - 1;
+      }
+      if (at_ + kBlock > end_) break;
+      mask_ = controls(data_ + at_);
+      at_ += kBlock;
+    }
 #endif
-  while (at < end && !is_control(data[at]))
-    ++at;
-  return at;
-}
+    if (at_ < from) at_ = from;
+    while (at_ < end_ && !is_control(data_[at_]))
+      ++at_;
+    return at_;
+  }
+
+ private:
+#if defined(__SSE2__)
+  static constexpr std::uint32_t kBlock = 16;
+
+  static unsigned controls(const char* block) {
+    const __m128i octets = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block));
+    const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(octets, _mm_set1_epi8(0x1f)), octets);
+    const __m128i bad =
+        _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(octets, _mm_set1_epi8('\t')), low),
+                     _mm_cmpeq_epi8(octets, _mm_set1_epi8(0x7f)));
+    return static_cast<unsigned>(_mm_movemask_epi8(bad));
+  }
+
+  unsigned mask_ = 0;  // of the block before at_, what has not been passed
+#endif
+  const char* data_;
+  std::uint32_t at_;
+  std::uint32_t end_;
+};
 
 }  // namespace
 
@@ -44,8 +71,9 @@ Progress LineScanner::scan(std::string_view in, const HeadLimits& limits, HeadKi
   const char* data = in.data();
   const auto end = static_cast<std::uint32_t>(std::min<std::size_t>(in.size(), limits.max_bytes));
   std::uint32_t at = scanned_;
+  ControlFinder controls(data, at, end);
   while (true) {
-    at = find_control(data, at, end);
+    at = controls.find(at);
     if (kind == HeadKind::request && !have_first_ && at - line_at_ > limits.max_request_line) {
       return fail(ParseError::request_line_too_long);
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "gateway/http1/octets.h"
 #include "gateway/http1/path_scan.h"
@@ -20,16 +21,21 @@ std::optional<unsigned> decimal(std::string_view text, unsigned max) {
 // dec-octet "." dec-octet "." dec-octet "." dec-octet (RFC 3986 section 3.2.2): no leading zeros,
 // which some read as octal.
 bool is_ipv4(std::string_view text) {
-  for (int part = 0; part < 4; ++part) {
-    const std::size_t dot = part < 3 ? text.find('.') : text.size();
-    if (dot == std::string_view::npos) return false;
-    const std::string_view octet = text.substr(0, dot);
-    if (octet.size() > 3 || (octet.size() > 1 && octet[0] == '0') || !decimal(octet, 255)) {
-      return false;
+  int dots = 0;
+  int digits = 0;
+  unsigned value = 0;
+  for (const char c : text) {
+    if (c == '.') {
+      if (digits == 0 || ++dots > 3) return false;
+      digits = 0;
+      value = 0;
+      continue;
     }
-    text.remove_prefix(std::min(dot + 1, text.size()));
+    if (!is(c, kDigit) || (digits != 0 && value == 0)) return false;
+    value = value * 10 + static_cast<unsigned>(c - '0');
+    if (++digits > 3 || value > 255) return false;
   }
-  return true;
+  return dots == 3 && digits != 0;
 }
 
 // IPv6address (RFC 3986 section 3.2.2): eight groups, fewer with one "::", the last two perhaps as
@@ -64,17 +70,35 @@ bool is_ipv6(std::string_view text) {
   return elided ? groups <= 7 : groups == 8;
 }
 
-// "what looks like a dotted number": the last label is digits (WHATWG URL calls it "ends in a
-// number").
-bool ends_in_number(std::string_view host) {
-  if (host.ends_with('.')) host.remove_suffix(1);
-  const std::size_t dot = host.rfind('.');
-  return all_are(host.substr(dot == std::string_view::npos ? 0 : dot + 1), kDigit);
-}
+// One look at a name, or at what looks like one, up to ":" or the end.
+struct HostScan {
+  std::size_t size = 0;
+  bool valid = false;   // a host name: its octets, and no empty label but a last one
+  bool number = false;  // "what looks like a dotted number": the last label is digits (WHATWG URL
+                        // calls it "ends in a number")
+};
 
-bool is_host_name(std::string_view host) {
-  if (host.size() > 255 || !all_are(host, kHostName) || host.front() == '.') return false;
-  return host.find("..") == std::string_view::npos;
+HostScan scan_host(std::string_view text) {
+  std::uint8_t all = kHostName;
+  std::uint8_t label = kDigit, label_before = 0;
+  bool empty_label = false;
+  char before = '.';
+  std::size_t at = 0;
+  for (; at < text.size() && text[at] != ':'; ++at) {
+    const char c = text[at];
+    const std::uint8_t classes = kOctets[static_cast<unsigned char>(c)];
+    all &= classes;
+    if (c == '.') {
+      empty_label |= before == '.';
+      label_before = std::exchange(label, kDigit);
+    } else {
+      label &= classes;
+    }
+    before = c;
+  }
+  return {.size = at,
+          .valid = at != 0 && at <= 255 && (all & kHostName) != 0 && !empty_label,
+          .number = ((before == '.' ? label_before : label) & kDigit) != 0};
 }
 
 char upper_hex(char c) {
@@ -167,14 +191,14 @@ std::optional<Authority> parse_authority(std::string_view text) {
     if (!is_ipv6(authority.host)) return std::nullopt;
     rest = text.substr(close + 1);
   } else {
-    const std::size_t colon = text.find(':');
-    authority.host = text.substr(0, colon);
-    if (authority.host.empty() || !is_host_name(authority.host)) return std::nullopt;
-    if (ends_in_number(authority.host)) {
+    const HostScan scan = scan_host(text);
+    if (!scan.valid) return std::nullopt;
+    authority.host = text.substr(0, scan.size);
+    if (scan.number) {
       if (!is_ipv4(authority.host)) return std::nullopt;
       authority.kind = HostKind::ipv4;
     }
-    if (colon != std::string_view::npos) rest = text.substr(colon);
+    rest = text.substr(scan.size);
   }
   if (rest.empty() || rest == ":") return authority;
   if (rest.front() != ':') return std::nullopt;

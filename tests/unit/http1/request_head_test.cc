@@ -188,6 +188,8 @@ TEST(RequestHead, BadFields) {
       {"X : a", "space_before_colon"},
       {"X\t: a", "space_before_colon"},
       {"X", "missing_colon"},
+      {"Accept", "missing_colon"},
+      {"Accept : a", "space_before_colon"},
       {"X Y", "space_before_colon"},
       {": a", "bad_field_name"},
       {"X(: a", "bad_field_name"},
@@ -488,6 +490,23 @@ TEST(KnownFields, EveryNameIsFoundInAnyCaseAndNothingElse) {
       EXPECT_EQ(known_field(other), KnownField::unknown) << other;
     }
     EXPECT_EQ(known_field(text + "x"), KnownField::unknown);
+  }
+}
+
+// What is no token is not taken for a name either: who looks for the name first need not look at
+// its octets.
+TEST(KnownFields, AnyOtherOctetThatALineMayHaveMakesAnotherName) {
+  for (std::size_t i = 1; i < kKnownFieldCount; ++i) {
+    const std::string text(known_field_name(static_cast<KnownField>(i)));
+    for (std::size_t at = 0; at < text.size(); ++at) {
+      for (int octet = 0; octet < 256; ++octet) {
+        std::string other = text;
+        other[at] = static_cast<char>(octet);
+        const bool control = (octet < 0x20 && octet != '\t') || octet == 0x7f;
+        if (control || std::tolower(octet) == text[at]) continue;
+        EXPECT_EQ(known_field(other), KnownField::unknown) << other;
+      }
+    }
   }
 }
 
