@@ -1,8 +1,6 @@
 #include "gateway/l4_relay.h"
 
 #include <csignal>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <utility>
 
@@ -49,8 +47,6 @@ class Relay final : public L4Relay {
   struct Side final : public TransportUser {
     Side(Relay& owner, TransportPtr own) : relay(owner), transport(std::move(own)) {
       transport->set_user(this);
-      const int one = 1;
-      ::setsockopt(transport->fd(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     }
     void on_readable() override { relay.resume(relay.flow_from(*this)); }
     void on_writable() override { relay.resume(relay.flow_to(*this)); }

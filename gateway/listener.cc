@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <cstring>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
@@ -62,10 +61,6 @@ Listener::Listener(Worker& worker, ListenerSocket socket, std::shared_ptr<Listen
 Listener::~Listener() = default;
 
 void Listener::open(int fd) {
-  // Accepted sockets inherit it, which saves a call for each.
-  const int one = 1;
-  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  Transport::report_unread_bytes(fd);
   address_ = local_address(fd).value_or(policy::SocketAddress{});
   boost::system::error_code error;
   acceptor_.assign(boost::asio::ip::tcp::v6(), fd, error);

@@ -117,7 +117,8 @@ class Transport final : public RefCounted<Transport> {
   bool is_open() const { return fd_ >= 0; }
   int fd() const { return fd_; }  // borrowed
 
-  // So that reads from `fd`, or from what it accepts, say whether they left anything.
+  // So that reads from `fd` say whether they left anything; accepted sockets have it from their
+  // listening one (kernel/sockets.cc), as TCP_NODELAY.
   static void report_unread_bytes(int fd);
 
   // Of the wait under way, for who looks again (express_looks.h): each has another number.

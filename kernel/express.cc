@@ -97,9 +97,13 @@ __u32 admitted(const Plan& plan) {
 class ExpressImpl final : public Express {
  public:
   explicit ExpressImpl(const PinDirectory& pins) : pins_(pins) {
-    if (pins_.get(kLinkPin)) static_cast<void>(attach());
+    const __u32 zero = 0;
+    if (pins_.get(kLinkPin) && attach().empty())
+      bpf_map_lookup_elem(fd(skeleton_->maps.express_state), &zero, &in_force_);
   }
 
+  void prepare(const Plan& plan) override;
+  void abandon() override;
   void follow(const Plan& plan) override;
   void tick() override {
     if (!skeleton_) return;
@@ -107,7 +111,7 @@ class ExpressImpl final : public Express {
       sweep();
       try_again();
     }
-    if (!asked_ && open_connections() == 0) remove();
+    if (!asked_ && !prepared_ && open_connections() == 0) remove();
   }
   std::string unavailable() const override { return asked_ ? why_not_ : std::string(); }
   std::vector<Sample> samples() const override;
@@ -119,7 +123,8 @@ class ExpressImpl final : public Express {
   std::string attach();
   std::string hang_at_root();
   std::string probe(const Plan& plan);
-  void admit(const Plan& plan, __u32 admits);  // enum sluice_express_admits
+  void try_it(const Plan& plan);
+  void admit(const sluice_express_state& state);
   void write_binds(const Plan& plan);
   sluice_express_counters counted(__u32 kind) const;
   std::uint64_t open_connections() const;
@@ -133,7 +138,9 @@ class ExpressImpl final : public Express {
   Descriptor link_;
   unsigned ticks_ = 0;
   std::array<std::uint64_t, 2> swept_{};  // by kind: of those that entered
+  sluice_express_state in_force_{};
   bool asked_ = false;
+  bool prepared_ = false;
   bool tried_ = false;
   bool outside_ = false;  // the connection that was tried did not enter
   Plan plan_;             // as it was tried with, while it did not
@@ -173,7 +180,7 @@ std::string ExpressImpl::attach() {
   return hang_at_root();
 }
 
-void ExpressImpl::admit(const Plan& plan, __u32 admits) {
+sluice_express_state state_of(const Plan& plan, __u32 admits) {
   sluice_express_state state{};
   state.netns = netns_cookie();
   if (uses_marks(plan)) {
@@ -181,6 +188,10 @@ void ExpressImpl::admit(const Plan& plan, __u32 admits) {
     state.mask = plan.marks.mask;
   }
   state.admits = admits;
+  return state;
+}
+
+void ExpressImpl::admit(const sluice_express_state& state) {
   const __u32 zero = 0;
   bpf_map_update_elem(fd(skeleton_->maps.express_state), &zero, &state, BPF_ANY);
 }
@@ -212,7 +223,7 @@ void ExpressImpl::write_binds(const Plan& plan) {
 // With an upstream of its own, which nobody shall find counted.
 std::string ExpressImpl::probe(const Plan& plan) {
   const auto before = counted(0).entered;
-  admit(plan, SLUICE_EXPRESS_UPSTREAMS);
+  admit(state_of(plan, SLUICE_EXPRESS_UPSTREAMS));
   std::string why = probe_express(uses_marks(plan) ? plan.marks.gateway() : 0);
   outside_ = why.empty() && counted(0).entered == before;
   if (outside_)
@@ -227,17 +238,34 @@ std::string ExpressImpl::probe(const Plan& plan) {
   return why;
 }
 
+// Once: what the kernel refused it refuses again.
+void ExpressImpl::try_it(const Plan& plan) {
+  if (std::exchange(tried_, true)) return;
+  why_not_ = attach();
+  if (why_not_.empty()) why_not_ = probe(plan);
+}
+
+void ExpressImpl::prepare(const Plan& plan) {
+  if (!asks_for_express(plan)) return;
+  prepared_ = true;
+  try_it(plan);
+  if (!skeleton_) return;
+  const __u32 more = plan.express_upstreams && why_not_.empty() ? SLUICE_EXPRESS_UPSTREAMS : 0;
+  admit(state_of(plan, in_force_.admits | more));
+}
+
+void ExpressImpl::abandon() {
+  if (std::exchange(prepared_, false) && skeleton_) admit(in_force_);
+}
+
 void ExpressImpl::follow(const Plan& plan) {
+  prepared_ = false;
   asked_ = asks_for_express(plan);
-  if (!asked_ && !skeleton_) return;
-  if (asked_ && !tried_) {
-    tried_ = true;
-    why_not_ = attach();
-    if (why_not_.empty()) why_not_ = probe(plan);
-  }
+  if (asked_) try_it(plan);
   if (!skeleton_) return;
   plan_ = outside_ ? plan : Plan{};
-  admit(plan, why_not_.empty() ? admitted(plan) : 0);
+  in_force_ = state_of(plan, why_not_.empty() ? admitted(plan) : 0);
+  admit(in_force_);
   write_binds(plan);
 }
 
@@ -378,6 +406,7 @@ void ExpressImpl::remove() {
   link_.reset();
   skeleton_.reset();
   swept_ = {};
+  in_force_ = {};
   tried_ = false;
   for (const char* map : kMaps)
     pins_.remove(map);

@@ -22,6 +22,10 @@ class Express {
   static std::unique_ptr<Express> open(const PinDirectory& pins);
   virtual ~Express() = default;
 
+  // Of a plan that may come into force: its gateway has it first, and keeps the connections that it
+  // opens meanwhile. They may enter, for it is the gateway that says which. abandon(): it does not.
+  virtual void prepare(const Plan& plan) = 0;
+  virtual void abandon() = 0;
   // Who may enter from now on; what is in the lane stays. Without anybody the programs go with
   // their last connection. A kernel that cannot is no error: see unavailable().
   virtual void follow(const Plan& plan) = 0;

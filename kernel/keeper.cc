@@ -91,6 +91,7 @@ class KeeperImpl final : public Keeper {
     guard_->abandon();
     steering_->abandon();
     interception_->abandon();
+    express_->abandon();
     prepared_.reset();
   }
 
@@ -288,6 +289,7 @@ Result<void> KeeperImpl::prepare_parts(const Plan& plan, const std::vector<Owned
   if (auto ok = interception_->prepare(next.plan, next.sockets, next.node); !ok) return ok;
   if (auto ok = guard_->prepare(plan.guard, plan.protect, plan.host_ports); !ok) return ok;
   if (auto ok = steering_->prepare(next.plan, next.sockets, next.node); !ok) return ok;
+  express_->prepare(next.plan);
   prepared_ = std::move(next);
   return {};
 }

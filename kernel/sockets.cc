@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "kernel/message.h"
@@ -63,6 +64,14 @@ std::shared_ptr<const OwnedFd> find_kept(const std::vector<OwnedSocket>& kept,
   return nullptr;
 }
 
+// Accepted sockets inherit both, those too whose connections come before the gateway: no small
+// answer waits for an acknowledgement, and reads say whether they left anything (TCP_INQ, 4.18).
+int listen_on(int fd) {
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  set_option(fd, IPPROTO_TCP, TCP_INQ, 1);
+  return ::listen(fd, kListenBacklog);
+}
+
 Error bind_error(const Listener& listener, int error) {
   const std::string at = message("listener {}: cannot listen on {}", listener.name,
                                  endpoint_text(*listener.bind_address, listener.bind_port));
@@ -90,7 +99,7 @@ Result<OwnedFd> bind_socket(const Listener& listener, bool shared) {
   if (shared) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
   if (address.ss_family == AF_INET6) set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), length_of(address)) != 0 ||
-      ::listen(fd.get(), kListenBacklog) != 0) {
+      listen_on(fd.get()) != 0) {
     return std::unexpected(bind_error(listener, errno));
   }
   return fd;
@@ -120,8 +129,7 @@ Result<OwnedFd> steered_socket(const Listener& listener, WayIn way, std::uint16_
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), length_of(address)) != 0) {
     return std::unexpected(steered_error(listener, way, "bind"));
   }
-  if (::listen(fd.get(), kListenBacklog) != 0)
-    return std::unexpected(steered_error(listener, way, "listen"));
+  if (listen_on(fd.get()) != 0) return std::unexpected(steered_error(listener, way, "listen"));
   return fd;
 }
 

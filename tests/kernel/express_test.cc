@@ -322,6 +322,30 @@ TEST(Express, ASuccessorGoesOnWithWhatIsOpen) {
   });
 }
 
+// A gateway has a policy before the kernel has it, and keeps what it opens then.
+TEST(Express, AnUpstreamOfAPlanThatIsNotYetInForce) {
+  in_sandbox([] {
+    auto keeper = open_keeper();
+    ASSERT_TRUE(keeper->prepare(lane_plan()));
+    keeper->tick(true);
+    const Pair early = local_pair();
+    ASSERT_TRUE(keeper->commit());
+    ASSERT_TRUE(exchange(early.gateway.get(), early.peer.get()));
+    EXPECT_EQ(only_one(*keeper).sent.tcp, 0U);
+
+    Plan without = plan_with({"web"});
+    without.generation = 2;
+    put_in_force(*keeper, without);
+    Plan given_up = lane_plan();
+    given_up.generation = 3;
+    ASSERT_TRUE(keeper->prepare(given_up));
+    keeper->abandon();
+    const Pair late = local_pair();
+    ASSERT_TRUE(exchange(late.gateway.get(), late.peer.get()));
+    EXPECT_EQ(keeper->express_connections(10).size(), 1U);
+  });
+}
+
 TEST(Express, GoesWithItsLastConnectionOnceNobodyAsks) {
   in_sandbox([] {
     auto keeper = open_keeper();

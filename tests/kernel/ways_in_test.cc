@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstring>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <thread>
@@ -32,6 +34,31 @@ std::string name_of(const ::testing::TestParamInfo<SteerBy>& info) {
 INSTANTIATE_TEST_SUITE_P(By, WaysIn, ::testing::Values(SteerBy::sk_lookup, SteerBy::tproxy),
                          name_of);
 
+int option(int fd, int name) {
+  int value = -1;
+  socklen_t size = sizeof value;
+  ::getsockopt(fd, IPPROTO_TCP, name, &value, &size);
+  return value;
+}
+
+// Small answers on such a connection would wait 40 ms for an acknowledgement.
+TEST(Sockets, AConnectionThatComesBeforeTheGatewayHasItsOptions) {
+  in_sandbox([] {
+    const auto keeper = open_keeper();
+    Plan plan = plan_with({"web"}, 1);
+    plan.listeners[0].bind_address = prefix("127.0.0.1");
+    plan.listeners[0].bind_port = 8000;
+    ASSERT_TRUE(keeper->prepare(plan));
+    const Fd client = connect_to("127.0.0.1", 8000);
+    ASSERT_TRUE(client);
+    ASSERT_TRUE(keeper->commit());
+    const Fd accepted = accept_any(*keeper, 0, WayIn::bind);
+    ASSERT_TRUE(accepted);
+    EXPECT_EQ(option(accepted.get(), TCP_NODELAY), 1);
+    EXPECT_EQ(option(accepted.get(), TCP_INQ), 1);
+  });
+}
+
 TEST_P(WaysIn, LocalFromOutsideAndFromTheNode) {
   in_sandbox([this] {
     Topology net;
@@ -54,6 +81,7 @@ TEST_P(WaysIn, LocalFromOutsideAndFromTheNode) {
         Fd accepted = accept_any(*keeper, listener, WayIn::local);
         ASSERT_TRUE(accepted) << name;
         EXPECT_EQ(local_name(accepted.get()), name);
+        EXPECT_EQ(option(accepted.get(), TCP_NODELAY), 1);
         EXPECT_TRUE(exchange(client.get(), accepted.get()));
       };
       expect_caught("10.9.0.1", 80, 0, "10.9.0.1:80");
