@@ -32,6 +32,7 @@ class ExpressLane {
   // The connection was offered: what is written may go by the lane.
   void expect() { watched_ = outwards_ = true; }
   void watch() { watched_ = true; }  // it may be in the lane: the peer's first bytes tell
+  bool watched() const { return watched_; }
   void heard(std::size_t bytes, bool by_lane) {
     if (watched_) note(bytes, by_lane);
   }

@@ -56,9 +56,9 @@ TransportPtr Transport::adopt(asio::io_context& io, int fd, error_code& error) {
   return nullptr;
 }
 
-void Transport::report_unread_bytes(int fd) {
-  const int one = 1;
-  ::setsockopt(fd, IPPROTO_TCP, TCP_INQ, &one, sizeof one);  // Linux 4.18; reads do without it
+void Transport::report_unread_bytes(int fd, bool yes) {
+  const int wanted = yes ? 1 : 0;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_INQ, &wanted, sizeof wanted);  // Linux 4.18; or without it
 }
 
 void Transport::set_tls(std::unique_ptr<TlsStream> stream) {
@@ -199,6 +199,7 @@ bool Transport::asks_for_end() {
   if (told_of_end_ || reads_ < kSettled) return false;
   asked_events(descriptor_) |= EPOLLRDHUP;
   told_of_end_ = true;
+  if (!lane_.watched()) report_unread_bytes(fd_, false);  // 90 ns a request
   return true;
 }
 

@@ -119,7 +119,7 @@ class Transport final : public RefCounted<Transport> {
 
   // So that reads from `fd` say whether they left anything; accepted sockets have it from their
   // listening one (kernel/sockets.cc), as TCP_NODELAY.
-  static void report_unread_bytes(int fd);
+  static void report_unread_bytes(int fd, bool yes = true);
 
   // Of the wait under way, for who looks again (express_looks.h): each has another number.
   std::uint32_t wait_number() const { return wait_number_; }

@@ -62,6 +62,16 @@ class TransportTest : public ::testing::Test {
     }
     ear_ = {};
   }
+  void expect_the_last_bytes_and_the_end() {
+    transport_->want_read();
+    ASSERT_TRUE(run_until([&] { return ear_.readable == 1; }));
+    EXPECT_EQ(read(), "last");
+    EXPECT_FALSE(transport_->drained());
+    transport_->want_read();
+    ASSERT_TRUE(run_until([&] { return ear_.readable == 2; }));
+    read();
+    EXPECT_EQ(last_.result, ReadResult::eof);
+  }
   std::string read() {
     char bytes[64];
     const Received received = transport_->read(bytes);
@@ -110,13 +120,7 @@ TEST_F(TransportTest, AnEndThatCameWithTheLastBytesIsTold) {
   peer_.send("last");
   peer_.shutdown_write();
   run_ready();
-  transport_->want_read();
-  ASSERT_TRUE(run_until([&] { return ear_.readable == 1; }));
-  EXPECT_EQ(read(), "last");
-  transport_->want_read();
-  ASSERT_TRUE(run_until([&] { return ear_.readable == 2; }));
-  read();
-  EXPECT_EQ(last_.result, ReadResult::eof);
+  expect_the_last_bytes_and_the_end();
 }
 
 TEST_F(TransportTest, OfOneThatStaysAShortReadTookAll) {
@@ -136,14 +140,7 @@ TEST_F(TransportTest, OfOneThatStaysAnEndWithTheLastBytesIsTold) {
   talk();
   peer_.send("last");
   peer_.shutdown_write();
-  transport_->want_read();
-  ASSERT_TRUE(run_until([&] { return ear_.readable == 1; }));
-  EXPECT_EQ(read(), "last");
-  EXPECT_FALSE(transport_->drained());
-  transport_->want_read();
-  ASSERT_TRUE(run_until([&] { return ear_.readable == 2; }));
-  read();
-  EXPECT_EQ(last_.result, ReadResult::eof);
+  expect_the_last_bytes_and_the_end();
 }
 
 // Nobody wanted to read when the event came.
@@ -172,13 +169,7 @@ TEST_F(TransportTest, OfOneThatStaysAnEndIsToldAfterABlockedWrite) {
   ASSERT_TRUE(run_until([&] { return ear_.writable > 0; }));
   peer_.send("last");
   peer_.shutdown_write();
-  transport_->want_read();
-  ASSERT_TRUE(run_until([&] { return ear_.readable == 1; }));
-  EXPECT_EQ(read(), "last");
-  transport_->want_read();
-  ASSERT_TRUE(run_until([&] { return ear_.readable == 2; }));
-  read();
-  EXPECT_EQ(last_.result, ReadResult::eof);
+  expect_the_last_bytes_and_the_end();
 }
 
 // A read stops in front of an urgent byte, whatever is behind it.
