@@ -23,7 +23,7 @@ class ExpressLooks final : public boost::asio::execution_context::service {
   using key_type = ExpressLooks;
   static boost::asio::execution_context::id id;
   // Between one and two of it pass before a connection is looked at.
-  static constexpr std::chrono::milliseconds kPeriod{10};
+  static constexpr std::chrono::milliseconds kPeriod{100};
 
   explicit ExpressLooks(boost::asio::execution_context& io);
   ~ExpressLooks() override;
