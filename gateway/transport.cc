@@ -196,7 +196,7 @@ void Transport::note_events() {
 
 // True: from now on, and epoll must be asked anew.
 bool Transport::asks_for_end() {
-  if (told_of_end_ || reads_ < kSettled) return false;
+  if (told_of_end_ || reads_ < kSettled || readable_wait_.transport || !is_open()) return false;
   asked_events(descriptor_) |= EPOLLRDHUP;
   told_of_end_ = true;
   if (!lane_.watched()) report_unread_bytes(fd_, false);  // 90 ns a request

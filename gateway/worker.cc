@@ -23,6 +23,7 @@
 #include "gateway/tcp_session.h"
 #include "gateway/tls/handshake.h"
 #include "gateway/tls/passthrough.h"
+#include "policy/express.h"
 #include "policy/schema.h"
 
 namespace sluice::gateway {
@@ -108,6 +109,7 @@ void Worker::apply(std::shared_ptr<const PolicyGeneration> generation,
                           done = std::move(done)]() mutable {
     config_ = make_ref<WorkerConfig>(std::move(generation));
     upstreams_->adopt(config_->shared_clusters());
+    if (!policy::upstreams_in_lane(config_->policy())) upstreams_->leave_express();
     jwt_memories_.clear();
     if (key_fetcher_) key_fetcher_->follow(config_);
     spans_.follow(*config_);

@@ -46,6 +46,10 @@ void UpstreamWorker::close_idle() {
   state_->close_idle();
 }
 
+void UpstreamWorker::leave_express() {
+  state_->leave_express();
+}
+
 std::size_t UpstreamWorker::idle() const {
   return state_->idle();
 }

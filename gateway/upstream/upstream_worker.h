@@ -93,6 +93,8 @@ class UpstreamWorker {
 
   // Closes all pooled connections (drain).
   void close_idle();
+  // The policy asks nobody for the express lane any more: what was offered to it is not kept.
+  void leave_express();
 
   std::size_t idle() const;   // pooled connections
   std::size_t pools() const;  // pools with or without connections

@@ -71,6 +71,11 @@ void UpstreamWorkerState::close_idle() {
     pool->close_idle();
 }
 
+void UpstreamWorkerState::leave_express() {
+  for (const auto& pool : all_pools())
+    if (pool->key().express) remove(*pool);
+}
+
 // --- picking
 // ---------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ class UpstreamWorkerState : public RefCounted<UpstreamWorkerState> {
   RefPtr<EndpointPool> find_or_make_pool(const Attempt& attempt, const policy::IpAddress& client);
   bool wait(const Cluster& cluster, Waiter& waiter);
   void close_idle();
+  void leave_express();
   void shut_down();  // closes what is idle; no pools, no recycling any more
 
   // From pools and connections.

@@ -156,6 +156,21 @@ TEST_F(TransportTest, OfOneThatStaysAnEndThatNobodyWaitedForIsTold) {
   EXPECT_EQ(last_.result, ReadResult::eof);
 }
 
+// Its wait stands since it was adopted: epoll is not asked anew for that one.
+TEST_F(TransportTest, OfOneThatWasReadBeforeAnyEventAnEndWithTheLastBytesIsTold) {
+  for (int word = 0; word < 4; ++word) {
+    peer_.send("word");
+    ASSERT_EQ(read(), "word");
+  }
+  transport_->want_read();
+  run_ready();  // of what has been read
+  ear_ = {};
+  transport_->want_read();
+  peer_.send("last");
+  peer_.shutdown_write();
+  expect_the_last_bytes_and_the_end();
+}
+
 // Asio asks epoll anew for a write: what was asked for before must be asked for again.
 TEST_F(TransportTest, OfOneThatStaysAnEndIsToldAfterABlockedWrite) {
   talk();
