@@ -160,24 +160,52 @@ static __always_inline int gateways_own(struct bpf_sock_ops* ops,
          value == SLUICE_EXPRESS_SIGN;
 }
 
-static __always_inline int bound_there(const struct sluice_express_ends* ends) {
+static __always_inline int is_loopback(const __u32* address) {
+  if (address[0] != 0 || address[1] != 0) return 0;
+  return address[2] == 0 ? address[3] == bpf_htonl(1)
+                         : (address[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+}
+
+static __always_inline int is_same(const __u32* one, const __u32* other) {
+  return one[0] == other[0] && one[1] == other[1] && one[2] == other[2] && one[3] == other[3];
+}
+
+/* The same address and port may be somebody else's in another network namespace. And a listener on
+ * all addresses says only the port: that an address is this host's is seen by who connects from
+ * it. */
+static __always_inline int bound_there(struct bpf_sock_ops* ops,
+                                       const struct sluice_express_ends* ends,
+                                       const struct sluice_express_state* state) {
   __u32 port = ends->remote_port;
   const __u8* known = bpf_map_lookup_elem(&express_ports, &port);
   if (!known || !*known) return 0;
+  const int at_home = bpf_get_netns_cookie(ops) == state->netns;
+  const int loopback = is_loopback(ends->remote);
   struct sluice_express_service service = {.port = ends->remote_port};
-  if (bpf_map_lookup_elem(&express_binds, &service)) return 1;
+  if (at_home && (loopback || is_same(ends->local, ends->remote)) &&
+      bpf_map_lookup_elem(&express_binds, &service))
+    return 1;
   __builtin_memcpy(service.address, ends->remote, 16);
-  return bpf_map_lookup_elem(&express_binds, &service) != 0;
+  return (at_home || !loopback) && bpf_map_lookup_elem(&express_binds, &service) != 0;
 }
 
-/* A connection of a client to a listener of the gateway. */
-static __always_inline int invited(const struct sluice_express_ends* ends,
+/* A connection of a client to a listener of the gateway, as far as the client's end can tell. */
+static __always_inline int invited(struct bpf_sock_ops* ops, const struct sluice_express_ends* ends,
                                    const struct sluice_express_state* state) {
   if ((state->admits & SLUICE_EXPRESS_GUESTS) && bpf_map_lookup_elem(&express_guests, ends)) {
     bpf_map_delete_elem(&express_guests, ends);
     return 1;
   }
-  return (state->admits & SLUICE_EXPRESS_BINDS) && bound_there(ends);
+  return (state->admits & SLUICE_EXPRESS_BINDS) && bound_there(ops, ends, state);
+}
+
+/* Who takes a client's offer must be a socket of the gateway. */
+static __always_inline int may_take(struct bpf_sock_ops* ops,
+                                    const struct sluice_express_flow* flow) {
+  if (flow->gateway == SLUICE_EXPRESS_ACTIVE) return 1;
+  __u32 zero = 0;
+  const struct sluice_express_state* state = bpf_map_lookup_elem(&express_state, &zero);
+  return state && bpf_get_netns_cookie(ops) == state->netns;
 }
 
 /* By the ports alone, alike from both ends. */
@@ -208,7 +236,7 @@ static __always_inline void make_offer(struct bpf_sock_ops* ops) {
   struct sluice_express_flow flow = {};
   if (gateways_own(ops, state))
     flow.gateway = SLUICE_EXPRESS_ACTIVE;
-  else if (invited(&offer.ends, state))
+  else if (invited(ops, &offer.ends, state))
     flow.gateway = SLUICE_EXPRESS_PASSIVE;
   else
     return;
@@ -240,7 +268,7 @@ static __always_inline void take_offer(struct bpf_sock_ops* ops) {
   struct sluice_express_end end = {.flow = *found, .side = SLUICE_EXPRESS_PASSIVE};
   bpf_map_delete_elem(&express_offers, &offer);
   struct sluice_express_flow* flow = bpf_map_lookup_elem(&express_flows, &end.flow);
-  if (!flow) return;
+  if (!flow || !may_take(ops, flow)) return;
   struct sluice_express_counters* counters = counters_of(flow->gateway);
   if (!counters) return;
   if (!enter(ops, &end)) {

@@ -164,6 +164,38 @@ TEST(Express, WhatIsNotTheGatewaysNeverEnters) {
   });
 }
 
+// Its address and port say nothing of another network namespace, where somebody else may listen.
+TEST(Express, WhoConnectsToTheSamePortElsewhereNeverEnters) {
+  in_sandbox([] {
+    const Topology net;
+    auto keeper = open_keeper();
+    Plan plan = plan_with({"web"});
+    plan.listeners[0].express = true;
+    plan.listeners[0].bind_address = prefix("0.0.0.0");
+    plan.listeners[0].bind_port = 8000;
+    put_in_force(*keeper, plan);
+    net.in_client([&] {
+      for (const char* address : {"127.0.0.1", "10.1.0.2"}) {
+        const Fd listener = listen_on(address, 8000);
+        const Fd client = connect_to(address, 8000);
+        const Fd accepted = accept_from(listener.get());
+        ASSERT_TRUE(client);
+        ASSERT_TRUE(exchange(client.get(), accepted.get()));
+        EXPECT_TRUE(keeper->express_connections(10).empty()) << address;
+        int waiting = 0;  // of a socket that is in the lane it would not count what came by TCP
+        ASSERT_EQ(::send(accepted.get(), "word", 4, 0), 4);
+        ASSERT_EQ(::ioctl(client.get(), FIONREAD, &waiting), 0);
+        EXPECT_EQ(waiting, 4) << address;
+      }
+    });
+    const Fd client = connect_to("127.0.0.1", 8000);
+    ASSERT_TRUE(client);
+    const Fd accepted = accept_any(*keeper, 0, WayIn::bind);
+    ASSERT_TRUE(exchange(client.get(), accepted.get()));
+    EXPECT_EQ(keeper->express_connections(10).size(), 1U);
+  });
+}
+
 // 127.0.0.1:40001 to 127.0.0.1:6001, in whatever network namespace this thread is.
 Pair pair_of_fixed_ports() {
   const Fd listener = listen_on("127.0.0.1", 6001);
