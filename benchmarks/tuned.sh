@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The release, compiled for what is executed most: a build that counts, a minute of the benchmarks' loads, and the build that uses
-# the counts: build/tuned/sluice. Half an hour on two cores.
+# the counts: build/tuned/sluice. A quarter of an hour on two cores.
 #   benchmarks/tuned.sh
 # Then, for instance: benchmarks/run.sh --sluice build/tuned/sluice
 # Loopback only; bounded in time and count.
