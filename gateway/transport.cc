@@ -87,13 +87,12 @@ bool Transport::silent() {
 Received Transport::receive(std::span<char> room) {
   if (!told_of_end_ || lane_.asks()) return receive_reporting(room);
   const ssize_t n = ::recv(fd_, room.data(), room.size(), MSG_DONTWAIT);
-  if (n <= 0) return n == 0 ? Received{ReadResult::eof} : none_or_failed();
+  if (n <= 0) return nothing(n);
   const auto bytes = static_cast<std::size_t>(n);
   lane_.heard(bytes);
   unsure_ = lane_.inwards();
   quiet_ = bytes < room.size() && !more_may_hide_ && !lane_.asks();
-  if (patience_) may_write_again();
-  return {ReadResult::data, bytes};
+  return taken(bytes);
 }
 
 Received Transport::receive_reporting(std::span<char> room) {
@@ -105,7 +104,7 @@ Received Transport::receive_reporting(std::span<char> room) {
   message.msg_control = control.data();
   message.msg_controllen = control.size();
   const ssize_t n = ::recvmsg(fd_, &message, MSG_DONTWAIT);
-  if (n <= 0) return n == 0 ? Received{ReadResult::eof} : none_or_failed();
+  if (n <= 0) return nothing(n);
   const cmsghdr* const unread = CMSG_FIRSTHDR(&message);
   int left = 1;  // an end that has come counts as a byte
   if (unread != nullptr) std::memcpy(&left, CMSG_DATA(unread), sizeof left);
@@ -113,11 +112,17 @@ Received Transport::receive_reporting(std::span<char> room) {
   unsure_ = false;
   if (reads_ < kSettled) ++reads_;
   lane_.heard(static_cast<std::size_t>(n), unread == nullptr);  // by the lane there is no TCP_INQ
-  if (patience_) may_write_again();
-  return {ReadResult::data, static_cast<std::size_t>(n)};
+  return taken(static_cast<std::size_t>(n));
 }
 
-Received Transport::none_or_failed() {
+Received Transport::taken(std::size_t bytes) {
+  if (patience_) may_write_again();
+  return {ReadResult::data, bytes};
+}
+
+// What a read says besides bytes.
+Received Transport::nothing(ssize_t result) {
+  if (result == 0) return {ReadResult::eof};
   quiet_ = errno == EAGAIN || errno == EWOULDBLOCK;
   unsure_ = false;
   return {quiet_ || errno == EINTR ? ReadResult::again : ReadResult::failed};

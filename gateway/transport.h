@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <sys/types.h>
 #include <utility>
 
 #include <boost/asio/detail/reactor.hpp>
@@ -141,7 +142,8 @@ class Transport final : public RefCounted<Transport> {
                        const boost::system::error_code& error, std::size_t bytes);
 
   Received receive_reporting(std::span<char> room);
-  Received none_or_failed();
+  Received taken(std::size_t bytes);
+  Received nothing(ssize_t result);
   void note_events();
   bool asks_for_end();
   void start(Wait& wait, int direction, bool edge_will_come);
@@ -166,8 +168,8 @@ class Transport final : public RefCounted<Transport> {
   std::uint8_t reads_ = 0;      // as far as kSettled
   bool told_of_end_ = false;    // epoll is asked for EPOLLRDHUP
   bool more_may_hide_ = false;  // it told of an end or of urgent data: no short read is trusted
-  bool quiet_ = false;      // nothing was left by the last read; cleared by an event
-  bool looked_after_ = false;
+  bool looked_after_ = false;   // by ExpressLooks
+  bool quiet_ = false;          // nothing was left by the last read; cleared by an event
   bool unsure_ = false;     // … but by TCP, behind what came by the lane
   bool edge_seen_ = false;  // the reactor has told of one, and so knows of later ones
   bool last_words_ = false;
