@@ -323,8 +323,9 @@ def test_external_authorization(scratch, version):
         assert front.get("-H", "Authorization: Basic slow", version=version)[0] == 503
         assert front.get("-H", "Authorization: Basic broken", version=version)[0] == 503
         assert front.metric("sluice_auth_verdicts_total", 'verdict="error"') == 2
-        # A body waits while the service thinks.
-        status, _, _ = front.get("-H", "Authorization: Basic good", "-d", "x" * 100_000, version=version)
+        # A body waits while the service thinks. It fits into a window of HTTP/2: curl 7.88 hangs if the
+        # answer ends before what is to be sent, and this origin answers without reading.
+        status, _, _ = front.get("-H", "Authorization: Basic good", "-d", "x" * 60_000, version=version)
         assert status == 200
 
 
