@@ -145,6 +145,13 @@ std::optional<Endpoint> parse_endpoint(std::string_view path, const CallerHints&
   return std::nullopt;
 }
 
+bool streams_chat(const Endpoint& endpoint) {
+  const bool own =
+      endpoint.operation == Operation::other || endpoint.operation == Operation::models;
+  return !own || endpoint.path.ends_with("/completions") ||
+         endpoint.path.ends_with("streamGenerateContent");
+}
+
 bool has_verb(const Endpoint& endpoint) {
   return endpoint.shape == Shape::gemini && last_colon(endpoint.path);
 }

@@ -45,6 +45,9 @@ struct CallerHints {
 // `path`: normalised, without the query. Nullopt: no path of an API.
 std::optional<Endpoint> parse_endpoint(std::string_view path, const CallerHints& hints);
 
+// Whether its streams begin and end as a chat's do. Of what one vendor alone has, most do not.
+bool streams_chat(const Endpoint& endpoint);
+
 // Whether it is a call of Gemini's whose path says what is done, and to whom: also outside of
 // models/ ("/tunedModels/NAME:generateContent"), where no model is known here.
 bool has_verb(const Endpoint& endpoint);

@@ -51,6 +51,19 @@ void meter_reply(Shape shape, const json::value& body, Metered& out) {
   if (auto model = text_of(*fields, model_key(shape))) out.model = std::move(*model);
 }
 
+void meter_event(Shape shape, std::string_view data, Metered& out) {
+  const EventKeys keys = keys_of(shape, data);
+  out.text_bytes += keys.text_bytes;
+  if (!keys.usage) return;
+  const json::value value = parsed(data);
+  const json::object* body = value.if_object();
+  const json::object* about = body != nullptr ? object_in(*body, "response") : nullptr;
+  if (about != nullptr)
+    meter_reply(shape, *about, out);
+  else
+    meter_reply(shape, value, out);
+}
+
 StreamMeter::Seen StreamMeter::see(const SseEvent& event) {
   const std::string_view type = shape_ == Shape::openai ? responses_type(event) : "";
   if (!type.empty()) return responses(type, event);

@@ -35,6 +35,10 @@ constexpr std::int64_t estimated_tokens(std::uint64_t bytes) {
 // Of a whole answer.
 void meter_reply(Shape shape, const json::value& body, Metered& out);
 
+// Of one event of a stream whose events have no order that is known here: counts stand in it, or in
+// the object that it is about.
+void meter_event(Shape shape, std::string_view data, Metered& out);
+
 // Of the events of a stream in their own shape.
 class StreamMeter {
  public:

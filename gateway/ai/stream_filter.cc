@@ -108,6 +108,37 @@ class Passing final : public StreamFilter {
   std::optional<Problem> failure_;
 };
 
+// An event that is too large to be looked at passes all the same: images are large.
+class OpenEnded final : public StreamFilter {
+ public:
+  explicit OpenEnded(Shape shape) : shape_(shape) {}
+
+  void feed(std::string_view bytes, std::string& out) override {
+    out.append(bytes);
+    if (readable_) readable_ = parser_.feed(bytes, [&](const SseEvent& event) { see(event); });
+  }
+  void end(std::string&) override {
+    if (readable_) parser_.end([&](const SseEvent& event) { see(event); });
+  }
+  bool over() const override { return over_; }
+
+  const std::optional<Problem>& failure() const override { return failure_; }
+  const Metered& metered() const override { return metered_; }
+
+ private:
+  void see(const SseEvent& event) {
+    over_ = event.data == "[DONE]";
+    if (!over_) meter_event(shape_, event.data, metered_);
+  }
+
+  Shape shape_;
+  SseParser parser_;
+  Metered metered_;
+  std::optional<Problem> failure_;
+  bool readable_ = true;
+  bool over_ = false;
+};
+
 class Translating final : public StreamFilter {
  public:
   Translating(Shape from, const ShapeCodec& to, const TranslationOptions& options)
@@ -204,6 +235,10 @@ class Translating final : public StreamFilter {
 
 std::unique_ptr<StreamFilter> passing_filter(Shape shape, bool hide_usage) {
   return std::make_unique<Passing>(shape, hide_usage);
+}
+
+std::unique_ptr<StreamFilter> open_ended_filter(Shape shape) {
+  return std::make_unique<OpenEnded>(shape);
 }
 
 std::unique_ptr<StreamFilter> translating_filter(Shape from, const ShapeCodec& to,

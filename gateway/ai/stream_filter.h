@@ -16,8 +16,8 @@ class StreamFilter {
  public:
   virtual ~StreamFilter() = default;
 
-  // Appends to `out` what the caller gets of it. Nothing is appended before there is something of
-  // the answer: until then another provider can be asked.
+  // Appends to `out` what the caller gets of it. Of a chat nothing is appended before there is
+  // something of the answer: until then another provider can be asked.
   virtual void feed(std::string_view bytes, std::string& out) = 0;
   // The vendor's answer has ended.
   virtual void end(std::string& out) = 0;
@@ -31,6 +31,10 @@ class StreamFilter {
 
 // `hide_usage`: OpenAI's chunk with it was asked for by us alone.
 std::unique_ptr<StreamFilter> passing_filter(Shape shape, bool hide_usage);
+
+// Of a vendor's own operations, whose events nobody here knows: each goes on as it comes, and the
+// stream is whole where its transfer is. What any of them says of tokens counts.
+std::unique_ptr<StreamFilter> open_ended_filter(Shape shape);
 
 struct TranslationOptions {
   StreamOptions writer;

@@ -1,4 +1,5 @@
 """The AI gateway before stand-ins of all vendors: each caller's shape to each provider."""
+import http.client
 import json
 import socket
 import threading
@@ -180,6 +181,42 @@ def test_other_paths_go_to_their_vendor(gateway):
     assert status == 200 and answer["data"]
     status, answer = gateway.post("/no/api", {})
     assert status == 404 and "no path of an LLM API" in answer["error"]["message"]
+
+
+PICTURES = [b'event: image_generation.%s\ndata: {"type": "image_generation.%s", "b64_json": "AAAA"%s}\n\n' % (kind, kind, more)
+            for kind, more in ((b"partial_image", b""), (b"completed", b', "usage": {"input_tokens": 7, "output_tokens": 40}'))]
+
+
+@pytest.mark.parametrize("path, body, events", [
+    ("/v1/images/generations", {"model": "openai-model", "stream": True, "prompt": "a"}, PICTURES),
+    ("/v1/threads/t/runs", {"stream": True}, [b'event: thread.run.created\ndata: {"id": "run_1"}\n\n', b"event: done\ndata: [DONE]\n\n"]),
+    ("/v1/audio/speech", {"model": "openai-model", "stream_format": "sse"}, [b'data: {"type": "speech.audio.delta", "audio": "AAAA"}\n\n',
+                                                                             b'data: {"type": "speech.audio.done", "usage": {"input_tokens": 7}}\n\n'])])
+def test_streams_of_what_one_vendor_has_go_on_as_they_come(gateway, path, body, events):
+    """Nobody here knows which of their events is the last: they are whole where their transfer is."""
+    vendor, seen = gateway["openai"], threading.Event()
+
+    def answer(handler, call, step):
+        def waited():
+            yield events[0]
+            assert seen.wait(HANG), "the first one is not held back"
+            yield from events[1:]
+        vendor.stream(handler, waited(), step)
+
+    vendor.answer = answer
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG)
+        connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+        response = connection.getresponse()
+        assert response.status == 200
+        first = response.read(len(events[0]))
+        seen.set()
+        assert first + response.read() == b"".join(events)
+        connection.close()
+    finally:
+        del vendor.answer
+
+
 
 
 def test_a_prefix_of_the_route_is_no_part_of_the_api(gateway):

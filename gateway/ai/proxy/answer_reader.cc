@@ -83,7 +83,8 @@ void AnswerReader::begin_stream(const http1::ResponseHead& response) {
   mode_ = Mode::stream;
   const Endpoint& endpoint = *asked_.endpoint;
   if (same()) {
-    filter_ = passing_filter(endpoint.shape, asked_.hide_usage);
+    filter_ = streams_chat(endpoint) ? passing_filter(endpoint.shape, asked_.hide_usage)
+                                     : open_ended_filter(endpoint.shape);
   } else {
     TranslationOptions options;
     options.writer = {.usage = asked_.wants_usage, .created = unix_now()};

@@ -60,6 +60,17 @@ TEST(Endpoint, PathsOfGeminiSayWhatIsDone) {
     EXPECT_FALSE(has_verb(*parse_endpoint(path, {}))) << path;
 }
 
+TEST(Endpoint, StreamsOfOneVendorsOwnHaveNoKnownEnd) {
+  for (const std::string_view path :
+       {"/v1/images/generations", "/v1/audio/transcriptions", "/v1/threads/t/runs",
+        "/v1/responses/r", "/v1beta/interactions"})
+    EXPECT_FALSE(streams_chat(*parse_endpoint(path, {}))) << path;
+  for (const std::string_view path :
+       {"/v1/chat/completions", "/v1/completions", "/v1/fim/completions", "/v1/responses",
+        "/v1/messages", "/v1beta/tunedModels/mine:streamGenerateContent"})
+    EXPECT_TRUE(streams_chat(*parse_endpoint(path, {}))) << path;
+}
+
 TEST(Endpoint, OtherPathsAreNone) {
   for (const std::string_view path : {"/", "/v1", "/v10/chat", "/index.html", ""})
     EXPECT_FALSE(parse_endpoint(path, {})) << path;

@@ -166,6 +166,46 @@ TEST(PassingFilter, TheUsageThatWasAskedForByUsIsHiddenAlsoWithoutItsEmptyLine) 
   EXPECT_EQ(hidden.metered.usage->input(), 7);
 }
 
+const std::string kPicture =
+    "event: image_generation.partial_image\ndata: {\"type\":\"image_generation.partial_image\","
+    "\"b64_json\":\"AAAA\"}\n\n"
+    "event: image_generation.completed\ndata: {\"type\":\"image_generation.completed\","
+    "\"b64_json\":\"AAAA\",\"usage\":{\"input_tokens\":7,\"output_tokens\":40,"
+    "\"input_tokens_details\":{\"text_tokens\":7}}}\n\n";
+
+TEST(OpenEndedFilter, GivesEachByteAtOnceAndIsWholeWithoutALastWord) {
+  const auto filter = open_ended_filter(Shape::openai);
+  for (const char byte : kPicture) {
+    std::string out;
+    filter->feed({&byte, 1}, out);
+    ASSERT_EQ(out, std::string(1, byte));
+  }
+  std::string out;
+  filter->end(out);
+  EXPECT_THAT(out, IsEmpty());
+  EXPECT_FALSE(filter->failure());
+  EXPECT_EQ(filter->metered().usage->input(), 7);
+  EXPECT_EQ(filter->metered().usage->output, 40);
+}
+
+TEST(OpenEndedFilter, ReadsUsageAlsoOfWhatAnEventIsAbout) {
+  const std::string bytes =
+      "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{"
+      "\"model\":\"m\",\"usage\":{\"input_tokens\":3,\"output_tokens\":4,"
+      "\"output_tokens_details\":{}}}}\n\n";
+  const Result result = run(*open_ended_filter(Shape::openai), bytes);
+  EXPECT_EQ(result.out, bytes);
+  EXPECT_EQ(result.metered.usage->output, 4);
+  EXPECT_EQ(result.metered.model, "m");
+}
+
+TEST(OpenEndedFilter, PassesWhatIsTooLargeToBeLookedAt) {
+  const std::string bytes = "data: " + std::string(SseParser::kMaxEvent + 1, 'x') + "\n\n";
+  const Result result = run(*open_ended_filter(Shape::openai), bytes + kPicture);
+  EXPECT_EQ(result.out, bytes + kPicture);
+  EXPECT_FALSE(result.failure);
+}
+
 TEST(TranslatingFilter, IsTheSameWhereverTheStreamIsCut) {
   const std::map<Shape, std::string> streams{{Shape::openai, kOpenAi + kUsage + kDone},
                                              {Shape::anthropic, kAnthropic},
