@@ -217,6 +217,14 @@ def test_streams_of_what_one_vendor_has_go_on_as_they_come(gateway, path, body, 
         del vendor.answer
 
 
+def test_geminis_caches_name_their_model_as_it_does(gateway):
+    gateway["gemini"].script.append({"plain": b"{}"})
+    status, _, content = gateway.request("POST", "/v1beta/cachedContents", {"model": "models/gemini-model", "contents": []},
+                                         {"x-goog-api-key": "of-the-caller"})
+    assert status == 200, content
+    assert gateway["gemini"].calls[-1]["body"]["model"] == "models/up-gemini"
+
+
 
 
 def test_a_prefix_of_the_route_is_no_part_of_the_api(gateway):

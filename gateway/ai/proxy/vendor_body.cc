@@ -16,6 +16,7 @@ namespace sluice::gateway::ai {
 namespace {
 
 constexpr std::string_view kStreamOptions = "stream_options";
+constexpr std::string_view kGeminiModels = "models/";  // before a model's name in Gemini's bodies
 // Beyond what JsonText lets in (64 below the top): schemas of tools go deeper than Boost's own 32.
 constexpr json::parse_options kDeep{.max_depth = 72};
 
@@ -106,7 +107,7 @@ std::string fit_mistral(std::string_view text) {
 // Gemini wants the model's name in the body to be the path's.
 VendorBody renamed_embedding(std::string_view text, std::string_view model) {
   auto body = parsed_object(text).value_or(json::object{});
-  const json::string name("models/" + std::string(model));
+  const json::string name(std::string(kGeminiModels).append(model));
   if (body.contains("model")) body["model"] = name;
   json::value* requests = body.if_contains("requests");
   json::array* list = requests != nullptr ? requests->if_array() : nullptr;
@@ -129,7 +130,16 @@ CallerBody::CallerBody(std::string text, const Endpoint& endpoint)
 std::string CallerBody::read_model() const {
   if (!endpoint_.model.empty()) return std::string(endpoint_.model);
   if (has_verb(endpoint_)) return {};  // whom it is for is not for the body to say
-  return json_ ? json_->string("model").value_or("") : "";
+  std::string said = json_ ? json_->string("model").value_or("") : "";
+  if (endpoint_.shape == Shape::gemini && said.starts_with(kGeminiModels))
+    said.erase(0, kGeminiModels.size());
+  return said;
+}
+
+// As the body has it: with what the caller has put before its own.
+std::string CallerBody::name_in_body(std::string_view model) const {
+  const bool has_prefix = json_->string("model").value_or("").size() > model_.size();
+  return std::string(has_prefix ? kGeminiModels : "").append(model);
 }
 
 bool CallerBody::stream() const {
@@ -181,7 +191,7 @@ std::expected<VendorBody, Problem> CallerBody::same_shape(const Provider& provid
   out.hide_usage = streams && provider.dialect != Dialect::mistral && !asks_for_usage(*json_);
   if (renames || out.hide_usage) {
     JsonText edited = *json_;
-    if (renames) edited.set("model", json_string(model));
+    if (renames) edited.set("model", json_string(name_in_body(model)));
     if (out.hide_usage) ask_for_usage(edited);
     out.written = edited.text();
   }

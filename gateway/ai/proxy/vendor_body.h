@@ -63,6 +63,7 @@ class CallerBody {
 
  private:
   std::string read_model() const;
+  std::string name_in_body(std::string_view model) const;
   std::expected<VendorBody, Problem> same_shape(const Provider& provider, std::string_view model);
   std::expected<VendorBody, Problem> translated(const Provider& provider, std::string_view model,
                                                 bool drop_untranslatable);

@@ -37,6 +37,21 @@ TEST(CallerBody, GeminisPathsSayWhomACallIsForAndNotTheBody) {
   EXPECT_EQ(CallerBody(text, *caching).model(), "gemini-flash");
 }
 
+TEST(CallerBody, GeminisBodiesPutModelsBeforeANameAndKeepIt) {
+  const auto caching = parse_endpoint("/v1beta/cachedContents", {});
+  Provider gemini;
+  gemini.kind = policy::AiKind::gemini;
+  gemini.shape = Shape::gemini;
+  for (const std::string prefix : {"models/", ""}) {
+    const std::string text = R"({"model":")" + prefix + R"(fast","ttl":"60s"})";
+    CallerBody body(text, *caching);
+    EXPECT_EQ(body.model(), "fast");
+    EXPECT_EQ(body.for_target(gemini, "fast", false)->text(), text);
+    EXPECT_EQ(body.for_target(gemini, "gemini-2", false)->text(),
+              R"({"model":")" + prefix + R"(gemini-2","ttl":"60s"})");
+  }
+}
+
 TEST(CallerBody, ADeepSchemaOfAToolIsTranslated) {
   std::string schema = R"({"type":"string"})";
   for (int level = 0; level < 24; ++level)
