@@ -34,12 +34,59 @@ def test_p22_no_path_goes_around_a_budget(scratch):
                                ("POST", "/v1/messages/batches", {})):
         status, _, content = gateway.request(method, path, body, headers)
         assert status == 403 and b"cannot be kept" in content, (path, content)
-    # With a model it is counted as everything is, by the same accounts.
+    # A model in the body does not make it any better.
+    for path, body in (("/v1/batches", {"input_file_id": "f"}), ("/v1/fine_tuning/jobs", {}),
+                       ("/v1/videos", {"prompt": "x"}), ("/v1/audio/speech", {"input": "x"}), ("/v1/realtime/sessions", {}),
+                       ("/v1/realtime/client_secrets", {}), ("/v1/something/new", {})):
+        status, _, content = gateway.request("POST", path, {"model": "m", **body}, headers)
+        assert status == 403 and b"cannot be kept" in content, (path, content)
+    for limit in (("--tokens-per-minute", "100000"), ("--tokens-per-day", "100000"), ("--models", "m")):
+        other = gateway.holder(limit[0][2:], *limit)
+        for path in ("/v1/batches", "/v1/fine_tuning/jobs", "/v1/realtime/sessions"):
+            status, _, content = gateway.request("POST", path, {"model": "m"}, other)
+            assert status == 403 and b"cannot be kept" in content, (path, content)
+    unlimited = gateway.holder("unlimited", "--requests-per-minute", "1000")
+    gateway["openai"].script.append({"plain": b"{}"})
+    assert gateway.request("POST", "/v1/batches", {"model": "m"}, unlimited)[0] == 200
+    # What the answers tell the cost of is counted as everything is, by the same accounts.
     for path, body in (("/v1/chat/completions", {"messages": []}), ("/v1/responses", {"input": "Hi"}), ("/v1/embeddings", {"input": "Hi" * 100}),
-                       ("/v1/completions", {"prompt": "Hi" * 100}), ("/v1/messages", {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 100})):
+                       ("/v1/completions", {"prompt": "Hi" * 100}), ("/v1/images/generations", {"prompt": "Hi", "n": 10}), ("/v1/messages", {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 100})):
         status, _, content = gateway.request("POST", path, {"model": "m", "max_tokens": 100, **body}, headers)
         assert status in (402, 429) and b"left of its budget" in content, (path, content)
-    assert len(gateway["openai"].calls) == 1
+    assert len(gateway["openai"].calls) == 2
+
+
+def test_p22_nor_has_anthropic(scratch):
+    gateway = Budgeted(scratch, kinds=("anthropic",))
+    headers = {**gateway.holder("a", "--budget", "0.05"), **MESSAGES}
+    status, _, content = gateway.request("POST", "/v1/messages/batches", {"model": "m", "requests": []}, headers)
+    assert status == 403 and b"cannot be kept" in content
+    for model in ("m", "free"):  # it is free, whatever the price
+        assert gateway.request("POST", "/v1/messages/count_tokens", {"model": model, "messages": []}, headers)[0] == 200
+
+
+def test_p22_gemini_has_no_such_path_either(scratch):
+    gateway = Budgeted(scratch, kinds=("gemini",))
+    headers = gateway.holder("a", "--budget", "0.05")
+    for path in ("/v1beta/models/m:batchGenerateContent", "/v1beta/models/m:asyncBatchEmbedContent", "/v1beta/models/m:predict",
+                 "/v1beta/models/m:predictLongRunning", "/v1beta/cachedContents", "/v1beta/interactions", "/upload/v1beta/files"):
+        status, _, content = gateway.request("POST", path, {"model": "models/m"}, headers)
+        assert status == 403 and b"cannot be kept" in content, (path, content)
+    assert gateway.request("POST", "/v1beta/models/m:countTokens", {"contents": []}, headers)[0] == 200
+    assert len(gateway["gemini"].calls) == 1
+
+
+def test_p22_pictures_without_usage_cost_what_they_were_estimated_at(scratch):
+    gateway = Budgeted(scratch)
+    headers = gateway.holder("a", "--budget", "100")
+    body = {"model": "m", "prompt": "x", "n": 2}
+    assert gateway.request("POST", "/v1/images/generations", body, headers)[0] == 200
+    spent = eventually(lambda: gateway.usage()["total"]["dollars"], "it is charged")
+    assert 2 * 6.24 <= spent < 2 * 6.24 + 0.1
+    usage = {"input_tokens": 10, "output_tokens": 20, "total_tokens": 30, "input_tokens_details": {"text_tokens": 10}}
+    gateway["openai"].script.append({"plain": json.dumps({"data": [], "usage": usage}).encode(), "headers": {"content-type": "application/json"}})
+    assert gateway.request("POST", "/v1/images/generations", body, headers)[0] == 200
+    eventually(lambda: abs(gateway.usage()["total"]["dollars"] - spent - 0.03) < 1e-9, "what the answer says counts")
 
 
 def test_a_head_that_becomes_too_large_on_its_way_is_refused(scratch):

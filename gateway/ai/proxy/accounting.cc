@@ -49,10 +49,6 @@ std::int64_t cost_of(const Usage& usage, const policy::Price& price) {
   return std::llround(std::min(cost, kMost));
 }
 
-bool is_free(const Endpoint& endpoint) {
-  return endpoint.path.ends_with("/count_tokens") || endpoint.verb == "countTokens";
-}
-
 std::string error_word(http::Ending ending, int status) {
   if (ending == http::Ending::gone) return "cancelled";
   if (ending == http::Ending::cut_short) return "cut_short";

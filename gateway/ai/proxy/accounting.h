@@ -16,8 +16,6 @@ namespace sluice::gateway::ai {
 std::string_view provider_word(policy::AiKind kind);  // gen_ai.provider.name
 // In millionths of a dollar. What an estimate is made of is plain input and output.
 std::int64_t cost_of(const Usage& usage, const policy::Price& price);
-// Asking how many tokens something has is free at every vendor.
-bool is_free(const Endpoint& endpoint);
 // "": the answer was whole.
 std::string error_word(http::Ending ending, int status);
 

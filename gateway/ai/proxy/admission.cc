@@ -6,6 +6,7 @@
 #include "gateway/ai/proxy/answer_reader.h"
 #include "gateway/ai/proxy/calendar.h"
 #include "gateway/ai/proxy/caller_key.h"
+#include "gateway/ai/proxy/path_cost.h"
 #include "gateway/clocks.h"
 #include "policy/schema/ai_controls.h"
 
@@ -112,14 +113,18 @@ std::optional<Problem> Admission::may_ask(const Endpoint& endpoint, std::string_
   if (endpoint.operation == Operation::models) return std::nullopt;
   budgets_ = budgets_for(facts());
   const VirtualKey* key = this->key();
-  if (model.empty()) {
-    const bool limited = key != nullptr && (!key->models.empty() || key->is_metered());
-    if (!limited && budgets_.empty()) return std::nullopt;
-    const std::string who = limited ? "key " + key->name : budgets_.front().what;
+  const PathCost cost = path_cost(endpoint);
+  const bool names_model = !model.empty() && cost != PathCost::unknown;
+  const bool counts = cost == PathCost::free || (cost == PathCost::said && names_model);
+  const bool by_model = key != nullptr && !key->models.empty();
+  const bool by_use = key != nullptr && key->is_metered();
+  const bool key_fails = (by_model && !names_model) || (by_use && !counts);
+  if (key_fails || (!budgets_.empty() && !counts)) {
+    const std::string who = key_fails ? "key " + key->name : budgets_.front().what;
     return Problem{ProblemKind::permission,
                    who + " has limits that cannot be kept on " + std::string(endpoint.path)};
   }
-  if (key == nullptr || key->may_use(model)) return std::nullopt;
+  if (key == nullptr || model.empty() || key->may_use(model)) return std::nullopt;
   return Problem{ProblemKind::permission,
                  "key " + key->name + " may not use model " + std::string(model)};
 }

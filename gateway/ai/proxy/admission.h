@@ -24,7 +24,8 @@ namespace sluice::gateway::ai {
 // What a call takes, as estimated on its way in and as it turned out.
 struct Cost {
   std::uint64_t tokens = 0;
-  std::int64_t micros = 0;  // millionths of a US dollar
+  std::uint64_t answer = 0;  // of them, as estimated
+  std::int64_t micros = 0;   // millionths of a US dollar
 };
 
 // Who counts the same, where the policy shares it.
@@ -46,7 +47,8 @@ class Admission {
   std::string_view foreign_key(const http1::RequestHead& caller) const;
   const VirtualKey* key() const { return known_ != nullptr ? &known_->key : nullptr; }
 
-  // Whether it may ask for `model`, by the name that it uses; "": the path names none.
+  // Whether it may ask for `model`, by the name that it uses; "": the request names none. Where a
+  // limit is for the call, it has to be one that can be counted.
   std::optional<Problem> may_ask(const Endpoint& endpoint, std::string_view model);
   // Of the model that may_ask() was for.
   bool has_budgets() const { return !budgets_.empty(); }

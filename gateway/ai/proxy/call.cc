@@ -5,6 +5,7 @@
 #include "gateway/ai/filter/json_filter.h"
 #include "gateway/ai/proxy/mediated_call.h"
 #include "gateway/ai/proxy/model_list.h"
+#include "gateway/ai/proxy/path_cost.h"
 #include "gateway/ai/proxy/vendor_request.h"
 #include "gateway/redis/limit_leases.h"
 #include "gateway/worker.h"
@@ -84,7 +85,9 @@ void Call::describe(auth::AttributeStore& attributes) const {
 
 // Where a budget is for the call, nobody is asked whose price nobody knows.
 std::optional<Problem> Call::keep_priced() {
-  if (!admission_.has_budgets() || !catalog_.refuses_unpriced()) return std::nullopt;
+  if (!admission_.has_budgets() || !catalog_.refuses_unpriced() ||
+      path_cost(endpoint_) == PathCost::free)
+    return std::nullopt;
   std::erase_if(plan_, [&](const Target& target) { return price_of(target) == nullptr; });
   if (!plan_.empty()) return std::nullopt;
   return Problem{ProblemKind::permission,
@@ -94,7 +97,7 @@ std::optional<Problem> Call::keep_priced() {
 // By the dearest of those who may be asked, since that is who may answer.
 Cost Call::estimate() const {
   const TokenEstimate tokens = body_->estimate();
-  Cost cost{.tokens = tokens.request + tokens.answer};
+  Cost cost{.tokens = tokens.request + tokens.answer, .answer = tokens.answer};
   Usage usage;
   usage.uncached = static_cast<std::int64_t>(tokens.request);
   usage.output = static_cast<std::int64_t>(tokens.answer);

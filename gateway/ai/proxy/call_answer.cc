@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "gateway/ai/proxy/mediated_call.h"
+#include "gateway/ai/proxy/path_cost.h"
 #include "gateway/log.h"
 #include "gateway/redis/limit_leases.h"
 #include "gateway/worker.h"
@@ -148,15 +149,19 @@ void Call::break_off(std::string_view reason, std::string& out) {
 }
 
 // What was estimated becomes what it was. An answer that broke off is counted by what has gone by,
-// a token for so many bytes, and the request as it was estimated.
+// a token for so many bytes, and the request as it was estimated; what has no text, such as
+// pictures, as it was estimated, too.
 Usage Call::used(http::Ending ending) const {
   static const Metered kNothing;
   const Metered& metered = answer_ ? answer_->metered() : kNothing;
   Usage usage = metered.usage.value_or(Usage{});
-  const bool answered = answer_ && answer_->answered() && !is_free(endpoint_);
+  const PathCost cost = path_cost(endpoint_);
+  const bool answered = answer_ && answer_->answered() && cost != PathCost::free;
   if (!metered.usage && answered) {
+    const bool own = endpoint_.operation == Operation::other && cost == PathCost::said;
     usage.uncached = static_cast<std::int64_t>(body_->estimated_request());
-    usage.output = estimated_tokens(metered.text_bytes);
+    usage.output = own && metered.text_bytes == 0 ? static_cast<std::int64_t>(estimate_.answer)
+                                                  : estimated_tokens(metered.text_bytes);
   } else if (ending != http::Ending::complete && metered.text_bytes > 0) {
     usage.output = std::max(usage.output, estimated_tokens(metered.text_bytes));
   }

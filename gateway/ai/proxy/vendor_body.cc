@@ -10,6 +10,7 @@
 #include "gateway/ai/meter.h"
 #include "gateway/ai/object_reader.h"
 #include "gateway/ai/openai/mistral_ids.h"
+#include "gateway/ai/proxy/path_cost.h"
 #include "gateway/ai/shape.h"
 
 namespace sluice::gateway::ai {
@@ -162,8 +163,7 @@ void CallerBody::forget() {
 
 TokenEstimate CallerBody::estimate() const {
   const AnswerLimits limits = json_ ? answer_limits(*json_) : AnswerLimits{};
-  const std::uint64_t usual = is_chat(endpoint_.operation) ? kUsualAnswer : 0;
-  const std::uint64_t answer = limits.tokens.value_or(usual) * limits.answers;
+  const std::uint64_t answer = limits.tokens.value_or(usual_answer(endpoint_)) * limits.answers;
   // No more than one answer can be said to have: what is reckoned with both stays a number.
   return {.request = estimated_request(),
           .answer = std::min(answer, static_cast<std::uint64_t>(kMostSaid))};

@@ -26,7 +26,8 @@ struct VendorBody {
   std::vector<std::string> dropped = {};  // paths that the target has no words for
 };
 
-// By the body's bytes, and what the caller allows each of the answers that it wants, or kUsualAnswer.
+// By the body's bytes, and what the caller allows each of the answers that it wants, or what is
+// usual (path_cost.h).
 struct TokenEstimate {
   std::uint64_t request = 0;
   std::uint64_t answer = 0;
@@ -49,7 +50,6 @@ class CallerBody {
   // As a limit has to reckon beforehand.
   TokenEstimate estimate() const;
   std::uint64_t estimated_request() const;
-  static constexpr std::uint64_t kUsualAnswer = 512;
 
   // There is no other try, and nobody keeps the text. What it is estimated at is known all the
   // same.
