@@ -7,8 +7,9 @@ namespace sluice::gateway::ai {
 namespace {
 
 // Keys whose values are text of the answer.
-constexpr std::array<std::string_view, 7> kTextKeys{
-    "content", "text", "arguments", "partial_json", "thinking", "args", "reasoning_content"};
+constexpr std::array<std::string_view, 10> kTextKeys{
+    "content", "text",      "arguments",         "partial_json", "thinking",
+    "args",    "reasoning", "reasoning_content", "refusal",      "transcript"};
 constexpr std::size_t kLongestKey = 20;  // bytes; of those that anybody looks for
 
 // Calls `found` for each key and the place behind its colon. One look at each colon costs a
@@ -67,6 +68,8 @@ EventKeys keys_of(Shape shape, std::string_view data) {
   First finish{.name = gemini ? "finishReason" : "finish_reason", .value = '"'};
   First block{.name = gemini ? "blockReason" : "", .value = '"'};
   First usage{.name = gemini ? "usageMetadata" : "usage", .value = '{'};
+  First sound{.name = "audio", .value = '{'};
+  First pictures{.name = "images", .value = '['};
   EventKeys out;
   each_key(data, [&](std::string_view key, std::size_t at) {
     if (std::ranges::find(kTextKeys, key) != kTextKeys.end()) {
@@ -76,7 +79,10 @@ EventKeys keys_of(Shape shape, std::string_view data) {
     finish.see(key, data, at);
     if (gemini) block.see(key, data, at);
     usage.see(key, data, at);
+    sound.see(key, data, at);
+    pictures.see(key, data, at);
   });
+  out.media = sound.holds || pictures.holds;
   out.finished = finish.holds || block.holds;
   out.usage = usage.holds;
   return out;

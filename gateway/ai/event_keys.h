@@ -11,6 +11,7 @@ namespace sluice::gateway::ai {
 
 struct EventKeys {
   std::uint64_t text_bytes = 0;  // of the answer's text, as written
+  bool media = false;            // of it something that is no text
   bool finished = false;         // a reason to end is there, and not null
   bool usage = false;            // an object of token counts is
 };

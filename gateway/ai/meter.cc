@@ -139,7 +139,7 @@ StreamMeter::Seen StreamMeter::openai(const SseEvent& event, const EventKeys& ke
     return {};
   }
   if (keys.finished) whole_ = true;
-  Seen seen{.content = keys.finished || metered_.text_bytes > 0 ||
+  Seen seen{.content = keys.finished || keys.media || metered_.text_bytes > 0 ||
                        event.data.find("\"tool_calls\"") != std::string_view::npos};
   if (!keys.usage) return seen;
   const json::value value = parsed(event.data);

@@ -1,4 +1,6 @@
 #include <array>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include <boost/json/array.hpp>
@@ -73,7 +75,9 @@ std::expected<Reply, Problem> read_reply(const json::value& value) {
   reply.stop = read_stop(reply.native_stop);
   if (const json::value* said = choice.take("message")) {
     ObjectReader message(state, *said, "choices[0].message");
-    if (const auto thought = message.text("reasoning_content"))
+    std::optional<std::string> thought = message.text("reasoning_content");
+    if (!thought) thought = message.text("reasoning");  // Ollama, vLLM, OpenRouter
+    if (thought && !thought->empty())
       reply.parts.push_back(
           {Thinking{.text = *thought, .signature = {}, .redacted = {}, .vendor = Vendor::openai}});
     for (Part& part : read_content(state, message))

@@ -292,6 +292,18 @@ TEST(AiPitfalls, P11ForeignThoughtsAreNotSent) {
   EXPECT_THAT(out->dropped, testing::Contains("thinking"));
 }
 
+TEST(AiPitfalls, P11ThoughtsHaveEitherName) {
+  for (const std::string_view name : {"reasoning", "reasoning_content"}) {
+    const std::string body =
+        R"({"id":"1","model":"m","choices":[{"index":0,"finish_reason":"stop","message":{)"
+        R"("role":"assistant","content":"Yes.",")" +
+        std::string(name) + R"(":"Hm."}}]})";
+    const json::value answer = reply(kOpenAi, kAnthropic, body);
+    EXPECT_EQ(text_at(answer, "/content/0/thinking"), "Hm.") << name;
+    EXPECT_EQ(text_at(answer, "/content/1/text"), "Yes.") << name;
+  }
+}
+
 TEST(AiPitfalls, P12ThoughtSignaturesGoRoundWithTheirCall) {
   const json::object shown = reply(kGemini, kOpenAi, R"({"responseId": "r", "modelVersion": "g",
     "candidates": [{"finishReason": "STOP", "content": {"parts": [

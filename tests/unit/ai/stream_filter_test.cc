@@ -103,6 +103,31 @@ TEST(PassingFilter, GivesNothingBeforeThereIsSomethingOfTheAnswer) {
   EXPECT_EQ(out, kAnthropic);
 }
 
+TEST(PassingFilter, WhateverOfTheAnswerComesFirstGoesOn) {
+  for (const std::string_view delta :
+       {R"("content":"","reasoning":"We")", R"("content":"","reasoning_content":"We")",
+        R"("content":null,"refusal":"No")", R"("audio":{"id":"a","transcript":"We"})",
+        R"("content":"","audio":{"id":"a"})", R"("content":"","images":[{"type":"image_url"}])"}) {
+    const auto filter = passing_filter(Shape::openai, false);
+    std::string out;
+    filter->feed(R"(data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]})"
+                 "\n\n",
+                 out);
+    EXPECT_THAT(out, IsEmpty()) << delta;
+    filter->feed(R"(data: {"choices":[{"index":0,"delta":{"role":"assistant",)" +
+                     std::string(delta) + "}}]}\n\n",
+                 out);
+    EXPECT_THAT(out, HasSubstr(delta));
+  }
+}
+
+TEST(PassingFilter, ThoughtsAreCountedAsWhatTheyCost) {
+  const std::string bytes =
+      R"(data: {"choices":[{"index":0,"delta":{"content":"","reasoning":"Let us see"}}]})"
+      "\n\n";
+  EXPECT_EQ(run(*passing_filter(Shape::openai, false), bytes).metered.text_bytes, 10U);
+}
+
 TEST(PassingFilter, ACutStreamIsNotWhole) {
   for (const auto& [shape, whole] :
        {std::pair{
