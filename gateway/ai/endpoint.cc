@@ -14,8 +14,8 @@ bool is_version(std::string_view segment) {
   return false;
 }
 
-// Where the last segment that is a version begins: what stands before it is the route's. npos:
-// none.
+// Where the last segment that is a version begins: what stands before it is the route's, but for
+// Gemini's "upload". npos: none.
 std::size_t find_version(std::string_view path) {
   std::size_t found = std::string_view::npos;
   for (std::size_t at = 0; at < path.size();) {
@@ -133,6 +133,7 @@ std::optional<Endpoint> parse_endpoint(std::string_view path, const CallerHints&
       said.gemini = true;
     }
     classify(out, said);
+    out.upload = out.shape == Shape::gemini && path.substr(0, version).ends_with("/upload/");
     return out;
   }
   // A base URL without a version.

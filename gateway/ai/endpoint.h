@@ -31,6 +31,7 @@ struct Endpoint {
   std::string_view verb = {};     // Gemini: "generateContent"
   std::string_view path = {};     // from the API's version on, without it: "/images/generations"
   std::string_view version = {};  // "v1", "v1beta"; "": none was said
+  bool upload = false;            // Gemini: of /upload/v1beta, where its files go
 };
 
 // How who asks there wants to be answered.

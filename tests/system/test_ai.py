@@ -225,6 +225,12 @@ def test_geminis_caches_name_their_model_as_it_does(gateway):
     assert gateway["gemini"].calls[-1]["body"]["model"] == "models/up-gemini"
 
 
+def test_geminis_files_are_uploaded_where_it_takes_them(gateway):
+    for path in ("/upload/v1beta/files", "/team/upload/v1beta/files", "/v1beta/files"):
+        gateway["gemini"].script.append({"plain": b"{}", "headers": {"x-goog-upload-url": "http://up/"}})
+        status, fields, _ = gateway.request("POST", path + "?uploadType=resumable", {"file": {}}, {"x-goog-api-key": "of-the-caller"})
+        assert status == 200 and fields["x-goog-upload-url"] == "http://up/"
+        assert gateway["gemini"].calls[-1]["path"] == path.removeprefix("/team") + "?uploadType=resumable"
 
 
 def test_a_prefix_of_the_route_is_no_part_of_the_api(gateway):

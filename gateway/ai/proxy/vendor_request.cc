@@ -149,6 +149,7 @@ void append_target(const VendorRequest& request, std::string& out) {
       !endpoint.verb.empty() || !same) {
     append_known_path(request, out);
   } else {
+    if (endpoint.upload) out.append("/upload");
     if (provider.shape != Shape::openai) out.append("/").append(endpoint.version);
     out.append(endpoint.path);
   }

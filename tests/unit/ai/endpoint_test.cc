@@ -71,6 +71,16 @@ TEST(Endpoint, StreamsOfOneVendorsOwnHaveNoKnownEnd) {
     EXPECT_TRUE(streams_chat(*parse_endpoint(path, {}))) << path;
 }
 
+TEST(Endpoint, GeminisFilesGoToAPathOfTheirOwn) {
+  for (const std::string_view path : {"/upload/v1beta/files", "/team/upload/v1beta/files"}) {
+    const auto endpoint = parse_endpoint(path, {});
+    EXPECT_TRUE(endpoint->upload) << path;
+    EXPECT_EQ(endpoint->path, "/files");
+  }
+  for (const std::string_view path : {"/v1beta/files", "/uploads/v1beta/files", "/upload/v1/files"})
+    EXPECT_FALSE(parse_endpoint(path, {})->upload) << path;
+}
+
 TEST(Endpoint, OtherPathsAreNone) {
   for (const std::string_view path : {"/", "/v1", "/v10/chat", "/index.html", ""})
     EXPECT_FALSE(parse_endpoint(path, {})) << path;
