@@ -217,6 +217,16 @@ def test_streams_of_what_one_vendor_has_go_on_as_they_come(gateway, path, body, 
         del vendor.answer
 
 
+def test_a_model_that_a_pattern_serves_is_there(scratch):
+    gateway = Gateway(scratch, ("openai", "gemini"), models='    "gpt-*": { targets: [{ provider: openai }] }\n    fast: { targets: [{ provider: gemini }] }')
+    for path, headers, name in (("/v1/models/gpt-5", {}, "id"), ("/v1/models/fast", {}, "id"), ("/v1/models/gpt-5", {"anthropic-version": "2023-06-01"}, "id"),
+                                ("/v1beta/models/gpt-5", {}, "name")):
+        status, _, content = gateway.request("GET", path, headers=headers)
+        assert status == 200 and json.loads(content)[name].removeprefix("models/") == path.rsplit("/", 1)[1], content
+    assert gateway.request("GET", "/v1/models/claude-5")[0] == 404
+    assert [m["id"] for m in json.loads(gateway.request("GET", "/v1/models")[2])["data"]] == ["fast"]
+
+
 def test_geminis_caches_name_their_model_as_it_does(gateway):
     gateway["gemini"].script.append({"plain": b"{}"})
     status, _, content = gateway.request("POST", "/v1beta/cachedContents", {"model": "models/gemini-model", "contents": []},

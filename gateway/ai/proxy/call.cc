@@ -193,8 +193,13 @@ Mediator::Answer Call::answer_of_cache() const {
                 .body = recalled_->body};
 }
 
+// All that can be listed; of one that is asked for, whether it is served, also by a pattern.
 std::vector<std::string_view> Call::names_for_caller() const {
-  std::vector<std::string_view> names = catalog_.names();
+  std::vector<std::string_view> names;
+  if (endpoint_.model.empty())
+    names = catalog_.names();
+  else if (!catalog_.plan(endpoint_.model, called_, 0).empty())
+    names = {endpoint_.model};
   if (const VirtualKey* key = admission_.key())
     std::erase_if(names, [&](std::string_view name) { return !key->may_use(name); });
   return names;
