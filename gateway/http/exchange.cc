@@ -53,7 +53,7 @@ void Exchange::reset() {
   said_scheme_ = {};
   head_read_ = grpc_ = request_done_ = fresh_only_ = send_broken_ = answer_begun_ = false;
   head_forwarded_ = answer_done_ = holds_less_ = false;
-  picked_ = first_byte_ = {};
+  picked_ = sent_ = first_byte_ = {};
   connected_in_ = {};
   unprocessed_ = 0;
   reason_.clear();
@@ -97,9 +97,16 @@ std::chrono::nanoseconds Exchange::patience() const {
   return cluster_->config().timeouts.first_byte;
 }
 
+// Comments and empty beginnings of a stream do not make anybody wait longer.
+bool Exchange::waits_for_first() const {
+  return mediator_ && state_ == State::exchanging && !head_forwarded_ && client_->empty() &&
+         sent_ != Clock::time_point{} && mediator_->waits_for_first();
+}
+
 void Exchange::rearm() {
   const std::chrono::nanoseconds most = patience();
   if (most.count() == 0) return timer_.cancel();
+  if (waits_for_first()) return worker_.wheel().arm_at(timer_, sent_ + most);
   worker_.wheel().arm(timer_, most);
 }
 

@@ -267,6 +267,7 @@ class Exchange final : public UpstreamEvents,
   void on_timer();
   void on_deadline();
   std::chrono::nanoseconds patience() const;
+  bool waits_for_first() const;
   bool may_be_quiet() const;
   void upstream_quiet();
   const Listener& listener() const { return client_->client().ticket.listener(); }
@@ -371,6 +372,7 @@ class Exchange final : public UpstreamEvents,
   // What is logged and counted.
   Clock::time_point begun_;
   Clock::time_point picked_;
+  Clock::time_point sent_;                   // the request, as a whole, in this try
   std::chrono::nanoseconds connected_in_{};  // TLS with it; 0: the connection was there
   Clock::time_point first_byte_;
   std::string reason_;

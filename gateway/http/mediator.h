@@ -102,6 +102,9 @@ class Mediator {
 
   // How long the next step may take. `answering`: the client has got something.
   virtual std::chrono::nanoseconds patience(bool answering) const = 0;
+  // Whether that counts from the request's end, whatever has come of an answer since: nothing of it
+  // can go on yet.
+  virtual bool waits_for_first() const = 0;
   virtual void ended(Ending ending, int status) = 0;
   // Nullopt: not known yet. Known after ended(), and before, of an answer that is whole.
   virtual std::optional<std::uint64_t> used_tokens() const = 0;

@@ -7,6 +7,7 @@ namespace sluice::gateway::http {
 void Exchange::send() {
   state_ = State::exchanging;
   picked_ = Clock::now();
+  sent_ = {};
   request_done_ = request_.body() == BodyKind::none;
   if (mediator_ ? !begin_mediated() : !begin_request()) {
     drop_upstream();
@@ -123,6 +124,7 @@ void Exchange::request_sent() {
   if (mirror_) send_mirror();
   upstream_->want_read();
   client_->watch();  // so that a client that resets is noticed while the origin thinks
+  sent_ = Clock::now();
   rearm();
 }
 

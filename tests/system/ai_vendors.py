@@ -151,7 +151,7 @@ class Vendor:
         handler.wfile.write(data)
 
     def stream(self, handler, events, step):
-        """`events`: bytes each. Steps: cut (after so many), stall (the same, and stay), first (seconds before the first one), delay (between two),
+        """`events`: bytes each. Steps: comments (nothing else, as often as once in so many seconds), cut (after so many), stall (the same, and stay), first (seconds before the first one), delay (between two),
         garbage (an event that is none), bad_chunk (a chunk that is none), linger
         (seconds between the last event and the end)."""
         handler.send_response(200)
@@ -159,6 +159,9 @@ class Vendor:
         handler.send_header("transfer-encoding", "chunked")
         handler.end_headers()
         time.sleep(step.get("first", 0))
+        while "comments" in step:
+            handler.wfile.write(b"e\r\n: PROCESSING\n\n\r\n")
+            time.sleep(step["comments"])
         for number, event in enumerate(events):
             if number == step.get("cut"):
                 handler.connection.shutdown(socket.SHUT_RDWR)

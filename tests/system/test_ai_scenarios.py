@@ -89,7 +89,8 @@ def test_s06_a_provider_that_hangs(chain, stream):
 
 
 def test_s07_a_slow_first_token_is_not_waited_for_longer_than_the_policy_says(chain):
-    for fault in ({"first": 30}, {"stall": 1}):  # nothing but a head; the role, which is no token
+    # Nothing but a head; the role, which is no token; comments without an end.
+    for fault in ({"first": 30}, {"stall": 1}, {"comments": 0.1}):
         chain["openai"].script.append(fault)
         assert ask(chain, True) == "anthropic"
 

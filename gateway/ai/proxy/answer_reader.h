@@ -61,6 +61,11 @@ class AnswerReader {
   bool over() const { return mode_ == Mode::stream && !problem_ && filter_->over(); }
   // The vendor has worked: something of an answer has come, not of an error.
   bool streams() const { return mode_ == Mode::stream; }
+  // There is neither a head nor, of a stream, anything of the answer. What is collected as a whole
+  // has begun with its head.
+  bool waits_for_first() const {
+    return mode_ == Mode::none || (mode_ == Mode::stream && !started_);
+  }
   bool answered() const {
     return mode_ == Mode::pass || mode_ == Mode::stream || mode_ == Mode::whole;
   }

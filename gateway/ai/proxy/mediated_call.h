@@ -66,6 +66,7 @@ class Call final : public http::Mediator {
     const policy::AiTimeouts& timeouts = provider().timeouts;
     return answering ? timeouts.idle : timeouts.first_token;
   }
+  bool waits_for_first() const override { return answer_ && answer_->waits_for_first(); }
   Facts facts() const override;
   void ended(http::Ending ending, int status) override;
   std::optional<std::uint64_t> used_tokens() const override;
