@@ -1,34 +1,12 @@
 // Trying again: whether, when, and what the failed try says of its endpoint.
 #include <algorithm>
-#include <charconv>
 #include <ctime>
 
 #include "gateway/http/exchange.h"
-#include "gateway/http1/octets.h"
+#include "gateway/http1/retry_after.h"
 #include "gateway/worker.h"
 
 namespace sluice::gateway::http {
-
-namespace {
-
-// Retry-After (RFC 9110 section 10.2.3): seconds, or a date in its one form that is still made.
-// Bounded: what an origin can write is more than nanoseconds can say.
-std::optional<std::chrono::seconds> parse_retry_after(std::string_view text) {
-  constexpr std::int64_t kLongest = 365 * 24 * 3600;
-  if (http1::all_are(text, http1::kDigit)) {
-    if (text.empty()) return std::nullopt;
-    std::int64_t seconds = kLongest;  // of a number that is too large to be read
-    std::from_chars(text.data(), text.data() + text.size(), seconds);
-    return std::chrono::seconds(std::min(seconds, kLongest));
-  }
-  std::tm date{};
-  const std::string copy(text);
-  if (::strptime(copy.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &date) == nullptr) return std::nullopt;
-  const std::int64_t seconds = ::timegm(&date) - std::time(nullptr);
-  return std::chrono::seconds(std::clamp<std::int64_t>(seconds, 0, kLongest));
-}
-
-}  // namespace
 
 bool Exchange::try_again(std::uint32_t condition, Outcome outcome) {
   if (mediator_ && fail_over(outcome, 0)) return true;
@@ -72,7 +50,8 @@ std::optional<std::chrono::nanoseconds> Exchange::retry_pause(std::uint32_t cond
   constexpr std::uint32_t kAsking = policy::kRetry503 | policy::kRetry429;
   if ((condition & kAsking) != 0 && retry.max_retry_after.count() > 0) {
     const auto text = upstream_->response().fields().first("retry-after");
-    if (const auto wanted = parse_retry_after(text); wanted && wanted->count() > 0) {
+    if (const auto wanted = http1::parse_retry_after(text, std::time(nullptr));
+        wanted && wanted->count() > 0) {
       if (*wanted > retry.max_retry_after) return std::nullopt;
       return *wanted;
     }

@@ -120,6 +120,43 @@ def test_keys_rest_one_by_one(scratch):
         assert used() == second
 
 
+@pytest.fixture
+def two_keys(scratch):
+    gateway = Gateway(scratch, ("openai", "gemini"))
+    policy = gateway.policy
+    for kind in ("openai", "gemini"):
+        second = scratch.write(f"second-{kind}.key", f"another-{kind}")
+        policy = policy.replace(f'key: "file:{scratch.path}/{kind}.key"', f'keys: ["file:{scratch.path}/{kind}.key", "file:{second}"]')
+        vendor = gateway[kind]
+        vendor.credential = lambda headers, vendor=vendor: vendor.key  # takes both
+    gateway.sluice.write_policy(policy)
+    gateway.sluice.ctl("reload")
+    return gateway
+
+
+@pytest.mark.parametrize("headers", [{"retry-after-ms": "1"}, {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1ms"}])
+def test_a_key_rests_no_longer_than_its_vendor_says(two_keys, headers):
+    vendor, caller = two_keys["openai"], CALLERS["openai"](two_keys)
+    assert caller.call("openai/m")[0] == 200
+    vendor.script.append({"status": 429, "headers": headers})
+    before = len(vendor.calls)
+    for _ in range(8):
+        assert caller.call("openai/m")[0] == 200
+    used = [c["headers"]["authorization"] for c in vendor.calls[before:]]
+    assert used[0] in used[2:], "the key that was refused is used again"
+
+
+def test_a_key_of_geminis_rests_as_its_error_says(two_keys):
+    vendor, caller = two_keys["gemini"], CALLERS["openai"](two_keys)
+    assert caller.call("gemini/m")[0] == 200
+    error = {"error": {"code": 429, "message": "quota", "status": "RESOURCE_EXHAUSTED",
+                       "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "120s"}]}}
+    step = {"plain": json.dumps(error).encode(), "headers": {"content-type": "application/json"}, "code": 429}
+    vendor.script += [dict(step) for _ in range(3)]
+    status, fields, _ = two_keys.request("POST", "/v1/chat/completions", caller.body("gemini/m"))
+    assert (status, fields["retry-after"]) == (429, "120")
+
+
 def test_a_key_that_gemini_does_not_know_rests(scratch):
     """It says 400 to such a key, and the reason within."""
     gateway = Gateway(scratch, ("gemini",))

@@ -6,6 +6,7 @@
 
 #include "gateway/ai/error_body.h"
 #include "gateway/ai/filter/json_filter.h"
+#include "gateway/ai/proxy/rate_limit_rest.h"
 #include "gateway/ai/proxy/vendor_request.h"
 #include "gateway/clocks.h"
 #include "gateway/http/own_answer.h"
@@ -244,6 +245,7 @@ std::expected<json::object, Problem> AnswerReader::translated(const json::value&
 bool AnswerReader::finish_error() {
   const Provider& provider = *asked_.provider;
   const json::value body = coded_ ? json::value() : parsed(collected_);
+  error_rest_ = rest_said(body);
   if (!asked_.key.empty() && refuses_key(body)) {
     key_refused_ = true;
     return broken(own_key_refused(provider));
@@ -260,7 +262,12 @@ bool AnswerReader::finish_error() {
     Problem problem = codec(provider.shape).read_problem(status_, body);
     hide_key(problem.message);
     answer_ = problem_answer(asked_.endpoint->shape, problem);
-    if (!retry_after_.empty()) answer_->lines += "retry-after: " + retry_after_ + "\r\n";
+    if (!retry_after_.empty()) {
+      answer_->lines += "retry-after: " + retry_after_ + "\r\n";
+    } else if (error_rest_) {
+      const auto seconds = std::chrono::ceil<std::chrono::seconds>(*error_rest_);
+      answer_->lines += "retry-after: " + std::to_string(seconds.count()) + "\r\n";
+    }
   }
   answer_->lines += asked_.lines;
   answer_->reason = "provider " + provider.name + " answered with " + std::to_string(status_);

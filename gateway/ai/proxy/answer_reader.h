@@ -2,6 +2,7 @@
 // what it says of itself.
 #pragma once
 
+#include <chrono>
 #include <expected>
 #include <memory>
 #include <optional>
@@ -70,6 +71,8 @@ class AnswerReader {
     return mode_ == Mode::pass || mode_ == Mode::stream || mode_ == Mode::whole;
   }
   int status() const { return status_; }
+  // As the body of an error says.
+  const std::optional<std::chrono::milliseconds>& error_rest() const { return error_rest_; }
 
  private:
   enum class Mode : std::uint8_t { none, pass, stream, whole, error };
@@ -99,6 +102,7 @@ class AnswerReader {
   Metered metered_;
   std::optional<Problem> problem_;
   bool key_refused_ = false;
+  std::optional<std::chrono::milliseconds> error_rest_;
   std::string head_text_;
   bool started_ = false;
   std::optional<http::Mediator::Answer> answer_;

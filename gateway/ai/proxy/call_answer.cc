@@ -1,8 +1,9 @@
 #include <algorithm>
-#include <charconv>
 
 #include "gateway/ai/proxy/mediated_call.h"
 #include "gateway/ai/proxy/path_cost.h"
+#include "gateway/ai/proxy/rate_limit_rest.h"
+#include "gateway/clocks.h"
 #include "gateway/log.h"
 #include "gateway/redis/limit_leases.h"
 #include "gateway/worker.h"
@@ -18,12 +19,8 @@ constexpr std::chrono::seconds kRateRest{10};
 constexpr std::chrono::seconds kLongestRest{600};
 constexpr std::chrono::minutes kRefusedRest{5};
 
-std::chrono::seconds rest_of(const http1::ResponseHead& response) {
-  const std::string_view text = response.fields().first(http1::KnownField::retry_after);
-  std::int64_t seconds = 0;
-  const auto read = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (read.ec != std::errc{} || seconds <= 0) return kRateRest;
-  return std::min(std::chrono::seconds(seconds), kLongestRest);
+Clock::duration bounded(std::chrono::milliseconds said) {
+  return std::min<std::chrono::milliseconds>(said, kLongestRest);
 }
 
 }  // namespace
@@ -54,6 +51,7 @@ bool Call::end(std::string& out) {
   }
   if (filtered && (!filter_->feed(unfiltered_, out) || !filter_->end(out)))
     return refused_by_filter();
+  rest_as_error_says();
   heard_.add(std::string_view(out).substr(before));
   keep_answer();
   settle(http::Ending::complete);
@@ -111,11 +109,20 @@ void Call::note_failure(const http1::ResponseHead& response) {
   KeyRing& keys = *provider().keys;
   if (keys.empty() || key_is_callers_) return;
   if (response.status() == 429) {
-    keys.rest(key_, Clock::now() + rest_of(response));
+    rest_known_ = rest_said(response, unix_now());
+    keys.rest(key_, Clock::now() + bounded(rest_known_.value_or(kRateRest)));
     key_failed_ = true;
   } else if (response.status() < 500 && response.status() != 408) {
     rest_refused_key(response.status());
   }
+}
+
+// Where the head has not said so. It is read only of an answer after which nobody else is asked.
+void Call::rest_as_error_says() {
+  const auto& said = answer_->error_rest();
+  KeyRing& keys = *provider().keys;
+  if (answer_->status() != 429 || rest_known_ || !said || keys.empty() || key_is_callers_) return;
+  keys.rest(key_, Clock::now() + bounded(*said));
 }
 
 void Call::rest_refused_key(int status) {

@@ -96,6 +96,7 @@ class Call final : public http::Mediator {
   std::optional<Problem> prepare();
   void note_failure(const http1::ResponseHead& response);
   void rest_refused_key(int status);
+  void rest_as_error_says();
   bool failed();
   http::Ending ending_of(http::Ending ending) const;
   bool has_last_word() const;
@@ -129,6 +130,7 @@ class Call final : public http::Mediator {
   std::size_t key_ = 0;
   std::size_t keys_tried_ = 0;  // of this target
   bool key_failed_ = false;
+  std::optional<std::chrono::milliseconds> rest_known_;  // as the head of a 429 says
   bool key_is_callers_ = false;
   std::string head_text_;
   std::optional<AnswerReader> answer_;
