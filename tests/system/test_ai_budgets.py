@@ -322,7 +322,8 @@ def test_usage_by_what_one_likes(scratch):
     assert "MODEL" in table and "$0.06 *" in table and "1 requests that `prices` has no price for" in table
     assert "no calls since 2999-01-01" in run("--policy", gateway.policy_file, "--since", "2999-01-01").stdout
     assert "No such file" in run("--file", "/nonexistent/usage.db", check=1).stderr
-    for wrong in (["--by", "colour"], ["--since", "yesterday"], ["--until", "7d"], ["more"]):
+    for wrong in (["--by", "colour"], ["--since", "yesterday"], ["--since", "2026-13-01"], ["--since", "2026-02-30"], ["--until", "7d"],
+                  ["--until", "2026-11-31"], ["more"]):
         run("--policy", gateway.policy_file, *wrong, check=2)
 
 

@@ -201,9 +201,11 @@ std::expected<std::string, std::string> usage_file(const Arguments& arguments) {
   return ai->usage.file;
 }
 
-bool is_date(std::string_view text) {
-  if (text.size() != 10 || text[4] != '-' || text[7] != '-') return false;
-  return std::ranges::count_if(text, [](char c) { return c >= '0' && c <= '9'; }) == 8;
+// A day that there is.
+bool is_date(const std::string& text) {
+  std::tm parts{};
+  if (text.size() != 10 || ::strptime(text.c_str(), "%Y-%m-%d", &parts) == nullptr) return false;
+  return gateway::ai::day_text(::timegm(&parts)) == text;
 }
 
 // A date, or so long ago.
