@@ -222,7 +222,7 @@ void want_secrets(const policy::AiConfig& ai, Wanted& out) {
       out.secrets.emplace(key, provider.where);
   if (ai.keys == policy::AiKeys::required)
     out.secrets.emplace(std::string(kWholeFile) + ai.key_file, ai.where);
-  if (!ai.prices.empty()) out.secrets.emplace(std::string(kPriceFile) + ai.prices, ai.where);
+  if (!ai.prices.empty()) out.secrets.emplace(std::string(kPriceFile) + ai.prices, ai.prices_where);
 }
 
 // Of what is not for TLS. Without an issuer's keys tokens are refused, which is said by whoever

@@ -85,6 +85,7 @@ void ai(const Node& node, const Reporter& reporter, AiConfig& out) {
   });
   path(node, "key_file", reporter, out.key_file);
   path(node, "prices", reporter, out.prices);
+  if (const Node* child = node.find("prices")) out.prices_where = reporter.locate(child->where());
   optional_word(node, "scope", kLimitScopeWords, out.scope);
   optional_word(node, "untranslatable", kAiUntranslatableWords, out.untranslatable);
   if (const Node* child = node.find("bypass")) bypass(*child, reporter, out.bypass.emplace());

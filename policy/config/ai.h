@@ -136,6 +136,7 @@ struct AiConfig {
   std::vector<AiIdentity> identities;  // the first one that names the caller counts
   std::string key_file;                // "" in the file: keys.json in the state directory
   std::string prices;                  // a file; "": costs are not counted
+  Location prices_where;
   std::vector<AiBudget> budgets;
   LimitScope scope = LimitScope::per_node;  // of keys' limits, and of budgets
   AiUnpriced unpriced = AiUnpriced::deny;

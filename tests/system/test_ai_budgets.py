@@ -280,7 +280,8 @@ def test_prices_are_judged_as_the_policy_is(scratch):
         assert gateway.ask(headers)[0] == 200
     assert subprocess.run([SLUICE, "check", "--without-files", policy], capture_output=True, timeout=30).returncode == 0
     os.remove(path)
-    assert "No such file" in check().stderr
+    line = 1 + open(policy).read().split("\n").index(f"  prices: {path}")
+    assert f"{policy}:{line}:" in check().stderr and "No such file" in check().stderr
     assert gateway.usage()["total"]["unpriced"] == 0
     gateway.sluice.stop()
     refused = subprocess.run([SLUICE, "run", "--policy", policy], capture_output=True, text=True, timeout=30)
