@@ -112,6 +112,14 @@ def test_a_key_is_shown_once_and_listed_without(scratch):
         keys.run(*wrong, check=2)
 
 
+def test_a_key_is_known_when_it_is_shown(scratch):
+    """As a script has it that makes a key and goes on. On a machine that is busy not each time, but it is no race that is always lost."""
+    gateway = Gateway(scratch, ("openai",), keys="required")
+    keys, body = Keys(gateway), CALLERS["openai"](gateway).body("openai/any")
+    made = (keys.create(f"key-{i}") for i in range(20))
+    assert any(gateway.post("/v1/chat/completions", body, {"authorization": f"Bearer {key}"})[0] == 200 for key in made)
+
+
 def test_two_who_make_keys_lose_none(scratch):
     gateway = Gateway(scratch, ("openai",), keys="required")
     keys = Keys(gateway)

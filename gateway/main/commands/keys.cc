@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <ctime>
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 #include <iostream>
 #include <openssl/rand.h>
 #include <sys/file.h>
+#include <thread>
 #include <unistd.h>
 
 #include <boost/json.hpp>
@@ -182,6 +184,22 @@ std::expected<VirtualKey, std::string> wanted(const Arguments& arguments) {
   return key;
 }
 
+// Running gateways hear of the file's change, and read it, in some 50 ms. Who shows a key as soon
+// as it is printed, as a script does, shall be known there.
+void let_gateways_read() {
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+}
+
+std::expected<void, std::string> add(const std::string& path, const VirtualKey& key) {
+  const Lock lock(path);
+  auto keys = load(path);
+  if (!keys) return std::unexpected(keys.error());
+  if (std::ranges::find(*keys, key.name, &VirtualKey::name) != keys->end())
+    return std::unexpected("there is a key named " + key.name + " already");
+  keys->push_back(key);
+  return gateway::write_state_file(path, gateway::ai::write_keys(*keys));
+}
+
 int create(const Arguments& arguments, const std::string& path) {
   auto key = wanted(arguments);
   if (!key) return usage(key.error());
@@ -190,14 +208,8 @@ int create(const Arguments& arguments, const std::string& path) {
       random_text(48, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789");
   key->sha256 = gateway::ai::hash_of_key(shown);
   key->id = "k" + random_text(8, "0123456789abcdefghjkmnpqrstvwxyz");
-  const Lock lock(path);
-  auto keys = load(path);
-  if (!keys) return failed(arguments, keys.error());
-  if (std::ranges::find(*keys, key->name, &VirtualKey::name) != keys->end())
-    return failed(arguments, "there is a key named " + key->name + " already");
-  keys->push_back(*key);
-  if (const auto saved = gateway::write_state_file(path, gateway::ai::write_keys(*keys)); !saved)
-    return failed(arguments, saved.error());
+  if (const auto added = add(path, *key); !added) return failed(arguments, added.error());
+  let_gateways_read();
   if (arguments.get("output") == "json") {
     std::cout << json::serialize(json::object{{"id", key->id}, {"name", key->name}, {"key", shown}})
               << '\n';
