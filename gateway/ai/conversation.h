@@ -105,7 +105,7 @@ struct OutputFormat {
 struct Reasoning {
   std::optional<bool> enabled;         // said so, either way
   std::optional<std::int64_t> budget;  // tokens
-  std::string effort;                  // minimal | low | medium | high
+  std::string effort;                  // one of effort.h, or what the caller said
   std::optional<bool> shown;           // thoughts are wanted in the answer
 };
 

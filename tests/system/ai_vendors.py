@@ -195,6 +195,7 @@ class Vendor:
 
 class OpenAi(Vendor):
     shape = "openai"
+    efforts = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
     fields = {"model", "messages", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls", "temperature", "top_p",
               "max_tokens", "max_completion_tokens", "stop", "response_format", "seed", "user", "n", "presence_penalty", "store",
               "frequency_penalty", "logit_bias", "metadata", "reasoning_effort"}
@@ -257,6 +258,7 @@ class OpenAi(Vendor):
             expect(tool.get("type") == "function" and re.fullmatch(r"[\w-]{1,64}", tool["function"]["name"]), "tools: malformed")
         if "stream_options" in body:
             expect(body.get("stream"), "stream_options is only allowed when stream is enabled")
+        expect(body.get("reasoning_effort", "low") in self.efforts, f"reasoning_effort: {body.get('reasoning_effort')}")
 
     def check_ids(self, ids):
         pass
@@ -319,7 +321,9 @@ class OpenAi(Vendor):
 
 class Mistral(OpenAi):
     fields = {"model", "messages", "stream", "tools", "tool_choice", "parallel_tool_calls", "temperature", "top_p", "max_tokens", "stop",
-              "response_format", "random_seed", "n", "presence_penalty", "frequency_penalty", "safe_prompt", "prediction"}
+              "response_format", "random_seed", "n", "presence_penalty", "frequency_penalty", "safe_prompt", "prediction", "reasoning_effort",
+              "prompt_mode"}
+    efforts = ("none", "minimal", "low", "medium", "high", "xhigh")
     always_usage = True
     own_of_embeddings = {"id": "embd-1"}
 

@@ -3,6 +3,7 @@
 #include <boost/json/array.hpp>
 
 #include "gateway/ai/anthropic/anthropic.h"
+#include "gateway/ai/effort.h"
 #include "gateway/ai/media.h"
 
 namespace sluice::gateway::ai::anthropic {
@@ -11,13 +12,6 @@ namespace {
 constexpr std::int64_t kMinBudget = 1024;  // tokens of thinking that the API takes at least
 constexpr std::string_view kJsonOnly = "Answer with one JSON object and nothing else.";
 
-std::int64_t budget_of(const Reasoning& reasoning) {
-  if (reasoning.budget) return std::max(kMinBudget, *reasoning.budget);
-  if (reasoning.effort == "high") return 16384;
-  if (reasoning.effort == "medium") return 4096;
-  return kMinBudget;
-}
-
 class Writer {
  public:
   Writer(const Request& request, const WriteOptions& options)
@@ -25,6 +19,7 @@ class Writer {
 
   std::expected<WrittenRequest, Problem> write() {
     lost_.fields(request_.untranslatable);
+    effort_ = effort_of(request_.reasoning, lost_);
     thinks_ = wants_thinking() && thoughts_are_there();
     body_["model"] = request_.model;
     body_["max_tokens"] = request_.max_tokens.value_or(options_.default_max_tokens);
@@ -43,8 +38,12 @@ class Writer {
 
  private:
   bool wants_thinking() const {
-    const Reasoning& reasoning = request_.reasoning;
-    return reasoning.enabled.value_or(!reasoning.effort.empty() && reasoning.effort != "minimal");
+    return request_.reasoning.enabled.value_or(effort_ != nullptr && effort_->anthropic > 0);
+  }
+
+  std::int64_t budget() const {
+    const std::int64_t asked = effort_ != nullptr ? effort_->anthropic : 0;
+    return std::max(kMinBudget, request_.reasoning.budget.value_or(asked));
   }
 
   // With thinking on, a turn that calls a tool must begin with its thought. Where the caller has
@@ -133,10 +132,10 @@ class Writer {
       if (wants_thinking()) lost_.hint("thinking");
       return;
     }
-    const std::int64_t budget = budget_of(request_.reasoning);
-    body_["thinking"] = {{"type", "enabled"}, {"budget_tokens", budget}};
+    const std::int64_t thoughts = budget();
+    body_["thinking"] = {{"type", "enabled"}, {"budget_tokens", thoughts}};
     const std::int64_t answer = request_.max_tokens.value_or(options_.default_max_tokens);
-    if (answer <= budget) body_["max_tokens"] = budget + answer;
+    if (answer <= thoughts) body_["max_tokens"] = thoughts + answer;
   }
 
   void write_sampling() {
@@ -166,6 +165,7 @@ class Writer {
   const Request& request_;
   const WriteOptions& options_;
   Untranslatable lost_;
+  const EffortLevel* effort_ = nullptr;
   bool thinks_ = false;
   json::object body_;
 };

@@ -186,7 +186,8 @@ void read_thinking(ReadState& state, ObjectReader& config, Request& request) {
   request.reasoning.budget = fields.integer("thinkingBudget");
   if (request.reasoning.budget && *request.reasoning.budget < 0) request.reasoning.budget.reset();
   if (request.reasoning.budget) request.reasoning.enabled = *request.reasoning.budget != 0;
-  request.reasoning.effort = in_small_letters(fields.text_or("thinkingLevel"));
+  const std::string level = in_small_letters(fields.text_or("thinkingLevel"));
+  if (level != "thinking_level_unspecified") request.reasoning.effort = level;
 }
 
 void read_format(ObjectReader& config, Request& request) {

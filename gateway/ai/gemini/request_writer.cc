@@ -1,5 +1,6 @@
 #include <boost/json/array.hpp>
 
+#include "gateway/ai/effort.h"
 #include "gateway/ai/gemini/gemini.h"
 #include "gateway/ai/media.h"
 
@@ -10,13 +11,6 @@ namespace {
 constexpr std::string_view kForeignSignature = "skip_thought_signature_validator";
 
 constexpr std::size_t kReferences = 4UL << 20;  // bytes that those of all schemas become
-
-std::int64_t budget_of(std::string_view effort) {
-  if (effort == "high") return 24576;
-  if (effort == "medium") return 8192;
-  if (effort == "low") return 1024;
-  return 0;  // minimal
-}
 
 class Writer {
  public:
@@ -166,8 +160,8 @@ class Writer {
       thinking["thinkingBudget"] = 0;
     else if (reasoning.budget)
       thinking["thinkingBudget"] = *reasoning.budget;
-    else if (!reasoning.effort.empty())
-      thinking["thinkingBudget"] = budget_of(reasoning.effort);
+    else if (const EffortLevel* effort = effort_of(reasoning, lost_))
+      thinking["thinkingBudget"] = effort->gemini;
     if (reasoning.shown.value_or(false)) thinking["includeThoughts"] = true;
     if (!thinking.empty()) config["thinkingConfig"] = std::move(thinking);
   }

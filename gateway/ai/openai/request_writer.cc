@@ -1,5 +1,6 @@
 #include <boost/json/array.hpp>
 
+#include "gateway/ai/effort.h"
 #include "gateway/ai/media.h"
 #include "gateway/ai/openai/mistral_ids.h"
 #include "gateway/ai/openai/openai.h"
@@ -204,16 +205,28 @@ class Writer {
 
   void write_reasoning() {
     const Reasoning& reasoning = request_.reasoning;
-    if (dialect_ == Dialect::mistral) {
-      if (reasoning.enabled.value_or(false) || !reasoning.effort.empty()) lost_.hint("reasoning");
-      return;
-    }
-    if (!reasoning.effort.empty())
-      body_["reasoning_effort"] = reasoning.effort;
-    else if (reasoning.enabled.value_or(false) && reasoning.budget)
+    if (const EffortLevel* effort = effort_of(reasoning, lost_)) {
+      body_["reasoning_effort"] = word_of(*effort);
+    } else if (reasoning.enabled.value_or(false) && reasoning.budget) {
+      // Few of Mistral's models take a word for it, and the others refuse any.
+      if (dialect_ == Dialect::mistral) return lost_.hint("reasoning");
       body_["reasoning_effort"] = *reasoning.budget <= kLowEffort      ? "low"
                                   : *reasoning.budget <= kMediumEffort ? "medium"
                                                                        : "high";
+    }
+  }
+
+  // Mistral's API ends at "xhigh"; other services know three words for sure.
+  std::string_view word_of(const EffortLevel& effort) const {
+    switch (dialect_) {
+      case Dialect::openai:
+        break;
+      case Dialect::mistral:
+        return effort.word == "max" ? "xhigh" : effort.word;
+      case Dialect::compatible:
+        return effort.common;
+    }
+    return effort.word;
   }
 
   void write_stream() {
