@@ -281,7 +281,7 @@ class OpenAi(Vendor):
             text = "result: " + str(body["messages"][-1]["content"])
         finish = "tool_calls" if calls else step.get("finish", "stop")
         if not body.get("stream"):
-            message = {"role": "assistant", "content": None if calls else text}
+            message = {"role": "assistant", "content": None if calls else self.content(body, text, ["".join(self.thoughts)])}
             if calls:
                 message["tool_calls"] = calls
             return self.send(handler, 200, {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"] + "-2025",
@@ -303,7 +303,8 @@ class OpenAi(Vendor):
                 for i in range(len(calls)):
                     events.append(delta({"tool_calls": [{"index": i, "function": {"arguments": arguments[at:at + 5]}}]}))
         else:
-            events += [delta({"content": word}) for word in words]
+            pieces = [("", [thought]) for thought in self.thoughts if self.thinks(body)] + [(word, []) for word in words]
+            events += [delta({"content": self.content(body, *piece)}) for piece in pieces]
         events.append(delta({}, finish))
         if body.get("stream_options", {}).get("include_usage") or self.always_usage:
             events.append(chunk([], usage=self.usage()))
@@ -314,6 +315,13 @@ class OpenAi(Vendor):
 
     always_usage = False
     own_of_embeddings = {}
+    thoughts = ("Let me", " think")
+
+    def thinks(self, body):  # and says what
+        return False
+
+    def content(self, body, text, thoughts):
+        return text
 
     def call_id(self, i):
         return f"call_{self.name}_{i}"
@@ -334,6 +342,16 @@ class Mistral(OpenAi):
     def check(self, body):
         super().check(body)
         expect(body["messages"][-1]["role"] in ("user", "tool"), "Expected last role User or Tool for serving")
+
+    def thinks(self, body):
+        return body.get("reasoning_effort", "none") != "none"
+
+    def content(self, body, text, thoughts):
+        """Of a model that thinks: lists, also in pieces of streams."""
+        if not self.thinks(body):
+            return text
+        parts = [{"type": "thinking", "thinking": [{"type": "text", "text": thought}]} for thought in thoughts]
+        return parts + [{"type": "text", "text": text}] * bool(text)
 
     def call_id(self, i):
         return f"callMis0{i}"

@@ -106,6 +106,27 @@ def test_any_effort_is_one_that_the_vendor_takes(gateway, caller, kind):
 
 
 @pairs
+def test_what_mistrals_models_think_is_thought_elsewhere(gateway, caller):
+    vendor, client = gateway["mistral"], CALLERS[caller](gateway)
+    more = EFFORTS[caller]("high")
+    status, answer = client.call("mistral-model", **more)
+    assert status == 200, answer
+    events, whole = client.streamed("mistral-model", **more)
+    assert whole, events
+    if caller == "openai":  # its own words
+        assert answer["choices"][0]["message"]["content"][0]["type"] == "thinking"
+        return
+    thought = "".join(vendor.thoughts)
+    if caller == "anthropic":
+        assert [b.get("thinking", b.get("text")) for b in answer["content"]] == ["".join(vendor.thoughts), text_of(vendor)]
+        assert "".join(e["delta"].get("thinking", "") for n, e in events if n == "content_block_delta") == thought
+        assert client.streamed_text(events) == text_of(vendor)
+    else:
+        assert [p["text"] for p in client.parts(answer)] == [thought, text_of(vendor)] and client.parts(answer)[0]["thought"]
+        assert client.streamed_text(events) == thought + text_of(vendor)
+
+
+@pairs
 @kinds
 def test_an_error_comes_in_the_callers_shape(gateway, caller, kind):
     vendor, caller = gateway[kind], CALLERS[caller](gateway)

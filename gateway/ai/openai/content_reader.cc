@@ -55,12 +55,29 @@ std::optional<Part> read_audio(ReadState& state, ObjectReader& part) {
   return Part{Audio{fields.required_text("format"), fields.required_text("data")}};
 }
 
+// Mistral's: a list of texts, among them references to what it has read.
+Part read_thought(ReadState& state, ObjectReader& part) {
+  Thinking thought{.text = {},
+                   .signature = part.text_or("signature"),
+                   .redacted = {},
+                   .vendor = Vendor::mistral};
+  const json::value* said = part.take("thinking");
+  if (said != nullptr && said->is_string()) thought.text = said->get_string();
+  const json::array* pieces = said != nullptr ? said->if_array() : nullptr;
+  for (std::size_t i = 0; pieces != nullptr && i < pieces->size(); ++i)
+    thought.text +=
+        ObjectReader(state, (*pieces)[i], indexed(part.path("thinking"), i)).text_or("text");
+  return {std::move(thought)};
+}
+
 std::optional<Part> read_part(ReadState& state, const json::value& value, const std::string& path) {
   ObjectReader part(state, value, path);
   const std::string type = part.required_text("type");
   std::optional<Part> read;
   if (type == "text")
     read = Part{Text{part.required_text("text")}};
+  else if (type == "thinking")
+    read = read_thought(state, part);
   else if (type == "refusal")
     read = Part{Refusal{part.required_text("refusal")}};
   else if (type == "image_url")

@@ -83,6 +83,7 @@ class Writer {
   json::object assistant(const Message& message) {
     json::object out{{"role", "assistant"}};
     json::array calls;
+    json::array thoughts;
     for (const Part& part : message.parts) {
       if (const auto* call = std::get_if<ToolCall>(&part.content)) {
         ToolCall renamed = *call;
@@ -90,13 +91,28 @@ class Writer {
         calls.push_back(write_tool_call(renamed));
       } else if (const auto* refusal = std::get_if<Refusal>(&part.content)) {
         out["refusal"] = refusal->text;
-      } else if (std::holds_alternative<Thinking>(part.content)) {
-        lost_.hint("thinking");  // another vendor's: it could not be checked
+      } else if (const auto* thinking = std::get_if<Thinking>(&part.content)) {
+        if (dialect_ == Dialect::mistral && thinking->vendor == Vendor::mistral)
+          thoughts.push_back(mistrals_thought(*thinking));
+        else
+          lost_.hint("thinking");  // another vendor's: it could not be checked
       }
     }
     const std::string text = joined_text(message.parts, "");
     out["content"] = text.empty() ? json::value(nullptr) : json::value(text);
+    if (!thoughts.empty()) {
+      if (!text.empty()) thoughts.push_back({{"type", "text"}, {"text", text}});
+      out["content"] = std::move(thoughts);
+    }
     if (!calls.empty()) out["tool_calls"] = std::move(calls);
+    return out;
+  }
+
+  static json::object mistrals_thought(const Thinking& thinking) {
+    json::object out{
+        {"type", "thinking"},
+        {"thinking", json::array{json::object{{"type", "text"}, {"text", thinking.text}}}}};
+    if (!thinking.signature.empty()) out["signature"] = thinking.signature;
     return out;
   }
 

@@ -68,17 +68,27 @@ class Reader final : public StreamReader {
     ObjectReader delta(state, value, "delta");
     std::optional<std::string> thought = delta.text("reasoning_content");
     if (!thought) thought = delta.text("reasoning");
-    if (thought && !thought->empty()) text(PartKind::thinking, std::move(*thought), out);
-    if (auto content = delta.text("content"); content && !content->empty())
-      text(PartKind::text, std::move(*content), out);
-    if (auto refusal = delta.text("refusal"); refusal && !refusal->empty())
-      text(PartKind::refusal, std::move(*refusal), out);
+    if (thought) text(PartKind::thinking, std::move(*thought), out);
+    for (Part& part : read_content(state, delta))
+      add(std::move(part), out);
+    if (auto refusal = delta.text("refusal")) text(PartKind::refusal, std::move(*refusal), out);
     const json::array* calls = delta.array("tool_calls");
     for (std::size_t i = 0; calls != nullptr && i < calls->size(); ++i)
       call(state, (*calls)[i], i, out);
   }
 
+  // Of a content. What seals a thought of Mistral's is left out: where it came from is not said.
+  void add(Part part, Deltas& out) {
+    if (auto* said = std::get_if<Text>(&part.content))
+      text(PartKind::text, std::move(said->text), out);
+    else if (auto* thought = std::get_if<Thinking>(&part.content))
+      text(PartKind::thinking, std::move(thought->text), out);
+    else if (auto* refusal = std::get_if<Refusal>(&part.content))
+      text(PartKind::refusal, std::move(refusal->text), out);
+  }
+
   void text(PartKind kind, std::string piece, Deltas& out) {
+    if (piece.empty()) return;
     if (!running_ || running_kind_ != kind) {
       close_running(out);
       running_ = next_part_++;
