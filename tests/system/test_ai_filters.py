@@ -51,6 +51,24 @@ def test_geminis_list_is_filtered_too(scratch):
     assert text == "Call [email]."
 
 
+def test_what_models_think_in_lists_is_filtered_too(scratch):
+    """As Mistral's stream it."""
+    gateway = Gateway(scratch, ("mistral",), more="  filters: { private: { find: [secrets, personal] } }")
+    gateway["mistral"].thoughts = ("He is jane.d", "oe@exam", "ple.com, I think")
+    says(gateway["mistral"], "Call jane.d", "oe@exam", "ple.com or use " + KEY[:9], KEY[9:], " now", ".")
+    events, whole = CALLERS["openai"](gateway).streamed("x", reasoning_effort="high")
+    said = {"text": "", "thinking": ""}
+    for _, event in events[:-1]:
+        for choice in event["choices"]:
+            content = choice["delta"].get("content") or []
+            for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+                said[part["type"]] += "".join(piece["text"] for piece in part["thinking"]) if part["type"] == "thinking" else part["text"]
+    assert whole and said == {"thinking": "He is [email], I think", "text": "Call [email] or use [api_key] now."}, events
+    events, whole = ResponsesCaller(gateway).streamed("x", reasoning={"effort": "high"})
+    for kind, text in (("output_text", said["text"]), ("reasoning_summary_text", said["thinking"])):
+        assert whole and "".join(e["delta"] for name, e in events if name == f"response.{kind}.delta") == text, events
+
+
 def test_a_filter_refuses_and_says_which_it_was(scratch):
     gateway = Gateway(scratch, ("openai", "anthropic"), more="""  filters:
     nightfall: { pattern: "(?i)project nightfall", action: refuse }

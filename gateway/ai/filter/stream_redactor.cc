@@ -41,7 +41,16 @@ bool is_set(const json::object& holder, std::string_view key) {
 
 constexpr std::array<std::string_view, 4> kOpenAiTexts{"content", "reasoning_content", "reasoning",
                                                        "refusal"};
+// Lists of parts: of Mistral's models that think, and of OpenRouter.
+constexpr std::array<std::string_view, 2> kOpenAiLists{"content", "reasoning_details"};
+// What a part may call its text, and OpenAI's audio its own.
+constexpr std::array<std::string_view, 4> kPartTexts{"text", "thinking", "summary", "transcript"};
 constexpr std::array<std::string_view, 3> kAnthropicTexts{"text", "thinking", "partial_json"};
+
+template <std::size_t kSize>
+bool is_one_of(const std::array<std::string_view, kSize>& names, std::string_view name) {
+  return std::ranges::find(names, name) != names.end();
+}
 
 std::string_view delta_type(std::string_view text) {
   if (text == "thinking") return "thinking_delta";
@@ -63,6 +72,44 @@ bool names_a_tool(const json::object& call) {
 
 json::object call_piece(std::string_view index, const std::string& arguments) {
   return {{"index", whole_number(index).value_or(0)}, {"function", {{"arguments", arguments}}}};
+}
+
+// It has texts, and they are empty.
+bool is_silent(const json::object& part) {  // NOLINT(misc-no-recursion)
+  bool silent = false;
+  for (const std::string_view word : kPartTexts) {
+    const json::value* said = part.if_contains(word);
+    if (said == nullptr) continue;
+    silent = true;
+    if (said->is_string() && !said->get_string().empty()) return false;
+    if (!said->is_array()) continue;
+    for (const json::value& one : said->get_array())
+      if (!one.is_object() || !is_silent(one.get_object())) return false;
+  }
+  return silent;
+}
+
+// Texts of contents are the same text whether they come as strings or in parts.
+std::string channel_of(const json::object& part, const std::string& list) {
+  const std::string_view type = string_at(part, "type");
+  if (type == "text" && list.ends_with("/content")) return list;
+  return list + "/" + std::string(type) + "/" + number_at(part, "index");
+}
+
+// What is held of lists stands before a text of the same name.
+bool put_parts(json::object& holder, std::string_view key, json::array rest) {
+  if (rest.empty()) return false;
+  if (const std::string said(string_at(holder, key)); !said.empty())
+    rest.push_back({{"type", "text"}, {"text", said}});
+  holder[key] = std::move(rest);
+  return true;
+}
+
+bool put_transcript(json::object& delta, const std::string& rest) {
+  json::object* audio = object_at(delta, "audio");
+  if (audio == nullptr) audio = &delta["audio"].emplace_object();
+  (*audio)["transcript"] = std::string(string_at(*audio, "transcript")) + rest;
+  return true;
 }
 
 // The last of `calls` that has this index, and arguments; null: there is none.
@@ -196,21 +243,117 @@ bool StreamRedactor::openai_choice(json::object& choice) {
   json::object* delta = object_at(choice, "delta");
   const bool has_delta = delta != nullptr;
   if (!has_delta) delta = &none;
-  for (auto& member : *delta) {
-    const std::string_view key = member.key();
-    if (std::ranges::find(kOpenAiTexts, key) != kOpenAiTexts.end() && member.value().is_string())
-      changed |= go_on(index + std::string(key), member.value());
-    else if (key != "tool_calls" && key != "function_call")
-      changed |= others(member.value(), key);  // lists of parts, and what is yet to come
-  }
+  for (auto& member : *delta)
+    changed |= openai_member(member.key(), member.value(), index + std::string(member.key()), ends);
   changed |= openai_calls(*delta, index);
   if (ends) {
     for (const std::string_view text : kOpenAiTexts)
-      changed |= put_rest(*delta, text, index + std::string(text));
+      if (const std::string channel = index + std::string(text); !held_parts_.contains(channel))
+        changed |= put_rest(*delta, text, channel);
+    if (const std::string rest = rest_of(index + "audio"); !rest.empty())
+      changed |= put_transcript(*delta, rest);
     changed |= end_openai_calls(*delta, index);
+  }
+  for (const std::string_view list : kOpenAiLists) {
+    const std::string channel = index + std::string(list);
+    const bool of_parts = held_parts_.contains(channel);
+    if (ends || !string_at(*delta, list).empty())
+      changed |=
+          put_parts(*delta, list, rest_of_parts(channel, of_parts ? std::string_view() : channel));
   }
   if (!has_delta && !none.empty()) choice["delta"] = std::move(none);
   return changed;
+}
+
+bool StreamRedactor::openai_member(std::string_view key, json::value& value,
+                                   const std::string& channel, bool ends) {
+  if (is_one_of(kOpenAiTexts, key) && value.is_string()) {
+    if (!value.get_string().empty()) held_parts_.erase(channel);  // it is of a string from here on
+    return go_on(channel, value);
+  }
+  if (is_one_of(kOpenAiLists, key) && value.is_array())
+    return openai_parts(value.get_array(), channel, ends);
+  if (key == "audio" && value.is_object()) return part_goes_on(value.get_object(), channel);
+  if (key == "tool_calls" || key == "function_call") return false;
+  return others(value, key);  // what is yet to come
+}
+
+// A list goes on as a text does, each kind of its parts for itself; what is held of another kind
+// stays before what follows it.
+bool StreamRedactor::openai_parts(json::array& parts, const std::string& list, bool last) {
+  bool changed = false;
+  json::array out;
+  const auto flush = [&](std::string_view but) {
+    for (json::value& rest : rest_of_parts(list, but)) {
+      out.push_back(std::move(rest));
+      changed = true;
+    }
+  };
+  for (json::value& one : parts) {
+    json::object* part = one.if_object();
+    const std::string channel = part != nullptr ? channel_of(*part, list) : std::string();
+    if (part == nullptr || !is_silent(*part)) flush(channel);
+    if (part == nullptr) {
+      changed |= others(one, "content");
+    } else {
+      changed |= part_goes_on(*part, channel);
+      if (const auto held = held_.find(channel); held != held_.end() && !held->second.empty())
+        held_parts_[channel] = *part;
+    }
+    out.push_back(std::move(one));
+  }
+  if (last) flush({});
+  parts = std::move(out);
+  return changed;
+}
+
+bool StreamRedactor::part_goes_on(json::object& part,  // NOLINT(misc-no-recursion)
+                                  const std::string& channel) {
+  bool changed = false;
+  for (auto& member : part) {
+    json::array* inner = member.value().if_array();
+    if (!is_one_of(kPartTexts, member.key())) {
+      changed |= others(member.value(), member.key());
+    } else if (inner == nullptr) {
+      changed |= member.value().is_string() ? go_on(channel, member.value())
+                                            : others(member.value(), member.key());
+    } else {
+      for (json::value& one : *inner)
+        changed |=
+            one.is_object() ? part_goes_on(one.get_object(), channel) : others(one, member.key());
+    }
+  }
+  return changed;
+}
+
+json::array StreamRedactor::rest_of_parts(const std::string& list, std::string_view but) {
+  json::array parts;
+  for (auto at = held_.lower_bound(list); at != held_.end() && at->first.starts_with(list);) {
+    const std::string channel = (at++)->first;
+    const bool of_it = channel.size() == list.size() || channel[list.size()] == '/';
+    if (!of_it || channel == but) continue;
+    if (const std::string rest = rest_of(channel); !rest.empty())
+      parts.push_back(held_part(channel, rest));
+  }
+  return parts;
+}
+
+// As the one that was there last, with this for its text.
+json::object StreamRedactor::held_part(const std::string& channel, const std::string& rest) {
+  const auto known = held_parts_.extract(channel);
+  if (known.empty()) return {{"type", "text"}, {"text", rest}};
+  json::object part = known.mapped();
+  part.erase("signature");
+  for (const std::string_view word : kPartTexts) {
+    json::value* said = part.if_contains(word);
+    if (said == nullptr) continue;
+    if (said->is_array())
+      *said = json::array{json::object{{"type", "text"}, {"text", rest}}};
+    else
+      *said = rest;
+    break;
+  }
+  return part;
 }
 
 bool StreamRedactor::openai_calls(json::object& delta, const std::string& index) {
@@ -283,6 +426,13 @@ void StreamRedactor::append_openai_rest(std::string& out) {
       choice["text"] = rest;
     } else if (what == "function_call") {
       choice["delta"] = json::object{{what, json::object{{"arguments", rest}}}};
+    } else if (what == "audio") {
+      json::object delta;
+      put_transcript(delta, rest);
+      choice["delta"] = std::move(delta);
+    } else if (held_parts_.contains(channel)) {
+      choice["delta"] =
+          json::object{{what.substr(0, what.find('/')), json::array{held_part(channel, rest)}}};
     } else if (what.starts_with("call/")) {
       choice["delta"] = json::object{{"tool_calls", json::array{call_piece(what.substr(5), rest)}}};
     } else {
@@ -303,9 +453,8 @@ bool StreamRedactor::anthropic(json::object& event, std::string& before) {
     bool changed = false;
     for (auto& member : *delta) {
       const std::string_view key = member.key();
-      changed |= std::ranges::find(kAnthropicTexts, key) != kAnthropicTexts.end()
-                     ? go_on(index + std::string(key), member.value())
-                     : others(member.value(), key);  // citations
+      changed |= is_one_of(kAnthropicTexts, key) ? go_on(index + std::string(key), member.value())
+                                                 : others(member.value(), key);  // citations
     }
     return changed;
   }

@@ -34,6 +34,12 @@ class StreamRedactor {
   void event(const SseEvent& event, std::string_view raw, std::string& out);
   bool openai(json::object& event);
   bool openai_choice(json::object& choice);
+  bool openai_member(std::string_view key, json::value& value, const std::string& channel,
+                     bool ends);
+  bool openai_parts(json::array& parts, const std::string& list, bool last);
+  bool part_goes_on(json::object& part, const std::string& channel);
+  json::array rest_of_parts(const std::string& list, std::string_view but);
+  json::object held_part(const std::string& channel, const std::string& rest);
   bool openai_calls(json::object& delta, const std::string& index);
   bool end_openai_calls(json::object& delta, const std::string& index);
   void append_openai_rest(std::string& out);
@@ -55,6 +61,7 @@ class StreamRedactor {
   SseParser parser_;
   std::string raw_;  // of the event that is being read
   Held held_;
+  std::map<std::string, json::object, std::less<>> held_parts_;  // of OpenAI's lists, what is held
   Held call_ids_;      // of OpenAI's calls, by their channels
   json::object head_;  // of OpenAI's last chunk: what all of a stream have in common
 };

@@ -442,7 +442,9 @@ TEST(StreamRedactor, AllFormsOfATextAreLookedAt) {
   for (
       const auto& [shape, event] : std::vector<std::pair<Shape, std::string>>{
           {Shape::openai,
-           R"({"choices":[{"index":0,"delta":{"content":[{"type":"text","text":"jane@example.com"}]}}]})"},
+           R"({"choices":[{"index":0,"delta":{"content":[{"type":"text","text":"jane@example.com"}]},"finish_reason":"stop"}]})"},
+          {Shape::openai,
+           R"({"choices":[{"index":0,"delta":{"content":[{"type":"text","summary":{"a":"jane@example.com"}}]}}]})"},
           {Shape::openai, R"({"choices":[{"index":0,"message":{"content":"jane@example.com"}}]})"},
           {Shape::openai, R"({"error":{"message":"jane@example.com"}})"},
           {Shape::anthropic, R"({"type":"error","error":{"message":"jane@example.com"}})"},
@@ -453,6 +455,59 @@ TEST(StreamRedactor, AllFormsOfATextAreLookedAt) {
     const std::string out = filtered(shape, sse("", event));
     EXPECT_THAT(out, ::testing::HasSubstr("[email]")) << event;
     EXPECT_THAT(out, ::testing::Not(::testing::HasSubstr("jane"))) << event;
+  }
+}
+
+// Mistral's models that think, OpenAI's voices and OpenRouter say a text in parts of lists, or
+// deeper.
+TEST(StreamRedactor, TextsOfListsGoOnOverEvents) {
+  const std::vector<std::pair<std::string, std::string>> forms{
+      {R"({"content":[{"type":"text","text":")", "\"}]}"},
+      {R"({"content":[{"type":"thinking","thinking":[{"type":"text","text":")", "\"}]}]}"},
+      {R"({"audio":{"id":"a","transcript":")", "\"}}"},
+      {R"({"reasoning_details":[{"type":"reasoning.text","index":1,"text":")", "\"}]}"},
+      {R"({"reasoning_details":[{"type":"reasoning.summary","summary":")", "\"}]}"},
+  };
+  const std::string none = R"(,"finish_reason":null)";
+  const std::string stop = R"(,"finish_reason":"stop")";
+  for (const auto& [before, behind] : forms) {
+    const auto piece = [&](const std::string& text, const std::string& finish) {
+      return chunk("\"delta\":" + before + text + behind + finish);
+    };
+    const Stream stream{Shape::openai, {}, before.substr(before.rfind(",\"") + 1)};
+    for (const std::string& end :
+         {piece("ple.com", stop),
+          piece("ple.com", none) + chunk(R"("delta":{"content":""})" + stop),
+          piece("ple.com", none) + "data: [DONE]\n\n"}) {
+      const std::string out =
+          filtered(Shape::openai, piece("mail jane", none) + piece("@exam", none) + end);
+      EXPECT_EQ(stream.said(out), "mail [email]") << out;
+    }
+  }
+}
+
+TEST(StreamRedactor, WhatIsHeldOfAThoughtStaysBeforeTheText) {
+  const std::string thought = chunk(
+      R"("delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"I think"}]}]})");
+  for (const char* text : {R"([{"type":"text","text":"Hello you"}])", R"("Hello you")"}) {
+    const std::string out = filtered(
+        Shape::openai, thought + chunk(R"("delta":{"content":)" + std::string(text) + "}") +
+                           chunk(R"("delta":{},"finish_reason":"stop")"));
+    std::string said;
+    for (const json::value& choice : choices(out)) {
+      const json::value* content = choice.at("delta").as_object().if_contains("content");
+      if (content == nullptr) continue;
+      if (content->is_string()) {
+        said += content->as_string();
+        continue;
+      }
+      for (const json::value& part : content->as_array()) {
+        const bool text = part.at("type") == "text";
+        const json::value& words = text ? part : part.at("thinking").at(0);
+        said += (text ? "" : "<") + std::string(words.at("text").as_string()) + (text ? "" : ">");
+      }
+    }
+    EXPECT_THAT(said, ::testing::AnyOf("<I ><think>Hello you", "<I think>Hello you")) << out;
   }
 }
 
