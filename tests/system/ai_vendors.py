@@ -569,10 +569,25 @@ class Gemini(Vendor):
         if "responseSchema" in config:
             self.check_schema(config["responseSchema"], "responseSchema")
 
+    formats = {"string": ("enum", "date-time"), "number": ("float", "double"), "integer": ("int32", "int64")}
+
     def check_schema(self, schema, where):
         only(schema, self.schema_words, where)
         expect(isinstance(schema.get("type", "object"), str), f"{where}: type is one word")
+        kind = schema.get("type", "").lower()
+        for i, word in enumerate(schema.get("enum", [])):
+            expect(isinstance(word, str), f"{where}.enum[{i}] (TYPE_STRING), {json.dumps(word)}")
+            expect(word, f"{where}.enum[{i}]: cannot be empty")
+        expect("enum" not in schema or kind == "string", f"{where}.enum: only allowed for STRING type")
+        expect("format" not in schema or schema["format"] in self.formats.get(kind, ()),
+               f"{where}.format: only 'enum' and 'date-time' are supported for STRING type")
+        expect(kind != "array" or schema.get("items"), f"{where}.items: missing field.")
+        for i, name in enumerate(schema.get("required", [])):
+            expect(name in schema.get("properties", {}), f"{where}.required[{i}]: property is not defined")
+        expect("properties" not in schema or kind == "object", f"{where}.properties: only allowed for OBJECT type")
         for name, child in schema.get("properties", {}).items():
             self.check_schema(child, f"{where}.{name}")
+        for i, child in enumerate(schema.get("anyOf", [])):
+            self.check_schema(child, f"{where}.anyOf[{i}]")
         if "items" in schema:
             self.check_schema(schema["items"], f"{where}.items")

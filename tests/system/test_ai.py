@@ -83,6 +83,23 @@ def test_tools_in_a_stream(gateway, caller, kind):
     assert [(name, arguments) for _, name, arguments in calls] == [("weather", {"city": "Paris"}), ("time", {"city": "Paris"})]
 
 
+# As agents' tools have them.
+ANY_SCHEMA = {"type": "object", "required": ["url", "gone"], "properties": {
+    "url": {"type": "string", "format": "uri", "minLength": 1}, "level": {"type": "integer", "enum": [0, 1, 2]}, "kind": {"const": "x"},
+    "mode": {"enum": ["a", "b"]}, "list": {"type": "array"}, "lists": {"type": "array", "items": {"type": "array", "items": {}}},
+    "deep": {"anyOf": [{"type": "object", "properties": {"n": {"type": "number", "minimum": 0}}}, {"type": "null"}]}}}
+
+
+@kinds
+def test_any_schema_of_a_tool_is_one_that_the_vendor_takes(gateway, kind):
+    caller = CALLERS["openai"](gateway)
+    for strict in (False, True):
+        tools = [{"type": "function", "function": {"name": "f", "parameters": ANY_SCHEMA, "strict": strict}}]
+        status, answer = gateway.post("/v1/chat/completions", {**caller.body(f"{kind}-model"), "tools": tools})
+        assert status == 200, answer
+        assert [name for _, name, _ in caller.calls(answer)] == ["f"]
+
+
 EFFORTS = {"openai": lambda word: {"reasoning_effort": word}, "anthropic": lambda word: {"output_config": {"effort": word}},
            "gemini": lambda word: {"generationConfig": {"thinkingConfig": {"thinkingLevel": word.upper(), "includeThoughts": True}}}}
 

@@ -21,6 +21,33 @@ bool is_plain(std::string_view key) {
   return std::ranges::find(kPlain, key) != kPlain.end();
 }
 
+struct Format {
+  std::string_view type;
+  std::string_view word;
+};
+constexpr std::array<Format, 6> kFormats{{{"string", "enum"},
+                                          {"string", "date-time"},
+                                          {"number", "float"},
+                                          {"number", "double"},
+                                          {"integer", "int32"},
+                                          {"integer", "int64"}}};
+
+// Types are in capitals where callers know this API.
+bool is_type(const json::object& schema, std::string_view word) {
+  const json::value* type = schema.if_contains("type");
+  return type != nullptr && type->is_string() &&
+         std::ranges::equal(type->get_string(), word,
+                            [](char one, char other) { return (one | 0x20) == other; });
+}
+
+// "": of no one type.
+std::string_view type_of(const json::value& value) {
+  if (value.is_string()) return "string";
+  if (value.is_bool()) return "boolean";
+  if (value.is_double()) return "number";
+  return value.is_number() ? "integer" : "";
+}
+
 // What it takes when it is written once more.
 std::size_t size_of(const json::value& value) {  // NOLINT(misc-no-recursion)
   std::size_t size = kNode;
@@ -55,6 +82,7 @@ class Writer {
     json::object out;
     for (const auto& member : *schema)
       keyword(member.key(), member.value(), path, depth, out);
+    settle(path, out);
     return out;
   }
 
@@ -110,6 +138,79 @@ class Writer {
     }
   }
 
+  // What this API refuses of keywords that it has, once all of a schema are there.
+  void settle(const std::string& path, json::object& out) {
+    if (out.contains("enum")) enumeration(json::value(out.at("enum")), path, out);
+    if (!out.contains("type") && !out.contains("anyOf")) {
+      if (out.contains("properties"))
+        out["type"] = "object";
+      else if (out.contains("items"))
+        out["type"] = "array";
+    }
+    if (const json::value* word = out.if_contains("format"); word && !has_format(*word, out)) {
+      lost_.hint(path + ".format");
+      out.erase("format");
+    }
+    if (is_type(out, "array")) items(out);
+    if (out.contains("required")) required(path, out);
+  }
+
+  // Of strings alone, none of which is empty.
+  void enumeration(const json::value& value, const std::string& path, json::object& out) {
+    const json::array* all = value.if_array();
+    json::array words;
+    std::string_view type;
+    bool same = all != nullptr;
+    for (std::size_t i = 0; all != nullptr && i < all->size(); ++i) {
+      const json::value& one = (*all)[i];
+      if (one.is_null()) {
+        out["nullable"] = true;
+        continue;
+      }
+      same = same && (type.empty() || type == type_of(one));
+      type = type_of(one);
+      if (one != "") words.push_back(one);
+    }
+    const bool whole = all != nullptr && (words.size() == all->size() || out.contains("nullable"));
+    out.erase("enum");
+    if (same && !type.empty() && !out.contains("type")) {
+      out.erase("anyOf");
+      out["type"] = type;
+    }
+    const bool kept = same && type == "string" && is_type(out, "string") && !words.empty();
+    if (!kept || !whole) lost_.hint(path + ".enum");
+    if (kept) out["enum"] = std::move(words);
+  }
+
+  static bool has_format(const json::value& word, const json::object& schema) {
+    return std::ranges::any_of(kFormats, [&](const Format& format) {
+      return word == json::value(format.word) && is_type(schema, format.type);
+    });
+  }
+
+  // It must be said of what, and a text can say anything.
+  static void items(json::object& out) {
+    json::value& items = out["items"];
+    if (!items.is_object() || items.get_object().empty()) items = {{"type", "string"}};
+  }
+
+  void required(const std::string& path, json::object& out) {
+    const json::value* known = out.if_contains("properties");
+    const json::object* properties = known != nullptr ? known->if_object() : nullptr;
+    const json::array* all = out.at("required").if_array();
+    json::array names;
+    for (std::size_t i = 0; all != nullptr && i < all->size(); ++i) {
+      const json::value& name = (*all)[i];
+      if (name.is_string() && properties != nullptr && properties->contains(name.get_string()))
+        names.push_back(name);
+    }
+    if (all == nullptr || names.size() < all->size()) lost_.hint(path + ".required");
+    if (names.empty())
+      out.erase("required");
+    else
+      out["required"] = std::move(names);
+  }
+
   void type(const json::value& value, json::object& out) {
     const json::array* types = value.if_array();
     if (types == nullptr) {
@@ -150,12 +251,14 @@ class Writer {
     json::array any;
     for (std::size_t i = 0; i < list->size(); ++i) {
       json::value one = write((*list)[i], indexed(path, i), depth + 1);
+      if (one.get_object().empty()) return;  // one is anything, and so are all
       const json::value* type = one.get_object().if_contains("type");
       if (type != nullptr && *type == "null")
         out["nullable"] = true;
       else
         any.push_back(std::move(one));
     }
+    if (any.empty()) return;
     if (any.size() != 1) {
       out["anyOf"] = std::move(any);
       return;

@@ -387,7 +387,7 @@ TEST(AiPitfalls, P13SchemasBecomeWhatGeminiTakes) {
                      "one": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}}}]})");
   ASSERT_TRUE(out);
   const json::value schema = at(out->body, "/tools/0/functionDeclarations/0/parameters");
-  EXPECT_EQ(text_at(schema, "/properties/kind"), R"({"enum":["a"]})");
+  EXPECT_EQ(text_at(schema, "/properties/kind"), R"({"type":"string","enum":["a"]})");
   EXPECT_EQ(text_at(schema, "/properties/size"), R"({"nullable":true,"type":"integer"})");
   EXPECT_EQ(text_at(schema, "/properties/one"), R"({"nullable":true,"type":"string"})");
   EXPECT_EQ(text_at(schema, "/properties/node/properties/next/type"), "object");
