@@ -457,6 +457,28 @@ class Anthropic(Vendor):
             expect(body.get("temperature", 1) == 1, "temperature may only be set to 1 when thinking is enabled")
         for tool in body.get("tools", []):
             expect(tool.get("input_schema", {}).get("type") == "object", "tools: input_schema.type: object")
+            if tool.get("strict"):
+                self.check_schema(tool["input_schema"], f"tools.{tool['name']}.input_schema")
+        output = body.get("output_config", {})
+        expect(output.get("effort", "low") in ("low", "medium", "high", "xhigh", "max"), f"output_config.effort: {output.get('effort')}")
+        if "format" in output:
+            self.check_schema(output["format"]["schema"], "output_config.format.schema")
+
+    def check_schema(self, schema, where):
+        """Of an answer, or of a strict tool."""
+        only(schema, {"type", "enum", "const", "anyOf", "allOf", "$ref", "$defs", "definitions", "title", "description", "properties", "required",
+                      "additionalProperties", "format", "items", "minItems", "default"}, where)
+        types = schema.get("type", [])
+        if "object" in ([types] if isinstance(types, str) else types):
+            expect(schema.get("additionalProperties") is False,
+                   f"{where}: For 'object' type, 'additionalProperties' must be explicitly set to false")
+        expect(schema.get("format", "uuid") in ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"),
+               f"{where}: String format '{schema.get('format')}' is not supported")
+        expect(schema.get("minItems", 0) in (0, 1), f"{where}: For 'array' type, 'minItems' values other than 0 or 1 are not supported")
+        for name, child in [*schema.get("properties", {}).items(), *schema.get("$defs", {}).items(), *schema.get("definitions", {}).items()]:
+            self.check_schema(child, f"{where}.{name}")
+        for child in [*schema.get("anyOf", []), *schema.get("allOf", []), *([schema["items"]] if "items" in schema else [])]:
+            self.check_schema(child, where)
 
 
 def camel(value, key=""):

@@ -100,6 +100,17 @@ def test_any_schema_of_a_tool_is_one_that_the_vendor_takes(gateway, kind):
         assert [name for _, name, _ in caller.calls(answer)] == ["f"]
 
 
+@kinds
+def test_any_schema_of_an_answer_is_one_that_the_vendor_takes(gateway, kind):
+    openai, gemini = CALLERS["openai"](gateway), CALLERS["gemini"](gateway)
+    status, answer = openai.call(f"{kind}-model", response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": ANY_SCHEMA}})
+    assert status == 200, answer
+    schema = {"type": "OBJECT", "propertyOrdering": ["a", "o"], "properties": {
+        "a": {"type": "STRING", "nullable": True, "maxLength": 9}, "o": {"type": "OBJECT", "properties": {"b": {"type": "STRING", "format": "enum", "enum": ["x"]}}}}}
+    status, answer = gemini.call(f"{kind}-model", generationConfig={"responseMimeType": "application/json", "responseSchema": schema})
+    assert status == 200, answer
+
+
 EFFORTS = {"openai": lambda word: {"reasoning_effort": word}, "anthropic": lambda word: {"output_config": {"effort": word}},
            "gemini": lambda word: {"generationConfig": {"thinkingConfig": {"thinkingLevel": word.upper(), "includeThoughts": True}}}}
 

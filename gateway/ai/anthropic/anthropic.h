@@ -23,6 +23,10 @@ std::expected<WrittenRequest, Problem> write_request(const Request& request,
 // None: what the API would refuse as empty, or what another vendor sealed.
 std::optional<json::object> write_block(const Part& part, Untranslatable& lost);
 
+// A schema that answers are held to, as this API takes it and its own SDKs write it: objects are
+// closed, and what has no words goes into the description and is said.
+json::value write_schema(const json::value& schema, const std::string& path, Untranslatable& lost);
+
 std::expected<Reply, Problem> read_reply(const json::value& body);
 std::expected<json::object, Problem> write_reply(const Reply& reply, std::int64_t created);
 Stop read_stop(std::string_view stop_reason);

@@ -89,13 +89,18 @@ class Writer {
   void write_tools() {
     if (request_.tools.empty()) return;
     json::array tools;
-    for (const Tool& tool : request_.tools) {
+    for (std::size_t i = 0; i < request_.tools.size(); ++i) {
+      const Tool& tool = request_.tools[i];
       json::object out{{"name", tool.name}};
       if (!tool.description.empty()) out["description"] = tool.description;
-      out["input_schema"] = tool.parameters.is_object()
-                                ? tool.parameters
-                                : json::value{{"type", "object"}, {"properties", json::object{}}};
-      if (tool.strict.value_or(false)) out["strict"] = true;
+      json::value schema = tool.parameters.is_object()
+                               ? tool.parameters
+                               : json::value{{"type", "object"}, {"properties", json::object{}}};
+      if (tool.strict.value_or(false)) {
+        out["strict"] = true;
+        schema = write_schema(schema, indexed("tools", i) + ".parameters", lost_);
+      }
+      out["input_schema"] = std::move(schema);
       if (tool.cache) out["cache_control"] = {{"type", "ephemeral"}};
       tools.push_back(std::move(out));
     }
@@ -124,7 +129,9 @@ class Writer {
   void write_format() {
     if (request_.format.kind != OutputFormat::Kind::schema) return;
     body_["output_config"] = {
-        {"format", {{"type", "json_schema"}, {"schema", request_.format.schema}}}};
+        {"format",
+         {{"type", "json_schema"},
+          {"schema", write_schema(request_.format.schema, "response_format.schema", lost_)}}}};
   }
 
   void write_thinking() {

@@ -30,6 +30,21 @@ std::string in_small_letters(std::string_view word) {
   return out;
 }
 
+// "nullable", OpenAPI's word, as one more type.
+void add_null(json::object& schema) {
+  const json::value* said = schema.if_contains("nullable");
+  if (said == nullptr || !said->is_bool()) return;
+  const bool nullable = said->get_bool();
+  schema.erase("nullable");
+  if (!nullable) return;
+  if (json::value* type = schema.if_contains("type"); type != nullptr && type->is_string())
+    *type = json::array{*type, "null"};
+  if (json::value* any = schema.if_contains("anyOf"); any != nullptr && any->is_array())
+    any->get_array().push_back(json::object{{"type", "null"}});
+  if (json::value* words = schema.if_contains("enum"); words != nullptr && words->is_array())
+    words->get_array().push_back(nullptr);
+}
+
 // A schema of this API's in JSON Schema's words: types are in capitals here ("OBJECT").
 json::value json_schema(const json::value& schema, int depth = 0) {
   constexpr int kMaxDepth = 64;
@@ -57,6 +72,7 @@ json::value json_schema(const json::value& schema, int depth = 0) {
       out[keyword_of(key)] = json_schema(value, depth + 1);
     }
   }
+  add_null(out);
   return out;
 }
 

@@ -103,5 +103,104 @@ TEST(GeminisSchemas, AlternativesThatSayNothingAreLeftOut) {
   EXPECT_EQ(out.at("/properties/c"), "{}");
 }
 
+// --- from Gemini
+
+TEST(GeminisSchemas, NullableIsATypeElsewhere) {
+  const Written out = written(Shape::gemini, Shape::openai,
+                              R"({"model":"m","contents":[{"parts":[{"text":"x"}]}],
+    "generationConfig":{"responseMimeType":"application/json","responseSchema":{"type":"OBJECT",
+      "properties":{"a":{"type":"STRING","nullable":true},"b":{"type":"STRING","nullable":false},
+        "c":{"type":"STRING","enum":["x"],"nullable":true},
+        "d":{"anyOf":[{"type":"STRING"},{"type":"NUMBER"}],"nullable":true},
+        "nullable":{"type":"BOOLEAN"}}}}})",
+                              "/response_format/json_schema/schema/properties");
+  EXPECT_EQ(out.at("/a"), R"({"type":["string","null"]})");
+  EXPECT_EQ(out.at("/b"), R"({"type":"string"})");
+  EXPECT_EQ(out.at("/c"), R"({"type":["string","null"],"enum":["x",null]})");
+  EXPECT_EQ(out.at("/d"), R"({"anyOf":[{"type":"string"},{"type":"number"},{"type":"null"}]})");
+  EXPECT_EQ(out.at("/nullable"), R"({"type":"boolean"})");
+}
+
+// --- Anthropic
+
+Written for_anthropic(const std::string& schema) {
+  return written(Shape::openai, Shape::anthropic,
+                 R"({"model":"m","messages":[{"role":"user","content":"x"}],"response_format":
+    {"type":"json_schema","json_schema":{"name":"n","schema":)" +
+                     schema + "}}}",
+                 "/output_config/format/schema");
+}
+
+TEST(AnthropicsSchemas, EveryObjectIsClosed) {
+  const Written out = for_anthropic(R"({"$schema":"s","type":"object","required":["a"],
+    "$defs":{"D":{"type":"object","properties":{"x":{"type":"string"}}}},
+    "definitions":{"E":{"properties":{}}},"properties":{
+      "a":{"type":"array","items":{"type":"object","properties":{}}},
+      "b":{"$ref":"#/$defs/D","description":"d"},
+      "c":{"oneOf":[{"type":"object"},{"type":["object","null"]}]},
+      "d":{"allOf":[{"type":"object"}]}}})");
+  EXPECT_EQ(out.at("/additionalProperties"), "false");
+  EXPECT_EQ(out.at("/$schema"), "none");
+  EXPECT_EQ(out.at("/required"), R"(["a"])");
+  EXPECT_EQ(out.at("/$defs/D/additionalProperties"), "false");
+  EXPECT_EQ(out.at("/definitions/E/additionalProperties"), "false");
+  EXPECT_EQ(out.at("/properties/a/items/additionalProperties"), "false");
+  EXPECT_EQ(out.at("/properties/b"), R"({"$ref":"#/$defs/D"})");
+  EXPECT_EQ(out.at("/properties/c/oneOf"), "none");
+  for (const auto* one :
+       {"/properties/c/anyOf/0", "/properties/c/anyOf/1", "/properties/d/allOf/0"})
+    EXPECT_EQ(out.at(std::string(one) + "/additionalProperties"), "false");
+  EXPECT_THAT(out.dropped, testing::IsEmpty());
+}
+
+TEST(AnthropicsSchemas, WhatItHasNoWordForIsDescribedAndNamed) {
+  const Written out = for_anthropic(R"({"type":"object","properties":{
+      "n":{"type":"integer","description":"Years.","minimum":0,"maximum":9},
+      "s":{"type":"string","maxLength":3,"format":"enum"},"t":{"type":"string","format":"date"},
+      "l":{"type":"array","items":{"type":"string"},"minItems":2},
+      "m":{"type":"array","items":{"type":"string"},"minItems":1},
+      "e":{"type":"string","enum":["a"]},
+      "any":{"type":"object","additionalProperties":{"type":"string"}}}})");
+  EXPECT_EQ(out.at("/properties/n"),
+            R"({"type":"integer","description":"Years.\n\n{minimum: 0, maximum: 9}"})");
+  EXPECT_EQ(out.at("/properties/s"),
+            R"({"type":"string","description":"{maxLength: 3, format: \"enum\"}"})");
+  EXPECT_EQ(out.at("/properties/t"), R"({"type":"string","format":"date"})");
+  EXPECT_EQ(out.at("/properties/l/description"), R"("{minItems: 2}")");
+  EXPECT_EQ(out.at("/properties/m/minItems"), "1");
+  EXPECT_EQ(out.at("/properties/e"), R"({"enum":["a"]})");
+  const std::string before = "response_format.schema.properties.";
+  EXPECT_THAT(out.dropped, testing::UnorderedElementsAre(before + "n.minimum", before + "n.maximum",
+                                                         before + "s.maxLength",
+                                                         before + "s.format", before + "l.minItems",
+                                                         before + "any.additionalProperties"));
+}
+
+TEST(AnthropicsSchemas, AStrictToolsIsClosedAndAnyOtherGoesAsItIs) {
+  for (const bool strict : {true, false}) {
+    const Written out = written(
+        Shape::openai, Shape::anthropic,
+        R"({"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function",
+      "function":{"name":"f","strict":)" +
+            std::string(strict ? "true" : "false") +
+            R"(,"parameters":{"type":"object","properties":{"n":{"type":"integer","minimum":0}}}}}]})",
+        "/tools/0/input_schema");
+    EXPECT_EQ(out.at("/additionalProperties"), strict ? "false" : "none");
+    EXPECT_EQ(out.at("/properties/n/minimum"), strict ? "none" : "0");
+  }
+}
+
+TEST(AnthropicsSchemas, GeminisAreClosedToo) {
+  const Written out = written(Shape::gemini, Shape::anthropic,
+                              R"({"model":"m","contents":[{"parts":[{"text":"x"}]}],
+    "generationConfig":{"responseMimeType":"application/json","responseSchema":{"type":"OBJECT",
+      "properties":{"o":{"type":"OBJECT","nullable":true,"properties":{"a":{"type":"STRING"}}}}}}})",
+                              "/output_config/format/schema");
+  EXPECT_EQ(out.at("/additionalProperties"), "false");
+  EXPECT_EQ(out.at("/properties/o"),
+            R"({"type":["object","null"],"properties":{"a":{"type":"string"}},)"
+            R"("additionalProperties":false})");
+}
+
 }  // namespace
 }  // namespace sluice::gateway::ai
