@@ -85,6 +85,11 @@ std::optional<json::object> parse_arguments(std::string_view text) {
   return std::move(value.get_object());
 }
 
+bool is_unfinished_call(const Part& part) {
+  const auto* call = std::get_if<ToolCall>(&part.content);
+  return call != nullptr && !parse_arguments(call->arguments);
+}
+
 std::string CalledTools::name_of(std::string_view call_id) {
   if (!std::exchange(known_, true)) {
     for (const Message& message : messages_)

@@ -28,6 +28,8 @@ std::string joined_text(const std::vector<Part>& parts, std::string_view between
 
 // The JSON text of a tool's arguments as an object; "" is {}. Nullopt: no JSON object.
 std::optional<json::object> parse_arguments(std::string_view text);
+// A call whose arguments are none: what had no more tokens ends there.
+bool is_unfinished_call(const Part& part);
 
 // What calls of a conversation named, by their ids. `messages` outlives it.
 class CalledTools {

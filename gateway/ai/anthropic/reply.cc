@@ -5,6 +5,7 @@
 
 #include "gateway/ai/anthropic/anthropic.h"
 #include "gateway/ai/error_body.h"
+#include "gateway/ai/media.h"
 #include "gateway/ai/usage.h"
 
 namespace sluice::gateway::ai::anthropic {
@@ -90,6 +91,7 @@ std::expected<json::object, Problem> write_reply(const Reply& reply, std::int64_
   Untranslatable lost(all, "Anthropic's messages API");
   json::array content;
   for (const Part& part : reply.parts) {
+    if (reply.stop == Stop::length && is_unfinished_call(part)) continue;
     const auto* thinking = std::get_if<Thinking>(&part.content);
     // Thoughts of others are shown, unsigned: they are not taken back.
     if (thinking != nullptr && thinking->vendor != Vendor::anthropic)

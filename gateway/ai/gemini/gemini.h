@@ -31,8 +31,9 @@ std::expected<json::object, Problem> write_reply(const Reply& reply, std::int64_
 // `calls`: a function is called; this API says STOP then.
 Stop read_stop(std::string_view finish_reason, bool calls);
 std::string_view write_stop(Stop stop);  // "": this shape has no word for it
-// Nullopt: not for a model's turn. Arguments that are no JSON object are a problem of the vendor.
+// Nullopt: not for a model's turn, or a call whose arguments are no JSON object.
 std::optional<json::object> write_model_part(const Part& part);
+Problem bad_arguments(const ToolCall& call);
 
 Problem read_problem(int status, const json::value& body);
 json::object write_problem(const Problem& problem);

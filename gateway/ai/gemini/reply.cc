@@ -60,6 +60,10 @@ std::string_view write_stop(Stop stop) {
   return {};
 }
 
+Problem bad_arguments(const ToolCall& call) {
+  return Problem::upstream("the arguments of the call of " + call.name + " are not a JSON object");
+}
+
 std::optional<json::object> write_model_part(const Part& part) {
   if (const auto* text = std::get_if<Text>(&part.content))
     return json::object{{"text", text->text}};
@@ -116,8 +120,12 @@ std::expected<json::object, Problem> write_reply(const Reply& reply, std::int64_
   const std::string_view stop = write_stop(reply.stop);
   if (stop.empty()) return std::unexpected(Problem::unknown_stop(reply.native_stop));
   json::array parts;
-  for (const Part& part : reply.parts)
-    if (auto written = write_model_part(part)) parts.push_back(std::move(*written));
+  for (const Part& part : reply.parts) {
+    if (auto written = write_model_part(part))
+      parts.push_back(std::move(*written));
+    else if (reply.stop != Stop::length && is_unfinished_call(part))
+      return std::unexpected(bad_arguments(std::get<ToolCall>(part.content)));
+  }
   json::object out{{"candidates", json::array{json::object{
                                       {"content", {{"role", "model"}, {"parts", std::move(parts)}}},
                                       {"finishReason", stop},

@@ -1,10 +1,10 @@
 #include <map>
+#include <optional>
 
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 
 #include "gateway/ai/gemini/gemini.h"
-#include "gateway/ai/media.h"
 #include "gateway/ai/usage.h"
 
 namespace sluice::gateway::ai::gemini {
@@ -55,8 +55,7 @@ class Writer final : public StreamWriter {
     parts_.erase(part);
     if (open.kind != PartKind::tool_call) return;
     if (auto call = write_model_part({open.call})) return content(std::move(*call), out);
-    fail(Problem::upstream("the arguments of the call of " + open.call.name +
-                           " are not a JSON object"));
+    if (!unfinished_) unfinished_ = bad_arguments(open.call);
   }
 
   void on(const Finish& finish, std::string&) {
@@ -72,7 +71,9 @@ class Writer final : public StreamWriter {
     over_ = true;
   }
 
+  // Only the reason to stop says whether a call was cut for want of tokens: it is left out then.
   void on(const Done&, std::string& out) {
+    if (unfinished_ && finish_.stop != Stop::length) return fail(*std::move(unfinished_));
     json::object candidate{
         {"content", {{"role", "model"}, {"parts", json::array{json::object{{"text", ""}}}}}},
         {"finishReason", write_stop(finish_.stop)},
@@ -98,6 +99,7 @@ class Writer final : public StreamWriter {
   std::map<std::size_t, OpenPart> parts_;
   std::optional<Usage> usage_;
   Finish finish_;
+  std::optional<Problem> unfinished_;
 };
 
 }  // namespace

@@ -613,6 +613,42 @@ TEST(AiPitfalls, P23ABrokenAnswerCanBeTriedAgain) {
   EXPECT_EQ(text_at(codec(kAnthropic).write_problem(problem), "/error/type"), "api_error");
 }
 
+// What a model could not finish for want of tokens is no broken answer.
+TEST(AiPitfalls, P23ACallThatWasCutByMaxTokensIsLeftOut) {
+  const auto body = [](std::string_view finish) {
+    return R"({"id":"i","model":"m","choices":[{"message":{"content":"Look","tool_calls":[
+      {"id":"a","type":"function","function":{"name":"f","arguments":"{}"}},
+      {"id":"b","type":"function","function":{"name":"g","arguments":"{\"a\": 1"}}]},
+      "finish_reason":")" +
+           std::string(finish) + "\"}]}";
+  };
+  const json::value anthropic = reply(kOpenAi, kAnthropic, body("length"));
+  EXPECT_EQ(text_at(anthropic, "/stop_reason"), "max_tokens");
+  EXPECT_EQ(at(anthropic, "/content").as_array().size(), 2U);
+  const json::value gemini = reply(kOpenAi, kGemini, body("length"));
+  EXPECT_EQ(text_at(gemini, "/candidates/0/finishReason"), "MAX_TOKENS");
+  EXPECT_EQ(at(gemini, "/candidates/0/content/parts").as_array().size(), 2U);
+  for (const Shape to : {kAnthropic, kGemini}) {
+    const auto whole = codec(kOpenAi).read_reply(parsed(body("tool_calls")));
+    ASSERT_TRUE(whole);
+    EXPECT_FALSE(codec(to).write_reply(*whole, 0));
+  }
+}
+
+TEST(AiPitfalls, P23ACallThatWasCutByMaxTokensIsLeftOutOfStreams) {
+  const auto chunks = [](std::string_view finish) {
+    return R"(data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"tool_calls":[)"
+           R"({"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{\"a\":"}}]}}]})"
+           "\n\n"
+           R"(data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":")" +
+           std::string(finish) + "\"}]}\n\ndata: [DONE]\n\n";
+  };
+  const auto all = events(stream(kOpenAi, kGemini, chunks("length")));
+  ASSERT_EQ(all.size(), 1U);
+  EXPECT_EQ(text_at(all[0], "/candidates/0/finishReason"), "MAX_TOKENS");
+  EXPECT_THAT(stream(kOpenAi, kGemini, chunks("tool_calls")), Not(HasSubstr("finishReason")));
+}
+
 // However a stream is cut on its way, the caller sees the same.
 TEST(AiStreams, AreTheSameHoweverTheyAreCut) {
   for (const auto to : {kOpenAi, kAnthropic, kGemini}) {
