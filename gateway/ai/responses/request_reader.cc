@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <array>
+
 #include <boost/json/array.hpp>
 
 #include "gateway/ai/media.h"
@@ -231,7 +233,8 @@ void read_text(ReadState& state, ObjectReader& body, Request& request) {
   const json::value* text = body.take("text");
   if (text == nullptr) return;
   ObjectReader fields(state, *text, "text");
-  fields.ignore("verbosity");
+  if (fields.text_or("verbosity", "medium") != "medium")
+    state.untranslatable.push_back(fields.path("verbosity"));
   const json::value* format = fields.take("format");
   if (format == nullptr) return;
   ObjectReader named(state, *format, "text.format");
@@ -261,13 +264,21 @@ void read_reasoning(ReadState& state, ObjectReader& body, Request& request) {
   if (fields.text("summary") || fields.text("generate_summary")) request.reasoning.shown = true;
 }
 
+// What else is to be included is of this API's own kind.
+void read_probabilities(ReadState& state, ObjectReader& body) {
+  if (body.integer("top_logprobs").value_or(0) != 0)
+    state.untranslatable.emplace_back("top_logprobs");
+  const std::vector<std::string> more = body.texts("include");
+  if (std::ranges::find(more, "message.output_text.logprobs") != more.end())
+    state.untranslatable.emplace_back("include");
+}
+
 }  // namespace
 
 std::expected<Request, Problem> read_request(const json::value& value) {
-  constexpr std::array<std::string_view, 10> kOfNoOthersConcern{
-      "store",           "metadata",         "service_tier",           "safety_identifier",
-      "include",         "stream_options",   "prompt_cache_retention", "prompt_cache_key",
-      "truncation",      "top_logprobs"};
+  constexpr std::array<std::string_view, 8> kOfNoOthersConcern{
+      "store",          "metadata",         "service_tier",           "safety_identifier",
+      "stream_options", "prompt_cache_key", "prompt_cache_retention", "truncation"};
   ReadState state;
   ObjectReader body(state, value, "");
   Request request;
@@ -284,6 +295,7 @@ std::expected<Request, Problem> read_request(const json::value& value) {
   request.top_p = body.number("top_p");
   request.stream = body.boolean("stream").value_or(false);
   request.end_user = body.text_or("user");
+  read_probabilities(state, body);
   for (const std::string_view key : kOfNoOthersConcern)
     body.ignore(key);
   body.done();

@@ -180,6 +180,22 @@ TEST(ResponsesTranslated, ToolsThatTheVendorRunsAreNamed) {
                                               "max_tool_calls"));
 }
 
+TEST(ResponsesTranslated, ProbabilitiesAndVerbosityAreOfOneVendor) {
+  const auto read = [](std::string_view more) {
+    const auto request = responses_codec().read_request(
+        json::parse(R"({"model":"m","input":"a",)" + std::string(more) + "}"));
+    EXPECT_TRUE(request);
+    return request->untranslatable;
+  };
+  EXPECT_THAT(read(R"("top_logprobs":5)"), ::testing::ElementsAre("top_logprobs"));
+  EXPECT_THAT(read(R"("include":["message.output_text.logprobs"])"),
+              ::testing::ElementsAre("include"));
+  EXPECT_THAT(read(R"("text":{"verbosity":"low"})"), ::testing::ElementsAre("text.verbosity"));
+  EXPECT_THAT(read(R"("top_logprobs":0,"include":["reasoning.encrypted_content"],)"
+                   R"("text":{"verbosity":"medium","format":{"type":"text"}})"),
+              ::testing::IsEmpty());
+}
+
 TEST(ResponsesTranslated, AnAnswerIsItems) {
   Reply reply{.id = "1", .model = "m", .parts = {}, .native_stop = {}, .stop_sequence = {}, .usage = {}};
   reply.parts = {{Thinking{.text = "hm", .signature = "sig", .redacted = {}, .vendor = Vendor::anthropic}},
