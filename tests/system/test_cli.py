@@ -164,6 +164,16 @@ guard:
     assert answer["ok"] and [found["severity"] for found in answer["diagnostics"]] == ["warning"] * 3
 
 
+@pytest.mark.parametrize("to, finish, said", [("gemini", "tool_calls", "the arguments of the call of f are not a JSON object"),
+                                              ("anthropic", "paused", "paused")])
+def test_translate_fails_where_the_target_has_no_words_for_the_stream(scratch, to, finish, said):
+    call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"a":'}}
+    chunks = [{"delta": {"tool_calls": [call]}, "finish_reason": None}, {"delta": {}, "finish_reason": finish}]
+    file = scratch.write("stream", "".join(f"data: {json.dumps({'id': 'c', 'model': 'm', 'choices': [{'index': 0, **one}]})}\n\n" for one in chunks))
+    done = sluice("translate", "--what", "stream", "--from", "openai", "--to", to, file, check=1)
+    assert said in done.stderr and "message_stop" not in done.stdout and "finishReason" not in done.stdout, done
+
+
 def test_schema_is_a_json_schema_that_takes_the_policy():
     schema = json.loads(sluice("schema", check=0).stdout)
     assert schema["$schema"].endswith("2020-12/schema")

@@ -66,6 +66,7 @@ int translate_stream(const ShapeCodec& from, const ShapeCodec& to, std::string_v
   for (const Delta& delta : deltas)
     writer->write(delta, out);
   std::cout << out;
+  if (writer->failure()) return failed(*writer->failure());
   return deltas.empty() || std::holds_alternative<Failure>(deltas.back()) ? kExitFailed : kExitOk;
 }
 
