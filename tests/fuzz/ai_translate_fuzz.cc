@@ -24,6 +24,86 @@ Shape shape_of(unsigned number) {
   return static_cast<Shape>(number % 3);
 }
 
+const json::value* at(const json::value& value, std::string_view key) {
+  return value.is_object() ? value.get_object().if_contains(key) : nullptr;
+}
+
+template <typename Visit>
+void each_under(const json::value& schema, std::string_view key, Visit visit) {
+  const json::value* under = at(schema, key);
+  if (under == nullptr) return;
+  if (const json::array* list = under->if_array()) {
+    for (const json::value& one : *list)
+      visit(one);
+  } else if (const json::object* named = under->if_object()) {
+    for (const auto& member : *named)
+      visit(member.value());
+  }
+}
+
+// In small letters.
+std::string type_of(const json::value& schema) {
+  const json::value* said = at(schema, "type");
+  std::string type = said != nullptr && said->is_string() ? std::string(said->get_string()) : "";
+  for (char& c : type)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
+  return type;
+}
+
+// What Gemini's API says 400 to.
+void taken_by_gemini(const json::value& schema) {  // NOLINT(misc-no-recursion)
+  const std::string type = type_of(schema);
+  if (at(schema, "enum") != nullptr) {
+    require(type == "string", "an enum is of strings");
+    each_under(schema, "enum", [](const json::value& word) {
+      require(word.is_string() && !word.get_string().empty(),
+              "an enum is of strings that say something");
+    });
+  }
+  if (type == "array") require(at(schema, "items") != nullptr, "a list has items");
+  if (type == "string" && at(schema, "format") != nullptr)
+    require(*at(schema, "format") == "date-time" || *at(schema, "format") == "enum", "a format");
+  each_under(schema, "required", [&](const json::value& name) {
+    const json::value* properties = at(schema, "properties");
+    require(
+        properties != nullptr && name.is_string() && at(*properties, name.get_string()) != nullptr,
+        "what is required is there");
+  });
+  each_under(schema, "properties", taken_by_gemini);
+  each_under(schema, "anyOf", taken_by_gemini);
+  if (const json::value* items = at(schema, "items")) taken_by_gemini(*items);
+}
+
+void closed_for_anthropic(const json::value& schema) {  // NOLINT(misc-no-recursion)
+  if (type_of(schema) == "object" && at(schema, "$ref") == nullptr) {
+    const json::value* more = at(schema, "additionalProperties");
+    require(more != nullptr && *more == false, "objects are closed");
+  }
+  if (at(schema, "properties") != nullptr && at(schema, "properties")->is_object())
+    each_under(schema, "properties", closed_for_anthropic);
+  if (at(schema, "anyOf") != nullptr && at(schema, "anyOf")->is_array())
+    each_under(schema, "anyOf", closed_for_anthropic);
+  if (const json::value* items = at(schema, "items")) closed_for_anthropic(*items);
+}
+
+void schemas(Shape to, const json::value& body) {
+  if (to == Shape::gemini) {
+    each_under(body, "tools", [](const json::value& tool) {
+      each_under(tool, "functionDeclarations", [](const json::value& function) {
+        if (const json::value* schema = at(function, "parameters")) taken_by_gemini(*schema);
+      });
+    });
+    const json::value* config = at(body, "generationConfig");
+    const json::value* schema = config != nullptr ? at(*config, "responseSchema") : nullptr;
+    if (schema != nullptr) taken_by_gemini(*schema);
+  }
+  if (to != Shape::anthropic) return;
+  const json::value* output = at(body, "output_config");
+  const json::value* format = output != nullptr ? at(*output, "format") : nullptr;
+  const json::value* schema = format != nullptr ? at(*format, "schema") : nullptr;
+  if (schema != nullptr) closed_for_anthropic(*schema);
+}
+
 void request(Shape from, Shape to, const json::value& body, unsigned how) {
   const auto read = codec(from).read_request(body);
   if (!read) {
@@ -40,6 +120,7 @@ void request(Shape from, Shape to, const json::value& body, unsigned how) {
   }
   for (const std::string& path : written->dropped)
     require(!path.empty(), "what is dropped is named");
+  schemas(to, written->body);
   const auto again = codec(to).read_request(written->body);
   if (!again)
     std::cerr << describe(again.error()) << "\n" << json::serialize(written->body) << "\n";
