@@ -81,7 +81,9 @@ class Writer {
       messages.push_back({{"role", message.role == Role::user ? "user" : "assistant"},
                           {"content", std::move(content)}});
     }
-    if (!messages.empty() && messages.front().at("role") != "user")
+    if (messages.empty())
+      lost_.fail("messages", "say nothing that Anthropic's messages API would take");
+    else if (messages.front().at("role") != "user")
       lost_.fail("messages", "the first must be the user's for Anthropic's messages API");
     body_["messages"] = std::move(messages);
   }

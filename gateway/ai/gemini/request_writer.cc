@@ -46,6 +46,7 @@ class Writer {
       contents.push_back({{"role", message.role == Role::assistant ? "model" : "user"},
                           {"parts", std::move(parts)}});
     }
+    if (contents.empty()) lost_.fail("messages", "say nothing that Gemini's API would take");
     body_["contents"] = std::move(contents);
   }
 

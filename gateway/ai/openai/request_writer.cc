@@ -50,6 +50,7 @@ class Writer {
     if (dialect_ == Dialect::mistral && !messages.empty() &&
         messages.back().at("role") == "assistant")
       messages.back().get_object()["prefix"] = true;
+    if (messages.empty()) lost_.fail("messages", "say nothing that this API would take");
     body_["messages"] = std::move(messages);
   }
 

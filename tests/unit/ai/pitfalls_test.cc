@@ -685,6 +685,16 @@ TEST(AiRequests, WhatIsWrongIsSaidWithItsPath) {
       "top_p: must be a number");
 }
 
+TEST(AiRequests, AConversationInWhichNothingIsSaidIsRefused) {
+  for (const Shape to : {kOpenAi, kAnthropic, kGemini}) {
+    const auto out = translate_request(
+        kAnthropic, to,
+        R"({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": ""}]})");
+    ASSERT_FALSE(out);
+    EXPECT_EQ(out.error().field, "messages");
+  }
+}
+
 TEST(AiRequests, FieldsOfOneVendorAreRefusedByNameOrDropped) {
   constexpr std::string_view kBody = R"({"model": "m", "logit_bias": {"1": 2}, "n": 2,
     "messages": [{"role": "user", "content": "x"}]})";
