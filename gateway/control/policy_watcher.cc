@@ -56,7 +56,8 @@ std::set<std::string> places(const std::string& policy) {
   return out;
 }
 
-// What a stat can tell, for when inotify is of no use.
+// What a stat can tell, for what inotify does not: a directory of the path that is a symlink and
+// points elsewhere now, a mount over it, another machine's write.
 std::string fingerprint_of(const std::string& path) {
   struct stat s{};
   if (::stat(path.c_str(), &s) != 0) return "";
@@ -189,11 +190,8 @@ void PolicyWatcher::State::schedule_poll() {
   poll.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
     const auto self = weak.lock();
     if (error || !self) return;
-    if (!self->complete) {
-      self->watch_places();
-      if (const std::string now = fingerprint_of(self->paths); now != self->seen)
-        self->note_change();
-    }
+    if (!self->complete) self->watch_places();
+    if (fingerprint_of(self->paths) != self->seen) self->note_change();
     self->schedule_poll();
   });
 }

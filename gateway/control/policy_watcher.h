@@ -11,8 +11,8 @@
 namespace sluice::gateway {
 
 // Watches files or directories by inotify: writes, editors that rename a new file over the old
-// one, files that come and go, and the swap of a ConfigMap's `..data`. Where inotify cannot help
-// (the path is gone, no watches left), it looks once a second.
+// one, files that come and go, and the swap of a ConfigMap's `..data`. What inotify does not tell
+// (a symlinked directory of the path is swapped, no watches left), it sees once a second by stat.
 class PolicyWatcher {
  public:
   // `changed` is called on `io`'s thread, about 50 ms after the first sign of a change. It may be

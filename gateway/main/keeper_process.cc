@@ -82,6 +82,7 @@ class KeeperProcess {
                    supervisor_.tell(protocol::ReloadEnded{.ok = outcome.ok()});
                    watch_pods();
                  },
+             .unchanged = [this] { tls_.refresh(); },
              .lock_out =
                  [this](const CompiledPolicy& running, const CompiledPolicy& next) {
                    return lock_out(running, next, plan_context());

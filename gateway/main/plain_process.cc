@@ -59,6 +59,7 @@ class PlainProcess {
                          gateway_->metrics().reload_ended(outcome.ok());
                          watch_pods();
                        },
+                   .unchanged = [this] { tls_.refresh(); },
                    .lock_out = {},
                    .names_operator = {}}),
         policy_apply_(io_, reloader_, {}),

@@ -380,6 +380,7 @@ void PolicyReloader::apply(CompiledPolicy given) {
     log_mended_sets(current_, given);
     current_.files = std::move(given.files);
     current_.stale = std::move(given.stale);
+    if (kind_ != Kind::members && hooks_.unchanged) hooks_.unchanged();
     return finish(ReloadOutcome::Result::unchanged, {}, std::move(given.warnings));
   }
   auto candidate = std::make_shared<CompiledPolicy>(std::move(given));

@@ -54,6 +54,9 @@ class PolicyReloader {
     std::function<void(std::uint64_t generation)> withdraw = {};
     std::function<void(const ReloadOutcome&)>
         ended;  // after each reload that did anything; may be empty
+    // A reload found the policy in force: what it names may have changed all the same. May be
+    // empty.
+    std::function<void()> unchanged = {};
     // Whom a policy from disk would cut off: a line each; may be empty.
     std::function<std::vector<std::string>(const CompiledPolicy& running,
                                            const CompiledPolicy& next)>

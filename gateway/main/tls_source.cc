@@ -67,12 +67,12 @@ void TlsSource::adopt(std::shared_ptr<const policy::Snapshot> policy, tls::Mater
   watcher_.reset();
   if (watched_.empty()) return;
   watcher_ = std::make_unique<gateway::PolicyWatcher>(
-      io_, std::vector<std::string>(watched_.begin(), watched_.end()), [this] { files_changed(); });
+      io_, std::vector<std::string>(watched_.begin(), watched_.end()), [this] { refresh(); });
   // What changed between reading and watching.
-  files_changed();
+  refresh();
 }
 
-void TlsSource::files_changed() {
+void TlsSource::refresh() {
   if (files_.refresh()) publish(files_.current());
 }
 

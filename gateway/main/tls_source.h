@@ -40,6 +40,9 @@ class TlsSource {
   // `policy` is in force with what load() gave for it; its files are followed from now on.
   void adopt(std::shared_ptr<const policy::Snapshot> policy, gateway::tls::MaterialPtr material);
 
+  // Reads the files of the policy in force again, now.
+  void refresh();
+
   const gateway::tls::MaterialPtr& current() const { return current_; }
   // Before the first load(): clients of the program before resume here, and keys are made anew when
   // they would have been.
@@ -48,7 +51,6 @@ class TlsSource {
   std::vector<gateway::MetricSample> samples() const { return files_.samples(); }
 
  private:
-  void files_changed();
   void rotate_ticket_keys();
   void rotate_after(std::chrono::steady_clock::duration pause);
   void publish(gateway::tls::Material material);

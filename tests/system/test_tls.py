@@ -369,6 +369,33 @@ def test_a_secret_mounts_swap(scratch, ca):
     eventually(lambda: openssl_serial(front.s_client("-showcerts").stdout) != before, "the new pair is in use")
 
 
+def test_a_symlinked_directory_of_the_path_is_swapped(scratch, ca):
+    """As releases are swapped: the policy names the files through a link to their directory."""
+    directory = f"{scratch.path}/releases"
+    for name in ("v1", "v2", "v3"):
+        pair = ca.issue("a.example", file=name)
+        os.makedirs(f"{directory}/{name}")
+        shutil.copy(pair.cert, f"{directory}/{name}/tls.crt")
+        shutil.copy(pair.key, f"{directory}/{name}/tls.key")
+    os.symlink("v1", f"{directory}/current")
+
+    def swap(name):
+        os.symlink(name, f"{directory}/next")
+        os.rename(f"{directory}/next", f"{directory}/current")
+
+    origin = Nginx(scratch)
+    front = Front(scratch, f"tls: {{ certificates: [{{ cert: {directory}/current/tls.crt, key: {directory}/current/tls.key }}] }}",
+                  f'endpoints: ["127.0.0.1:{origin.port}"]')
+    before = openssl_serial(front.s_client("-showcerts").stdout)
+    swap("v2")
+    eventually(lambda: openssl_serial(front.s_client("-showcerts").stdout) != before, "the new pair is in use")
+    # Whoever asks for a reload need not wait until it is noticed.
+    replaced = front.sluice.output().count("certificate replaced")
+    swap("v3")
+    front.sluice.ctl("reload")
+    assert front.sluice.output().count("certificate replaced") == replaced + 1
+
+
 def test_check_says_what_is_wrong_with_files(scratch, ca):
     a, b = ca.issue("a.example"), ca.issue("b.example")
     policy = """version: 1

@@ -140,6 +140,18 @@ TEST_F(PolicyWatcherTest, AConfigMapsSwap) {
   }
 }
 
+TEST_F(PolicyWatcherTest, ASymlinkedDirectoryOfThePath) {
+  for (const char* version : {"v1", "v2", "v3"})
+    scratch_.write(std::string(version) + "/p.yaml", version);
+  fs::create_directory_symlink("v1", scratch_ / "current");
+  const auto watcher = watch(scratch_ / "current/p.yaml");
+  for (const char* version : {"v2", "v3"}) {
+    fs::create_directory_symlink(version, scratch_ / "next");
+    fs::rename(scratch_ / "next", scratch_ / "current");
+    EXPECT_TRUE(told()) << version;
+  }
+}
+
 TEST_F(PolicyWatcherTest, AFileBehindASymlinkElsewhere) {
   scratch_.write("real/p.yaml", "1");
   fs::create_directory(scratch_ / "etc");
