@@ -161,6 +161,7 @@ class Exchange final : public UpstreamEvents,
   bool begin_answer();
   void answer_broken(std::string_view reason, UpstreamFailure failure);
   void answer_grew_too_large();
+  void did_not_switch();
   bool take_answer_back();
   void hold_less();
   bool retry_for_status();
@@ -184,6 +185,7 @@ class Exchange final : public UpstreamEvents,
   void edit_handshake(http1::RequestForwarding& options);
   void edit_handshake_answer(ResponseHead& response);
   bool accepted_handshake(const ResponseHead& response) const;
+  bool says_switched(int status) const;
   std::optional<std::uint32_t> match(const policy::RouteTable& table, std::string_view method);
   // what the route does besides forwarding (route_actions.cc); called where it does anything
   bool is_preflight() const;

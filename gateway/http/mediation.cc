@@ -31,6 +31,10 @@ std::string_view Exchange::left_by() const {
 }
 
 bool Exchange::begin_mediation() {
+  if (says_switched(200)) {
+    refuse(502, "a route of ai does not switch to WebSocket");
+    return false;
+  }
   mediator_ = ai::make_call(worker_, config_,
                             {.head = &request_,
                              .path = normal_path_,

@@ -110,6 +110,10 @@ Exchange::Staged Exchange::stage_head() {
     answer_broken("upstream's sec-websocket-accept is wrong", UpstreamFailure::malformed);
     return Staged::ended;
   }
+  if (says_switched(upstream_->response().status())) {
+    did_not_switch();
+    return Staged::ended;
+  }
   if (!begin_answer()) {
     answer_broken(http1::reason(ParseError::forwarded_head_too_large), UpstreamFailure::malformed);
     return Staged::ended;
@@ -169,6 +173,14 @@ void Exchange::answer_grew_too_large() {
   drop_upstream();
   end_attempt(Outcome::neutral);
   refuse(502, kReason);
+}
+
+// A page like any other, and no fault of its endpoint.
+void Exchange::did_not_switch() {
+  const int status = upstream_->response().status();
+  drop_upstream();
+  end_attempt(Outcome::success, status);
+  refuse(502, "upstream did not switch to WebSocket");
 }
 
 // An answer that comes over a while is waited for with the request's head alone: there are many of

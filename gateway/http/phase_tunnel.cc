@@ -68,6 +68,11 @@ bool Exchange::accepted_handshake(const ResponseHead& response) const {
   return response.fields().first(kAccept) == expected;
 }
 
+// RFC 8441 section 5: to who asked by HTTP/2 any 2xx says that the stream is a WebSocket now.
+bool Exchange::says_switched(int status) const {
+  return !request_.upgrade().empty() && status >= 200 && status < 300 && !client_->can_tunnel();
+}
+
 void Exchange::tunnel() {
   deadline_.cancel();
   if (client_->can_tunnel() && upstream_->can_tunnel()) return leave_as_tunnel();

@@ -18,7 +18,7 @@ void Exchange::refuse(int status, std::string_view reason, std::span<const Extra
   timer_.cancel();
   status_ = status;
   reason_.assign(reason);
-  if (grpc_) return refuse_call(reason);
+  if (grpc_ && !says_switched(200)) return refuse_call(reason);
   std::array<char, kMaxShown + 16> body;
   char* end = std::ranges::copy(std::string_view("sluice: "), body.begin()).out;
   end = std::ranges::copy(reason.substr(0, kMaxShown), end).out;

@@ -259,6 +259,7 @@ void Exchange::redirect(const policy::Redirect& redirect) {
 }
 
 void Exchange::respond(int status, std::span<const ExtraField> fields, std::string_view body) {
+  if (says_switched(status)) return refuse(502, "the route's own answer is no WebSocket");
   state_ = State::refusing;
   status_ = status;
   client_->answer(

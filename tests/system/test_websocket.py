@@ -10,7 +10,7 @@ import h2.settings
 import pytest
 
 from harness import HANG, Sluice, connect, eventually, free_port
-from scripted import Proxy
+from scripted import Origin, Proxy, serving
 from test_http2 import Client, text
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -201,6 +201,35 @@ def test_a_wrong_accept_is_no_switch(scratch):
         client = Client(front(scratch, origin, "h1"))
         stream = client.request("/", "CONNECT", [("sec-websocket-version", "13")], end=False, protocol="websocket")
         assert client.answer(stream)[0] == 502
+
+
+@pytest.mark.parametrize("upstream", ["http1", "http2"])
+def test_an_answer_without_a_switch_opens_nothing(scratch, upstream):
+    """RFC 8441 section 5: any 2xx would. And a page that knows nothing of WebSocket has done nothing wrong."""
+    page = Origin(scratch, serving())
+    port = page.port if upstream == "http1" else front(scratch, page, "h1")
+    proxy = Proxy(scratch, [port], upstream=f"protocol: {upstream}, outlier_detection: {{ consecutive_gateway_errors: 1, max_ejection_percent: 100 }}")
+    client = Client(proxy.port)
+    client.read()
+    for _ in range(3):
+        stream = client.request("/page", "CONNECT", [("sec-websocket-version", "13")], end=False, protocol="websocket")
+        assert client.answer(stream)[0] == 502
+    assert proxy.logged(path="/page")["status"] == 502
+    assert client.answer(client.request("/page"))[0] == 200
+    assert proxy.metrics().value("sluice_upstream_ejections_total") == 0
+
+
+def test_an_answer_of_our_own_opens_nothing(scratch):
+    port = free_port()
+    Sluice(scratch, policy(scratch, "own", port, free_port()).replace("routes: [{ upstream: api }]", """
+routes: [{ path: /own, direct_response: { status: 200, body: hello } }, { path: /none, direct_response: { status: 204 } }, { upstream: api }]"""))
+    client = Client(port)
+    client.read()
+    ask = lambda path, **more: client.answer(client.request(path, "CONNECT", [("sec-websocket-version", "13"), *more.items()],
+                                                            end=False, protocol="websocket"))
+    assert [ask(path)[0] for path in ("/own", "/none")] == [502, 502]
+    assert ask("/api", **{"content-type": "application/grpc"})[0] == 502, "not the 200 of a call that has failed"
+    assert client.answer(client.request("/own")) == (200, b"hello\n")
 
 
 def test_other_protocols_are_refused(scratch):
