@@ -67,7 +67,7 @@ class DurationHistogram {
 
 inline constexpr std::size_t kWays = 4;         // WayIn
 inline constexpr std::size_t kMaxReasons = 48;  // parse errors
-inline constexpr std::size_t kHttp2Abuses = 8;  // http2::Abuse
+inline constexpr std::size_t kHttp2Abuses = 9;  // http2::Abuse
 enum class LimitOutcome : std::uint8_t { allowed, rejected, delayed, counted };
 inline constexpr std::size_t kLimitOutcomes = 4;
 inline constexpr std::size_t kBanEvents = 5;         // policy::BanEvent

@@ -20,14 +20,15 @@ constexpr std::array<Allowance, kAbuses> kAllowances{{
     {100, 20},   // empty_data
     {4, 1},      // header_list
     {50, 5},     // malformed
+    {500, 100},  // reset: a client's may cross the end of a stream
 }};
 
 }  // namespace
 
 std::string_view name(Abuse kind) {
   constexpr std::array<std::string_view, kAbuses> kNames{
-      "rapid_reset", "continuation", "settings",    "ping",
-      "priority",    "empty_data",   "header_list", "malformed"};
+      "rapid_reset", "continuation", "settings",  "ping", "priority",
+      "empty_data",  "header_list",  "malformed", "reset"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 

@@ -18,8 +18,9 @@ enum class Abuse : std::uint8_t {
   empty_data,    // DATA without bytes, or of padding alone (CVE-2019-9518)
   header_list,   // heads far over the limit that we announced: HPACK bombs (CVE-2016-6581)
   malformed,     // streams refused by RFC 9113, again and again (CVE-2025-8671)
+  reset,         // RST_STREAM of streams that have ended
 };
-inline constexpr std::size_t kAbuses = 8;
+inline constexpr std::size_t kAbuses = 9;
 std::string_view name(Abuse kind);  // as metrics say it
 
 class FloodGuard {

@@ -89,9 +89,12 @@ struct Connection::Callbacks {
         if (!end && frame->hd.length == frame->data.padlen) connection.admit(Abuse::empty_data);
         break;
       case NGHTTP2_RST_STREAM:
-        if (known == nullptr) break;
-        known->reset_by_client();
-        connection.admit(Abuse::rapid_reset);
+        if (known != nullptr) {
+          known->reset_by_client();
+          connection.admit(Abuse::rapid_reset);
+        } else if (nghttp2_session_find_stream(session, frame->hd.stream_id) == nullptr) {
+          connection.admit(Abuse::reset);  // else it is answered, and lingers
+        }
         break;
       case NGHTTP2_SETTINGS:
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) connection.admit(Abuse::settings);

@@ -467,6 +467,16 @@ def test_rapid_reset(front):
     assert front.metric("sluice_http2_abuse_total", 'kind="rapid_reset"') == 1
 
 
+def test_resets_of_a_stream_that_has_ended(front):
+    client = front.client()
+    client.read()
+    stream = client.request()
+    assert client.answer(stream)[0] == 200
+    client.raw(frame(hyperframe.frame.RstStreamFrame(stream, error_code=8)) * 2000)
+    assert client.goaway() == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
+    assert front.metric("sluice_http2_abuse_total", 'kind="reset"') == 1
+
+
 @pytest.mark.parametrize("body, end", [(b"xx", False), (b"", True)], ids=["too much", "too little"])
 def test_resets_that_a_client_has_us_make(front, body, end):
     """CVE-2025-8671: the origin works for each, and the client sends no RST_STREAM."""

@@ -26,6 +26,12 @@ TEST(FloodGuard, KindsAreCountedApart) {
   EXPECT_TRUE(guard.admit(Abuse::settings, 0));
 }
 
+TEST(FloodGuard, ResetsThatComeTooLateAreNoRapidResets) {
+  FloodGuard guard(0);
+  EXPECT_EQ(admitted(guard, Abuse::reset, 0, 1000), 500);
+  EXPECT_TRUE(guard.admit(Abuse::rapid_reset, 0));
+}
+
 TEST(FloodGuard, APingASecondIsNoFlood) {
   FloodGuard guard(0);
   for (std::uint64_t second = 0; second < 10'000; ++second)
