@@ -115,6 +115,7 @@ class Exchange final : public UpstreamEvents,
   void add_hop(http1::RequestForwarding& options, std::span<ExtraField, kHopFields> memory);
   std::size_t without_changed(std::span<ExtraField> fields) const;
   void write_forwarded(bool kept);
+  void write_earlier_hop();
   std::string_view client_text() const;  // address_; until the next call
   void correlate();
   void make_request_id();

@@ -115,6 +115,14 @@ std::size_t Exchange::without_changed(std::span<ExtraField> fields) const {
   return fields.size() - rest.size();
 }
 
+// What X-Forwarded-For and -Proto have said, as far as it is believed.
+void Exchange::write_earlier_hop() {
+  const bool named = address_ != client_->client().peer.address;
+  if (named) append_for(address_, forwarded_);
+  if (!said_scheme_.empty()) forwarded_.append(named ? ";proto=" : "proto=").append(said_scheme_);
+  if (!forwarded_.empty()) forwarded_.append(", ");
+}
+
 // RFC 7239 section 4: this hop's element, behind what earlier ones have said where that is `kept`.
 void Exchange::write_forwarded(bool kept) {
   forwarded_.clear();
@@ -122,9 +130,8 @@ void Exchange::write_forwarded(bool kept) {
     const http1::RequestFields fields(request_, joined_field_);
     forwarded_.assign(fields.field("forwarded").value_or(""));
     if (!forwarded_.empty()) forwarded_.append(", ");
-  } else if (address_ != client_->client().peer.address) {
-    append_for(address_, forwarded_);
-    forwarded_.append(", ");
+  } else {
+    write_earlier_hop();
   }
   append_for(client_->client().peer.address, forwarded_);
   if (!host_.empty()) {

@@ -141,12 +141,20 @@ def test_forwarded_is_read_from_the_right_and_written_behind(scratch):
 def test_the_kind_that_a_proxy_does_not_write_is_not_believed(scratch):
     at = forwarded_front(scratch, "forwarded: both")
     said = hops(at, "Forwarded: for=6.6.6.6", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https")
-    assert said == ('xff=[192.0.2.7, 127.0.0.1] xfp=[https] f=[for=192.0.2.7, for=127.0.0.1;host="a.example";proto=http] '
+    assert said == ('xff=[192.0.2.7, 127.0.0.1] xfp=[https] f=[for=192.0.2.7;proto=https, for=127.0.0.1;host="a.example";proto=http] '
                     'ip=[192.0.2.7]'), said
     with Scratch() as second:
         other = forwarded_front(second, "client_from: forwarded, forwarded: both", trusted="[127.0.0.1]")
         said = hops(other, "Forwarded: for=192.0.2.7;proto=https", "X-Forwarded-For: 6.6.6.6")
     assert said.startswith("xff=[192.0.2.7, 127.0.0.1] xfp=[https] f=[for=192.0.2.7;proto=https, for=127.0.0.1;"), said
+
+
+def test_the_scheme_of_x_forwarded_proto_is_told_in_forwarded(scratch):
+    at = forwarded_front(scratch, "forwarded: forwarded")
+    own = 'for=127.0.0.1;host="a.example";proto=http]'
+    assert f"f=[for=192.0.2.7;proto=https, {own}" in hops(at, "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https")
+    assert f"f=[proto=https, {own}" in hops(at, "X-Forwarded-Proto: https")
+    assert f"f=[for=192.0.2.7, {own}" in hops(at, "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: gopher")
 
 
 def test_strangers_are_not_believed_in_either_form(scratch):
