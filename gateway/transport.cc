@@ -70,6 +70,10 @@ bool Transport::has_pending() const {
   return tls_ && tls_->has_pending();
 }
 
+std::string_view Transport::complaint() const {
+  return tls_ ? tls_->complaint() : std::string_view();
+}
+
 Received Transport::read(std::span<char> room) {
   if (room.empty()) return {ReadResult::full};
   if (tls_) return tls_->read(room);

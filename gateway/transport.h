@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <sys/types.h>
 #include <utility>
 
@@ -74,6 +75,8 @@ class Transport final : public RefCounted<Transport> {
   bool splices() const { return plain() && !lane_.inwards(); }  // from it
   // Decrypted bytes wait inside: read() has something though the socket may be empty.
   bool has_pending() const;
+  // Why read() has failed, where it is known; "": it is not. A literal.
+  std::string_view complaint() const;
 
   // The last read took everything, and an event will tell of more.
   bool drained() const { return socket_drained() && !tls_; }

@@ -224,6 +224,7 @@ ReadResult UpstreamStream::read(BorrowedPipe* past) {
     case ReadResult::eof:
       return ended(End::closed, ReadResult::eof);
     case ReadResult::failed:
+      failure_ = transport.complaint();
       break;
   }
   return ended(End::broken, ReadResult::failed);

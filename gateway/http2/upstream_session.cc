@@ -327,8 +327,9 @@ void UpstreamSession::on_alive_timer() {
 void UpstreamSession::lose(Loss why) {
   const RefPtr<UpstreamSession> guard(this);
   if (std::exchange(ended_, true)) return;
+  const std::string_view complaint = connection_->transport().complaint();
   for (UpstreamStream& stream : open_)
-    stream.lost(why == Loss::protocol);
+    stream.lost(why == Loss::protocol, complaint);
   handle_events();
   close();
 }

@@ -128,7 +128,8 @@ void UpstreamStream::settings_came() {
   if (!event_hook.is_linked()) session_->add_event(*this);
 }
 
-void UpstreamStream::lost(bool malformed) {
+void UpstreamStream::lost(bool malformed, std::string_view why) {
+  failure_ = why;
   closed_ = lost_ = true;
   malformed_ = malformed_ || malformed;
   notify();

@@ -54,7 +54,7 @@ class UpstreamStream final : public http::UpstreamStream {
     events_->on_upstream_connect_failed(failure);
   }
   // The connection is gone; `malformed`: for what the peer sent, on this stream or another.
-  void lost(bool malformed);
+  void lost(bool malformed, std::string_view why = {});
 
   // --- for the exchange ---
   bool connected() const override;

@@ -56,6 +56,13 @@ TlsStream::Step TlsStream::handshake() {
   }
 }
 
+// Most connections just end, which needs no looking up.
+void TlsStream::note_complaint() {
+  const unsigned long code = ERR_peek_error();
+  if (tls::take_failure() == tls::Failure::closed) return;
+  if (const char* said = ERR_reason_error_string(code)) complaint_ = said;
+}
+
 std::string_view TlsStream::reason() const {
   const long result = SSL_get_verify_result(ssl_.get());
   if (result != X509_V_OK) return X509_verify_cert_error_string(result);
@@ -98,6 +105,7 @@ Received TlsStream::read(std::span<char> room) {
       return {ReadResult::eof};
     default:  // an end without close_notify is one of these: what came may have been cut
       broken_ = true;
+      note_complaint();
       return {ReadResult::failed};
   }
 }

@@ -46,6 +46,9 @@ class TlsStream {
   // What the last call that said `again` or `blocked` waits for, where it is the other direction.
   bool read_needs_write() const { return read_needs_write_; }
   bool write_needs_read() const { return write_needs_read_; }
+  // Why read() has failed, as far as TLS tells: "tlsv13 alert certificate required"; "": it was
+  // just the end. A literal.
+  std::string_view complaint() const { return complaint_; }
   void shutdown();  // close_notify, as far as the socket takes it
 
   SSL* ssl() const { return ssl_.get(); }
@@ -53,11 +56,14 @@ class TlsStream {
   std::size_t take_early(std::span<char> room);
 
  private:
+  void note_complaint();
+
   tls::SslPtr ssl_;
   std::string early_;  // what is left of them
   std::optional<std::unique_ptr<const tls::Identity>> identity_;
   tls::Failure failure_ = tls::Failure::closed;
   std::string_view said_;  // by OpenSSL, of the failure
+  std::string_view complaint_;
   bool read_needs_write_ = false;
   bool write_needs_read_ = false;
   bool drained_ = false;  // what is inside is a part of a record: only the socket helps

@@ -16,7 +16,7 @@ import pytest
 
 from certificates import Authority, openssl
 from harness import HANG, Nginx, Process, Sluice, connect, eventually, free_port, read_all
-from scripted import Origin
+from scripted import Origin, Proxy
 
 
 def run(*command, stdin=b""):
@@ -481,6 +481,32 @@ def test_an_origin_that_cannot_be_believed(scratch, ca, fault, reason):
     # And back: connections that were made without looking are not used again.
     front.sluice.write_policy(front.text)
     eventually(lambda: run("curl", "-sS", "-w", "%{http_code}", f"http://127.0.0.1:{front.port}/").stdout.endswith(b"502"), "verified again")
+
+
+@pytest.mark.parametrize("protocol", ["http1", "http2"])
+def test_an_origin_that_wants_a_certificate_says_so(scratch, ca, protocol):
+    """With TLS 1.3 the handshake has ended well for the client, and the request is on its way, when the refusal comes."""
+    pair = ca.issue("127.0.0.1")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca.cert)
+    context.load_cert_chain(pair.cert, pair.key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["h2", "http/1.1"])
+
+    def refuse(connection, _):
+        held = connection.raw.dup()  # a close would be a reset, which takes the alert away
+        secure = context.wrap_socket(connection.raw, server_side=True, do_handshake_on_connect=False)
+        with pytest.raises(ssl.SSLError):
+            secure.do_handshake()
+        while held.recv(65536):
+            pass
+        held.close()
+
+    origin = Origin(scratch, refuse)
+    proxy = Proxy(scratch, [origin.port], upstream=f"protocol: {protocol}, tls: {{ ca: {ca.cert} }}, retry: {{ attempts: 0 }}")
+    done = run("curl", "-sS", "-w", "%{http_code}", f"http://127.0.0.1:{proxy.port}/")
+    assert done.stdout.endswith(b"502"), done
+    assert "alert certificate required" in proxy.logged(status=502)["reason"]
 
 
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
