@@ -53,7 +53,8 @@ void Exchange::refuse_call(std::string_view reason) {
   const std::array<ExtraField, 3> fields{
       {{"content-type", "application/grpc"}, {"grpc-status", status}, {"grpc-message", message}}};
   status_ = 200;
-  client_->answer({.status = status_, .fields = fields, .lines = lines_of_own_answer()});
+  client_->answer(
+      {.status = status_, .fields = fields, .lines = lines_of_own_answer(), .call = true});
   answer_done_ = true;
   rearm();
   relay();

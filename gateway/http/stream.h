@@ -108,6 +108,8 @@ struct OwnAnswer {
   std::span<const ExtraField> fields = {};  // besides Date and what frames the body
   std::string_view lines = {};              // whole field lines with CRLF, besides those; copied
   std::string_view body = {};               // left out for HEAD, 204 and 304; copied
+  bool call =
+      false;  // of gRPC: over HTTP/2 the head is its trailers, in which a length has no place
 };
 
 // What of the origin's head goes to the client changed. Bytes live until the head is sent.

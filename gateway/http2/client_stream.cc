@@ -1,5 +1,6 @@
 #include "gateway/http2/client_stream.h"
 
+#include "gateway/http/grpc.h"
 #include "gateway/http/own_answer.h"
 #include "gateway/http2/connection.h"
 #include "gateway/worker.h"
@@ -9,6 +10,15 @@ namespace sluice::gateway::http2 {
 using http::ParseError;
 using http::Part;
 using http::ReadHead;
+
+namespace {
+
+// Without a body its head is its trailers (Trailers-Only), and all in there is the caller's to see.
+bool is_call(const http::ResponseHead& head) {
+  return http::grpc::is_content_type(head.fields().first(http1::KnownField::content_type));
+}
+
+}  // namespace
 
 ClientStream::ClientStream(Worker& worker) : exchange_(worker) {}
 
@@ -198,9 +208,10 @@ std::optional<http::BodyForm> ClientStream::begin(const http::ResponseHead& head
                                                   const http::AnswerEdits& edits, bool /*coded*/) {
   FieldList& fields = connection_->fields();
   fields.clear();
-  response_fields(head, {.lines = edits.lines, .remove = edits.remove, .recoded = edits.recoded},
-                  fields);
   const bool has_body = head.body() != http::BodyKind::none || head.switching();
+  http1::KnownFieldSet remove = edits.remove;
+  if (!has_body && is_call(head)) remove.add(http1::KnownField::content_length);
+  response_fields(head, {.lines = edits.lines, .remove = remove, .recoded = edits.recoded}, fields);
   if (!has_body) output_.finish_with_head();
   if (!submit(has_body)) return std::nullopt;
   return http::BodyForm::payload;
@@ -241,7 +252,7 @@ void ClientStream::answer(const http::OwnAnswer& answer) {
   fields.add_lines(answer.lines);
   const std::string length = std::to_string(answer.body.size());
   const bool may_have_body = http::has_length(answer.status);
-  if (may_have_body) fields.add("content-length", length);
+  if (may_have_body && !answer.call) fields.add("content-length", length);
   const bool has_body = may_have_body && !answer.body.empty() && method_ != http::Method::head;
   if (has_body) {
     own_.assign(answer.body);

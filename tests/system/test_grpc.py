@@ -110,6 +110,7 @@ def test_a_status_from_the_origin(channel):
         channel.unary_unary("/echo.Echo/Fail")(b"x", timeout=HANG)
     assert error.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert error.value.details() == "not today"
+    assert "content-length" not in dict(error.value.trailing_metadata())
 
 
 def test_statuses_are_counted_and_logged(scratch):
@@ -182,6 +183,7 @@ def test_a_refusal_of_ours_is_a_status_too(scratch):
             channel.unary_unary("/echo.Echo/Unary")(b"x", timeout=HANG)
     assert error.value.code() == grpc.StatusCode.UNAVAILABLE
     assert "connection refused" in error.value.details()
+    assert "content-length" not in dict(error.value.trailing_metadata())
     assert front.metric("sluice_grpc_requests_total", 'grpc_status="14"') == 1
 
 
