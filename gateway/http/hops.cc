@@ -15,9 +15,10 @@ using http1::KnownField;
 using http1::KnownFieldSet;
 
 // What only a proxy may say of the client.
-constexpr KnownFieldSet kXForwarded{KnownField::x_forwarded_for, KnownField::x_forwarded_host,
-                                    KnownField::x_forwarded_port, KnownField::x_forwarded_proto,
-                                    KnownField::x_real_ip};
+constexpr KnownFieldSet kXForwarded{
+    KnownField::x_forwarded_for,    KnownField::x_forwarded_host,  KnownField::x_forwarded_port,
+    KnownField::x_forwarded_prefix, KnownField::x_forwarded_proto, KnownField::x_forwarded_scheme,
+    KnownField::x_forwarded_server, KnownField::x_forwarded_ssl,   KnownField::x_real_ip};
 constexpr KnownFieldSet kForwarded{KnownField::forwarded};
 
 // A literal; "": neither.

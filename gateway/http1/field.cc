@@ -65,7 +65,11 @@ constexpr std::array<std::string_view, kKnownFieldCount> kNames = {
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-port",
+    "x-forwarded-prefix",
     "x-forwarded-proto",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
     "x-real-ip",
     "x-request-id",
 };
@@ -82,7 +86,7 @@ constexpr std::size_t slot(const char* name, std::size_t size) {
   const auto at = [&](std::size_t i) {
     return static_cast<unsigned>(static_cast<unsigned char>(name[i])) | 0x20u;
   };
-  return (size * 44 + at(0) * 27 + at(size * 3 / 4) * 51 + at(size - 1) * 46) % kSlots;
+  return (size * 61 + at(0) * 86 + at(size * 3 / 4) * 240 + at(size - 1) * 132) % kSlots;
 }
 
 consteval Slots fill_slots() {

@@ -67,7 +67,11 @@ enum class KnownField : std::uint8_t {
   x_forwarded_for,
   x_forwarded_host,
   x_forwarded_port,
+  x_forwarded_prefix,
   x_forwarded_proto,
+  x_forwarded_scheme,
+  x_forwarded_server,
+  x_forwarded_ssl,
   x_real_ip,
   x_request_id,
 };

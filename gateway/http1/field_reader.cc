@@ -44,7 +44,11 @@ constexpr KnownFieldSet kNeverNominated{
     KnownField::x_forwarded_for,
     KnownField::x_forwarded_host,
     KnownField::x_forwarded_port,
+    KnownField::x_forwarded_prefix,
     KnownField::x_forwarded_proto,
+    KnownField::x_forwarded_scheme,
+    KnownField::x_forwarded_server,
+    KnownField::x_forwarded_ssl,
     KnownField::x_real_ip,
     KnownField::x_request_id,
 };

@@ -13,13 +13,15 @@ from test_tls import Front, certificates, https_origin, run
 
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n"
+RARER = b"X-Forwarded-Prefix: /p\r\nX-Forwarded-Scheme: https\r\nX-Forwarded-Server: s\r\nX-Forwarded-Ssl: on\r\n\r\n"
 V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 1234 443\r\n"
 V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([192, 0, 2, 7, 198, 51, 100, 1, 4, 210, 1, 187])
 
 
 def front(scratch, listener, trusted="[127.0.0.1]", upstream="", extra=""):
     origin = Nginx(scratch, extra="location /hops { default_type text/plain; return 200 "
-                   '"[$http_x_forwarded_for] [$http_x_forwarded_proto] [$http_x_forwarded_host] [$http_forwarded]\\n"; }')
+                   '"[$http_x_forwarded_for] [$http_x_forwarded_proto] [$http_x_forwarded_host] [$http_forwarded] '
+                   '[$http_x_forwarded_prefix$http_x_forwarded_scheme$http_x_forwarded_server$http_x_forwarded_ssl]\\n"; }')
     trust = f"trusted_proxies: {trusted}\n" if trusted else ""
     return Front(scratch, listener, f'endpoints: ["127.0.0.1:{origin.port}"] {upstream}', extra=trust + extra)
 
@@ -101,15 +103,15 @@ def test_a_proxy_behind_learns_where_the_client_wanted_to_go(scratch, version, p
 
 def test_forwarded_fields_of_strangers_are_not_passed_on(scratch):
     at = front(scratch, "protocol: http", trusted=None)
-    spoofed = b"X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nForwarded: for=1.2.3.4\r\n\r\n"
-    assert b"[127.0.0.1] [http] [] []" in ask(at.port, REQUEST.replace(b"/ ", b"/hops ") + spoofed)
+    spoofed = b"X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nForwarded: for=1.2.3.4\r\n" + RARER
+    assert b"[127.0.0.1] [http] [] [] []" in ask(at.port, REQUEST.replace(b"/ ", b"/hops ") + spoofed)
 
 
 def test_trusted_hops_are_believed_from_the_right(scratch):
     at = front(scratch, "protocol: http", trusted="[127.0.0.1, 10.0.0.0/8]")
-    hops = b"X-Forwarded-For: 6.6.6.6, 192.0.2.7, 10.1.1.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop\r\n\r\n"
+    hops = b"X-Forwarded-For: 6.6.6.6, 192.0.2.7, 10.1.1.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop\r\n" + RARER
     answer = ask(at.port, REQUEST.replace(b"/ ", b"/hops ") + hops)
-    assert b"[6.6.6.6, 192.0.2.7, 10.1.1.1, 127.0.0.1] [https] [shop] []" in answer, answer
+    assert b"[6.6.6.6, 192.0.2.7, 10.1.1.1, 127.0.0.1] [https] [shop] [] [/phttpsson]" in answer, answer
     eventually(lambda: "192.0.2.7" in at.access_log() and "6.6.6.6" not in at.access_log(), "the client is logged")
 
 
