@@ -109,19 +109,27 @@ ClientHelloReader::State ClientHelloReader::parse(std::string_view body) {
 bool ClientHelloReader::parse_extension(unsigned type, std::string_view data) {
   if (type == kEncryptedHello) encrypted_ = true;
   if (type != kServerName) return true;
-  Fields fields(data);
+  const auto name = host_name_in(data);
+  if (!name || !server_name_.empty()) return false;
+  server_name_ = *name;
+  return true;
+}
+
+std::optional<std::string_view> host_name_in(std::string_view server_name) {
+  Fields fields(server_name);
   const auto names = fields.vector(2);
-  if (!names || !fields.empty() || !server_name_.empty()) return false;
+  if (!names || !fields.empty()) return std::nullopt;
+  std::string_view found;
   Fields list(*names);
   while (!list.empty()) {
     const auto kind = list.number(1);
     const auto name = list.vector(2);
-    if (!kind || !name || name->empty()) return false;
+    if (!kind || !name || name->empty()) return std::nullopt;
     if (*kind != kHostName) continue;
-    if (!server_name_.empty()) return false;  // one of each kind
-    server_name_ = *name;
+    if (!found.empty()) return std::nullopt;  // one of each kind
+    found = *name;
   }
-  return true;
+  return found;
 }
 
 }  // namespace sluice::gateway::tls

@@ -2,10 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 namespace sluice::gateway::tls {
+
+// In a server_name extension; "": there is none in it. Nullopt: it is malformed.
+std::optional<std::string_view> host_name_in(std::string_view server_name);
 
 // Pure: bytes in, in any pieces; each is looked at once, whatever the client makes of its records.
 class ClientHelloReader {

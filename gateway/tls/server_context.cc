@@ -6,6 +6,7 @@
 
 #include "gateway/clocks.h"
 #include "gateway/tls/certificate.h"
+#include "gateway/tls/client_hello.h"
 #include "policy/host.h"
 
 namespace sluice::gateway::tls {
@@ -166,6 +167,7 @@ std::expected<SslCtxPtr, std::string> ServerContext::make_context(const policy::
   set_session_scope(raw, listener, client_ca ? client_ca->view() : std::string_view(),
                     own != nullptr ? own->cert->view() : std::string_view());
   ask_for_certificate(raw, listener, client_ca_.get());
+  if (strict_) SSL_CTX_set_client_hello_cb(raw, &ServerContext::refuse_unknown_name, this);
   SSL_CTX_set_tlsext_servername_callback(raw, &ServerContext::choose_certificate);
   SSL_CTX_set_tlsext_servername_arg(raw, this);
   if (!protocols_.empty()) SSL_CTX_set_alpn_select_cb(raw, &ServerContext::choose_protocol, this);
@@ -188,7 +190,21 @@ SSL_CTX* ServerContext::find(std::string_view name) const {
   return wild == wildcard_.end() ? nullptr : wild->second;
 }
 
-int ServerContext::choose_certificate(SSL* ssl, int* alert, void* self) {
+// Asked of the hello itself: where a session of TLS 1.2 is resumed, SSL_get_servername(3) gives the
+// session's name.
+int ServerContext::refuse_unknown_name(SSL* ssl, int* alert, void* self) {
+  const unsigned char* data = nullptr;
+  std::size_t size = 0;
+  std::optional<std::string_view> name;
+  if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &data, &size) == 1)
+    name = host_name_in({reinterpret_cast<const char*>(data), size});
+  const auto& context = *static_cast<const ServerContext*>(self);
+  if (name && context.find(*name) != nullptr) return SSL_CLIENT_HELLO_SUCCESS;
+  *alert = SSL_AD_UNRECOGNIZED_NAME;
+  return SSL_CLIENT_HELLO_ERROR;
+}
+
+int ServerContext::choose_certificate(SSL* ssl, int* /*alert*/, void* self) {
   const auto& context = *static_cast<const ServerContext*>(self);
   const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
   SSL_CTX* const found = name == nullptr ? nullptr : context.find(name);
@@ -196,9 +212,7 @@ int ServerContext::choose_certificate(SSL* ssl, int* alert, void* self) {
     SSL_set_SSL_CTX(ssl, found);
     return SSL_TLSEXT_ERR_OK;
   }
-  if (!context.strict_) return name == nullptr ? SSL_TLSEXT_ERR_NOACK : SSL_TLSEXT_ERR_OK;
-  *alert = SSL_AD_UNRECOGNIZED_NAME;
-  return SSL_TLSEXT_ERR_ALERT_FATAL;
+  return name == nullptr ? SSL_TLSEXT_ERR_NOACK : SSL_TLSEXT_ERR_OK;
 }
 
 // 0 ends the handshake: nobody comes here with a name that is not covered, so that the authority is

@@ -61,6 +61,7 @@ class ServerContext {
                                                      const Material& material,
                                                      const TicketKeys& tickets);
   SSL_CTX* find(std::string_view name) const;
+  static int refuse_unknown_name(SSL* ssl, int* alert, void* self);
   static int choose_certificate(SSL* ssl, int* alert, void* self);
   static int show_leaf(SSL* ssl, void* self);
   static int choose_protocol(SSL* ssl, const unsigned char** out, unsigned char* out_size,

@@ -135,6 +135,19 @@ def test_strict_sni(scratch, ca):
     assert b"unrecognized name" in front.s_client(name="other.example").stderr
     assert run("openssl", "s_client", "-connect", f"127.0.0.1:{front.port}", "-noservername").returncode != 0
     assert front.metric("sluice_tls_handshake_failures_total", 'reason="unknown_name"') == 2
+    # Nor is a session resumed under a name that is not known.
+    for index, version in enumerate(("-tls1_2", "-tls1_3")):
+        session = f"{scratch.path}/session{version}"
+        request = b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n"
+
+        def connecting(name, *more):
+            return run("openssl", "s_client", "-connect", f"127.0.0.1:{front.port}", "-servername", name, "-ign_eof", version, *more,
+                       stdin=request)
+
+        assert b"200 OK" in connecting("a.example", "-sess_out", session).stdout
+        assert b"Reused, TLS" in connecting("a.example", "-sess_in", session).stdout
+        assert b"unrecognized name" in connecting("other.example", "-sess_in", session).stderr
+        assert front.metric("sluice_tls_handshake_failures_total", 'reason="unknown_name"') == 3 + index
 
 
 def test_versions(scratch, ca):
