@@ -15,7 +15,7 @@ void ExpressLane::note(std::size_t bytes, bool by_lane) {
   unheard_ = 0;
   heard_ += bytes;
   inwards_ = by_lane;
-  if (!known_) outwards_ = by_lane;
+  if (!known_) watched_ = outwards_ = by_lane;
   known_ = true;
 }
 

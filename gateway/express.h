@@ -29,10 +29,10 @@ class ExpressLane {
   // socket of this node. False: the kernel does not know the option.
   static bool offer(int fd);
 
-  // The connection was offered: what is written may go by the lane.
-  void expect() { watched_ = outwards_ = true; }
-  void watch() { watched_ = true; }  // it may be in the lane: the peer's first bytes tell
-  bool watched() const { return watched_; }
+  // The connection was offered: what is written may go by the lane. Of any other the peer's first
+  // bytes tell: what the kernel decided at the handshake may be of an older policy.
+  void expect() { outwards_ = true; }
+  bool watched() const { return watched_; }  // it may be in the lane
   void heard(std::size_t bytes, bool by_lane) {
     if (watched_) note(bytes, by_lane);
   }
@@ -54,14 +54,16 @@ class ExpressLane {
   void leave(int fd);
 
   bool outwards() const { return outwards_; }  // what is written goes by the lane, or may
-  bool inwards() const { return inwards_; }    // the last bytes came by it: splice(2) sees none
+  bool inwards() const { return inwards_; }    // the last bytes came by it
+  // The next bytes may come by it, of which splice(2) sees none.
+  bool may_bring() const { return watched_ && (!known_ || inwards_); }
 
  private:
   void note(std::size_t bytes, bool by_lane);
 
   std::size_t unheard_ = 0;  // bytes written since the peer's last word
   std::size_t heard_ = 0;    // bytes read since the last word to it
-  bool watched_ = false;
+  bool watched_ = true;
   bool outwards_ = false;
   bool inwards_ = false;
   bool known_ = false;  // the peer was heard at least once

@@ -138,17 +138,25 @@ Flush Transport::send(std::span<const char> bytes, std::size_t& sent, bool more)
   Outbox outbox;
   outbox.add({bytes.data(), bytes.size()});
   std::uint64_t taken = 0;
-  const Flush result = outbox.flush(fd_, taken, more || last_words_);
+  const Flush result = flush(outbox, taken, more || last_words_);
   sent = static_cast<std::size_t>(taken);
-  lane_.said(sent);
   return result;
 }
 
 Flush Transport::write(Outbox& outbox, std::uint64_t& sent) {
   if (tls_) return tls_->write(outbox, sent);
   if (lane_.holds() && !outbox.empty()) return Flush::blocked;
+  return flush(outbox, sent, last_words_);
+}
+
+// A peer without memory for what is handed over: by TCP its window waits for it.
+Flush Transport::flush(Outbox& outbox, std::uint64_t& sent, bool more) {
   const std::uint64_t before = sent;
-  const Flush result = outbox.flush(fd_, sent, last_words_);
+  Flush result = outbox.flush(fd_, sent, more);
+  if (result == Flush::failed && (errno == ENOMEM || errno == ENOBUFS) && lane_.outwards()) {
+    lane_.leave(fd_);
+    result = outbox.flush(fd_, sent, more);
+  }
   lane_.said(static_cast<std::size_t>(sent - before));
   return result;
 }

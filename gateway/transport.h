@@ -72,7 +72,7 @@ class Transport final : public RefCounted<Transport> {
   void set_tls(std::unique_ptr<TlsStream> stream);
   TlsStream* tls() const { return tls_.get(); }
   bool plain() const { return tls_ == nullptr; }  // MSG_PEEK and splice(2) to it are possible
-  bool splices() const { return plain() && !lane_.inwards(); }  // from it
+  bool splices() const { return plain() && !lane_.may_bring(); }  // from it, with all that comes
   // Decrypted bytes wait inside: read() has something though the socket may be empty.
   bool has_pending() const;
   // Why read() has failed, where it is known; "": it is not. A literal.
@@ -93,10 +93,8 @@ class Transport final : public RefCounted<Transport> {
   // Sends until all is with the kernel or it takes no more. `sent` grows by what left the outbox.
   Flush write(Outbox& outbox, std::uint64_t& sent);
 
-  // The connection was offered to the express lane before it was made …
+  // The connection was offered to the express lane before it was made.
   void expect_express() { lane_.expect(); }
-  // … or its other end may have been.
-  void watch_express() { lane_.watch(); }
   // All that was written so far has been read: what follows, long or of unknown length, goes by
   // TCP.
   void leave_express() { lane_.leave(fd_); }
@@ -156,6 +154,7 @@ class Transport final : public RefCounted<Transport> {
   void readable();
   void writable();
   void broken();
+  Flush flush(Outbox& outbox, std::uint64_t& sent, bool more);
   void wait_for_word();
   void may_write_again();
 

@@ -8,9 +8,9 @@
 
 #define SLUICE_EXPRESS_MAX_FLOWS 65536
 #define SLUICE_EXPRESS_MAX_OFFERS 4096
-/* Bytes that a direction hands over at most until the other one speaks: whether they were read,
- * nobody can tell, and nothing else would ever hold a sender back. A message may go beyond it by
- * what the kernel takes at once (544 KiB). */
+/* Bytes that a direction hands over at most until the other one speaks, having read all but as
+ * many: nothing else would ever hold a sender back. A message may go beyond it by what the kernel
+ * takes at once (544 KiB). */
 #define SLUICE_EXPRESS_BURST_BYTES (256 * 1024)
 /* The value of TCP_SAVE_SYN, which means nothing to a socket that connects, by which the gateway
  * says that a connection of its own may go by the lane (gateway/upstream/connector.cc). */
@@ -59,7 +59,8 @@ struct sluice_express_offer {
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_express_offer) == 44, "sluice_express_offer");
 
-/* Where a listener with `express: both` is bound: an address, or zeros for all, and a port. */
+/* Where a listener with `express: both` is bound: an address (:: and ::ffff:0.0.0.0 are all of a
+ * version), and a port. */
 struct sluice_express_service {
   __u32 address[4];
   __u32 port;
@@ -101,10 +102,16 @@ struct sluice_express_direction {
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_express_direction) == 32, "sluice_express_direction");
 
+enum sluice_express_joined {
+  SLUICE_EXPRESS_APART = 0,
+  SLUICE_EXPRESS_JOINED = 1, /* both ends are in */
+  SLUICE_EXPRESS_ENDED = 2,  /* one of them closed */
+};
+
 struct sluice_express_flow {
   struct sluice_express_ends ends; /* as who connected sees them */
   __u32 gateway;                   /* enum sluice_express_side */
-  __u32 joined;                    /* both ends are in */
+  __u32 joined;                    /* enum sluice_express_joined */
   __u32 reserved;
   struct sluice_express_direction from[SLUICE_EXPRESS_SIDES];
 };

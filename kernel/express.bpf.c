@@ -33,6 +33,17 @@
 #define TLS_CLIENT_HELLO 1
 #define TLS_SERVER_HELLO 2
 
+/* Of the kernel's own, what is read here; libbpf finds where it is (CO-RE). */
+typedef struct {
+  int counter;
+} atomic_t;
+struct sock {
+  struct {
+    atomic_t rmem_alloc;
+  } sk_backlog;
+} __attribute__((preserve_access_index));
+struct tcp_sock;
+
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(max_entries, 1);
@@ -160,6 +171,10 @@ static __always_inline int gateways_own(struct bpf_sock_ops* ops,
          value == SLUICE_EXPRESS_SIGN;
 }
 
+static __always_inline int is_ipv4(const __u32* address) {
+  return address[0] == 0 && address[1] == 0 && address[2] == bpf_htonl(0xffff);
+}
+
 static __always_inline int is_loopback(const __u32* address) {
   if (address[0] != 0 || address[1] != 0) return 0;
   return address[2] == 0 ? address[3] == bpf_htonl(1)
@@ -182,6 +197,7 @@ static __always_inline int bound_there(struct bpf_sock_ops* ops,
   const int at_home = bpf_get_netns_cookie(ops) == state->netns;
   const int loopback = is_loopback(ends->remote);
   struct sluice_express_service service = {.port = ends->remote_port};
+  if (is_ipv4(ends->remote)) service.address[2] = bpf_htonl(0xffff);
   if (at_home && (loopback || is_same(ends->local, ends->remote)) &&
       bpf_map_lookup_elem(&express_binds, &service))
     return 1;
@@ -275,8 +291,10 @@ static __always_inline void take_offer(struct bpf_sock_ops* ops) {
     counters->refused++;
     return;
   }
-  flow->joined = 1;
-  counters->entered++;
+  /* Unless the other end is gone already. */
+  if (__sync_val_compare_and_swap(&flow->joined, SLUICE_EXPRESS_APART, SLUICE_EXPRESS_JOINED) ==
+      SLUICE_EXPRESS_APART)
+    counters->entered++;
 }
 
 static __always_inline void end_of(struct bpf_sock_ops* ops) {
@@ -285,10 +303,12 @@ static __always_inline void end_of(struct bpf_sock_ops* ops) {
   const struct sluice_express_end* end = bpf_sk_storage_get(&express_ends, socket, 0, 0);
   if (!end) return;
   __u64 id = end->flow;
-  const struct sluice_express_flow* flow = bpf_map_lookup_elem(&express_flows, &id);
+  struct sluice_express_flow* flow = bpf_map_lookup_elem(&express_flows, &id);
   if (!flow) return;
-  struct sluice_express_counters* counters = flow->joined ? counters_of(flow->gateway) : 0;
-  if (bpf_map_delete_elem(&express_flows, &id) == 0 && counters) counters->ended++;
+  struct sluice_express_counters* counters = counters_of(flow->gateway);
+  __u32 was = __sync_lock_test_and_set(&flow->joined, SLUICE_EXPRESS_ENDED);
+  if (was == SLUICE_EXPRESS_JOINED && counters) counters->ended++;
+  bpf_map_delete_elem(&express_flows, &id);
 }
 
 SEC("sockops")
@@ -315,14 +335,27 @@ static __always_inline int begins_like_tls(const struct sk_msg_md* msg) {
   return data[2] <= TLS_LAST_MINOR && (data[5] == TLS_CLIENT_HELLO || data[5] == TLS_SERVER_HELLO);
 }
 
+/* What `speaker` has not read, as the kernel accounts for it: by either way, in truesize. */
+static __always_inline int reads_along(struct bpf_sock* speaker) {
+  const struct tcp_sock* tcp = bpf_skc_to_tcp_sock(speaker);
+  if (!tcp) return 0;
+  const struct sock* socket = (const struct sock*)tcp;
+  return socket->sk_backlog.rmem_alloc.counter < SLUICE_EXPRESS_BURST_BYTES;
+}
+
+/* A word of who does not read what it was sent says nothing: such a writer would fill the kernel's
+ * memory with answers. */
+static __always_inline void heard(struct bpf_sock* speaker,
+                                  struct sluice_express_direction* answers) {
+  if (reads_along(speaker)) answers->allowed = answers->sent + SLUICE_EXPRESS_BURST_BYTES;
+}
+
 /* What goes by TCP speaks too. */
 static __always_inline int by_tcp(const struct sluice_express_flow* flow,
                                   struct sluice_express_direction* direction,
-                                  struct sluice_express_direction* answers,
                                   struct sluice_express_counters* counters, int from_gateway,
                                   __u32 size) {
   direction->tcp += size;
-  answers->allowed = answers->sent + SLUICE_EXPRESS_BURST_BYTES;
   if (!flow->joined) return SK_PASS;
   if (from_gateway)
     counters->tcp_from_gateway += size;
@@ -347,9 +380,13 @@ int sluice_express_send(struct sk_msg_md* msg) {
   const int from_gateway = flow->gateway == !other.side;
   const __u32 size = msg->size;
   __u32 leaves = 0;
-  if (direction->left) return by_tcp(flow, direction, answers, counters, from_gateway, size);
+  heard(socket, answers);
+  if (direction->left) return by_tcp(flow, direction, counters, from_gateway, size);
   if (!flow->joined) {
     leaves = SLUICE_EXPRESS_REMOTE;
+  } else if (answers->left == SLUICE_EXPRESS_REMOTE || answers->left == SLUICE_EXPRESS_TLS) {
+    /* Whose peer's first bytes come by TCP takes itself for a connection outside the lane. */
+    leaves = answers->left;
   } else if (begins_like_tls(msg)) {
     leaves = SLUICE_EXPRESS_TLS;
   } else if (from_gateway && socket->priority == SLUICE_EXPRESS_LEAVES) {
@@ -358,7 +395,6 @@ int sluice_express_send(struct sk_msg_md* msg) {
     leaves = SLUICE_EXPRESS_BURST;
   } else if (bpf_msg_redirect_hash(msg, &express_sockets, &other, BPF_F_INGRESS) == SK_PASS) {
     direction->sent += size;
-    answers->allowed = answers->sent + SLUICE_EXPRESS_BURST_BYTES;
     if (from_gateway)
       counters->from_gateway += size;
     else
@@ -368,8 +404,9 @@ int sluice_express_send(struct sk_msg_md* msg) {
     leaves = SLUICE_EXPRESS_GONE;
   }
   direction->left = leaves;
+  asm volatile("" : "+r"(leaves)); /* else clang knows that it fits, and the verifier does not */
   if (leaves < SLUICE_EXPRESS_LEFT_REASONS) counters->left[leaves]++;
-  return by_tcp(flow, direction, answers, counters, from_gateway, size);
+  return by_tcp(flow, direction, counters, from_gateway, size);
 }
 
 char LICENSE[] SEC("license") = "GPL and additional rights";

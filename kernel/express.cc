@@ -55,11 +55,7 @@ __u64 netns_cookie() {
 
 sluice_express_service service_of(const Listener& listener) {
   sluice_express_service service{};
-  const Prefix& address = *listener.bind_address;
-  // The kernel's wildcard is zeros, of either version.
-  const bool any = std::all_of(address.address.begin() + (address.v4 ? 12 : 0),
-                               address.address.end(), [](std::uint8_t byte) { return byte == 0; });
-  if (!any) std::memcpy(service.address, address.address.data(), sizeof service.address);
+  std::memcpy(service.address, listener.bind_address->address.data(), sizeof service.address);
   service.port = listener.bind_port;
   return service;
 }
@@ -111,7 +107,7 @@ class ExpressImpl final : public Express {
       sweep();
       try_again();
     }
-    if (!asked_ && !prepared_ && open_connections() == 0) remove();
+    if (!asked_ && !prepared_ && empty()) remove();
   }
   std::string unavailable() const override { return asked_ ? why_not_ : std::string(); }
   std::vector<Sample> samples() const override;
@@ -127,7 +123,7 @@ class ExpressImpl final : public Express {
   void admit(const sluice_express_state& state);
   void write_binds(const Plan& plan);
   sluice_express_counters counted(__u32 kind) const;
-  std::uint64_t open_connections() const;
+  bool empty() const;
   std::uint64_t open_of(__u32 kind, const sluice_express_counters& sum) const;
   void try_again();
   bool has_end(__u64 flow) const;
@@ -289,8 +285,10 @@ sluice_express_counters ExpressImpl::counted(__u32 kind) const {
   return sum;
 }
 
-std::uint64_t ExpressImpl::open_connections() const {
-  return open_of(0, counted(0)) + open_of(1, counted(1));
+// Of connections that entered, or made an offer.
+bool ExpressImpl::empty() const {
+  __u64 any = 0;
+  return bpf_map_get_next_key(fd(skeleton_->maps.express_flows), nullptr, &any) != 0;
 }
 
 std::uint64_t ExpressImpl::open_of(__u32 kind, const sluice_express_counters& sum) const {
@@ -322,7 +320,8 @@ void ExpressImpl::sweep() {
     if (!has_end(key)) gone.push_back(key);
   for (const __u64 old : gone) {
     sluice_express_flow flow{};
-    const bool counted = bpf_map_lookup_elem(map, &old, &flow) == 0 && flow.joined != 0;
+    const bool counted =
+        bpf_map_lookup_elem(map, &old, &flow) == 0 && flow.joined == SLUICE_EXPRESS_JOINED;
     if (bpf_map_delete_elem(map, &old) == 0 && counted) ++swept_[flow.gateway & 1];
   }
 }
@@ -331,7 +330,8 @@ struct Reason {
   sluice_express_left left;
   const char* name;
 };
-constexpr std::array<Reason, 4> kReasons{{{SLUICE_EXPRESS_BURST, "burst"},
+constexpr std::array<Reason, 5> kReasons{{{SLUICE_EXPRESS_REMOTE, "remote"},
+                                          {SLUICE_EXPRESS_BURST, "burst"},
                                           {SLUICE_EXPRESS_TLS, "tls"},
                                           {SLUICE_EXPRESS_GONE, "peer_closed"},
                                           {SLUICE_EXPRESS_ASKED, "gateway"}}};
@@ -339,7 +339,7 @@ constexpr std::array<Reason, 4> kReasons{{{SLUICE_EXPRESS_BURST, "burst"},
 const char* reason_of(__u32 left) {
   for (const Reason& one : kReasons)
     if (one.left == left) return one.name;
-  return left == SLUICE_EXPRESS_REMOTE ? "remote" : "";
+  return "";
 }
 
 std::vector<Sample> ExpressImpl::samples() const {
@@ -384,7 +384,8 @@ std::vector<ExpressConnection> ExpressImpl::connections(std::size_t most) const 
   for (const __u64* from = nullptr; out.size() < most && bpf_map_get_next_key(map, from, &key) == 0;
        from = &key) {
     sluice_express_flow flow{};
-    if (bpf_map_lookup_elem(map, &key, &flow) != 0 || flow.joined == 0) continue;
+    if (bpf_map_lookup_elem(map, &key, &flow) != 0 || flow.joined != SLUICE_EXPRESS_JOINED)
+      continue;
     const bool gateway_connected = flow.gateway == SLUICE_EXPRESS_ACTIVE;
     const auto& sent = flow.from[flow.gateway & 1];
     const auto& received = flow.from[(flow.gateway & 1) ^ 1];

@@ -33,12 +33,14 @@ void Exchange::pick() {
   connect();
 }
 
-// What may be longer than the lane takes without a word of the origin goes on a connection of its
-// own, by TCP; many requests of HTTP/2 share one, whatever they are.
+// What may be longer than the lane takes without a word of the origin goes on a connection outside
+// of it: there are origins that hang when a connection turns to TCP (docs/express.md). Streams of
+// gRPC are many messages, most of them small.
 bool Exchange::suits_express() const {
   const policy::Upstream& upstream = cluster_->config();
   if (!policy::upstream_in_lane(listener().policy(), upstream)) return false;
-  if (upstream.protocol == policy::UpstreamProtocol::http2) return true;
+  if (!request_.upgrade().empty()) return false;
+  if (grpc_) return true;
   return request_.body() == BodyKind::none ||
          (request_.body() == BodyKind::length && request_.content_length() <= ExpressLane::kShort);
 }

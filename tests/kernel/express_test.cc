@@ -196,6 +196,29 @@ TEST(Express, WhoConnectsToTheSamePortElsewhereNeverEnters) {
   });
 }
 
+// All addresses of one version are none of the other's.
+TEST(Express, WhoConnectsToTheSamePortOfTheOtherVersionNeverEnters) {
+  in_sandbox([] {
+    auto keeper = open_keeper();
+    Plan plan = plan_with({"web"});
+    plan.listeners[0].express = true;
+    plan.listeners[0].bind_address = prefix("0.0.0.0");
+    plan.listeners[0].bind_port = 8000;
+    put_in_force(*keeper, plan);
+    const Fd listener = listen_on("::1", 8000);
+    const Fd client = connect_to("::1", 8000);
+    const Fd accepted = accept_from(listener.get());
+    ASSERT_TRUE(client);
+    ASSERT_TRUE(exchange(client.get(), accepted.get()));
+    EXPECT_TRUE(keeper->express_connections(10).empty());
+    const Fd ours = connect_to("127.0.0.1", 8000);
+    ASSERT_TRUE(ours);
+    const Fd taken = accept_any(*keeper, 0, WayIn::bind);
+    ASSERT_TRUE(exchange(ours.get(), taken.get()));
+    EXPECT_EQ(keeper->express_connections(10).size(), 1U);
+  });
+}
+
 // 127.0.0.1:40001 to 127.0.0.1:6001, in whatever network namespace this thread is.
 Pair pair_of_fixed_ports() {
   const Fd listener = listen_on("127.0.0.1", 6001);
@@ -270,6 +293,29 @@ TEST(Express, AReaderThatStopsHoldsTheWriterBack) {
     const Pair pair = local_pair();
     constexpr std::size_t kMuch = 64'000'000;
     EXPECT_LT(send_all_it_takes(pair.peer.get(), kMuch), kMuch);
+  });
+}
+
+// Its words are no sign that it has read.
+TEST(Express, AReaderThatSpeaksAndDoesNotReadHoldsTheWriterBack) {
+  in_sandbox([] {
+    auto keeper = open_keeper();
+    put_in_force(*keeper, lane_plan());
+    const Pair pair = local_pair();
+    ASSERT_EQ(::fcntl(pair.gateway.get(), F_SETFL, O_NONBLOCK), 0);
+    constexpr std::size_t kMuch = 64'000'000;
+    const std::string piece = pattern(0, 50'000);
+    std::size_t sent = 0;
+    ssize_t n = 1;
+    while (sent < kMuch && n > 0) {
+      ASSERT_EQ(::send(pair.peer.get(), "?", 1, 0), 1);
+      ASSERT_EQ(receive(pair.gateway.get(), 1), "?");
+      n = ::send(pair.gateway.get(), piece.data(), piece.size(), MSG_NOSIGNAL);
+      if (n > 0) sent += static_cast<std::size_t>(n);
+    }
+    EXPECT_LT(sent, kMuch);
+    EXPECT_EQ(only_one(*keeper).sent.left, "burst");
+    EXPECT_LT(only_one(*keeper).sent.express, 4 * kBurst);
   });
 }
 

@@ -104,7 +104,7 @@ def dial(namespace, address):
     return connection
 
 
-def nginx(net, namespace, address):
+def nginx(net, namespace, address, location='return 200 "$request_method $remote_addr\\n";'):
     directory = os.path.join(net.scratch.path, f"nginx-{namespace}")
     os.makedirs(f"{directory}/files")
     for name, size in (("small", 300), ("large", 20_000_000)):
@@ -116,9 +116,9 @@ events {{ worker_connections 2048; }}
 http {{ access_log off; client_body_temp_path {directory}; client_max_body_size 0; dav_methods_off; }}
 """.replace(" dav_methods_off;", f"""
   server {{ listen {address}; root {directory}; location /files/ {{ dav_methods PUT; create_full_put_path on; }}
-    location / {{ return 200 "$request_method $remote_addr\\n"; }} }}"""))
+    location / {{ {location} }} }}"""))
     Process(net.scratch, f"nginx-{namespace}", net.command(namespace, "nginx", "-c", config, "-e", f"{directory}/error.log"))
-    host, port = address.rsplit(":", 1)
+    host, port = address.split(" ")[0].rsplit(":", 1)
     eventually(lambda: dial(namespace, (host, int(port))).close() or True, "nginx listens")
     return f"{directory}/files"
 
@@ -169,6 +169,87 @@ def test_pods_behind_veth(net):
         assert curl(net, net.client, url + name) == content(f"{files}/{name}")
     for peer in ("client", "upstream"):
         eventually(lambda: min(by_lane(net, peer).values()) > 0, f"the lane's bytes of {peer}")
+
+
+def test_who_is_in_the_lane_is_seen_by_the_connection_not_by_the_policy(net):
+    """What was accepted behind a reload had entered by the policy before it, and is read by the lane all the same."""
+    files = nginx(net, net.node, "127.0.0.1:8081")
+
+    def only_two(express):
+        return policy(net, express=express).replace('bind: "127.0.0.1:8000"', 'bind: "127.0.0.1:8000", max_connections: 2')
+    sluice = NodeSluice(net, only_two("both"))
+    body = os.urandom(3_000_000)
+    for i in range(3):
+        served = [dial(net.node, ("127.0.0.1", 8000)) for _ in range(2)]
+        for one in served:
+            one.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert one.recv(4096).startswith(b"HTTP/1.1 200")
+        with dial(net.node, ("127.0.0.1", 8000)) as waits:  # in the backlog
+            sluice.write_policy(only_two("none"))
+            assert sluice.ctl("reload").returncode == 0
+            for one in served:
+                one.close()
+            waits.sendall(b"PUT /files/up%d HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (i, len(body)) + body)
+            assert waits.recv(4096).startswith(b"HTTP/1.1 201")
+        assert content(f"{files}/up{i}") == body
+        sluice.write_policy(only_two("both"))
+        assert sluice.ctl("reload").returncode == 0
+
+
+def test_listeners_of_both_versions_at_one_port(net):
+    files = nginx(net, net.node, "127.0.0.1:8081")
+    both = policy(net).replace('  caught:', '  other: { bind: "[::]:8000" }\n  caught:').replace('bind: "127.0.0.1:8000"', 'bind: "0.0.0.0:8000"')
+    NodeSluice(net, both.replace("routes:", "routes:\n  - { listener: other, upstream: app }"))
+    large = content(f"{files}/large")
+    for i in range(4):
+        curl(net, net.node, "-T", f"{files}/large", "-H", "Expect:", f"http://[::1]:8000/files/up{i}")
+        assert content(f"{files}/up{i}") == large
+    curl(net, net.node, "http://127.0.0.1:8000/files/small")
+    counted(net, "sluice_express_connections_total", peer="client")
+    assert Page(net).value("sluice_express_connections_total", peer="client") == 1
+
+
+def test_long_uploads_by_http2_go_by_tcp_and_calls_of_grpc_do_not(net):
+    files = nginx(net, net.node, "127.0.0.1:8081 http2")
+    NodeSluice(net, policy(net, upstream=", protocol: http2"))
+    large = content(f"{files}/large")
+    for i in range(6):
+        curl(net, net.node, "-T", f"{files}/large", "-H", "Expect:", f"http://127.0.0.1:8000/files/up{i}")
+        assert content(f"{files}/up{i}") == large
+    before = Page(net).value("sluice_express_connections_total", peer="upstream")
+    curl(net, net.node, "-H", "content-type: application/grpc", "-H", "te: trailers", "--http2-prior-knowledge", "-T", "-", "http://127.0.0.1:8000/")
+    counted(net, "sluice_express_connections_total", peer="upstream", at_least=before + 1)
+
+
+def test_tunnels_go_to_the_origin_by_tcp(net):
+    """nginx, as many an origin has it in front, would wait for ever in the lane."""
+    total = 4_000_000
+
+    def serve(connection):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(1)
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                           b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
+        got = 0
+        while got < total:
+            got += len(connection.recv(65536))
+        connection.sendall(b"%d" % got)
+    Peer(net, net.node, ("127.0.0.1", 8090), serve)
+    nginx(net, net.node, "127.0.0.1:8081", """proxy_pass http://127.0.0.1:8090; proxy_http_version 1.1;
+        proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;""")
+    NodeSluice(net, policy(net))
+    for _ in range(4):
+        with dial(net.node, ("127.0.0.1", 8000)) as client:
+            client.sendall(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                           b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += client.recv(1)
+            assert head.startswith(b"HTTP/1.1 101"), head
+            client.sendall(b"x" * total)
+            assert client.recv(100) == b"%d" % total
+    counted(net, "sluice_express_connections_total", peer="client", at_least=4)
 
 
 def test_only_upstreams(net):

@@ -8,12 +8,16 @@ namespace {
 
 constexpr std::size_t kMost = ExpressLane::kMost;
 
-TEST(ExpressLane, IsNotThereUnlessItMayBe) {
+TEST(ExpressLane, ThePeersFirstBytesSayWhetherItIsThere) {
   ExpressLane lane;
-  lane.heard(1, true);  // of a transport without TCP_INQ
   lane.said(10 * kMost);
   EXPECT_FALSE(lane.holds());
-  EXPECT_FALSE(lane.inwards());
+  EXPECT_TRUE(lane.may_bring());
+  lane.heard(1, false);
+  EXPECT_FALSE(lane.watched());
+  EXPECT_FALSE(lane.may_bring());
+  lane.said(10 * kMost);
+  EXPECT_FALSE(lane.holds());
 }
 
 TEST(ExpressLane, WhoWasOfferedHoldsUntilThePeerSpeaks) {
@@ -41,7 +45,6 @@ TEST(ExpressLane, WhosePeerAnswersByTcpIsNotInIt) {
 
 TEST(ExpressLane, APeersDirectionMayLeaveByItself) {
   ExpressLane lane;
-  lane.watch();
   EXPECT_FALSE(lane.outwards());
   lane.heard(1, true);
   EXPECT_TRUE(lane.outwards());
@@ -57,8 +60,6 @@ TEST(ExpressLane, APeersDirectionMayLeaveByItself) {
 
 TEST(ExpressLane, AsksWhichWayBytesCameUntilItIsKnownAndAfterMuch) {
   ExpressLane lane;
-  EXPECT_FALSE(lane.asks());
-  lane.watch();
   EXPECT_TRUE(lane.asks());
   lane.heard(1, true);
   EXPECT_FALSE(lane.asks());

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -78,6 +79,10 @@ std::pair<BlockingSocket, BlockingSocket> tcp_pair() {
   EXPECT_EQ(::connect(one, reinterpret_cast<sockaddr*>(&address), size), 0);
   const int other = ::accept4(listening, nullptr, nullptr, SOCK_CLOEXEC);
   ::close(listening);
+  for (const int fd : {one, other}) {
+    const int yes = 1;  // as all sockets of the gateway have it
+    ::setsockopt(fd, IPPROTO_TCP, TCP_INQ, &yes, sizeof yes);
+  }
   return {BlockingSocket(one), BlockingSocket(other)};
 }
 

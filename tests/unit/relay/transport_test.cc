@@ -51,6 +51,8 @@ class TransportTest : public ::testing::Test {
       io_.poll();
     }
   }
+  // Without TCP_INQ, what comes is taken for what the lane brings.
+  void be_in_lane() { Transport::report_unread_bytes(transport_->fd(), false); }
   // Such words that the transport takes the connection for one that stays.
   void talk() {
     for (int word = 0; word < 4; ++word) {
@@ -201,9 +203,24 @@ TEST_F(TransportTest, OfOneThatStaysWhatIsBehindAnUrgentByteIsTold) {
   EXPECT_EQ(read(), "behind");
 }
 
-// Without TCP_INQ, what comes is taken for what the lane brings.
+// splice(2) would pass by what the lane brings.
+TEST_F(TransportTest, SplicesOnceTheFirstBytesHaveSaidHowTheyCame) {
+  EXPECT_FALSE(transport_->splices());
+  peer_.send("word");
+  transport_->want_read();
+  ASSERT_TRUE(run_until([&] { return ear_.readable == 1; }));
+  EXPECT_EQ(read(), "word");
+  EXPECT_TRUE(transport_->splices());
+}
+
+TEST_F(TransportTest, WhatTheLaneBringsIsNotSpliced) {
+  be_in_lane();
+  talk();
+  EXPECT_FALSE(transport_->splices());
+}
+
 TEST_F(TransportTest, ByTheLaneAShortReadTookAllAndIsLookedAtAgain) {
-  transport_->watch_express();
+  be_in_lane();
   talk();
   EXPECT_TRUE(transport_->drained());
   transport_->want_read();
@@ -217,7 +234,7 @@ TEST_F(TransportTest, ByTheLaneAShortReadTookAllAndIsLookedAtAgain) {
 }
 
 TEST_F(TransportTest, WhoLooksAgainFindsWhatNoEventTold) {
-  transport_->watch_express();
+  be_in_lane();
   talk();
   transport_->want_read();
   peer_.send("late");
@@ -227,7 +244,7 @@ TEST_F(TransportTest, WhoLooksAgainFindsWhatNoEventTold) {
 }
 
 TEST_F(TransportTest, ByTheLaneAShortReadBehindMuchIsNotTrusted) {
-  transport_->watch_express();
+  be_in_lane();
   talk();
   const std::string much(ExpressLane::kMost, 'x');
   peer_.send(much);
