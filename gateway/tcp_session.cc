@@ -278,6 +278,7 @@ void TcpSession::connect_failed(const ConnectFailure& failure) {
 }
 
 void TcpSession::relay(std::string from_client, std::string from_upstream) {
+  end_retries();  // the connection stands: however long it lasts, nothing is tried again
   if (!tunnel_) worker_.metrics().upstream_connected(endpoint_slot_, upstream_->connect_time());
   log(AccessRecord::Kind::open, remark_, {});
   RelayOptions options;
@@ -321,6 +322,10 @@ void TcpSession::end_attempt(Outcome outcome) {
     attempt_.finish(outcome, std::chrono::steady_clock::now());
   }
   attempt_ = {};
+  end_retries();
+}
+
+void TcpSession::end_retries() {
   if (std::exchange(retrying_, false)) cluster_->state().retries().retry_ended();
 }
 

@@ -77,6 +77,7 @@ class TcpSession final : public Session,
   void relay(std::string from_client, std::string from_upstream);
   void settle(const RelayResult& result);
   void end_attempt(Outcome outcome);
+  void end_retries();
   void end(std::string_view reason);
   void log(AccessRecord::Kind kind, std::string_view reason, const RelayBytes& bytes);
 

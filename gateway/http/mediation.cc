@@ -252,6 +252,7 @@ bool Exchange::give_mediated() {
     }
     head_forwarded_ = true;
     try_timer_.cancel();
+    end_retries();
     status_ = head.status();
   }
   if (!mediated_.empty()) client_->add(mediated_);

@@ -149,6 +149,7 @@ bool Exchange::begin_answer() {
   if (!form) return false;
   head_forwarded_ = true;
   try_timer_.cancel();
+  end_retries();  // what follows is not tried again, and may go on for hours
   status_ = response.status();
   if (grpc_) grpc_status_ = grpc::status_of(response.fields()).value_or(grpc::kNoStatus);
   upstream_->take_body(*form);

@@ -94,7 +94,6 @@ void Exchange::leave_as_tunnel() {
   log();
   trace_try(Outcome::success, status_);
   worker_.metrics().upstream_request_ended(endpoint_slot_, status_);
-  end_retries();
   Tunnel tunnel{.client = {},
                 .config = config_,
                 .attempt = std::move(attempt_),

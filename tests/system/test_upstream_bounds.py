@@ -1,0 +1,82 @@
+"""What bounds hold back, and for how long: shares of the retry budget, places below circuit breakers."""
+import socket
+
+import pytest
+
+from harness import HANG, eventually, free_port
+from scripted import GET, Origin, Proxy, read_answer, serving, status_of
+
+NOBODY_IS_OUT = "outlier_detection: { consecutive_5xx: 0, consecutive_gateway_errors: 0, consecutive_connect_failures: 0 }"
+
+
+# --- the retry budget
+
+def streaming(connection, _):
+    """One answer that never ends."""
+    if connection.head():
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na\n\n\r\n")
+        connection.until_closed()
+
+
+def failing(connection, _):
+    while connection.head():
+        connection.answer(status=b"503 Not Now")
+
+
+@pytest.mark.parametrize("first", ["refuses", "answers 503"])
+def test_streams_that_a_retry_began_hold_no_share_of_the_budget(scratch, first):
+    """Three at a time are always allowed; a retry is over when the answer has begun."""
+    origin = Origin(scratch, streaming)
+    bad = free_port() if first == "refuses" else Origin(scratch, failing).port
+    proxy = Proxy(scratch, [bad, origin.port], workers=1, listener="cancel_on_close: true",
+                  upstream=f'retry: {{ retry_on: [connect_failure, "503"], back_off: 0s }}, {NOBODY_IS_OUT}')
+    streams = []
+    for _ in range(12):
+        client = proxy.connect()
+        client.sendall(GET)
+        streams.append(client)
+        assert status_of(client.recv(65536)) == 200
+    page = proxy.metrics()
+    assert page.value("sluice_upstream_retries_total") >= 4 and page.value("sluice_upstream_retries_refused_total") == 0
+    for client in streams:
+        client.close()
+
+
+# --- connections that are no HTTP
+
+def plain(scratch, endpoints, upstream):
+    """A Proxy with a listener beside its own that passes connections on; its port."""
+    port = free_port()
+    proxy = Proxy(scratch, endpoints, upstream=upstream, workers=1)
+    text = proxy.policy_text().replace("listeners: { ", f'listeners: {{ raw: {{ bind: "127.0.0.1:{port}", protocol: tcp }}, ')
+    proxy.write_policy(text.replace("routes: [", "routes: [{ listener: raw, name: raw, upstream: origins }, "))
+    proxy.ctl("reload")
+    return proxy, port
+
+
+def echo(connection, _):
+    while data := connection.raw.recv(65536):
+        connection.send(data)
+
+
+def spoken(port):
+    """A connection over which a byte went and came back; None where it ended before."""
+    client = socket.create_connection(("127.0.0.1", port), HANG)
+    try:
+        client.sendall(b"x")
+        if client.recv(1) == b"x":
+            return client
+    except OSError:
+        pass
+    client.close()
+    return None
+
+
+def test_connections_that_a_retry_began_hold_no_share_of_the_budget(scratch):
+    origin = Origin(scratch, echo)
+    proxy, port = plain(scratch, [free_port(), origin.port], NOBODY_IS_OUT)
+    clients = [spoken(port) for _ in range(12)]
+    assert all(clients), clients
+    for client in clients:
+        client.close()
+
