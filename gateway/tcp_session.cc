@@ -246,10 +246,23 @@ void TcpSession::on_connect_failed(UpstreamConnection& /*connection*/,
   connect_failed(failure);
 }
 
-bool TcpSession::may_retry() const {
+bool TcpSession::try_again(const Endpoint& failed) {
   const policy::Retry& retry = cluster_->config().retry;
-  return (retry.retry_on & policy::kRetryConnectFailure) != 0 && tries_ < retry.attempts &&
-         tries_ < kMaxTries;
+  if ((retry.retry_on & policy::kRetryConnectFailure) == 0 || tries_ >= retry.attempts ||
+      tries_ >= kMaxTries) {
+    return false;
+  }
+  const UpstreamSlot slot = config_->slots().upstreams[upstream_index_];
+  if (!cluster_->state().retries().try_begin_retry(retry.budget_percent,
+                                                   cluster_->config().circuit_breakers.retries)) {
+    worker_.metrics().retry_refused(slot);
+    return false;
+  }
+  worker_.metrics().retried(slot);
+  retrying_ = true;
+  tried_[tries_++] = &failed;
+  pick();
+  return true;
 }
 
 void TcpSession::connect_failed(const ConnectFailure& failure) {
@@ -258,23 +271,19 @@ void TcpSession::connect_failed(const ConnectFailure& failure) {
     return;
   }
   upstream_.reset();
-  const Endpoint* endpoint = &attempt_.endpoint();
+  const Endpoint& endpoint = attempt_.endpoint();
   const Outcome outcome = !blames_endpoint(failure.reason)            ? Outcome::neutral
                           : failure.reason == ConnectError::timed_out ? Outcome::connect_timeout
                                                                       : Outcome::connect_failure;
   worker_.metrics().upstream_connect_failed(endpoint_slot_,
                                             static_cast<std::size_t>(failure.reason));
   if (failure.reason == ConnectError::tls) worker_.metrics().upstream_tls_failed(endpoint_slot_);
+  if (failure.reason == ConnectError::connection_limit)
+    worker_.metrics().breaker_open(config_->slots().upstreams[upstream_index_]);
   end_attempt(outcome);
-  if (!blames_endpoint(failure.reason) || !may_retry() ||
-      !cluster_->state().retries().try_begin_retry(cluster_->config().retry.budget_percent,
-                                                   cluster_->config().circuit_breakers.retries)) {
-    return end(failure.reason == ConnectError::tls ? failure.to_string()
-                                                   : std::string(to_string(failure.reason)));
-  }
-  retrying_ = true;
-  tried_[tries_++] = endpoint;
-  pick();
+  if (blames_endpoint(failure.reason) && try_again(endpoint)) return;
+  end(failure.reason == ConnectError::tls ? failure.to_string()
+                                          : std::string(to_string(failure.reason)));
 }
 
 void TcpSession::relay(std::string from_client, std::string from_upstream) {

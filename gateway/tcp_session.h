@@ -73,7 +73,7 @@ class TcpSession final : public Session,
   void nobody_picked(PickError error);
   void on_place() override;
   void on_queue_timeout() override;
-  bool may_retry() const;
+  bool try_again(const Endpoint& failed);
   void relay(std::string from_client, std::string from_upstream);
   void settle(const RelayResult& result);
   void end_attempt(Outcome outcome);

@@ -80,3 +80,18 @@ def test_connections_that_a_retry_began_hold_no_share_of_the_budget(scratch):
     for client in clients:
         client.close()
 
+
+
+def test_refusals_of_connections_are_counted(scratch):
+    origin = Origin(scratch, echo)
+    proxy, port = plain(scratch, [origin.port], "circuit_breakers: { connections: 1, pending: 1 }, queue_timeout: 0s")
+    first = spoken(port)
+    assert first and spoken(port) is None
+    eventually(lambda: proxy.metrics().value("sluice_upstream_circuit_breaker_refused_total") == 1, "it is counted")
+    first.close()
+
+
+def test_retries_of_connections_are_counted(scratch):
+    proxy, port = plain(scratch, [free_port()], f"retry: {{ attempts: 2, back_off: 0s }}, {NOBODY_IS_OUT}")
+    assert spoken(port) is None
+    eventually(lambda: proxy.metrics().value("sluice_upstream_retries_total") == 2, "both are counted")
