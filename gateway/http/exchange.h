@@ -244,7 +244,7 @@ class Exchange final : public UpstreamEvents,
   void after_auth();
   void ask(const auth::AuthEntry& entry);
   void no_answer(std::string_view why);
-  void pass_refusal_on(const Subrequest& subrequest);
+  void pass_refusal_on(const Subrequest& subrequest, bool whole);
   void on_subrequest_ended(Subrequest& subrequest, SubrequestEnd end) override;
   // retries
   bool repeatable() const;  // a second time does no harm

@@ -31,6 +31,10 @@ constexpr KnownFieldSet kNotPassedOn{KnownField::host,
                                      KnownField::x_request_id};
 constexpr KnownFieldSet kNotAnswered{KnownField::content_length, KnownField::transfer_encoding,
                                      KnownField::date, KnownField::trailer};
+// Of a body that is not passed on.
+constexpr KnownFieldSet kOfBody{KnownField::content_encoding, KnownField::content_location,
+                                KnownField::content_range, KnownField::content_type,
+                                KnownField::etag};
 
 // What the caller shows under that name: behind "Bearer " in Authorization. Of several lines, none:
 // two readers could take different ones.
@@ -183,15 +187,17 @@ void Exchange::ask(const AuthEntry& entry) {
   }
 }
 
+// The head is the verdict: who is refused can often choose how long the body is, and a refusal that
+// is too large, slow or cut short must not count as none.
 void Exchange::on_subrequest_ended(Subrequest& subrequest, SubrequestEnd end) {
-  if (end != SubrequestEnd::answered) return no_answer(to_string(end));
+  if (!subrequest.has_head()) return no_answer(to_string(end));
   const ResponseHead& answer = subrequest.response();
   if (answer.status() >= 500) return no_answer("answered with a 5xx");
   const std::uint32_t index = config_->snapshot().route(*route_).auth[next_auth_];
   const bool allowed = answer.status() >= 200 && answer.status() < 300;
   worker_.metrics().auth_result(config_->slots().auths[index],
                                 allowed ? AuthResult::allowed : AuthResult::denied);
-  if (!allowed) return pass_refusal_on(subrequest);
+  if (!allowed) return pass_refusal_on(subrequest, end == SubrequestEnd::answered);
   const auto& names = config_->policy().auth[index].external->upstream_headers;
   for (const http1::Field field : answer.fields()) {
     const auto name = std::ranges::find_if(names, [&](const std::string& known) {
@@ -217,12 +223,14 @@ void Exchange::no_answer(std::string_view why) {
   ask_next();
 }
 
-// The service's own answer is the client's: a login page, a challenge, a reason.
-void Exchange::pass_refusal_on(const Subrequest& subrequest) {
+// The service's own answer is the client's: a login page, a challenge, a reason; without its body
+// where that is not whole.
+void Exchange::pass_refusal_on(const Subrequest& subrequest, bool whole) {
   constexpr std::string_view kReason = "refused by the authorization service";
   const ResponseHead& answer = subrequest.response();
   if (grpc_) return refuse(answer.status(), kReason);  // a caller reads its own status alone
-  const KnownFieldSet left_out = http1::kHopByHop | kNotAnswered;
+  const KnownFieldSet left_out =
+      http1::kHopByHop | kNotAnswered | (whole ? KnownFieldSet{} : kOfBody);
   const http1::FieldTable& fields = answer.fields();
   lines_of_own_answer();
   for (std::size_t i = 0; i < fields.size(); ++i) {
@@ -233,7 +241,7 @@ void Exchange::pass_refusal_on(const Subrequest& subrequest) {
   state_ = State::refusing;
   status_ = answer.status();
   reason_.assign(kReason);
-  client_->answer({.status = status_, .lines = answer_lines_, .body = subrequest.answer()});
+  client_->answer({.status = status_, .lines = answer_lines_, .body = whole ? subrequest.answer() : std::string_view()});
   answer_done_ = true;
   rearm();
   relay();

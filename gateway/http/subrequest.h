@@ -59,7 +59,9 @@ class Subrequest final : private UpstreamEvents {
   void cancel();  // nobody hears of it
   bool active() const { return user_ != nullptr; }
 
-  // After `answered`, until start() or cancel().
+  // Until start() or cancel(): whether the answer's head came, even if no more of it did, …
+  bool has_head() const { return head_seen_; }
+  // … what it was, and after `answered` the body.
   const ResponseHead& response() const { return response_; }
   std::string_view answer() const { return answer_; }
 

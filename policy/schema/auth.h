@@ -137,8 +137,8 @@ inline constexpr Field kExternalAuth[] = {
      .fallback = "deny",
      .example = "allow",
      .words = kOnAuthErrorWords,
-     .doc = "Without an answer in time, or with a 5xx: 503 for the client, or as if it had said "
-            "yes."},
+     .doc = "Without an answer's head in time, or with a 5xx: 503 for the client, or as if it had "
+            "said yes. Any other status holds, whatever becomes of the body."},
     {.name = "request_headers",
      .type = token,
      .shape = list,

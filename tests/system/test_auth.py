@@ -366,6 +366,31 @@ def test_external_authorization_that_may_fail_open(scratch):
     eventually(lambda: '"let through (on_error): authorization cannot connect"' in open(f"{scratch.path}/access.log").read(), "the log says why")
 
 
+def cut(peer):
+    peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\nab")
+
+
+def slow(peer):
+    peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\nab")
+    peer.until_closed()
+
+
+@pytest.mark.parametrize("on_error", ["allow", "deny"])
+@pytest.mark.parametrize("answer", [lambda peer: peer.answer(b"y" * 100_000, b"403 Forbidden"), cut, slow], ids=["large", "cut", "slow"])
+def test_a_refusal_holds_whatever_becomes_of_its_body(scratch, answer, on_error):
+    service = Origin(scratch, lambda peer, _: peer.head() and answer(peer))
+    front = Front(scratch, f'  portal: {{ external: {{ url: "http://127.0.0.1:{service.port}/", timeout: 500ms, on_error: {on_error} }} }}', ", auth: [portal]")
+    status, fields, body = front.get()
+    assert status == 403 and body == "" and "content-type" not in fields
+    assert front.metric("sluice_auth_verdicts_total", 'verdict="denied"') == 1
+
+
+def test_who_is_let_in_is_let_in_whatever_becomes_of_the_body(scratch):
+    service = Origin(scratch, lambda peer, _: peer.head() and peer.answer(b"y" * 100_000))
+    front = Front(scratch, f'  portal: {{ external: {{ url: "http://127.0.0.1:{service.port}/" }} }}', ", auth: [portal]")
+    assert front.get()[0] == 200
+
+
 # --- mirrors
 
 def test_a_mirror_gets_copies_and_changes_nothing(scratch):

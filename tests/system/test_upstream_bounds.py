@@ -81,7 +81,6 @@ def test_connections_that_a_retry_began_hold_no_share_of_the_budget(scratch):
         client.close()
 
 
-
 def test_refusals_of_connections_are_counted(scratch):
     origin = Origin(scratch, echo)
     proxy, port = plain(scratch, [origin.port], "circuit_breakers: { connections: 1, pending: 1 }, queue_timeout: 0s")
