@@ -48,7 +48,9 @@ Resolution KeptAnswers::resolve(const policy::Upstream& upstream, const policy::
     return found;
   }
   const auto kept = kept_.find(name);
-  if (kept == kept_.end() || !kept->second.carried) return found;
+  if (kept == kept_.end()) return found;
+  // Who has answered here before keeps its own last answer, unless it is asked anew: by a reload.
+  if (!kept->second.carried && !found.endpoints.empty()) return found;
   if (!std::exchange(kept->second.told, true))
     log_info("upstream", "endpoints are those that were known before, until the name is resolved",
              {{"upstream", upstream.name}, {"endpoint", endpoint.text()}});

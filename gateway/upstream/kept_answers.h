@@ -1,5 +1,5 @@
 // What the names of endpoints stood for when DNS or the Kubernetes API answered last, for a gateway
-// that begins while neither can be asked.
+// that begins while neither can be asked, and for a reload that changes whom to ask, and how.
 #pragma once
 
 #include <map>

@@ -88,6 +88,23 @@ def test_the_last_good_answer_holds_and_recovery_is_by_itself(scratch, dns, orig
     assert "answers again" in proxy.sluice.output()
 
 
+def test_a_reload_that_changes_whom_to_ask_forgets_nothing(scratch, dns, origins):
+    """What an operator does while DNS is away: more patience, another server."""
+    dns.start(host("127.0.0.2"))
+    proxy = Proxy(scratch, name(origins), by_name(dns, ", queue_timeout: 0s"))
+    eventually(lambda: all(proxy.metric(f'sluice_dns_lookups_total{{name="api.test",type="{kind}",result="answered"}}') for kind in ("A", "AAAA")),
+               "the name is resolved")
+    assert proxy.get()[1] == "origin-2"
+    dns.stop()
+    other = by_name(dns, ", queue_timeout: 0s").replace("resolvers: [", f'resolvers: ["127.0.0.1:{free_port()}", ').replace("timeout: 200ms", "timeout: 250ms")
+    for _ in range(2):
+        for upstream in (other, by_name(dns, ", queue_timeout: 0s")):
+            proxy.reload(name(origins), upstream)
+            assert [proxy.get()[:2] for _ in range(3)] == [(200, "origin-2")] * 3
+    dns.start(host("127.0.0.3"))
+    eventually(lambda: proxy.get()[1] == "origin-3", "DNS is back")
+
+
 def test_a_start_without_dns_recovers(scratch, dns, origins):
     proxy = Proxy(scratch, name(origins), by_name(dns, ", queue_timeout: 200ms"))
     status, _, _ = proxy.get()

@@ -39,9 +39,17 @@ TEST_F(KeptAnswersTest, AnAnswerTakesItsPlace) {
   resolve(before_, answer("10.0.0.1:80"));
   next_.take_over(before_.names());
   EXPECT_EQ(resolve(next_, answer("10.0.0.2:80")).endpoints, answer("10.0.0.2:80").endpoints);
-  EXPECT_TRUE(resolve(next_, {}).endpoints.empty()) << "who answers here keeps its own last answer";
   EXPECT_TRUE(resolve(next_, {.endpoints = {}, .known = true}).endpoints.empty());
   EXPECT_TRUE(next_.names().empty()) << "there is nothing behind it";
+}
+
+// Another server, another timeout: the question is a new one, the name is not.
+TEST_F(KeptAnswersTest, WhatIsAskedAnewHasItsLastAnswerUntilThen) {
+  resolve(next_, answer("10.0.0.1:80"));
+  EXPECT_EQ(resolve(next_, {}).endpoints, answer("10.0.0.1:80").endpoints);
+  Resolution half = answer("10.0.0.2:80");  // of A and AAAA one
+  half.known = false;
+  EXPECT_EQ(resolve(next_, half).endpoints, half.endpoints);
 }
 
 TEST_F(KeptAnswersTest, NamesThatAreGoneAreForgotten) {
