@@ -111,6 +111,7 @@ void UpstreamSession::add(UpstreamStream& stream) {
   ++open_streams_;
   ++streams_begun_;
   timer_.cancel();
+  if (connection_) connection_->resume();
 }
 
 // --- what the peer takes
@@ -253,10 +254,17 @@ void UpstreamSession::send() {
     wake_waiting();
     if (ended_ || codec_.blocked() || !(news || codec_.has_output())) break;
   }
-  if (!ended_ && open_streams_ == 0) {
-    if (draining_ || connection_->pool().retired()) return close();
-    if (!timer_.armed()) worker_.wheel().arm(timer_, idle_);
-  }
+  if (!ended_ && open_streams_ == 0) rest();
+}
+
+// Nothing is under way: it is kept for the next request, unless somebody has more use for its place.
+void UpstreamSession::rest() {
+  const EndpointPool& pool = connection_->pool();
+  if (draining_ || pool.retired()) return close();
+  if (is_open() && pool.cluster().others_wait()) return say_goodbye();
+  if (timer_.armed()) return;
+  worker_.wheel().arm(timer_, idle_);
+  if (is_open()) connection_->rest();
 }
 
 void UpstreamSession::wake_waiting() {
@@ -348,10 +356,15 @@ void UpstreamSession::close() {
 
 void UpstreamSession::on_timer() {
   const RefPtr<UpstreamSession> guard(this);
-  if (open_streams_ > 0) return;
-  nghttp2_session_terminate_session(codec_.session(), NGHTTP2_NO_ERROR);
-  codec_.fill();
-  codec_.flush();
+  if (open_streams_ == 0) say_goodbye();
+}
+
+void UpstreamSession::say_goodbye() {
+  if (is_open()) {
+    nghttp2_session_terminate_session(codec_.session(), NGHTTP2_NO_ERROR);
+    codec_.fill();
+    codec_.flush();
+  }
   close();
 }
 

@@ -73,7 +73,10 @@ class UpstreamSession final : public RefCounted<UpstreamSession>,
   void on_connect_failed(UpstreamConnection& connection, const ConnectFailure& failure) override;
   void on_upstream_readable() override;
   void on_upstream_writable() override;
+  void on_place_wanted() override { say_goodbye(); }
   void on_timer();
+  void say_goodbye();
+  void rest();
   void on_settle_timer();
   void ask_whether_alive(const UpstreamStream& given_up);
   void on_alive_timer();

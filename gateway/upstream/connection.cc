@@ -27,6 +27,21 @@ std::optional<NetworkSample> UpstreamConnection::sample_network() {
   return sample;
 }
 
+void UpstreamConnection::rest() {
+  if (!age_hook.is_linked()) pool_->keep_idle(*this);
+}
+
+void UpstreamConnection::resume() {
+  if (state_ == State::in_use && age_hook.is_linked()) pool_->leave_idle(*this);
+}
+
+void UpstreamConnection::make_room() {
+  const RefPtr<UpstreamConnection> self(this);
+  resume();
+  if (state_ == State::in_use && user_ != nullptr) user_->on_place_wanted();
+  close();
+}
+
 TransportPtr UpstreamConnection::take_transport() {
   transport_->set_user(nullptr);
   return std::move(transport_);
@@ -43,6 +58,7 @@ void UpstreamConnection::reset() {
 void UpstreamConnection::end(bool with_reset) {
   if (state_ == State::closed) return;
   const RefPtr<UpstreamConnection> self(this);
+  resume();
   if (state_ == State::idle) leave_pool();
   state_ = State::closed;
   handshaking_ = false;

@@ -52,6 +52,8 @@ class UpstreamUser {
  public:
   virtual void on_upstream_readable() = 0;  // or ended, or broken
   virtual void on_upstream_writable() = 0;
+  // Of a connection at rest: others want its place. It is closed after the call.
+  virtual void on_place_wanted() {}
 
  protected:
   ~UpstreamUser() = default;
@@ -97,6 +99,11 @@ class UpstreamConnection final : public RefCounted<UpstreamConnection>, private 
   void want_read() { transport_->want_read(); }
   void want_write() { transport_->want_write(); }
 
+  // A user that keeps it for the next request (a session of HTTP/2): from rest() to resume() nothing
+  // is under way on it, so that it makes room where places are short, as pooled ones do.
+  void rest();
+  void resume();  // harmless when it is not at rest
+
   // For a user that takes the socket away (a tunnel): the connection keeps being counted until
   // close() or the last reference, so hold this object as long as the tunnel lives.
   TransportPtr take_transport();
@@ -111,7 +118,10 @@ class UpstreamConnection final : public RefCounted<UpstreamConnection>, private 
 
   // For UpstreamWorker.
   EndpointPool& pool() const { return *pool_; }
-  // Its lists of idle connections: of the endpoint, and of the whole cluster by age.
+  // One of the cluster's idle ones gives its place up.
+  void make_room();
+  // Its lists of idle connections: of the endpoint (pooled ones), and of the whole cluster by age
+  // (also those at rest).
   boost::intrusive::list_member_hook<> pool_hook;
   boost::intrusive::list_member_hook<> age_hook;
 

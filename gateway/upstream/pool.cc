@@ -114,7 +114,7 @@ std::expected<UpstreamConnectionPtr, ConnectFailure> EndpointPool::connect(
   // What idles gives its descriptor to what works.
   while (!opened && opened.error().reason == ConnectError::out_of_descriptors &&
          !cluster_->idle.empty()) {
-    cluster_->idle.front().close();
+    cluster_->idle.front().make_room();
     opened = open_connection(options);
   }
   if (!opened) {
@@ -157,10 +157,15 @@ void EndpointPool::give_back(UpstreamConnectionPtr connection) {
   UpstreamConnection& idle = *connection;
   idle.state_ = UpstreamConnection::State::idle;
   idle_.push_back(idle);
-  cluster_->idle.push_back(idle);
   worker_->wheel().arm(idle.timer_, idle_timeout_);
   idle.kept_ = std::move(connection);
   idle.want_read();
+  keep_idle(idle);
+}
+
+// Who waits here may have it, or its place; others may come to want that.
+void EndpointPool::keep_idle(UpstreamConnection& connection) {
+  cluster_->idle.push_back(connection);
   cluster_->wake();
   const std::uint32_t own = limits_.endpoint_connections;
   if (own != 0 && endpoint_->open_connections() >= own) {
@@ -185,7 +190,7 @@ void EndpointPool::count_established() {
 }
 
 void EndpointPool::leave_idle(UpstreamConnection& connection) {
-  idle_.erase(idle_.iterator_to(connection));
+  if (connection.pool_hook.is_linked()) idle_.erase(idle_.iterator_to(connection));
   cluster_->idle.erase(cluster_->idle.iterator_to(connection));
 }
 
@@ -203,18 +208,22 @@ bool EndpointPool::take_place(const policy::CircuitBreakers& limits) {
       shared.count_connection_limit();
       return false;
     }
-    cluster_->idle.front().close();
+    cluster_->idle.front().make_room();
   }
   endpoint_->open_connections_.fetch_add(1, std::memory_order_relaxed);
   ++connections_;
   return true;
 }
 
-// Two workers that look at once may be one over it; the upstream's own limit is exact.
+// Two workers that look at once may be one over it; the upstream's own limit is exact. A client's
+// pool finds its endpoint's idle connections in those of other clients.
 bool EndpointPool::endpoint_has_place(std::uint32_t max) {
   while (max != 0 && endpoint_->open_connections() >= max) {
-    if (idle_.empty()) return false;
-    idle_.front().close();
+    IdleByAge& idle = cluster_->idle;
+    const auto oldest = std::ranges::find_if(
+        idle, [&](const UpstreamConnection& one) { return &one.endpoint() == endpoint_.get(); });
+    if (oldest == idle.end()) return false;
+    oldest->make_room();
   }
   return true;
 }

@@ -46,7 +46,7 @@ class ClusterLocal : public RefCounted<ClusterLocal> {
   policy::BalancerState balancer;
   std::uint32_t
       skip;        // picks to pass over at the start, so that workers begin at different endpoints
-  IdleByAge idle;  // oldest first
+  IdleByAge idle;  // oldest first: those in pools, and those at rest
 
   static constexpr std::chrono::milliseconds kLook{10};
   static constexpr std::chrono::milliseconds kLookForOthers{50};
@@ -117,6 +117,7 @@ class EndpointPool : public RefCounted<EndpointPool> {
   // What was agreed with the endpoint under `context`, for the next handshake.
   RefPtr<tls::SessionSlot> tls_sessions(const tls::ClientContextPtr& context);
   void count_established();
+  void keep_idle(UpstreamConnection& connection);
   void leave_idle(UpstreamConnection& connection);
   void release_place();
 

@@ -52,7 +52,7 @@ void ClusterLocal::on_look() {
   }
   if (idle.empty()) return;
   worker_.wheel().arm(look, kLookForOthers);
-  if (shared->pending() > 0) idle.front().close();
+  if (shared->pending() > 0) idle.front().make_room();
 }
 
 void ClusterLocal::wake(std::uint32_t places) {

@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from harness import HANG, eventually, free_port
+from harness import HANG, Sluice, curl, eventually, free_port
 from scripted import GET, Origin, Proxy, read_answer, serving, status_of
 
 NOBODY_IS_OUT = "outlier_detection: { consecutive_5xx: 0, consecutive_gateway_errors: 0, consecutive_connect_failures: 0 }"
@@ -94,3 +94,35 @@ def test_retries_of_connections_are_counted(scratch):
     proxy, port = plain(scratch, [free_port()], f"retry: {{ attempts: 2, back_off: 0s }}, {NOBODY_IS_OUT}")
     assert spoken(port) is None
     eventually(lambda: proxy.metrics().value("sluice_upstream_retries_total") == 2, "both are counted")
+
+
+# --- places
+
+def http2_origins(scratch, count):
+    """Ports of a sluice that speaks HTTP/2 with prior knowledge on each."""
+    ports = [free_port() for _ in range(count)]
+    listeners = ", ".join(f'l{i}: {{ bind: "127.0.0.1:{port}" }}' for i, port in enumerate(ports))
+    routes = ", ".join(f'{{ listener: l{i}, direct_response: {{ status: 200, body: "{i}" }} }}' for i in range(count))
+    Sluice(scratch, f"""version: 1
+state_dir: {scratch.path}/origin-state
+listeners: {{ {listeners} }}
+routes: [{routes}]
+""", name="http2-origin")
+    return ports
+
+
+def statuses(proxy, count):
+    """Of requests one after the other, each on a connection of its own, so that it comes to any worker."""
+    found = []
+    for _ in range(count):
+        code, _, head = curl(f"http://127.0.0.1:{proxy.port}/")
+        found.append(int(head.split()[1]) if code == 0 else None)
+    return found
+
+
+@pytest.mark.parametrize("workers, origins, bound", [(1, 2, "connections"), (2, 1, "connections"), (2, 1, "endpoint_connections")])
+def test_an_idle_http2_connection_makes_room(scratch, workers, origins, bound):
+    """For another endpoint, and for another worker: nothing is under way on it."""
+    proxy = Proxy(scratch, http2_origins(scratch, origins), workers=workers,
+                  upstream=f"protocol: http2, circuit_breakers: {{ {bound}: 1 }}, queue_timeout: 10s")
+    assert statuses(proxy, 10) == [200] * 10
