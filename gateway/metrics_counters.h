@@ -285,6 +285,11 @@ class WorkerMetrics {
     endpoints_.at(e).bytes_received.add(received);
   }
   void upstream_request_begun(EndpointSlot e) { endpoints_.at(e).requests_begun.add(); }
+  // Before anything was asked of it.
+  void upstream_request_moved(EndpointSlot from, EndpointSlot to) {
+    endpoints_.at(from).requests_ended.add();
+    endpoints_.at(to).requests_begun.add();
+  }
   void upstream_first_byte(EndpointSlot e, std::chrono::nanoseconds took) {
     endpoints_.at(e).first_byte.observe(took);
   }

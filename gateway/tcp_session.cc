@@ -167,16 +167,19 @@ void TcpSession::use_upstream(std::uint32_t index) {
   cluster_ = &config_->clusters().at(index);
 }
 
-void TcpSession::pick() {
+PickRequest TcpSession::pick_request() const {
   const auto& address = client_.peer.address.bytes();
-  auto attempt = worker_.upstreams().begin(
-      *cluster_, {.exclude = std::span(tried_.data(), std::min<std::size_t>(tries_, kMaxTries)),
-                  .original_destination = destination_,
-                  .hash = cluster_->config().lb_policy == policy::LbPolicy::maglev
-                              ? policy::balancing_hash(
-                                    {reinterpret_cast<const char*>(address.data()), address.size()})
-                              : 0,
-                  .server_name = name_});
+  return {.exclude = std::span(tried_.data(), std::min<std::size_t>(tries_, kMaxTries)),
+          .original_destination = destination_,
+          .hash = cluster_->config().lb_policy == policy::LbPolicy::maglev
+                      ? policy::balancing_hash(
+                            {reinterpret_cast<const char*>(address.data()), address.size()})
+                      : 0,
+          .server_name = name_};
+}
+
+void TcpSession::pick() {
+  auto attempt = worker_.upstreams().begin(*cluster_, pick_request());
   if (!attempt) return nobody_picked(attempt.error());
   attempt_ = std::move(*attempt);
   attempt_.want_express(policy::upstream_in_lane(listener_->policy(), cluster_->config()));
@@ -224,7 +227,15 @@ void TcpSession::on_queue_timeout() {
 }
 
 void TcpSession::connect() {
-  auto connection = worker_.upstreams().connect(attempt_, client_.peer.address, *this);
+  const auto open = [this] {
+    return worker_.upstreams().connect(attempt_, client_.peer.address, *this);
+  };
+  auto connection = open();
+  if (!connection && connection.error().reason == ConnectError::connection_limit) {
+    connection = worker_.upstreams().open_elsewhere(attempt_, pick_request(), open);
+    endpoint_ = attempt_.endpoint().address();
+    follow_attempt(worker_, *config_, upstream_index_, attempt_, endpoint_slot_);
+  }
   if (!connection) return connect_failed(connection.error());
   waiter_.leave();
   upstream_ = std::move(*connection);

@@ -67,6 +67,7 @@ class TcpSession final : public Session,
   void go_on_to(std::uint32_t upstream);
   void on_limits_passed() override;
   void on_limits_refused() override;
+  PickRequest pick_request() const;
   void pick();
   void connect();
   void connect_failed(const ConnectFailure& failure);

@@ -17,6 +17,13 @@ EndpointSlot endpoint_slot(const WorkerConfig& config, std::uint32_t upstream,
   return config.slots().endpoints[upstream][attempt.index()];
 }
 
+void follow_attempt(Worker& worker, const WorkerConfig& config, std::uint32_t upstream,
+                    const Attempt& attempt, EndpointSlot& slot) {
+  const EndpointSlot now = endpoint_slot(config, upstream, attempt);
+  worker.metrics().upstream_request_moved(slot, now);
+  slot = now;
+}
+
 std::optional<policy::SocketAddress> reachable_destination(const Worker& worker, WayIn way,
                                                            int client_fd) {
   if (way != WayIn::forward && way != WayIn::output) return std::nullopt;

@@ -24,6 +24,10 @@ std::uint32_t choose_upstream(const policy::CompiledRoute& route, Worker& worker
 EndpointSlot endpoint_slot(const WorkerConfig& config, std::uint32_t upstream,
                            const Attempt& attempt);
 
+// The attempt may have moved to another endpoint since `slot` was taken: its counts follow it.
+void follow_attempt(Worker& worker, const WorkerConfig& config, std::uint32_t upstream,
+                    const Attempt& attempt, EndpointSlot& slot);
+
 // Where a caught connection (forward, output) wanted to go, unless going there would come back to
 // us: then nullopt, as for connections that were made to us (bind) or steered from addresses that
 // exist nowhere else (local).

@@ -99,6 +99,8 @@ class Exchange final : public UpstreamEvents,
   void limits();
   void pick();
   void connect();
+  std::expected<UpstreamStreamPtr, ConnectFailure> open_stream();
+  std::expected<UpstreamStreamPtr, ConnectFailure> open_elsewhere();
   void send();
   void relay();
   void answer_begins();

@@ -126,9 +126,23 @@ void Exchange::on_queue_timeout() {
                        : "the upstream's name is not resolved");
 }
 
+std::expected<UpstreamStreamPtr, ConnectFailure> Exchange::open_stream() {
+  return worker_.upstream_streams().open(attempt_, client_->client().peer.address, fresh_only_,
+                                         !request_.upgrade().empty(), *this);
+}
+
+// The endpoint that was picked has no place for a connection; another may have.
+std::expected<UpstreamStreamPtr, ConnectFailure> Exchange::open_elsewhere() {
+  auto stream = worker_.upstreams().open_elsewhere(attempt_, pick_request(),
+                                                   [this] { return open_stream(); });
+  endpoint_ = attempt_.endpoint().address();
+  follow_attempt(worker_, *config_, upstream_index_, attempt_, endpoint_slot_);
+  return stream;
+}
+
 void Exchange::connect() {
-  auto stream = worker_.upstream_streams().open(attempt_, client_->client().peer.address,
-                                                fresh_only_, !request_.upgrade().empty(), *this);
+  auto stream = open_stream();
+  if (!stream && stream.error().reason == ConnectError::connection_limit) stream = open_elsewhere();
   if (!stream) return connect_failed(stream.error());
   waiter_.leave();
   upstream_ = std::move(*stream);

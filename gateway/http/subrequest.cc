@@ -66,7 +66,14 @@ bool Subrequest::try_once(bool fresh) {
 }
 
 bool Subrequest::connect(bool fresh) {
-  auto stream = worker_.upstream_streams().open(attempt_, client_, fresh, false, *this);
+  const auto open = [this, fresh] {
+    return worker_.upstream_streams().open(attempt_, client_, fresh, false, *this);
+  };
+  auto stream = open();
+  if (!stream && stream.error().reason == ConnectError::connection_limit) {
+    stream = worker_.upstreams().open_elsewhere(attempt_, {}, open);
+    follow_attempt(worker_, *config_, upstream_index_, attempt_, slot_);
+  }
   if (!stream) {
     worker_.metrics().upstream_connect_failed(slot_,
                                               static_cast<std::size_t>(stream.error().reason));

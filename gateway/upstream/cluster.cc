@@ -96,6 +96,15 @@ Attempt::Attempt(const Cluster& cluster, Endpoint& endpoint, std::uint32_t index
   endpoint.requests_.fetch_add(1, std::memory_order_relaxed);
 }
 
+void Attempt::move(Endpoint& endpoint, std::uint32_t index) {
+  endpoint_->active_requests_.fetch_sub(1, std::memory_order_relaxed);
+  endpoint_->requests_.fetch_sub(1, std::memory_order_relaxed);
+  endpoint.active_requests_.fetch_add(1, std::memory_order_relaxed);
+  endpoint.requests_.fetch_add(1, std::memory_order_relaxed);
+  endpoint_ = &endpoint;
+  index_ = index;
+}
+
 Attempt::~Attempt() {
   if (endpoint_) finish(Outcome::neutral, {});
 }

@@ -164,6 +164,9 @@ class Attempt {
   Endpoint& endpoint() const { return *endpoint_; }
   std::uint32_t index() const { return index_; }  // 0 for original destinations
 
+  // Before anything was asked of its endpoint: it is made at another one.
+  void move(Endpoint& endpoint, std::uint32_t index);
+
   // Its connection is to be one that was offered to the express lane.
   void want_express(bool wanted) { express_ = wanted; }
   bool express() const { return express_; }

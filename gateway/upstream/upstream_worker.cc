@@ -33,6 +33,10 @@ std::expected<UpstreamConnectionPtr, ConnectFailure> UpstreamWorker::connect(
   return state_->find_or_make_pool(attempt, client)->connect(attempt.cluster(), handler);
 }
 
+bool UpstreamWorker::move(Attempt& attempt, const PickRequest& request) {
+  return state_->move(attempt, request);
+}
+
 bool UpstreamWorker::wait(const Cluster& cluster, Waiter& waiter) {
   return state_->wait(cluster, waiter);
 }

@@ -1,12 +1,15 @@
 // One worker's side of all upstreams: it picks endpoints and lends connections.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <expected>
 #include <memory>
 #include <optional>
 #include <span>
+#include <type_traits>
 
 #include <boost/asio/io_context.hpp>
 
@@ -22,6 +25,7 @@ class UpstreamWorkerState;
 
 struct PickRequest {
   std::span<const Endpoint* const> exclude = {};  // tried already; left out while there is another
+  bool only_others = false;                       // … and also where there is none
   // Where the client wanted to go; for clusters with original_destination.
   std::optional<policy::SocketAddress> original_destination = std::nullopt;
   std::uint64_t hash = 0;  // policy::balancing_hash() of what Maglev looks up
@@ -82,6 +86,13 @@ class UpstreamWorker {
                                                                const policy::IpAddress& client,
                                                                ConnectHandler& handler);
 
+  // After ConnectError::connection_limit: the same `open()` at other endpoints, one after the
+  // other, until one has a place; the attempt is then at that one. Who belongs to an endpoint
+  // (sticky, maglev, original destinations) does not leave it.
+  template <typename Open>
+  std::invoke_result_t<Open&> open_elsewhere(Attempt& attempt, const PickRequest& request,
+                                             Open open);
+
   // After ConnectError::connection_limit or PickError::resolving: takes a place in the upstream's
   // queue, for queue_timeout at most. False: there is no queue, or it is full (circuit_breakers
   // .pending). `waiter` must leave() when it got its connection.
@@ -100,7 +111,31 @@ class UpstreamWorker {
   std::size_t pools() const;  // pools with or without connections
 
  private:
+  // False: there is no other than those left out by `request`, or it does not go elsewhere.
+  bool move(Attempt& attempt, const PickRequest& request);
+
   RefPtr<UpstreamWorkerState> state_;
 };
+
+template <typename Open>
+std::invoke_result_t<Open&> UpstreamWorker::open_elsewhere(Attempt& attempt,
+                                                           const PickRequest& request, Open open) {
+  std::array<const Endpoint*, 24>
+      left_out;  // tries, and then 16 at least; the rest at the next look
+  std::size_t count = std::min(request.exclude.size(), left_out.size());
+  std::copy_n(request.exclude.begin(), count, left_out.begin());
+  PickRequest others = request;
+  std::invoke_result_t<Open&> opened =
+      std::unexpected(ConnectFailure{.reason = ConnectError::connection_limit});
+  while (!opened && opened.error().reason == ConnectError::connection_limit &&
+         count < left_out.size()) {
+    left_out[count++] = &attempt.endpoint();
+    others.exclude = std::span(left_out.data(), count);
+    others.only_others = true;
+    if (!move(attempt, others)) break;
+    opened = open();
+  }
+  return opened;
+}
 
 }  // namespace sluice::gateway

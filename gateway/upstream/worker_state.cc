@@ -130,12 +130,31 @@ std::optional<std::uint32_t> UpstreamWorkerState::pick(const Cluster& cluster,
   }
   wanted.tried = tried_;
   auto picked = policy::pick(candidates, wanted, mine->balancer, load_of);
+  if (request.only_others) return picked;
   if (!picked && !tried_.empty()) {
     wanted.tried = {};
     picked = policy::pick(candidates, wanted, mine->balancer, load_of);
   }
   if (picked && !endpoints[*picked]->available(now)) cluster.state().count_panic();
   return picked;
+}
+
+// Within the level: backups are for endpoints that are out, not for busy ones.
+bool UpstreamWorkerState::move(Attempt& attempt, const PickRequest& request) {
+  const Cluster& cluster = attempt.cluster();
+  const policy::Upstream& config = cluster.config();
+  const bool belongs = config.original_destination ||
+                       config.lb_policy == policy::LbPolicy::maglev ||
+                       request.sticky == attempt.index();
+  // Where the upstream as a whole is at its bound, a connection that many share may have room.
+  const bool shared = config.protocol == policy::UpstreamProtocol::http2 ||
+                      (config.protocol == policy::UpstreamProtocol::automatic && cluster.tls());
+  if (belongs || (config.circuit_breakers.endpoint_connections == 0 && !shared)) return false;
+  const auto picked = pick(cluster, request);
+  if (!picked || cluster.endpoints()[*picked]->priority() != attempt.endpoint().priority())
+    return false;
+  attempt.move(*cluster.endpoints()[*picked], *picked);
+  return true;
 }
 
 RefPtr<ClusterLocal> UpstreamWorkerState::local(const Cluster& cluster) {

@@ -26,6 +26,7 @@ class UpstreamWorkerState : public RefCounted<UpstreamWorkerState> {
 
   void adopt(std::shared_ptr<const ClusterSet> clusters);
   std::expected<Attempt, PickError> begin(const Cluster& cluster, const PickRequest& request);
+  bool move(Attempt& attempt, const PickRequest& request);
   EndpointPool* find_pool(const Attempt& attempt, const policy::IpAddress& client);  // or null
   RefPtr<EndpointPool> find_or_make_pool(const Attempt& attempt, const policy::IpAddress& client);
   bool wait(const Cluster& cluster, Waiter& waiter);

@@ -1,5 +1,6 @@
 """What bounds hold back, and for how long: shares of the retry budget, places below circuit breakers."""
 import socket
+import threading
 
 import pytest
 
@@ -126,3 +127,40 @@ def test_an_idle_http2_connection_makes_room(scratch, workers, origins, bound):
     proxy = Proxy(scratch, http2_origins(scratch, origins), workers=workers,
                   upstream=f"protocol: http2, circuit_breakers: {{ {bound}: 1 }}, queue_timeout: 10s")
     assert statuses(proxy, 10) == [200] * 10
+
+
+def held(release, log):
+    """Answers /held when it may, and all else at once."""
+    def script(connection, _):
+        while head := connection.head():
+            log.append(head)
+            if head.startswith(b"GET /held"):
+                release.wait(HANG)
+            connection.answer()
+    return script
+
+
+@pytest.mark.parametrize("lb_policy", ["round_robin", "random"])
+def test_a_request_goes_where_there_is_a_place(scratch, lb_policy):
+    """One endpoint is at its bound for long: whoever is sent there goes to the other one."""
+    release, heads = threading.Event(), []
+    scratch.closers.append(release.set)
+    proxy = Proxy(scratch, [Origin(scratch, held(release, heads)).port for _ in range(2)], workers=1,
+                  upstream=f"lb_policy: {lb_policy}, circuit_breakers: {{ endpoint_connections: 1 }}, queue_timeout: 1s")
+    with proxy.connect() as first:
+        first.sendall(GET.replace(b"/ ", b"/held "))
+        eventually(lambda: heads, "one is busy")
+        assert statuses(proxy, 8) == [200] * 8
+        release.set()
+        assert status_of(read_answer(first)) == 200
+    active = [v for n, _, v in proxy.settled().samples if n == "sluice_upstream_requests_active"]
+    assert active and not any(active)
+
+
+def test_a_connection_that_is_no_http_goes_where_there_is_a_place(scratch):
+    _, port = plain(scratch, [Origin(scratch, echo).port for _ in range(2)], "circuit_breakers: { endpoint_connections: 1 }, queue_timeout: 2s")
+    with spoken(port):
+        for _ in range(4):
+            second = spoken(port)
+            assert second
+            second.close()
