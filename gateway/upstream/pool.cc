@@ -167,12 +167,7 @@ void EndpointPool::give_back(UpstreamConnectionPtr connection) {
 void EndpointPool::keep_idle(UpstreamConnection& connection) {
   cluster_->idle.push_back(connection);
   cluster_->wake();
-  const std::uint32_t own = limits_.endpoint_connections;
-  if (own != 0 && endpoint_->open_connections() >= own) {
-    cluster_->kept_idle(0);
-  } else {
-    cluster_->kept_idle(limits_.connections);
-  }
+  cluster_->kept_idle(endpoint_is_full() ? 0 : limits_.connections);
 }
 
 void EndpointPool::close_idle() {

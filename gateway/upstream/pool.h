@@ -51,6 +51,7 @@ class ClusterLocal : public RefCounted<ClusterLocal> {
   static constexpr std::chrono::milliseconds kLook{10};
   static constexpr std::chrono::milliseconds kLookForOthers{50};
   static constexpr std::uint32_t kAllPlaces = 1'000'000;
+  static constexpr std::uint32_t kPassed = 16;
   WaitQueue waiting;  // for a place below circuit_breakers, first come first served
   WheelTimer look = WheelTimer::calling<&ClusterLocal::on_look>(this);  // armed while any waits
   // Places were given back: as many as that of those that wait try again, soon.
@@ -62,6 +63,7 @@ class ClusterLocal : public RefCounted<ClusterLocal> {
 
  private:
   void on_look();
+  void give_way();
   void call_waiting();
   void build(const Cluster& cluster, SteadyTime now);
 
@@ -108,6 +110,10 @@ class EndpointPool : public RefCounted<EndpointPool> {
   // A connection that many requests share has room for another one.
   void place_freed() { cluster_->wake(); }
   std::size_t idle() const { return idle_.size(); }
+  bool endpoint_is_full() const {
+    return limits_.endpoint_connections != 0 &&
+           endpoint_->open_connections() >= limits_.endpoint_connections;
+  }
   void set_idle_timeout(std::chrono::nanoseconds timeout) { idle_timeout_ = timeout; }
   // No longer in the worker's table: connections that come back are closed.
   void retire();

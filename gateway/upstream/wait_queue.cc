@@ -48,11 +48,20 @@ void ClusterLocal::kept_idle(std::uint32_t max_connections) {
 void ClusterLocal::on_look() {
   if (!waiting.empty()) {
     worker_.wheel().arm(look, kLook);
+    if (!idle.empty() && shared->pending() > waiting.size()) give_way();
     return wake();
   }
   if (idle.empty()) return;
   worker_.wheel().arm(look, kLookForOthers);
   if (shared->pending() > 0) idle.front().make_room();
+}
+
+// Nobody here can use it, since some wait: they belong to other endpoints, or are other clients'.
+// Others may have the same of what these want.
+void ClusterLocal::give_way() {
+  const auto held = std::ranges::find_if(
+      idle, [](const UpstreamConnection& one) { return one.pool().endpoint_is_full(); });
+  if (held != idle.end()) held->make_room();
 }
 
 void ClusterLocal::wake(std::uint32_t places) {
@@ -65,11 +74,16 @@ void ClusterLocal::wake(std::uint32_t places) {
                                                 [self = RefPtr(this)] { self->call_waiting(); }));
 }
 
+// Who cannot use the place leaves it to the next, a few times: it belongs to another endpoint.
 void ClusterLocal::call_waiting() {
-  for (std::uint32_t left = std::exchange(wakes_, 0); left > 0 && !waiting.empty(); --left) {
+  std::uint32_t left = std::exchange(wakes_, 0);
+  for (std::uint32_t passed = 0; left > 0 && !waiting.empty();) {
+    const Waiter* const last = again_.empty() ? nullptr : &again_.back();
     Waiter& first = waiting.front();
     waiting.pop_front();
     first.user_.on_place();
+    const bool waits_on = !again_.empty() && &again_.back() != last;
+    if (!waits_on || ++passed > kPassed) --left;
   }
   waiting.splice(waiting.begin(), again_);
 }

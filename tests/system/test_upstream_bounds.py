@@ -164,3 +164,18 @@ def test_a_connection_that_is_no_http_goes_where_there_is_a_place(scratch):
             second = spoken(port)
             assert second
             second.close()
+
+
+@pytest.mark.parametrize("lb_policy", ["round_robin", "maglev"])
+def test_workers_do_not_block_each_other(scratch, lb_policy):
+    """Each has an idle connection where the other's requests want to go."""
+    by = ", hash_on: { header: x-user }" if lb_policy == "maglev" else ""
+    proxy = Proxy(scratch, [Origin(scratch, serving()).port for _ in range(2)], workers=2,
+                  upstream=f"lb_policy: {lb_policy}{by}, circuit_breakers: {{ endpoint_connections: 1 }}, queue_timeout: 5s")
+    clients = [proxy.connect() for _ in range(16)]
+    for turn in range(6):
+        for number, client in enumerate(clients):
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX-User: %d\r\n\r\n" % (turn * 100 + number))
+        assert [status_of(read_answer(client)) for client in clients] == [200] * len(clients)
+    for client in clients:
+        client.close()

@@ -1,5 +1,6 @@
 #include "gateway/upstream/upstream_worker.h"
 
+#include <array>
 #include <functional>
 #include <gtest/gtest.h>
 #include <map>
@@ -564,6 +565,126 @@ TEST_F(UpstreamWorkerTest, TheConnectionLimitFailsFastAndIdleOnesMakeRoom) {
   worker->give_back(std::move(first));
   EXPECT_TRUE(open(to_two));  // the idle one to `one` made room
   EXPECT_EQ(worker->idle(), 0u);
+}
+
+class Holder final : public UpstreamUser {
+ public:
+  void on_upstream_readable() override {}
+  void on_upstream_writable() override {}
+  void on_place_wanted() override { ++asked; }
+
+  int asked = 0;
+};
+
+TEST_F(UpstreamWorkerTest, AConnectionAtRestMakesRoom) {
+  LoopbackServer one;
+  LoopbackServer two;
+  auto upstream = config({one.address(), two.address()});
+  upstream.circuit_breakers.connections = 1;
+  const Cluster& cluster = use(upstream);
+  const Attempt to_two(cluster, *cluster.endpoints()[1], 1);
+  auto held = open(Attempt(cluster, *cluster.endpoints()[0]));
+  Holder holder;
+  held->set_user(&holder);
+  held->rest();
+  held->resume();
+  EXPECT_FALSE(open(to_two));
+  EXPECT_EQ(holder.asked, 0);
+  held->rest();
+  EXPECT_TRUE(open(to_two));
+  EXPECT_EQ(holder.asked, 1);
+  EXPECT_EQ(held->state(), UpstreamConnection::State::closed);
+}
+
+// --- a bound for each endpoint
+
+class EndpointBoundTest : public UpstreamWorkerTest {
+ protected:
+  void SetUp() override {
+    auto upstream = config({servers_[0].address(), servers_[1].address()});
+    upstream.circuit_breakers.endpoint_connections = 1;
+    cluster = &use(upstream);
+  }
+  Attempt to(std::uint32_t index) const {
+    return Attempt(*cluster, *cluster->endpoints()[index], index);
+  }
+  // Waits at `at` for a connection to that endpoint.
+  void want(UpstreamWorker& at, Queued& who, std::uint32_t index, UpstreamConnectionPtr& got) {
+    who.try_again = [this, &at, &who, index, &got] {
+      const Attempt attempt = to(index);
+      got = at.take_idle(attempt, client);
+      if (!got) got = at.connect(attempt, {}, ear).value_or(nullptr);
+      if (got)
+        who.waiter.leave();
+      else
+        at.wait(*cluster, who.waiter);
+    };
+    ASSERT_TRUE(at.wait(*cluster, who.waiter));
+  }
+
+  const Cluster* cluster = nullptr;
+
+ private:
+  std::array<LoopbackServer, 2> servers_;
+};
+
+TEST_F(EndpointBoundTest, WhoFindsNoPlaceGoesElsewhereUnlessItBelongsThere) {
+  auto busy = open(to(0));
+  Attempt attempt = to(0);
+  const auto connect = [&] { return worker->connect(attempt, {}, ear); };
+  const auto sticky = worker->open_elsewhere(attempt, {.sticky = 0}, connect);
+  ASSERT_FALSE(sticky.has_value());
+  EXPECT_EQ(sticky.error().reason, ConnectError::connection_limit);
+  EXPECT_EQ(attempt.index(), 0u);
+
+  auto moved = worker->open_elsewhere(attempt, {}, connect);
+  ASSERT_TRUE(moved.has_value());
+  EXPECT_EQ(attempt.index(), 1u);
+  EXPECT_EQ(&attempt.endpoint(), cluster->endpoints()[1].get());
+  EXPECT_EQ(cluster->endpoints()[0]->active_requests(), 0u);
+  EXPECT_EQ(cluster->endpoints()[1]->active_requests(), 1u);
+
+  Attempt third = to(0);
+  const auto full =
+      worker->open_elsewhere(third, {}, [&] { return worker->connect(third, {}, ear); });
+  ASSERT_FALSE(full.has_value());
+  EXPECT_EQ(full.error().reason, ConnectError::connection_limit);
+}
+
+TEST_F(EndpointBoundTest, BackupsAreNotForThoseWhoFindNoPlace) {
+  cluster->endpoints()[1]->set_priority(1);
+  auto busy = open(to(0));
+  Attempt attempt = to(0);
+  EXPECT_FALSE(
+      worker->open_elsewhere(attempt, {}, [&] { return worker->connect(attempt, {}, ear); }));
+  EXPECT_EQ(attempt.index(), 0u);
+}
+
+TEST_F(EndpointBoundTest, WhoCannotUseAPlaceLeavesItToTheNext) {
+  auto busy = open(to(0));
+  auto done = open(to(1));
+  Queued first, second;
+  UpstreamConnectionPtr never, got;
+  want(*worker, first, 0, never);
+  want(*worker, second, 1, got);
+  worker->give_back(std::move(done));
+  EXPECT_TRUE(run_until([&] { return got != nullptr; }));
+  EXPECT_EQ(never, nullptr);
+}
+
+TEST_F(EndpointBoundTest, WorkersGiveEachOtherWay) {
+  UpstreamWorker other(io, wheel, {.worker = 1});
+  other.adopt(clusters);
+  auto mine = open(to(0));
+  auto theirs = other.connect(to(1), {}, ear).value();
+  run_until([&] { return theirs->state() != UpstreamConnection::State::connecting; });
+  Queued here, there;
+  UpstreamConnectionPtr got_here, got_there;
+  want(*worker, here, 1, got_here);
+  want(other, there, 0, got_there);
+  worker->give_back(std::move(mine));
+  other.give_back(std::move(theirs));
+  EXPECT_TRUE(run_until([&] { return got_here && got_there; }));
 }
 
 TEST_F(UpstreamWorkerTest, ConnectionObjectsAreUsedAgain) {
