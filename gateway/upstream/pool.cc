@@ -14,6 +14,12 @@ using boost::system::error_code;
 ClusterLocal::ClusterLocal(std::shared_ptr<ClusterState> state, UpstreamWorkerState& worker)
     : shared(std::move(state)), skip(worker.options().worker), worker_(worker) {}
 
+void ClusterLocal::follow(const Cluster& cluster) {
+  if (cluster.serial() <= limits_of_) return;
+  limits_of_ = cluster.serial();
+  limits_ = cluster.config().circuit_breakers;
+}
+
 const policy::Candidates& ClusterLocal::candidates(const Cluster& cluster, SteadyTime now) {
   if (built_for_ != cluster.serial() || built_at_ != shared->changes()->get() ||
       now >= build_again_) {
@@ -91,7 +97,8 @@ UpstreamConnectionPtr EndpointPool::take(const Cluster& cluster) {
 
 std::expected<UpstreamConnectionPtr, ConnectFailure> EndpointPool::connect(
     const Cluster& cluster, ConnectHandler& handler) {
-  if (!take_place(cluster.config().circuit_breakers))
+  cluster_->follow(cluster);
+  if (!take_place())
     return std::unexpected(ConnectFailure{.reason = ConnectError::connection_limit});
 
   if (cluster.config().tls && !cluster.tls())
@@ -167,7 +174,7 @@ void EndpointPool::give_back(UpstreamConnectionPtr connection) {
 void EndpointPool::keep_idle(UpstreamConnection& connection) {
   cluster_->idle.push_back(connection);
   cluster_->wake();
-  cluster_->kept_idle(endpoint_is_full() ? 0 : limits_.connections);
+  cluster_->kept_idle(*this);
 }
 
 void EndpointPool::close_idle() {
@@ -191,14 +198,13 @@ void EndpointPool::leave_idle(UpstreamConnection& connection) {
 
 // At the limit, the cluster's oldest idle connection makes room: those of other clients or
 // endpoints would otherwise hold their places until they time out.
-bool EndpointPool::take_place(const policy::CircuitBreakers& limits) {
+bool EndpointPool::take_place() {
   ClusterState& shared = *cluster_->shared;
-  limits_ = limits;
-  if (!endpoint_has_place(limits.endpoint_connections)) {
+  if (!make_place_at_endpoint()) {
     shared.count_connection_limit();
     return false;
   }
-  while (!shared.try_add_connection(limits.connections)) {
+  while (!shared.try_add_connection(cluster_->limits().connections)) {
     if (cluster_->idle.empty()) {
       shared.count_connection_limit();
       return false;
@@ -212,8 +218,8 @@ bool EndpointPool::take_place(const policy::CircuitBreakers& limits) {
 
 // Two workers that look at once may be one over it; the upstream's own limit is exact. A client's
 // pool finds its endpoint's idle connections in those of other clients.
-bool EndpointPool::endpoint_has_place(std::uint32_t max) {
-  while (max != 0 && endpoint_->open_connections() >= max) {
+bool EndpointPool::make_place_at_endpoint() {
+  while (endpoint_is_full()) {
     IdleByAge& idle = cluster_->idle;
     const auto oldest = std::ranges::find_if(
         idle, [&](const UpstreamConnection& one) { return &one.endpoint() == endpoint_.get(); });

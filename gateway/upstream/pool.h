@@ -23,6 +23,7 @@
 
 namespace sluice::gateway {
 
+class EndpointPool;
 class UpstreamWorkerState;
 
 using IdleByEndpoint = boost::intrusive::list<
@@ -38,6 +39,11 @@ using IdleByAge = boost::intrusive::list<
 class ClusterLocal : public RefCounted<ClusterLocal> {
  public:
   ClusterLocal(std::shared_ptr<ClusterState> shared, UpstreamWorkerState& worker);
+
+  // The bounds of the newest policy that was seen hold for all, so that one that widens them helps
+  // who waits already.
+  void follow(const Cluster& cluster);
+  const policy::CircuitBreakers& limits() const { return limits_; }
 
   // Who may be picked, as of now. Looks at the endpoints only when something has changed.
   const policy::Candidates& candidates(const Cluster& cluster, SteadyTime now);
@@ -59,7 +65,7 @@ class ClusterLocal : public RefCounted<ClusterLocal> {
   // Requests of other workers wait, and none here.
   bool others_wait() const { return waiting.empty() && shared->pending() > 0; }
   // A connection was kept although the bounds are reached: others may come to want its place.
-  void kept_idle(std::uint32_t max_connections);
+  void kept_idle(const EndpointPool& pool);
 
  private:
   void on_look();
@@ -72,6 +78,8 @@ class ClusterLocal : public RefCounted<ClusterLocal> {
   WaitQueue again_;              // called, and still waiting: the queue's first, in order
   std::uint32_t wakes_ = 0;      // places that were given back since the waiting were last called
   HandlerMemory wake_memory_;
+  policy::CircuitBreakers limits_;
+  std::uint64_t limits_of_ = 0;  // Cluster::serial()
   policy::Candidates candidates_;
   std::vector<policy::EndpointView> views_;  // scratch
   std::uint64_t built_for_ = 0;              // Cluster::serial()
@@ -111,8 +119,8 @@ class EndpointPool : public RefCounted<EndpointPool> {
   void place_freed() { cluster_->wake(); }
   std::size_t idle() const { return idle_.size(); }
   bool endpoint_is_full() const {
-    return limits_.endpoint_connections != 0 &&
-           endpoint_->open_connections() >= limits_.endpoint_connections;
+    const std::uint32_t most = cluster_->limits().endpoint_connections;
+    return most != 0 && endpoint_->open_connections() >= most;
   }
   void set_idle_timeout(std::chrono::nanoseconds timeout) { idle_timeout_ = timeout; }
   // No longer in the worker's table: connections that come back are closed.
@@ -130,8 +138,8 @@ class EndpointPool : public RefCounted<EndpointPool> {
   boost::intrusive::list_member_hook<> age_hook;  // of transient pools
 
  private:
-  bool take_place(const policy::CircuitBreakers& limits);
-  bool endpoint_has_place(std::uint32_t max);
+  bool take_place();
+  bool make_place_at_endpoint();
 
   RefPtr<UpstreamWorkerState> worker_;
   const PoolKey key_;
@@ -139,7 +147,6 @@ class EndpointPool : public RefCounted<EndpointPool> {
   const RefPtr<ClusterLocal> cluster_;
   IdleByEndpoint idle_;  // most recently used last
   std::chrono::nanoseconds idle_timeout_{};
-  policy::CircuitBreakers limits_;  // as the last connection was made under
   RefPtr<tls::SessionSlot> tls_sessions_;
   tls::ClientContextPtr tls_sessions_of_;
   std::uint32_t connections_ = 0;

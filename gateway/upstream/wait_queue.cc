@@ -38,8 +38,9 @@ bool UpstreamWorkerState::wait(const Cluster& cluster, Waiter& waiter) {
   return true;
 }
 
-void ClusterLocal::kept_idle(std::uint32_t max_connections) {
-  if (shared->open_connections() < max_connections || look.armed()) return;
+void ClusterLocal::kept_idle(const EndpointPool& pool) {
+  const bool full = pool.endpoint_is_full() || shared->open_connections() >= limits_.connections;
+  if (!full || look.armed()) return;
   worker_.wheel().arm(look, kLookForOthers);
 }
 

@@ -53,6 +53,10 @@ void UpstreamWorkerState::adopt(std::shared_ptr<const ClusterSet> clusters) {
   boost::unordered::erase_if(locals_,
                              [&](const auto& local) { return !states.contains(local.first); });
   clusters_ = std::move(clusters);
+  for (const auto& cluster : clusters_->clusters()) {
+    const auto found = locals_.find(&cluster->state());
+    if (found != locals_.end()) found->second->follow(*cluster);
+  }
   // Bounds may be wider now, and names resolved.
   for (const auto& [state, local] : locals_)
     local->wake(ClusterLocal::kAllPlaces);

@@ -135,7 +135,7 @@ def held(release, log):
         while head := connection.head():
             log.append(head)
             if head.startswith(b"GET /held"):
-                release.wait(HANG)
+                release.wait(2 * HANG)
             connection.answer()
     return script
 
@@ -179,3 +179,20 @@ def test_workers_do_not_block_each_other(scratch, lb_policy):
         assert [status_of(read_answer(client)) for client in clients] == [200] * len(clients)
     for client in clients:
         client.close()
+
+
+def test_wider_bounds_help_who_waits_already(scratch):
+    release, heads = threading.Event(), []
+    scratch.closers.append(release.set)
+    proxy = Proxy(scratch, [Origin(scratch, held(release, heads)).port], workers=1,
+                  upstream=f"circuit_breakers: {{ connections: 1 }}, queue_timeout: {HANG}s")
+    with proxy.connect() as first, proxy.connect() as second:
+        first.sendall(GET.replace(b"/ ", b"/held "))
+        eventually(lambda: heads, "the only connection is taken")
+        second.sendall(GET)
+        eventually(lambda: proxy.metrics().value("sluice_upstream_pending_requests") == 1, "the other one waits")
+        proxy.write_policy(proxy.policy_text(upstream=f"circuit_breakers: {{ connections: 2 }}, queue_timeout: {HANG}s"))
+        proxy.ctl("reload")
+        assert status_of(read_answer(second)) == 200
+        release.set()
+        assert status_of(read_answer(first)) == 200
