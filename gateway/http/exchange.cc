@@ -32,6 +32,7 @@ void Exchange::reset() {
   actions_ = nullptr;
   attributes_.clear();
   mirror_.reset();
+  mirror_decided_ = false;
   deadline_passed_ = false;
   collected_ = false;
   tunnelling_ = false;

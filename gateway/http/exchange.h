@@ -343,6 +343,7 @@ class Exchange final : public UpstreamEvents,
   bool tunnelling_ = false;             // bytes go both ways without an end of their own
   std::string websocket_key_;           // of ours, towards the origin
   std::unique_ptr<Subrequest> mirror_;  // the copy that is being written
+  bool mirror_decided_ = false;         // whether there is one
   mutable std::array<char, 8> port_text_{};
   std::unique_ptr<Mediator> mediator_;  // null: bytes pass as they are
   std::string mediated_;  // of the request, then of the answer until it is with the client

@@ -1,5 +1,6 @@
 // The exchange's part in mirroring: it writes the copy while the request goes by.
 #include <charconv>
+#include <utility>
 
 #include "gateway/http/exchange.h"
 #include "gateway/http/mirrors.h"
@@ -19,14 +20,14 @@ constexpr KnownFieldSet kMadeAnew{KnownField::host,    KnownField::content_lengt
 
 }  // namespace
 
-// Before the first try; a later one begins the body again.
+// With the first try that is sent; a later one begins the body again, if it did not go out.
 void Exchange::begin_mirror(const http1::RequestForwarding& options) {
   if (mirror_) {
     mirror_->body().clear();
     return;
   }
   const policy::Mirror& mirror = *config_->policy().routes[*route_].actions.mirror;
-  if (tries_ > 0 || fresh_only_ || !request_.upgrade().empty()) return;
+  if (std::exchange(mirror_decided_, true) || !request_.upgrade().empty()) return;
   if (worker_.random() % 100 >= mirror.percent) return;
   if (request_.content_length() > Mirrors::kMaxBody) return drop_mirror(MirrorResult::too_large);
   mirror_ = worker_.mirrors().take();

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from harness import HANG, Nginx, Sluice, connect, curl, eventually, free_port
-from scripted import GET, Origin, read_answer
+from scripted import GET, Origin, Proxy, read_answer, serving
 
 ECHO = """
     location /echo { default_type application/json; client_max_body_size 0;
@@ -422,3 +422,19 @@ def test_a_mirror_gets_copies_and_changes_nothing(scratch):
         assert front.metric("sluice_mirrored_requests_total", 'result="sent"') == 2
         assert len(bodies) == 2
     assert front.get()[0] == 200  # a mirror that is gone is not missed
+
+
+def test_a_mirror_gets_a_copy_though_the_first_try_did_not_connect(scratch):
+    shadow = Origin(scratch, serving())
+    proxy = Proxy(scratch, [free_port(), Origin(scratch, serving()).port], workers=1, upstream="outlier_detection: { consecutive_connect_failures: 0 }")
+    text = proxy.policy_text(route="mirror: { upstream: shadow }")
+    proxy.write_policy(text.replace("upstreams: { ", f'upstreams: {{ shadow: {{ endpoints: ["127.0.0.1:{shadow.port}"] }}, '))
+    proxy.ctl("reload")
+    for _ in range(6):
+        with proxy.connect() as client:
+            client.sendall(GET)
+            assert read_answer(client).startswith(b"HTTP/1.1 200 ")
+    page = proxy.settled()
+    assert page.value("sluice_upstream_retries_total", upstream="origins") >= 2
+    assert page.value("sluice_mirrored_requests_total", result="sent") == 6
+    eventually(lambda: len(shadow.requests) == 6, "each has its copy")
