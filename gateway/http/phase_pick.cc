@@ -13,6 +13,7 @@ namespace sluice::gateway::http {
 
 void Exchange::pick() {
   state_ = State::connecting;
+  picked_ = first_byte_ = {};
   // The policy that ended its TLS is not the one of now.
   if (client_->client().decrypted && cluster_->config().original_destination && !cluster_->tls()) {
     client_->close_after(true);

@@ -104,7 +104,7 @@ void Exchange::end_retries() {
 void Exchange::observe_latency(Outcome outcome, Clock::time_point now) {
   if (outcome == Outcome::neutral) return;
   std::chrono::nanoseconds latency = (first_byte_ > picked_ ? first_byte_ : now) - picked_;
-  if (outcome == Outcome::connect_failure || outcome == Outcome::connect_timeout) {
+  if (picked_ == Clock::time_point{}) {  // it was never sent
     latency = cluster_->config().timeouts.connect;  // a refusal is quick, but no recommendation
   }
   attempt_.endpoint().observe_latency(latency, now);

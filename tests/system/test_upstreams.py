@@ -1,8 +1,10 @@
 """Balancing, health, retries, queues: as seen from a client, with real nginx origins."""
 import collections
+import contextlib
 import email.utils
 import http.server
 import json
+import socket
 import socketserver
 import threading
 import time
@@ -141,6 +143,43 @@ def test_all_origins_are_used(scratch, lb_policy):
     proxy = Proxy(scratch, origins, f", lb_policy: {lb_policy}")
     answers = collections.Counter(proxy.get()[1] for _ in range(60))
     assert set(answers) == {"origin-0", "origin-1", "origin-2"}, answers
+
+
+def test_peak_ewma_comes_back_to_who_did_not_take_connections(scratch):
+    """per_try_timeout while connecting says no more of its latency than that connecting takes long."""
+    def late(handler):
+        time.sleep(0.3)
+        handler.say(200, "late ")
+    origin = Scripted(scratch, late)
+    hole = socket.create_server(("127.0.0.1", 0), backlog=0)
+    scratch.closers.append(hole.close)
+    full = []  # its backlog is, so that connecting hangs
+    for _ in range(3):
+        full.append(socket.socket())
+        full[-1].setblocking(False)
+        full[-1].connect_ex(hole.getsockname())
+    proxy = Proxy(scratch, [origin, f'"127.0.0.1:{hole.getsockname()[1]}"'], ", lb_policy: peak_ewma, timeouts: { connect: 1s }, "
+                  "retry: { attempts: 1, per_try_timeout: 500ms, retry_on: [504] }, "
+                  "outlier_detection: { consecutive_5xx: 0, consecutive_gateway_errors: 0, consecutive_connect_failures: 0 }", workers=1)
+    eventually(lambda: proxy.get()[0] == 200 and proxy.metric("sluice_upstream_retries_total"), "it was tried")
+
+    def serve(client):
+        with contextlib.suppress(OSError):
+            while client.recv(65536):
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nback ")
+
+    def accept():
+        while True:
+            try:
+                client, _ = hole.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(client,), daemon=True).start()
+    for one in full:
+        one.close()
+    hole.listen(64)
+    threading.Thread(target=accept, daemon=True).start()
+    eventually(lambda: "back" in {who for _, who, _ in in_parallel(4, proxy.get)}, "it is used again")
 
 
 def test_priorities_fail_over_and_back(scratch):
