@@ -71,6 +71,8 @@ bool Exchange::begin_compression(ResponseHead& response) {
   fields.drop("accept-ranges");
   fields.drop("content-md5");
   fields.drop("content-digest");
+  fields.drop("repr-digest");  // a representation is what it is with its coding (RFC 9530)
+  fields.drop("digest");
   if (response.body() == BodyKind::none) return true;  // the head alone
   compressor_ = worker_.compressors().take(*coding);
   compressor_->begin(config->level);

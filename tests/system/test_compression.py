@@ -127,6 +127,20 @@ def test_what_never_has_a_body_has_no_coding(scratch, status, tag, version):
     assert "content-encoding" not in fields and fields["etag"] == [tag]
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("accept, coded", [("gzip", True), ("identity", False)])
+def test_digests_are_of_what_is_sent(scratch, version, accept, coded):
+    """Of the body without its coding they would make a client throw the answer away (RFC 9530, RFC 3230, RFC 1864)."""
+    names = ["content-digest", "repr-digest", "digest", "content-md5"]
+    def script(connection, _):
+        while connection.head():
+            connection.answer(TEXT, fields=b"Content-Type: text/plain\r\n" + b"".join(b"%s: x\r\n" % name.encode() for name in names))
+    front = Front(scratch, endpoint=Origin(scratch, script).port)
+    fields, body = front.get("/", accept, version=version)
+    assert (gzip.decompress(body) if coded else body) == TEXT
+    assert [name for name in names if name in fields] == ([] if coded else names)
+
+
 def streaming(kind):
     """An origin that waits for a byte from its test before each piece that it sends."""
     listening = socket.create_server(("127.0.0.1", 0))
