@@ -83,10 +83,19 @@ void describe(const Field& field, SchemaWriter& out) {
   out.put("description", quoted(text));
 }
 
+bool is_decimal(std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc{} && end == text.data() + text.size();
+}
+
+// A fallback is written as in YAML. Quoted there, it is JSON already.
 void put_fallback(const Field& field, SchemaWriter& out) {
   const std::string_view fallback = field.fallback;
   if (fallback.empty() || field.shape != Shape::one || field.type == Type::object) return;
-  const bool plain = is_number(fallback) || fallback == "true" || fallback == "false";
+  const bool plain = is_number(fallback) || fallback == "true" || fallback == "false" ||
+                     fallback.starts_with('"') ||
+                     (field.type == Type::number && is_decimal(fallback));
   out.put("default", plain ? std::string(fallback) : quoted(fallback));
 }
 
