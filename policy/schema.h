@@ -34,6 +34,7 @@ enum class Type : std::uint8_t {
   port_range,      // 443 or 8000-8999, of 1 to 65535
   host,            // api.example.com or *.example.com
   path,            // begins with '/', normalised
+  request_target,  // begins with '/', as it is sent, perhaps with a query
   token,           // a header field's name or a method (RFC 9110 section 5.6.2)
   regex,           // RE2's syntax
   size,            // bytes, with a unit: B, KiB, MiB, GiB

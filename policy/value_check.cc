@@ -236,6 +236,17 @@ Verdict check_path(const std::string& text) {
   return {};
 }
 
+// What is asked for, not matched: as it is written.
+Verdict check_request_target(const std::string& text) {
+  if (!text.starts_with('/'))
+    return Problem{in_backticks(text) + " is not a path", "it begins with `/`"};
+  if (text.contains('#')) return Problem{in_backticks(text) + " holds a fragment", "leave it out"};
+  const bool printable = std::ranges::all_of(text, [](char c) { return c > 0x20 && c < 0x7f; });
+  if (!printable)
+    return Problem{in_backticks(text) + " is not a path", "escape other bytes as %XX"};
+  return {};
+}
+
 Verdict check_token(const std::string& text) {
   constexpr std::string_view kOther = "!#$%&'*+-.^_`|~";  // RFC 9110 section 5.6.2
   const auto part = [&](char c) {
@@ -332,6 +343,8 @@ Verdict check_value(const Field& field, const std::string& text) {
       return check_host(text);
     case Type::path:
       return check_path(text);
+    case Type::request_target:
+      return check_request_target(text);
     case Type::cgroup:
       return check_cgroup(text);
     case Type::token:

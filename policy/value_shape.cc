@@ -44,6 +44,8 @@ ValueShape shape_of(Type type) {
       return {"host", "^(\\*\\.)?[A-Za-z0-9._-]+$|^\\[[0-9a-fA-F:.]+\\]$"};
     case Type::path:
       return {"path", "^/[^?# ]*$"};
+    case Type::request_target:
+      return {"path and query", "^/[^# ]*$"};
     case Type::token:
       return {"HTTP name", "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$", true, true, true, true};
     case Type::regex:

@@ -106,10 +106,11 @@ inline constexpr Field kDns[] = {
 };
 inline constexpr Field kHealthCheck[] = {
     {.name = "http",
-     .type = path,
+     .type = request_target,
      .example = "/healthz",
      .excludes = "grpc",
-     .doc = "Path that must answer with 2xx or 3xx. Without http and grpc a TCP connect suffices."},
+     .doc = "Path, perhaps with a query, that must answer with 2xx or 3xx. Without http and grpc a "
+            "TCP connect suffices."},
     {.name = "grpc",
      .type = text,
      .example = "\"*\"",

@@ -319,7 +319,7 @@ listeners: {{ web: {{ bind: "127.0.0.1:{port}" }} }}
 routes: [{{ path: /ok, direct_response: {{ status: 204 }} }}, {{ path: /bad, direct_response: {{ status: 500 }} }}]
 """, name="http2-origin")
     check = ", protocol: http2, health_check: {{ http: {}, interval: 100ms, unhealthy_threshold: 1, healthy_threshold: 1 }}"
-    proxy = Proxy(scratch, [f'"127.0.0.1:{port}"'], check.format("/ok"))
+    proxy = Proxy(scratch, [f'"127.0.0.1:{port}"'], check.format('"/ok?full=1"'))
     healthy = lambda: proxy.endpoints()[f"127.0.0.1:{port}"]["healthy"]
     assert proxy.get("/ok")[0] == 204 and healthy()
     proxy.reload([f'"127.0.0.1:{port}"'], check.format("/bad"))
