@@ -66,9 +66,12 @@ HealthProbe::HealthProbe(boost::asio::io_context& io, policy::SocketAddress addr
       socket_(io.get_executor()),
       clock_(io.get_executor()) {}
 
-// Virtual hosts are told apart by it.
+// Virtual hosts are told apart by it (RFC 9110 section 7.2).
 std::string HealthProbe::asked_name() const {
-  return server_name_.empty() ? address_.to_string() : server_name_;
+  if (server_name_.empty()) return address_.to_string();
+  const std::uint16_t usual = tls_ ? 443 : 80;
+  return address_.port == usual ? server_name_
+                                : server_name_ + ":" + std::to_string(address_.port);
 }
 
 void HealthProbe::cancel() {

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from harness import HANG, Nginx, Process, curl, eventually, free_port
-from scripted import Origin
+from scripted import Origin, serving
 from test_upstreams import Proxy
 
 
@@ -168,6 +168,14 @@ def test_both_families_and_one(scratch, dns):
     eventually(lambda: set(proxy.endpoints()) == {f"127.0.0.2:{port}", f"[::1]:{port}"}, "A and AAAA")
     proxy.reload([f'{{ dns: "api.test:{port}", family: ipv4 }}'], by_name(dns))
     eventually(lambda: set(proxy.endpoints()) == {f"127.0.0.2:{port}"}, "A alone")
+
+
+def test_a_check_asks_for_the_name_with_its_port(scratch, dns):
+    origin = Origin(scratch, serving(), address="127.0.0.2")
+    dns.start(host("127.0.0.2"))
+    Proxy(scratch, [f'{{ dns: "api.test:{origin.port}", family: ipv4 }}'], by_name(dns, ", health_check: { http: /up, interval: 100ms, timeout: 100ms }"))
+    eventually(lambda: origin.requests, "it is checked")
+    assert f"Host: api.test:{origin.port}".encode() in origin.requests[0].split(b"\r\n")
 
 
 def test_services_with_priorities_and_weights(scratch, dns):
