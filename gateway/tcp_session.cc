@@ -222,6 +222,7 @@ void TcpSession::on_queue_timeout() {
   const RefPtr<TcpSession> guard(this);
   const UpstreamSlot slot = config_->slots().upstreams[upstream_index_];
   attempt_ ? worker_.metrics().breaker_open(slot) : worker_.metrics().no_endpoint(slot);
+  endpoint_ = {};  // it was chosen, and never asked
   end(attempt_ ? "no upstream connection within queue_timeout"
                : "the upstream's name is not resolved");
 }
@@ -289,8 +290,10 @@ void TcpSession::connect_failed(const ConnectFailure& failure) {
   worker_.metrics().upstream_connect_failed(endpoint_slot_,
                                             static_cast<std::size_t>(failure.reason));
   if (failure.reason == ConnectError::tls) worker_.metrics().upstream_tls_failed(endpoint_slot_);
-  if (failure.reason == ConnectError::connection_limit)
+  if (failure.reason == ConnectError::connection_limit) {
     worker_.metrics().breaker_open(config_->slots().upstreams[upstream_index_]);
+    endpoint_ = {};  // it was chosen, and never asked
+  }
   end_attempt(outcome);
   if (blames_endpoint(failure.reason) && try_again(endpoint)) return;
   end(failure.reason == ConnectError::tls ? failure.to_string()

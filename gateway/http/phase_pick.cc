@@ -204,6 +204,7 @@ void Exchange::connect_failed(const ConnectFailure& failure) {
   if (!blames_endpoint(failure.reason)) {
     if (failure.reason == ConnectError::connection_limit) {
       worker_.metrics().breaker_open(config_->slots().upstreams[upstream_index_]);
+      endpoint_ = {};  // it was chosen, and never asked
     }
     end_attempt(Outcome::neutral);
     return refuse(503, to_string(failure.reason));

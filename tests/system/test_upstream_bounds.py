@@ -181,6 +181,21 @@ def test_workers_do_not_block_each_other(scratch, lb_policy):
         client.close()
 
 
+def test_who_found_no_place_asked_no_endpoint(scratch):
+    release, heads = threading.Event(), []
+    scratch.closers.append(release.set)
+    proxy = Proxy(scratch, [Origin(scratch, held(release, heads)).port], workers=1,
+                  upstream="circuit_breakers: { connections: 1 }, queue_timeout: 0s")
+    with proxy.connect() as first, proxy.connect() as second:
+        first.sendall(GET.replace(b"/ ", b"/held "))
+        eventually(lambda: heads, "the only connection is taken")
+        second.sendall(GET)
+        assert status_of(read_answer(second)) == 503
+        assert not proxy.logged(reason="upstream connection limit").get("endpoint")
+        release.set()
+        assert status_of(read_answer(first)) == 200
+
+
 def test_wider_bounds_help_who_waits_already(scratch):
     release, heads = threading.Event(), []
     scratch.closers.append(release.set)
