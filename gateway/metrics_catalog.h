@@ -258,7 +258,7 @@ inline constexpr MetricInfo kUpstreamFailures{
     counter,
     {"upstream", "endpoint", "reason"},
     "Tries that were sent and got no whole answer: reset (closed before a byte of it), timeout "
-    "(first_byte), malformed, cut_short (closed within it), stalled (within it)."};
+    "(first_byte, per_try_timeout), malformed, cut_short (closed within it), stalled (within it)."};
 inline constexpr MetricInfo kUpstreamSent{"sluice_upstream_sent_bytes_total",
                                           counter,
                                           {"upstream", "endpoint"},

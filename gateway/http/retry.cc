@@ -70,6 +70,7 @@ std::optional<std::chrono::nanoseconds> Exchange::retry_pause(std::uint32_t cond
 
 void Exchange::on_try_timer() {
   if (head_forwarded_ || !attempt_) return;
+  if (picked_ != Clock::time_point{}) count_failure(UpstreamFailure::timeout);  // it was sent
   if (try_again(policy::kRetry504, Outcome::timeout)) return;
   drop_upstream();
   end_attempt(Outcome::timeout);

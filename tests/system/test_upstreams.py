@@ -433,6 +433,8 @@ def test_a_try_that_takes_too_long_is_made_elsewhere(scratch):
     proxy = Proxy(scratch, [stuck, good], ", retry: { retry_on: [504], per_try_timeout: 200ms }, outlier_detection: { consecutive_5xx: 0 }")
     assert {proxy.get()[:2] for _ in range(4)} == {(200, "good")}
     assert stuck.requests >= 1
+    failed = f'sluice_upstream_responses_failed_total{{upstream="api",endpoint="127.0.0.1:{stuck.port}",reason="timeout"}}'
+    assert proxy.metric(failed) == stuck.requests
     # Without a retry it is the client's timeout.
     proxy.reload([stuck], ", retry: { attempts: 0, per_try_timeout: 200ms }")
     assert proxy.get()[0] == 504
