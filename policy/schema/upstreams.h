@@ -254,14 +254,17 @@ inline constexpr Field kCircuitBreakers[] = {
      .example = "512",
      .min = 1,
      .max = 1'000'000,
-     .doc = "Connections to an upstream, per node. Over it, requests wait: queue_timeout."},
+     .doc = "Connections to an upstream, per node. Over it, requests wait: queue_timeout. One of "
+            "HTTP/2 is one worker's: of fewer than `workers` they take turns."},
     {.name = "endpoint_connections",
      .type = integer,
      .fallback = "0",
      .example = "100",
      .min = 0,
      .max = 1'000'000,
-     .doc = "Connections to one endpoint, per node; 0: no bound of its own."},
+     .doc = "Connections to one endpoint, per node; 0: no bound of its own. Over it, requests go to "
+            "another endpoint; they wait where all are at it, and who belongs to one (sticky, "
+            "maglev) waits for that."},
     {.name = "pending",
      .type = integer,
      .fallback = "1024",

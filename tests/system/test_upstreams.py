@@ -434,7 +434,7 @@ def test_a_try_that_takes_too_long_is_made_elsewhere(scratch):
     assert {proxy.get()[:2] for _ in range(4)} == {(200, "good")}
     assert stuck.requests >= 1
     failed = f'sluice_upstream_responses_failed_total{{upstream="api",endpoint="127.0.0.1:{stuck.port}",reason="timeout"}}'
-    assert proxy.metric(failed) == stuck.requests
+    eventually(lambda: proxy.metric(failed) == stuck.requests, "each is counted")
     # Without a retry it is the client's timeout.
     proxy.reload([stuck], ", retry: { attempts: 0, per_try_timeout: 200ms }")
     assert proxy.get()[0] == 504
