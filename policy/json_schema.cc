@@ -207,7 +207,12 @@ void put_list(const Field& field, SchemaWriter& out) {
     out.close('}');
     out.open("", '{');
   }
-  out.put("type", "[\"array\", \"null\"]");
+  if (needs_some(field)) {
+    out.put("type", "\"array\"");
+    out.put("minItems", "1");
+  } else {
+    out.put("type", "[\"array\", \"null\"]");
+  }
   out.open("items", '{');
   Field element = field;
   if (field.type != Type::word) element.words = {};

@@ -12,6 +12,7 @@
 #include "policy/regex.h"
 #include "policy/units.h"
 #include "policy/value_check.h"
+#include "policy/value_shape.h"
 
 namespace sluice::policy {
 
@@ -227,13 +228,10 @@ class Checker {
                       std::ranges::find(field.words, node.text) != field.words.end();
     if (node.kind == Node::Kind::map && field.choice) return value(node, field, path);
     if (word && field.type != Type::word) return;
-    // Nothing, or an empty list, would quietly mean any.
-    const bool needs_some =
-        field.required || field.choice || (field.type != Type::object && field.fallback.empty());
     const std::string what_to_do =
         field.required ? "such as " + std::string(field.example) : "leave it out to mean any";
     if (node.kind == Node::Kind::null) {
-      if (needs_some) reporter_.error(node.where(), path + " has no value", what_to_do);
+      if (needs_some(field)) reporter_.error(node.where(), path + " has no value", what_to_do);
       return;
     }
     if (node.kind != Node::Kind::list) {
@@ -243,7 +241,7 @@ class Checker {
                           : "such as " + std::string(field.example));
       return;
     }
-    if (node.children.empty() && needs_some)
+    if (node.children.empty() && needs_some(field))
       reporter_.error(node.at, path + " is an empty list", what_to_do);
     Field element = field;
     if (field.type != Type::word) element.words = {};

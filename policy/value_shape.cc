@@ -62,6 +62,10 @@ ValueShape shape_of(Type type) {
   return {"value", ""};
 }
 
+bool needs_some(const Field& list) {
+  return list.required || list.choice || (list.type != Type::object && list.fallback.empty());
+}
+
 namespace {
 
 std::string shown(Type type, std::int64_t bound) {

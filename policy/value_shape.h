@@ -20,6 +20,9 @@ struct ValueShape {
 
 ValueShape shape_of(Type type);
 
+// Of a list: nothing, or an empty one, would quietly mean any.
+bool needs_some(const Field& list);
+
 // "1 to 64", "100ms to 1h", "at least 1"; "" where the type alone says it.
 std::string range_of(const Field& field);
 

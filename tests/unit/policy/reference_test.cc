@@ -83,6 +83,15 @@ int check_defaults(const boost::json::value& schema, const std::string& path) {
   return checked;
 }
 
+TEST(JsonSchema, WhatMustNotBeEmptyIsNot) {
+  const boost::json::value schema = boost::json::parse(json_schema());
+  const auto& upstream = schema.at("properties").at("upstreams").at("additionalProperties");
+  EXPECT_EQ(upstream.at("properties").at("endpoints").at("anyOf").at(1).at("minItems"), 1);
+  const auto& route = schema.at("properties").at("routes").at("items").at("properties");
+  EXPECT_EQ(route.at("to").at("minItems"), 1);
+  EXPECT_FALSE(schema.at("properties").at("routes").as_object().contains("minItems"));
+}
+
 TEST(JsonSchema, EveryDefaultIsValid) {
   EXPECT_GT(check_defaults(boost::json::parse(json_schema()), ""), 100);
 }
