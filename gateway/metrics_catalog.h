@@ -171,9 +171,10 @@ inline constexpr MetricInfo kMirrored{
     "sluice_mirrored_requests_total",
     counter,
     {"listener", "route", "result"},
-    "Copies of requests for a mirror: sent, or not because of a body above 1 MiB (too_large), of "
-    "too many under way (too_many), because no endpoint could be asked (unavailable), or because "
-    "the request itself ended before its body did (incomplete). Results that never came are left "
+    "Copies of requests for a mirror: sent (whatever became of it, a connection that was refused "
+    "included), or not because of a body above 1 MiB (too_large), of too many under way "
+    "(too_many), because there was no endpoint or no place at one (unavailable), or because the "
+    "request itself ended before its body did (incomplete). Results that never came are left "
     "out."};
 
 // --- upstreams -----------------------------------------------------------------------------------
