@@ -28,6 +28,15 @@ Plan lane_plan() {
   return plan;
 }
 
+// Of a listener at port 8000 of all IPv4 addresses.
+Plan plan_of_clients() {
+  Plan plan = plan_with({"web"});
+  plan.listeners[0].express = true;
+  plan.listeners[0].bind_address = prefix("0.0.0.0");
+  plan.listeners[0].bind_port = 8000;
+  return plan;
+}
+
 struct Pair {
   Fd gateway;
   Fd peer;
@@ -169,11 +178,7 @@ TEST(Express, WhoConnectsToTheSamePortElsewhereNeverEnters) {
   in_sandbox([] {
     const Topology net;
     auto keeper = open_keeper();
-    Plan plan = plan_with({"web"});
-    plan.listeners[0].express = true;
-    plan.listeners[0].bind_address = prefix("0.0.0.0");
-    plan.listeners[0].bind_port = 8000;
-    put_in_force(*keeper, plan);
+    put_in_force(*keeper, plan_of_clients());
     net.in_client([&] {
       for (const char* address : {"127.0.0.1", "10.1.0.2"}) {
         const Fd listener = listen_on(address, 8000);
@@ -200,11 +205,7 @@ TEST(Express, WhoConnectsToTheSamePortElsewhereNeverEnters) {
 TEST(Express, WhoConnectsToTheSamePortOfTheOtherVersionNeverEnters) {
   in_sandbox([] {
     auto keeper = open_keeper();
-    Plan plan = plan_with({"web"});
-    plan.listeners[0].express = true;
-    plan.listeners[0].bind_address = prefix("0.0.0.0");
-    plan.listeners[0].bind_port = 8000;
-    put_in_force(*keeper, plan);
+    put_in_force(*keeper, plan_of_clients());
     const Fd listener = listen_on("::1", 8000);
     const Fd client = connect_to("::1", 8000);
     const Fd accepted = accept_from(listener.get());
