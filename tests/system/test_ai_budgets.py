@@ -284,7 +284,7 @@ def test_prices_are_judged_as_the_policy_is(scratch):
     assert f"{policy}:{line}:" in check().stderr and "No such file" in check().stderr
     assert gateway.usage()["total"]["unpriced"] == 0
     gateway.sluice.stop()
-    refused = subprocess.run([SLUICE, "run", "--policy", policy], capture_output=True, text=True, timeout=30)
+    refused = subprocess.run([SLUICE, "run", "--policy", policy, "--socket", os.path.join(scratch.path, "other.sock")], capture_output=True, text=True, timeout=30)
     assert refused.returncode != 0 and "No such file" in refused.stdout + refused.stderr
 
 
