@@ -36,6 +36,7 @@ Flush BorrowedPipe::drain(Transport& sink, std::uint64_t& sent) {
   while (bytes_ != 0) {
     if (!sink.may_say()) return Flush::blocked;
     const ssize_t moved = ::splice(pipe_->read_end(), nullptr, sink.fd(), nullptr, bytes_, kFlags);
+    if (moved < 0 && sink.turns_to_tcp()) continue;
     if (moved < 0) return would_block() ? Flush::blocked : Flush::failed;
     bytes_ -= static_cast<std::size_t>(moved);
     sink.said(static_cast<std::size_t>(moved));

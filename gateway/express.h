@@ -29,8 +29,8 @@ class ExpressLane {
   // socket of this node. False: the kernel does not know the option.
   static bool offer(int fd);
 
-  // The connection was offered: what is written may go by the lane. Of any other the peer's first
-  // bytes tell: what the kernel decided at the handshake may be of an older policy.
+  // What is written may go by the lane, until the peer's first bytes say that it does not. Of any
+  // other connection they tell, too: what the kernel decided may be of an older policy.
   void expect() { outwards_ = true; }
   bool watched() const { return watched_; }  // it may be in the lane
   void heard(std::size_t bytes, bool by_lane) {

@@ -205,6 +205,7 @@ bool Listener::take(int fd, const std::optional<policy::SocketAddress>& peer) {
     pause_for_resources(error.message());
     return false;
   }
+  if (config_->snapshot().listener(index_).express) transport->expect_express();
   worker_.accepted(Client{.transport = std::move(transport),
                           .ticket = ClientTicket(RefPtr(this), std::move(*places)),
                           .peer = source,

@@ -149,14 +149,17 @@ Flush Transport::write(Outbox& outbox, std::uint64_t& sent) {
   return flush(outbox, sent, last_words_);
 }
 
-// A peer without memory for what is handed over: by TCP its window waits for it.
+// The peer has no memory for what is handed over: by TCP its window waits for it.
+bool Transport::turns_to_tcp() {
+  if ((errno != ENOMEM && errno != ENOBUFS) || !lane_.outwards()) return false;
+  lane_.leave(fd_);
+  return true;
+}
+
 Flush Transport::flush(Outbox& outbox, std::uint64_t& sent, bool more) {
   const std::uint64_t before = sent;
   Flush result = outbox.flush(fd_, sent, more);
-  if (result == Flush::failed && (errno == ENOMEM || errno == ENOBUFS) && lane_.outwards()) {
-    lane_.leave(fd_);
-    result = outbox.flush(fd_, sent, more);
-  }
+  if (result == Flush::failed && turns_to_tcp()) result = outbox.flush(fd_, sent, more);
   lane_.said(static_cast<std::size_t>(sent - before));
   return result;
 }

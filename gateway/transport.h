@@ -93,13 +93,16 @@ class Transport final : public RefCounted<Transport> {
   // Sends until all is with the kernel or it takes no more. `sent` grows by what left the outbox.
   Flush write(Outbox& outbox, std::uint64_t& sent);
 
-  // The connection was offered to the express lane before it was made.
+  // The connection was offered to the express lane before it was made, or its other end may have
+  // been.
   void expect_express() { lane_.expect(); }
   // All that was written so far has been read: what follows, long or of unknown length, goes by
   // TCP.
   void leave_express() { lane_.leave(fd_); }
   // To the sink of a splice(2), as send() does.
   bool may_say() const { return !lane_.holds(); }
+  // After a write that failed, `errno` says why. True: by TCP it may go on, and will from here on.
+  bool turns_to_tcp();
   void said(std::size_t bytes) { lane_.said(bytes); }
 
   // The user is called once, never from within. Wanting twice is wanting once. Of a reset that came

@@ -84,7 +84,8 @@ SLUICE_ABI_ASSERT(sizeof(struct sluice_express_end) == 16, "sluice_express_end")
 /* Why a direction goes by TCP, for good. */
 enum sluice_express_left {
   SLUICE_EXPRESS_STAYS = 0,
-  SLUICE_EXPRESS_REMOTE = 1, /* the other end is not of this machine, or another's lane has it */
+  SLUICE_EXPRESS_REMOTE = 1, /* the other end is not of this machine, or another's lane has it, or
+                                bytes had gone by TCP before */
   SLUICE_EXPRESS_BURST = 2,  /* much was sent without a word from the other end */
   SLUICE_EXPRESS_TLS = 3,    /* a record of TLS: the kernel may encrypt it on the way */
   SLUICE_EXPRESS_GONE = 4,   /* the other end closed */
@@ -98,7 +99,7 @@ struct sluice_express_direction {
   __u64 tcp;     /* bytes by TCP */
   __u64 allowed; /* `sent` goes up to it until the other direction speaks; written by that one */
   __u32 left;    /* enum sluice_express_left */
-  __u32 reserved;
+  __u32 start;   /* the sequence number of its first byte by TCP */
 };
 SLUICE_ABI_ASSERT(sizeof(struct sluice_express_direction) == 32, "sluice_express_direction");
 

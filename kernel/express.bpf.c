@@ -42,7 +42,9 @@ struct sock {
     atomic_t rmem_alloc;
   } sk_backlog;
 } __attribute__((preserve_access_index));
-struct tcp_sock;
+struct tcp_sock {
+  __u32 write_seq;
+} __attribute__((preserve_access_index));
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -258,6 +260,8 @@ static __always_inline void make_offer(struct bpf_sock_ops* ops) {
     return;
   flow.ends = offer.ends;
   flow.from[0].allowed = flow.from[1].allowed = SLUICE_EXPRESS_BURST_BYTES;
+  flow.from[SLUICE_EXPRESS_ACTIVE].start = offer.sent;
+  flow.from[SLUICE_EXPRESS_PASSIVE].start = offer.received;
   struct sluice_express_end end = {.flow = bpf_get_socket_cookie(ops),
                                    .side = SLUICE_EXPRESS_ACTIVE};
   if (bpf_map_update_elem(&express_flows, &end.flow, &flow, BPF_NOEXIST) == 0) {
@@ -336,18 +340,16 @@ static __always_inline int begins_like_tls(const struct sk_msg_md* msg) {
 }
 
 /* What `speaker` has not read, as the kernel accounts for it: by either way, in truesize. */
-static __always_inline int reads_along(struct bpf_sock* speaker) {
-  const struct tcp_sock* tcp = bpf_skc_to_tcp_sock(speaker);
-  if (!tcp) return 0;
-  const struct sock* socket = (const struct sock*)tcp;
+static __always_inline int reads_along(const struct tcp_sock* speaker) {
+  const struct sock* socket = (const struct sock*)speaker;
   return socket->sk_backlog.rmem_alloc.counter < SLUICE_EXPRESS_BURST_BYTES;
 }
 
-/* A word of who does not read what it was sent says nothing: such a writer would fill the kernel's
- * memory with answers. */
-static __always_inline void heard(struct bpf_sock* speaker,
-                                  struct sluice_express_direction* answers) {
-  if (reads_along(speaker)) answers->allowed = answers->sent + SLUICE_EXPRESS_BURST_BYTES;
+/* A send that began before the connection stood goes on by TCP, past this program: what the lane
+ * then brought would be read before it. */
+static __always_inline int begun_by_tcp(const struct tcp_sock* speaker,
+                                        const struct sluice_express_direction* direction) {
+  return speaker->write_seq != direction->start;
 }
 
 /* What goes by TCP speaks too. */
@@ -380,9 +382,13 @@ int sluice_express_send(struct sk_msg_md* msg) {
   const int from_gateway = flow->gateway == !other.side;
   const __u32 size = msg->size;
   __u32 leaves = 0;
-  heard(socket, answers);
+  const struct tcp_sock* speaker = bpf_skc_to_tcp_sock(socket);
+  if (!speaker) return SK_PASS;
+  /* A word of who does not read what it was sent says nothing: such a writer would fill the
+   * kernel's memory with answers. */
+  if (reads_along(speaker)) answers->allowed = answers->sent + SLUICE_EXPRESS_BURST_BYTES;
   if (direction->left) return by_tcp(flow, direction, counters, from_gateway, size);
-  if (!flow->joined) {
+  if (!flow->joined || begun_by_tcp(speaker, direction)) {
     leaves = SLUICE_EXPRESS_REMOTE;
   } else if (answers->left == SLUICE_EXPRESS_REMOTE || answers->left == SLUICE_EXPRESS_TLS) {
     /* Whose peer's first bytes come by TCP takes itself for a connection outside the lane. */

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "policy/express.h"
 #include "policy/siphash.h"
 
 namespace sluice::policy {
@@ -115,6 +116,7 @@ CompiledListener Snapshot::resolve(const Listener& listener) const {
   for (const std::string& limit : listener.limits) {
     if (const auto index = find_limit(limit)) compiled.limits.push_back({*index, 1});
   }
+  compiled.express = clients_in_lane(config_, listener);
   return compiled;
 }
 

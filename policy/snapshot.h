@@ -57,6 +57,7 @@ struct CompiledRoute {
 struct CompiledListener {
   Access access;
   std::vector<UsedLimit> limits;
+  bool express = false;  // its clients may be in the express lane
 };
 
 struct RespondStatus {

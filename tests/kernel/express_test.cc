@@ -287,6 +287,30 @@ TEST(Express, OrderHoldsWhenADirectionTurnsToTcp) {
   });
 }
 
+// It goes on past the program that hands over, which sees the next one.
+TEST(Express, OrderHoldsWhereASendBeganBeforeTheConnectionStood) {
+  in_sandbox([] {
+    auto keeper = open_keeper();
+    put_in_force(*keeper, lane_plan());
+    const Fd listener = listen_on("127.0.0.1", 0);
+    const sockaddr_in to = address_of(listener.get());
+    for (int i = 0; i < 20; ++i) {
+      Fd gateway(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      const int sign = SLUICE_EXPRESS_SIGN;
+      ::setsockopt(gateway.get(), IPPROTO_TCP, TCP_SAVE_SYN, &sign, sizeof sign);
+      ASSERT_EQ(::sendto(gateway.get(), "first ", 6, MSG_FASTOPEN,
+                         reinterpret_cast<const sockaddr*>(&to), sizeof to),
+                6);
+      ASSERT_EQ(::send(gateway.get(), "second", 6, 0), 6);
+      const Fd peer = accept_from(listener.get());
+      ASSERT_EQ(receive(peer.get(), 12), "first second");
+      ASSERT_EQ(::send(peer.get(), "answer", 6, 0), 6);
+      ASSERT_EQ(receive(gateway.get(), 6), "answer");
+      EXPECT_EQ(only_one(*keeper).received.express, 0U);
+    }
+  });
+}
+
 TEST(Express, AReaderThatStopsHoldsTheWriterBack) {
   in_sandbox([] {
     auto keeper = open_keeper();

@@ -313,6 +313,18 @@ def test_a_silent_reader_turns_it_to_tcp_and_holds_the_writer_back(net):
         assert read_all(client) == b"%d" % (sent + 1000)
 
 
+def test_towards_a_client_that_has_said_nothing_it_turns_to_tcp_in_time(net):
+    """The origin speaks first: 128 KiB go by the lane, not as much as the kernel allows."""
+    text = os.urandom(600_000)
+    Peer(net, net.node, ("127.0.0.1", 8081), lambda connection: connection.sendall(text))
+    NodeSluice(net, policy(net, protocol="tcp"))
+    with dial(net.node, ("127.0.0.1", 8000)) as client:
+        threading.Event().wait(0.3)
+        assert read_all(client) == text
+    counted(net, "sluice_express_left_total", peer="client", reason="gateway")
+    assert Page(net).value("sluice_express_left_total", peer="client", reason="burst") == 0
+
+
 def test_half_closes_and_resets(net):
     def serve(connection):
         data = read_all(connection)
