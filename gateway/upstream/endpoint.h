@@ -125,6 +125,13 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   std::uint32_t open_connections() const {
     return open_connections_.load(std::memory_order_relaxed);
   }
+  // A connection more; false when there are `max` already (0: no bound).
+  bool try_add_connection(std::uint32_t max) {
+    const std::uint32_t before = open_connections_.fetch_add(1, std::memory_order_relaxed);
+    if (max == 0 || before < max) return true;
+    open_connections_.fetch_sub(1, std::memory_order_relaxed);
+    return false;
+  }
   EndpointTotals totals() const;
 
  private:

@@ -200,26 +200,26 @@ void EndpointPool::leave_idle(UpstreamConnection& connection) {
 // endpoints would otherwise hold their places until they time out.
 bool EndpointPool::take_place() {
   ClusterState& shared = *cluster_->shared;
-  if (!make_place_at_endpoint()) {
+  if (!take_place_at_endpoint()) {
     shared.count_connection_limit();
     return false;
   }
   while (!shared.try_add_connection(cluster_->limits().connections)) {
     if (cluster_->idle.empty()) {
+      endpoint_->open_connections_.fetch_sub(1, std::memory_order_relaxed);
       shared.count_connection_limit();
       return false;
     }
     cluster_->idle.front().make_room();
   }
-  endpoint_->open_connections_.fetch_add(1, std::memory_order_relaxed);
   ++connections_;
   return true;
 }
 
-// Two workers that look at once may be one over it; the upstream's own limit is exact. A client's
-// pool finds its endpoint's idle connections in those of other clients.
-bool EndpointPool::make_place_at_endpoint() {
-  while (endpoint_is_full()) {
+// A client's pool finds its endpoint's idle connections in those of other clients.
+bool EndpointPool::take_place_at_endpoint() {
+  const std::uint32_t most = cluster_->limits().endpoint_connections;
+  while (endpoint_is_full() || !endpoint_->try_add_connection(most)) {
     IdleByAge& idle = cluster_->idle;
     const auto oldest = std::ranges::find_if(
         idle, [&](const UpstreamConnection& one) { return &one.endpoint() == endpoint_.get(); });

@@ -139,7 +139,7 @@ class EndpointPool : public RefCounted<EndpointPool> {
 
  private:
   bool take_place();
-  bool make_place_at_endpoint();
+  bool take_place_at_endpoint();
 
   RefPtr<UpstreamWorkerState> worker_;
   const PoolKey key_;

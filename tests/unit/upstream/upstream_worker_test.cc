@@ -1,6 +1,7 @@
 #include "gateway/upstream/upstream_worker.h"
 
 #include <array>
+#include <atomic>
 #include <functional>
 #include <gtest/gtest.h>
 #include <map>
@@ -8,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
@@ -670,6 +672,33 @@ TEST_F(EndpointBoundTest, WhoCannotUseAPlaceLeavesItToTheNext) {
   worker->give_back(std::move(done));
   EXPECT_TRUE(run_until([&] { return got != nullptr; }));
   EXPECT_EQ(never, nullptr);
+}
+
+TEST_F(EndpointBoundTest, WorkersThatLookAtOnceAreNotOverIt) {
+  std::atomic<int> holders{0};
+  std::atomic<int> over{0};
+  const auto contend = [&] {
+    boost::asio::io_context own_io{1};
+    TimerWheel own_wheel{own_io};
+    UpstreamWorker own(own_io, own_wheel, {});
+    own.adopt(clusters);
+    Ear own_ear;
+    const Attempt attempt = to(0);
+    for (int got = 0; got < 500;) {
+      const auto connection = own.connect(attempt, {}, own_ear);
+      if (!connection) continue;
+      ++got;
+      if (holders.fetch_add(1) != 0) ++over;
+      std::this_thread::sleep_for(100us);  // the others look meanwhile
+      holders.fetch_sub(1);
+      (*connection)->close();
+    }
+  };
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back(contend);
+  threads.clear();
+  EXPECT_EQ(over, 0);
 }
 
 TEST_F(EndpointBoundTest, WorkersGiveEachOtherWay) {
