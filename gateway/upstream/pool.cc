@@ -185,6 +185,14 @@ void EndpointPool::close_idle() {
 void EndpointPool::retire() {
   retired_ = true;
   close_idle();
+  if (connections_ > 0) close_at_rest();
+}
+
+void EndpointPool::close_at_rest() {
+  for (auto next = cluster_->idle.begin(); next != cluster_->idle.end();) {
+    UpstreamConnection& connection = *next++;
+    if (&connection.pool() == this) connection.make_room();
+  }
 }
 
 void EndpointPool::count_established() {

@@ -140,6 +140,7 @@ class EndpointPool : public RefCounted<EndpointPool> {
  private:
   bool take_place();
   bool take_place_at_endpoint();
+  void close_at_rest();
 
   RefPtr<UpstreamWorkerState> worker_;
   const PoolKey key_;

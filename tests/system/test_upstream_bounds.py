@@ -211,3 +211,18 @@ def test_wider_bounds_help_who_waits_already(scratch):
         assert status_of(read_answer(second)) == 200
         release.set()
         assert status_of(read_answer(first)) == 200
+
+
+def test_http2_connections_to_an_endpoint_that_is_gone_are_closed(scratch):
+    first, second = http2_origins(scratch, 2)
+    proxy = Proxy(scratch, [first, second], workers=1,
+                  upstream="protocol: http2, timeouts: { idle: 1h }, circuit_breakers: { connections: 2 }")
+    assert statuses(proxy, 4) == [200] * 4
+
+    def both_places_are_taken():
+        return proxy.metrics().value("sluice_upstream_circuit_breaker_open", upstream="origins", breaker="connections") == 1
+    assert both_places_are_taken()
+    proxy.write_policy(proxy.policy_text(endpoints=f'"127.0.0.1:{first}"'))
+    proxy.ctl("reload")
+    eventually(lambda: not both_places_are_taken(), "the connection to the other one is closed", HANG / 2)  # before the origin closes it
+    assert statuses(proxy, 2) == [200] * 2

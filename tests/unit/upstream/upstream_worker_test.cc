@@ -598,6 +598,24 @@ TEST_F(UpstreamWorkerTest, AConnectionAtRestMakesRoom) {
   EXPECT_EQ(held->state(), UpstreamConnection::State::closed);
 }
 
+TEST_F(UpstreamWorkerTest, AConnectionAtRestIsClosedWhenItsEndpointIsGone) {
+  LoopbackServer one;
+  LoopbackServer two;
+  const Cluster& cluster = use(config({one.address(), two.address()}));
+  std::array<Holder, 2> holders;
+  std::array<UpstreamConnectionPtr, 2> held;
+  for (std::uint32_t i = 0; i < 2; ++i) {
+    held[i] = open(Attempt(cluster, *cluster.endpoints()[i], i));
+    held[i]->set_user(&holders[i]);
+    held[i]->rest();
+  }
+  use(config({one.address()}));
+  EXPECT_EQ(holders[0].asked, 0);
+  EXPECT_EQ(held[0]->state(), UpstreamConnection::State::in_use);
+  EXPECT_EQ(holders[1].asked, 1);
+  EXPECT_EQ(held[1]->state(), UpstreamConnection::State::closed);
+}
+
 // --- a bound for each endpoint
 
 class EndpointBoundTest : public UpstreamWorkerTest {
