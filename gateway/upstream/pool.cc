@@ -157,7 +157,8 @@ void EndpointPool::give_back(UpstreamConnectionPtr connection) {
   const bool wanted = !retired_ && connection->state_ == UpstreamConnection::State::in_use &&
                       connection->transport_ && connection->introduction_.empty() &&
                       idle_timeout_.count() > 0 && worker_->options().max_idle_per_endpoint > 0 &&
-                      !cluster_->others_wait();
+                      !cluster_->others_wait() &&
+                      !(cluster_->owes_place() && cluster_->full(*this));
   if (!wanted) return connection->close();
   if (idle_.size() >= worker_->options().max_idle_per_endpoint) idle_.front().close();
 
@@ -208,7 +209,7 @@ void EndpointPool::leave_idle(UpstreamConnection& connection) {
 // endpoints would otherwise hold their places until they time out.
 bool EndpointPool::take_place() {
   ClusterState& shared = *cluster_->shared;
-  if (!take_place_at_endpoint()) {
+  if (cluster_->leaves_last_place(*this) || !take_place_at_endpoint()) {
     shared.count_connection_limit();
     return false;
   }
@@ -221,6 +222,7 @@ bool EndpointPool::take_place() {
     cluster_->idle.front().make_room();
   }
   ++connections_;
+  cluster_->place_taken();
   return true;
 }
 
@@ -238,9 +240,10 @@ bool EndpointPool::take_place_at_endpoint() {
 }
 
 void EndpointPool::release_place() {
+  const bool was_scarce = cluster_->full(*this);
   endpoint_->open_connections_.fetch_sub(1, std::memory_order_relaxed);
   cluster_->shared->remove_connection();
-  cluster_->wake();
+  cluster_->place_given_back(was_scarce);
   if (--connections_ == 0) worker_->pool_is_empty(*this);
 }
 

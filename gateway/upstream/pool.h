@@ -58,18 +58,29 @@ class ClusterLocal : public RefCounted<ClusterLocal> {
   static constexpr std::chrono::milliseconds kLookForOthers{50};
   static constexpr std::uint32_t kAllPlaces = 1'000'000;
   static constexpr std::uint32_t kPassed = 16;
+  static constexpr std::uint32_t kPatience = 5;  // looks
   WaitQueue waiting;  // for a place below circuit_breakers, first come first served
   WheelTimer look = WheelTimer::calling<&ClusterLocal::on_look>(this);  // armed while any waits
   // Places were given back: as many as that of those that wait try again, soon.
   void wake(std::uint32_t places = 1);
   // Requests of other workers wait, and none here.
   bool others_wait() const { return waiting.empty() && shared->pending() > 0; }
+  // They have waited for long, beside some here, and this worker has more than its share of the
+  // places: the next one that is given back is theirs.
+  bool owes_place() const { return looks_in_debt_ >= kPatience; }
+  // Whether a bound holds this pool back.
+  bool full(const EndpointPool& pool, std::uint32_t more = 0) const;
+  // The last place that is free is left to those that wait elsewhere, for some looks of theirs.
+  bool leaves_last_place(const EndpointPool& pool) const;
+  void place_taken() { ++places_; }
+  void place_given_back(bool was_scarce);
   // A connection was kept although the bounds are reached: others may come to want its place.
   void kept_idle(const EndpointPool& pool);
 
  private:
   void on_look();
   void give_way();
+  bool more_than_share(std::size_t own_waiting) const;
   void call_waiting();
   void build(const Cluster& cluster, SteadyTime now);
 
@@ -78,6 +89,9 @@ class ClusterLocal : public RefCounted<ClusterLocal> {
   WaitQueue again_;              // called, and still waiting: the queue's first, in order
   std::uint32_t wakes_ = 0;      // places that were given back since the waiting were last called
   HandlerMemory wake_memory_;
+  std::uint32_t places_ = 0;  // connections of this worker
+  std::uint32_t looks_in_debt_ = 0;
+  SteadyTime left_to_others_{};  // until when
   policy::CircuitBreakers limits_;
   std::uint64_t limits_of_ = 0;  // Cluster::serial()
   policy::Candidates candidates_;
@@ -118,9 +132,10 @@ class EndpointPool : public RefCounted<EndpointPool> {
   // A connection that many requests share has room for another one.
   void place_freed() { cluster_->wake(); }
   std::size_t idle() const { return idle_.size(); }
-  bool endpoint_is_full() const {
+  // It would be, with so many connections more.
+  bool endpoint_is_full(std::uint32_t more = 0) const {
     const std::uint32_t most = cluster_->limits().endpoint_connections;
-    return most != 0 && endpoint_->open_connections() >= most;
+    return most != 0 && endpoint_->open_connections() + more >= most;
   }
   void set_idle_timeout(std::chrono::nanoseconds timeout) { idle_timeout_ = timeout; }
   // No longer in the worker's table: connections that come back are closed.

@@ -33,14 +33,18 @@ bool UpstreamWorkerState::wait(const Cluster& cluster, Waiter& waiter) {
     wheel_.arm(waiter.timer_, config.queue_timeout);
     mine->waiting.push_back(waiter);
   }
-  // Places that other workers give back wake nobody here.
-  wheel_.arm(mine->look, ClusterLocal::kLook);
+  // Places that other workers give back wake nobody here. Who comes does not put the look off.
+  if (!mine->look.armed() || mine->look.deadline() > wheel_.now() + 2 * ClusterLocal::kLook)
+    wheel_.arm(mine->look, ClusterLocal::kLook);
   return true;
 }
 
+bool ClusterLocal::full(const EndpointPool& pool, std::uint32_t more) const {
+  return pool.endpoint_is_full(more) || shared->open_connections() + more >= limits_.connections;
+}
+
 void ClusterLocal::kept_idle(const EndpointPool& pool) {
-  const bool full = pool.endpoint_is_full() || shared->open_connections() >= limits_.connections;
-  if (!full || look.armed()) return;
+  if (!full(pool) || look.armed()) return;
   worker_.wheel().arm(look, kLookForOthers);
 }
 
@@ -49,9 +53,12 @@ void ClusterLocal::kept_idle(const EndpointPool& pool) {
 void ClusterLocal::on_look() {
   if (!waiting.empty()) {
     worker_.wheel().arm(look, kLook);
-    if (!idle.empty() && shared->pending() > waiting.size()) give_way();
+    const std::size_t own_waiting = waiting.size();
+    if (!idle.empty() && shared->pending() > own_waiting) give_way();
+    looks_in_debt_ = more_than_share(own_waiting) ? looks_in_debt_ + 1 : 0;
     return wake();
   }
+  looks_in_debt_ = 0;
   if (idle.empty()) return;
   worker_.wheel().arm(look, kLookForOthers);
   if (shared->pending() > 0) idle.front().make_room();
@@ -63,6 +70,28 @@ void ClusterLocal::give_way() {
   const auto held = std::ranges::find_if(
       idle, [](const UpstreamConnection& one) { return one.pool().endpoint_is_full(); });
   if (held != idle.end()) held->make_room();
+}
+
+// A place for each that waits would be just; who has more serves its own clients only.
+bool ClusterLocal::more_than_share(std::size_t own_waiting) const {
+  const std::uint64_t all_waiting = shared->pending();
+  return all_waiting > own_waiting &&
+         places_ * all_waiting > std::uint64_t{shared->open_connections()} * own_waiting;
+}
+
+// Who waits elsewhere sees a free place at its next look; who waits here, or comes, at once.
+void ClusterLocal::place_given_back(bool was_scarce) {
+  --places_;
+  const SteadyTime now = worker_.wheel().now();
+  const bool others_turn =
+      owes_place() || (others_wait() && now >= left_to_others_ + kPatience * kLook);
+  if (!was_scarce || !others_turn) return wake();
+  looks_in_debt_ = 0;
+  left_to_others_ = now + 4 * kLook;  // the wheel rounds their looks up
+}
+
+bool ClusterLocal::leaves_last_place(const EndpointPool& pool) const {
+  return worker_.wheel().now() < left_to_others_ && full(pool, 1);
 }
 
 void ClusterLocal::wake(std::uint32_t places) {

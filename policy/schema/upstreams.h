@@ -255,7 +255,8 @@ inline constexpr Field kCircuitBreakers[] = {
      .min = 1,
      .max = 1'000'000,
      .doc = "Connections to an upstream, per node. Over it, requests wait: queue_timeout. One of "
-            "HTTP/2 is one worker's: of fewer than `workers` they take turns."},
+            "HTTP/2 is one worker's until nothing is under way on it: under steady load, requests of "
+            "other workers wait in vain where there are fewer than `workers`."},
     {.name = "endpoint_connections",
      .type = integer,
      .fallback = "0",
@@ -264,7 +265,8 @@ inline constexpr Field kCircuitBreakers[] = {
      .max = 1'000'000,
      .doc = "Connections to one endpoint, per node; 0: no bound of its own. Over it, requests go to "
             "another endpoint; they wait where all are at it, and who belongs to one (sticky, "
-            "maglev) waits for that."},
+            "maglev) waits for that. To an original destination: per worker. Of HTTP/2: see "
+            "connections."},
     {.name = "pending",
      .type = integer,
      .fallback = "1024",

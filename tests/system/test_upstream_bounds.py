@@ -1,6 +1,7 @@
 """What bounds hold back, and for how long: shares of the retry budget, places below circuit breakers."""
 import socket
 import threading
+import time
 
 import pytest
 
@@ -211,6 +212,53 @@ def test_wider_bounds_help_who_waits_already(scratch):
         assert status_of(read_answer(second)) == 200
         release.set()
         assert status_of(read_answer(first)) == 200
+
+
+def one_after_the_other(clients, script, go_on):
+    """What `go_on(got)` makes of the answers that each of so many threads gets from `script()`; a list for each."""
+    got = [[] for _ in range(clients)]
+
+    def ask(mine):
+        try:
+            ask_one = script()
+            while go_on(got):
+                mine.append(ask_one())
+        except OSError as error:
+            mine.append(error)
+    threads = [threading.Thread(target=ask, args=(mine,), daemon=True) for mine in got]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(4 * HANG)
+    return got
+
+
+def on_one_connection(proxy):
+    client = proxy.connect()
+
+    def ask():
+        client.sendall(GET)
+        return status_of(read_answer(client))
+    return ask
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "closed"])
+@pytest.mark.parametrize("bound", ["connections: 1", "connections: 2", "endpoint_connections: 1"])
+def test_workers_hand_places_over_under_load(scratch, bound, kept):
+    """Each has requests that wait all the time; whoever holds the place lets the other one have it."""
+    def script(connection, _):
+        while connection.head():
+            time.sleep(0.02)
+            connection.answer(fields=b"" if kept else b"Connection: close\r\n")
+            if not kept:
+                return
+    proxy = Proxy(scratch, [Origin(scratch, script).port], workers=2,
+                  upstream=f"circuit_breakers: {{ {bound} }}, queue_timeout: 10s")
+
+    def go_on(all_got):
+        return min(map(len, all_got)) < 5 and all(status == 200 for mine in all_got for status in mine)
+    got = one_after_the_other(12, lambda: on_one_connection(proxy), go_on)
+    assert {status for mine in got for status in mine} == {200}, got
 
 
 def test_http2_connections_to_an_endpoint_that_is_gone_are_closed(scratch):
