@@ -89,6 +89,16 @@ bool is_silent(const json::object& part) {  // NOLINT(misc-no-recursion)
   return silent;
 }
 
+bool has_text(const json::object& part) {
+  return std::ranges::any_of(kPartTexts,
+                             [&](std::string_view word) { return part.contains(word); });
+}
+
+// What is held of the text it ends stands before it.
+bool is_signature(const json::object& part) {
+  return !has_text(part) || (is_silent(part) && is_set(part, "signature"));
+}
+
 // Texts of contents are the same text whether they come as strings or in parts.
 std::string channel_of(const json::object& part, const std::string& list) {
   const std::string_view type = string_at(part, "type");
@@ -292,12 +302,14 @@ bool StreamRedactor::openai_parts(json::array& parts, const std::string& list, b
   for (json::value& one : parts) {
     json::object* part = one.if_object();
     const std::string channel = part != nullptr ? channel_of(*part, list) : std::string();
-    if (part == nullptr || !is_silent(*part)) flush(channel);
+    if (part == nullptr || !is_silent(*part) || is_signature(*part))
+      flush(part != nullptr && is_signature(*part) ? std::string_view() : channel);
     if (part == nullptr) {
       changed |= others(one, "content");
     } else {
       changed |= part_goes_on(*part, channel);
-      if (const auto held = held_.find(channel); held != held_.end() && !held->second.empty())
+      const auto held = held_.find(channel);
+      if (has_text(*part) && held != held_.end() && !held->second.empty())
         held_parts_[channel] = *part;
     }
     out.push_back(std::move(one));

@@ -511,6 +511,32 @@ TEST(StreamRedactor, WhatIsHeldOfAThoughtStaysBeforeTheText) {
   }
 }
 
+// OpenRouter's signatures come in parts of their own, and are of the text before them.
+TEST(StreamRedactor, ATextOfListsIsWholeBeforeItsSignature) {
+  const auto details = [](const std::string& part) {
+    return chunk(R"("delta":{"reasoning_details":[{"type":"reasoning.text","index":0,)" + part +
+                 "}]}");
+  };
+  for (const char* signature : {R"("signature":"SIG")", R"("text":"","signature":"SIG")",
+                                R"("text":null,"signature":"SIG")"}) {
+    const std::string out =
+        filtered(Shape::openai, details(R"("text":"we think ")") + details(R"("text":"thirdly")") +
+                                    details(signature) + chunk(R"("delta":{"content":"so"})") +
+                                    chunk(R"("delta":{},"finish_reason":"stop")"));
+    std::string said;
+    for (const json::value& choice : choices(out)) {
+      const json::value* list = choice.at("delta").as_object().if_contains("reasoning_details");
+      for (std::size_t i = 0; list != nullptr && i < list->as_array().size(); ++i) {
+        const json::object& part = list->as_array()[i].as_object();
+        for (const char* word : {"text", "signature"})
+          if (const json::value* text = part.if_contains(word); text && text->is_string())
+            said += text->as_string();
+      }
+    }
+    EXPECT_EQ(said, "we think thirdlySIG") << out;
+  }
+}
+
 // Vendors read them, so that they must not be a way around.
 TEST(JsonFilter, HalfACharacterHidesNothing) {
   for (const std::string half : {R"(\ud83d)", R"(\udc4d\ud83d)", R"(\\\ud83dx)", "\xff"}) {
