@@ -45,7 +45,13 @@ constexpr std::array<std::string_view, 4> kOpenAiTexts{"content", "reasoning_con
 constexpr std::array<std::string_view, 2> kOpenAiLists{"content", "reasoning_details"};
 // What a part may call its text, and OpenAI's audio its own.
 constexpr std::array<std::string_view, 4> kPartTexts{"text", "thinking", "summary", "transcript"};
+constexpr std::string_view kDelta = "delta";
 constexpr std::array<std::string_view, 3> kAnthropicTexts{"text", "thinking", "partial_json"};
+
+// What goes on in the deltas of streams that nobody here knows.
+constexpr std::array<std::string_view, 13> kDeltaTexts{
+    "delta",  "text",    "value",   "content",  "arguments", "partial_arguments", "input",
+    "output", "refusal", "summary", "thinking", "reasoning", "transcript"};
 
 template <std::size_t kSize>
 bool is_one_of(const std::array<std::string_view, kSize>& names, std::string_view name) {
@@ -134,6 +140,41 @@ json::value* arguments_of(json::array* calls, std::string_view index) {
   return found;
 }
 
+std::string kind_of(const json::object& event, std::string_view name) {
+  std::string kind(name);
+  for (const std::string_view word : {"type", "event_type", "object"})
+    kind.append("/").append(string_at(event, word));
+  return kind;
+}
+
+// Ids are left out: some services give each event another one.
+std::string place_of(const json::object& event) {
+  std::string place;
+  for (const std::string_view word : {"index", "output_index", "content_index"})
+    place.append(number_at(event, word)).append("/");
+  return place;
+}
+
+std::string place_in(const json::array& list, std::size_t at, const std::string& place) {
+  const json::object* one = list[at].if_object();
+  const bool says = one != nullptr && one->contains("index");
+  return place + '/' + (says ? number_at(*one, "index") : std::to_string(at));
+}
+
+// The text at `channel` says `rest`, and all others nothing.
+void say_alone(json::value& value, std::string_view member,  // NOLINT(misc-no-recursion)
+               const std::string& place, std::string_view channel, const std::string& rest) {
+  if (json::object* object = value.if_object()) {
+    for (auto& one : *object)
+      say_alone(one.value(), one.key(), place + '/' + std::string(one.key()), channel, rest);
+  } else if (json::array* list = value.if_array()) {
+    for (std::size_t i = 0; i < list->size(); ++i)
+      say_alone((*list)[i], member, place_in(*list, i, place), channel, rest);
+  } else if (value.is_string() && is_one_of(kDeltaTexts, member)) {
+    value = place == channel ? rest : std::string();
+  }
+}
+
 }  // namespace
 
 void StreamRedactor::feed(std::string_view bytes, std::string& out) {
@@ -155,6 +196,8 @@ void StreamRedactor::feed(std::string_view bytes, std::string& out) {
 void StreamRedactor::event(const SseEvent& event, std::string_view raw, std::string& out) {
   std::optional<json::value> value = parse_leniently(event.data);
   json::object* object = value ? value->if_object() : nullptr;
+  if (!deltas_.empty() && (object == nullptr || kind_of(*object, event.name) != deltas_kind_))
+    append_deltas(out);
   if (object == nullptr) {
     if (shape_ == Shape::openai && event.data == "[DONE]") append_openai_rest(out);
     out.append(raw);
@@ -165,9 +208,11 @@ void StreamRedactor::event(const SseEvent& event, std::string_view raw, std::str
   if (string_at(*object, "type").starts_with("response.")) {
     changed = responses(*object, event.name, before);
   } else if (shape_ == Shape::anthropic) {
-    changed = anthropic(*object, before);
+    changed = anthropic(*object, event.name, before);
+  } else if (shape_ == Shape::gemini) {
+    changed = gemini(*object, event.name);
   } else {
-    changed = shape_ == Shape::gemini ? gemini(*object) : openai(*object);
+    changed = openai(*object, event.name);
   }
   out.append(before);
   if (!changed) {
@@ -230,9 +275,60 @@ bool StreamRedactor::others_of(json::object& object) {  // NOLINT(misc-no-recurs
   return changed;
 }
 
-bool StreamRedactor::openai(json::object& event) {
+// Of a transcription, of a run of a thread, or an error.
+bool StreamRedactor::unknown(json::object& event, std::string_view name) {
+  const std::string kind = kind_of(event, name);
+  const std::string place = '*' + kind + '/' + place_of(event);
+  std::vector<std::string> held;
+  bool changed = false;
+  for (auto& member : event)
+    changed |= member.key() == kDelta ? unknown_delta(member.value(), kDelta, place, held)
+                                      : others(member.value(), member.key());
+  for (const std::string& channel : held) {
+    deltas_[channel] = {event, std::string(name)};
+    deltas_kind_ = kind;
+  }
+  return changed;
+}
+
+bool StreamRedactor::unknown_delta(json::value& value,  // NOLINT(misc-no-recursion)
+                                   std::string_view member, const std::string& place,
+                                   std::vector<std::string>& held) {
+  bool changed = false;
+  if (json::object* object = value.if_object()) {
+    for (auto& one : *object)
+      changed |= unknown_delta(one.value(), one.key(), place + '/' + std::string(one.key()), held);
+  } else if (json::array* list = value.if_array()) {
+    for (std::size_t i = 0; i < list->size(); ++i)
+      changed |= unknown_delta((*list)[i], member, place_in(*list, i, place), held);
+  } else if (!is_one_of(kDeltaTexts, member)) {
+    changed = others(value, member);
+  } else {
+    changed = go_on(place, value);
+    const auto known = held_.find(place);
+    if (known != held_.end() && !known->second.empty())
+      held.push_back(place);
+    else
+      deltas_.erase(place);
+  }
+  return changed;
+}
+
+// Before an event of another kind, each as the last that was there, with the rest for its text.
+void StreamRedactor::append_deltas(std::string& out) {
+  for (auto& [channel, delta] : std::exchange(deltas_, {})) {
+    const std::string rest = rest_of(channel);
+    if (rest.empty()) continue;
+    json::object event = delta.event;
+    const std::string place = '*' + kind_of(event, delta.name) + '/' + place_of(event);
+    say_alone(event[kDelta], kDelta, place, channel, rest);
+    append_sse(out, delta.name, json::serialize(event));
+  }
+}
+
+bool StreamRedactor::openai(json::object& event, std::string_view name) {
   json::array* choices = array_at(event, "choices");
-  if (choices == nullptr) return others_of(event);  // an error
+  if (choices == nullptr) return unknown(event, name);
   for (const std::string_view key : {"id", "object", "created", "model"})
     if (const json::value* value = event.if_contains(key)) head_[key] = *value;
   bool changed = false;
@@ -456,7 +552,7 @@ void StreamRedactor::append_openai_rest(std::string& out) {
   }
 }
 
-bool StreamRedactor::anthropic(json::object& event, std::string& before) {
+bool StreamRedactor::anthropic(json::object& event, std::string_view name, std::string& before) {
   const std::string_view type = string_at(event, "type");
   const std::string index = number_at(event, "index") + "/";
   if (type == "content_block_delta") {
@@ -483,12 +579,12 @@ bool StreamRedactor::anthropic(json::object& event, std::string& before) {
     }
     return false;
   }
-  return others_of(event);
+  return unknown(event, name);
 }
 
-bool StreamRedactor::gemini(json::object& event) {
+bool StreamRedactor::gemini(json::object& event, std::string_view name) {
   json::array* candidates = array_at(event, "candidates");
-  if (candidates == nullptr) return others_of(event);
+  if (candidates == nullptr) return unknown(event, name);
   bool changed = false;
   for (json::value& one : *candidates) {
     json::object* candidate = one.if_object();

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -24,7 +25,9 @@ class StreamRedactor {
 
   // Whole events, and what stands between them, are appended to `out`.
   void feed(std::string_view bytes, std::string& out);
-  // What is left of a stream that broke off is not given out: nobody knows what it was to be.
+  // What is left of a stream that broke off is not given out: nobody knows what it was to be. This
+  // one is whole, though no event may say so.
+  void end(std::string& out) { append_deltas(out); }
   const Findings& findings() const { return findings_; }
 
  private:
@@ -32,7 +35,7 @@ class StreamRedactor {
   using Held = std::map<std::string, std::string, std::less<>>;
 
   void event(const SseEvent& event, std::string_view raw, std::string& out);
-  bool openai(json::object& event);
+  bool openai(json::object& event, std::string_view name);
   bool openai_choice(json::object& choice);
   bool openai_member(std::string_view key, json::value& value, const std::string& channel,
                      bool ends);
@@ -43,10 +46,14 @@ class StreamRedactor {
   bool openai_calls(json::object& delta, const std::string& index);
   bool end_openai_calls(json::object& delta, const std::string& index);
   void append_openai_rest(std::string& out);
-  bool anthropic(json::object& event, std::string& before);
-  bool gemini(json::object& event);
+  bool anthropic(json::object& event, std::string_view name, std::string& before);
+  bool gemini(json::object& event, std::string_view name);
   bool gemini_parts(json::array& parts, const std::string& index, bool last);
   bool responses(json::object& event, std::string_view name, std::string& before);
+  bool unknown(json::object& event, std::string_view name);
+  bool unknown_delta(json::value& value, std::string_view member, const std::string& place,
+                     std::vector<std::string>& held);
+  void append_deltas(std::string& out);
   // True: it is not as it was.
   bool go_on(const std::string& channel, json::value& text);
   std::string rest_of(std::string_view channel);
@@ -64,6 +71,13 @@ class StreamRedactor {
   std::map<std::string, json::object, std::less<>> held_parts_;  // of OpenAI's lists, what is held
   Held call_ids_;      // of OpenAI's calls, by their channels
   json::object head_;  // of OpenAI's last chunk: what all of a stream have in common
+
+  struct Delta {
+    json::object event;
+    std::string name;
+  };
+  std::map<std::string, Delta> deltas_;  // of unknown events, what is held; by their channels
+  std::string deltas_kind_;              // all of these are of one
 };
 
 }  // namespace sluice::gateway::ai

@@ -36,7 +36,13 @@ bool AnswerFilter::feed(std::string_view bytes, std::string& out) {
 
 // A list is filtered as the events that it is made of.
 bool AnswerFilter::end(std::string& out) {
-  if (!as_array_) return true;
+  if (!as_array_) {
+    std::string rest;
+    redactor_.end(rest);
+    if (!judge()) return false;
+    out.append(rest);
+    return true;
+  }
   boost::system::error_code error;
   const json::value list = json::parse(list_, error);
   if (error || !list.is_array()) return whole(list_) && (out.append(list_), true);
@@ -45,6 +51,7 @@ bool AnswerFilter::end(std::string& out) {
     append_sse(events, "", json::serialize(one));
   std::string ready;
   redactor_.feed(events, ready);
+  redactor_.end(ready);
   if (!judge()) return false;
   SseParser parser;
   bool first = true;

@@ -89,6 +89,7 @@ json::value answer_content(std::string text, bool whole, Shape shape, const Text
     StreamRedactor redactor(shape, filter);
     std::string out;
     redactor.feed(text, out);
+    if (whole) redactor.end(out);
     Findings findings;
     filter.redact(out, findings);
     return json::string(out);

@@ -1,6 +1,7 @@
 #include "gateway/ai/filter/text_filter.h"
 
 #include <gmock/gmock.h>
+#include <map>
 
 #include "gateway/ai/filter/detectors.h"
 #include "gateway/ai/filter/json_filter.h"
@@ -535,6 +536,77 @@ TEST(StreamRedactor, ATextOfListsIsWholeBeforeItsSignature) {
     }
     EXPECT_EQ(said, "we think thirdlySIG") << out;
   }
+}
+
+// The texts of `stream`'s deltas, wherever they stand, and the names of the other events.
+std::string said_by_deltas(const std::string& stream) {
+  std::string said;
+  for (const json::value& event : events(stream)) {
+    const json::value* delta = event.is_object() ? event.as_object().if_contains("delta") : nullptr;
+    boost::system::error_code error;
+    const json::value* text = delta;
+    for (const char* way : {"/content/0/text/value", "/text", "/content/text"})
+      if (const json::value* deep = delta != nullptr ? delta->find_pointer(way, error) : nullptr)
+        text = deep;
+    said += text != nullptr ? std::string_view(text->as_string()) : "|";
+  }
+  return said;
+}
+
+// Of transcriptions, runs of threads, Gemini's interactions, and what nobody here knows.
+TEST(StreamRedactor, TextsOfOtherStreamsGoOnOverEvents) {
+  struct Form {
+    Shape shape;
+    std::string name;
+    std::string before;
+    std::string behind;
+  };
+  for (const Form& form :
+       {Form{Shape::openai, "", R"({"type":"transcript.text.delta","delta":")", "\"}"},
+        Form{Shape::openai, "thread.message.delta",
+             R"({"id":"m","object":"thread.message.delta","delta":{"content":[{"index":0,)"
+             R"("type":"text","text":{"value":")",
+             "\"}}]}}"},
+        Form{Shape::gemini, "",
+             R"({"event_type":"content.delta","index":0,"delta":{"type":"text","text":")", "\"}}"},
+        Form{Shape::gemini, "",
+             R"({"event_type":"step.delta","index":1,"delta":{"type":"thought_summary",)"
+             R"("content":{"type":"text","text":")",
+             "\"}}}"},
+        Form{Shape::anthropic, "", R"({"type":"what.delta","delta":")", "\"}"}}) {
+    const auto piece = [&](const std::string& text) {
+      return sse(form.name, form.before + text + form.behind);
+    };
+    const std::string pieces = piece("mail ja") + piece("ne@exam") + piece("ple.com");
+    const std::string done = sse("done", R"({"type":"done","text":"mail jane@example.com"})");
+    const std::string out = filtered(form.shape, pieces + done + piece("so") + done);
+    EXPECT_EQ(said_by_deltas(out), "mail [email]|so|") << out;
+    EXPECT_EQ(out.find("exam"), std::string::npos) << out;
+    for (const json::value& event : events(out))
+      if (const json::value* delta = event.as_object().if_contains("delta"); delta)
+        EXPECT_EQ(event.as_object().size(),
+                  json::parse(form.before + form.behind).as_object().size());
+
+    const std::string ended = filtered(form.shape, pieces + "data: [DONE]\n\n");
+    EXPECT_EQ(ended.find("exam"), std::string::npos) << ended;
+    EXPECT_NE(ended.find("[email]"), std::string::npos) << ended;
+  }
+}
+
+TEST(StreamRedactor, TextsOfOtherStreamsAreNotMixed) {
+  const auto piece = [](int index, const std::string& text) {
+    return sse("", R"({"event_type":"content.delta","index":)" + std::to_string(index) +
+                       R"(,"delta":{"type":"text","text":")" + text + "\"}}");
+  };
+  const std::string out =
+      filtered(Shape::gemini, piece(0, "jane") + piece(1, "one") + piece(0, "@example.com") +
+                                  piece(1, "two") + sse("", R"({"event_type":"complete"})"));
+  std::map<std::int64_t, std::string> said;
+  for (const json::value& event : events(out))
+    if (const json::value* delta = event.as_object().if_contains("delta"))
+      said[event.at("index").as_int64()] += delta->at("text").as_string();
+  EXPECT_EQ(said[0], "[email]") << out;
+  EXPECT_EQ(said[1], "onetwo") << out;
 }
 
 // Vendors read them, so that they must not be a way around.
