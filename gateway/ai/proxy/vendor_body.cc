@@ -1,6 +1,8 @@
 #include "gateway/ai/proxy/vendor_body.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -48,29 +50,45 @@ struct AnswerLimits {
   std::uint64_t answers = 1;
 };
 
-constexpr std::int64_t kMostSaid = 1'000'000'000;
+constexpr std::uint64_t kMostSaid = 1'000'000'000;
 
-std::optional<std::uint64_t> count_of(std::int64_t said) {
-  if (said <= 0) return std::nullopt;
-  return static_cast<std::uint64_t>(std::min(said, kMostSaid));
+// However it is written: proto's JSON and Python's services take 10.0 and "10" for ten.
+std::optional<std::uint64_t> count_of(std::string text) {
+  std::erase_if(text, [](char c) { return c == ' ' || c == '_'; });
+  if (text.starts_with('+')) text.erase(0, 1);
+  double count = 0;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (read.ptr != text.data() + text.size() || read.ec == std::errc::invalid_argument)
+    return std::nullopt;
+  if (read.ec == std::errc::result_out_of_range && !text.starts_with('-')) return kMostSaid;
+  if (!std::isfinite(count) || count <= 0) return std::nullopt;
+  return static_cast<std::uint64_t>(std::min(std::ceil(count), static_cast<double>(kMostSaid)));
+}
+
+std::optional<std::uint64_t> count_in(const JsonText& body, std::string_view key) {
+  const auto said = body.find(key);
+  if (!said) return std::nullopt;
+  return count_of(said->starts_with('"') ? body.string(key).value_or("") : std::string(*said));
+}
+
+std::optional<std::uint64_t> count_in(const json::object& holder, std::string_view key) {
+  const json::value* said = holder.if_contains(key);
+  if (said == nullptr) said = holder.if_contains(snake_case(key));
+  if (said == nullptr) return std::nullopt;
+  return count_of(said->is_string() ? std::string(said->get_string()) : json::serialize(*said));
 }
 
 AnswerLimits answer_limits(const JsonText& body) {
   AnswerLimits out;
   for (const std::string_view key : {"max_tokens", "max_completion_tokens", "max_output_tokens"})
-    if (const auto said = body.integer(key))
-      if (const auto count = count_of(*said)) out.tokens = count;
-  if (const auto said = body.integer("n")) out.answers = count_of(*said).value_or(1);
+    if (const auto count = count_in(body, key)) out.tokens = count;
+  out.answers = count_in(body, "n").value_or(1);
   auto config = body.find("generationConfig");
   if (!config) config = body.find("generation_config");
   const auto object = config ? parsed_object(*config) : std::nullopt;
-  const auto in_config = [&](std::string_view key) -> std::optional<std::uint64_t> {
-    const json::value* said = object ? object->if_contains(key) : nullptr;
-    if (object && said == nullptr) said = object->if_contains(snake_case(key));
-    return said != nullptr && said->is_int64() ? count_of(said->get_int64()) : std::nullopt;
-  };
-  if (const auto count = in_config("maxOutputTokens")) out.tokens = count;
-  if (const auto count = in_config("candidateCount")) out.answers = *count;
+  if (!object) return out;
+  if (const auto count = count_in(*object, "maxOutputTokens")) out.tokens = count;
+  if (const auto count = count_in(*object, "candidateCount")) out.answers = *count;
   return out;
 }
 
@@ -165,8 +183,7 @@ TokenEstimate CallerBody::estimate() const {
   const AnswerLimits limits = json_ ? answer_limits(*json_) : AnswerLimits{};
   const std::uint64_t answer = limits.tokens.value_or(usual_answer(endpoint_)) * limits.answers;
   // No more than one answer can be said to have: what is reckoned with both stays a number.
-  return {.request = estimated_request(),
-          .answer = std::min(answer, static_cast<std::uint64_t>(kMostSaid))};
+  return {.request = estimated_request(), .answer = std::min(answer, kMostSaid)};
 }
 
 std::expected<VendorBody, Problem> CallerBody::for_target(const Provider& provider,

@@ -52,6 +52,34 @@ TEST(CallerBody, GeminisBodiesPutModelsBeforeANameAndKeepIt) {
   }
 }
 
+// Services read counts as leniently as this.
+TEST(CallerBody, CountsAreReadHoweverTheyAreWritten) {
+  const auto endpoint = parse_endpoint("/v1beta/models/m:generateContent", {});
+  for (const char* said : {"3000", "3000.0", "\"3000\"", "\"3000.0\"", "3e3", "2999.5"}) {
+    const std::string count(said);
+    EXPECT_EQ(CallerBody(R"({"max_tokens":)" + count + "}", kChat).estimate().answer, 3000) << said;
+    EXPECT_EQ(CallerBody(R"({"max_tokens":2,"n":)" + count + "}", kChat).estimate().answer, 6000)
+        << said;
+    for (const char* key : {"maxOutputTokens", "max_output_tokens"})
+      EXPECT_EQ(CallerBody(R"({"generationConfig":{")" + std::string(key) + "\":" + count + "}}",
+                           *endpoint)
+                    .estimate()
+                    .answer,
+                3000)
+          << said;
+  }
+  for (const char* most :
+       {"1e300", "\"1e300\"", "18446744073709551615", "1e999", "\"99999999999999999999999\""})
+    EXPECT_EQ(CallerBody(R"({"max_tokens":)" + std::string(most) + "}", kChat).estimate().answer,
+              1'000'000'000)
+        << most;
+  const std::uint64_t usual = CallerBody("{}", kChat).estimate().answer;
+  for (const char* none : {"0", "-1", "-1.5", "null", "true", "\"many\"", "\"nan\"", "[5]"})
+    EXPECT_EQ(CallerBody(R"({"max_tokens":)" + std::string(none) + "}", kChat).estimate().answer,
+              usual)
+        << none;
+}
+
 TEST(CallerBody, ADeepSchemaOfAToolIsTranslated) {
   std::string schema = R"({"type":"string"})";
   for (int level = 0; level < 24; ++level)
