@@ -78,11 +78,29 @@ std::optional<std::uint64_t> count_in(const json::object& holder, std::string_vi
   return count_of(said->is_string() ? std::string(said->get_string()) : json::serialize(*said));
 }
 
-AnswerLimits answer_limits(const JsonText& body) {
+bool is_completions(const Endpoint& endpoint) {
+  return endpoint.operation == Operation::other && endpoint.path == "/completions";
+}
+
+// A list of texts, or of lists of tokens; what else there is is one.
+std::uint64_t prompts_of(const JsonText& body) {
+  const auto said = body.find("prompt");
+  if (!said || !said->starts_with('[')) return 1;
+  boost::system::error_code error;
+  const json::value prompts = json::parse(*said, error, {}, kDeep);
+  if (error || prompts.get_array().empty() || prompts.get_array().front().is_number()) return 1;
+  return prompts.get_array().size();
+}
+
+AnswerLimits answer_limits(const JsonText& body, const Endpoint& endpoint) {
   AnswerLimits out;
   for (const std::string_view key : {"max_tokens", "max_completion_tokens", "max_output_tokens"})
     if (const auto count = count_in(body, key)) out.tokens = count;
   out.answers = count_in(body, "n").value_or(1);
+  if (is_completions(endpoint)) {
+    const std::uint64_t each = std::max(out.answers, count_in(body, "best_of").value_or(1));
+    out.answers = std::min(each * prompts_of(body), kMostSaid);
+  }
   auto config = body.find("generationConfig");
   if (!config) config = body.find("generation_config");
   const auto object = config ? parsed_object(*config) : std::nullopt;
@@ -180,7 +198,7 @@ void CallerBody::forget() {
 }
 
 TokenEstimate CallerBody::estimate() const {
-  const AnswerLimits limits = json_ ? answer_limits(*json_) : AnswerLimits{};
+  const AnswerLimits limits = json_ ? answer_limits(*json_, endpoint_) : AnswerLimits{};
   const std::uint64_t answer = limits.tokens.value_or(usual_answer(endpoint_)) * limits.answers;
   // No more than one answer can be said to have: what is reckoned with both stays a number.
   return {.request = estimated_request(), .answer = std::min(answer, kMostSaid)};
@@ -203,8 +221,8 @@ std::expected<VendorBody, Problem> CallerBody::same_shape(const Provider& provid
     return renamed_embedding(text_, model);
   }
   const bool renames = endpoint_.model.empty() && json_->find("model") && model_ != model;
-  const bool streams =
-      provider.shape == Shape::openai && stream() && endpoint_.operation == Operation::chat;
+  const bool streams = provider.shape == Shape::openai && stream() &&
+                       (endpoint_.operation == Operation::chat || is_completions(endpoint_));
   out.hide_usage = streams && provider.dialect != Dialect::mistral && !asks_for_usage(*json_);
   if (renames || out.hide_usage) {
     JsonText edited = *json_;

@@ -80,6 +80,34 @@ TEST(CallerBody, CountsAreReadHoweverTheyAreWritten) {
         << none;
 }
 
+constexpr Endpoint kCompletions{
+    .operation = Operation::other, .path = "/completions", .version = "v1"};
+
+TEST(CallerBody, OlderCompletionsHaveAnAnswerForEachPromptAndTheBestOfMany) {
+  const auto answer = [](const std::string& members) {
+    return CallerBody(R"({"max_tokens":10,)" + members + "}", kCompletions).estimate().answer;
+  };
+  EXPECT_EQ(answer(R"("prompt":"a")"), 10);
+  EXPECT_EQ(answer(R"("prompt":"a","best_of":20)"), 200);
+  EXPECT_EQ(answer(R"("prompt":"a","best_of":2,"n":"3")"), 30);
+  EXPECT_EQ(answer(R"("prompt":["a","b"],"n":2)"), 40);
+  EXPECT_EQ(answer(R"("prompt":[[1,2],[3]])"), 20);
+  EXPECT_EQ(answer(R"("prompt":[1,2,3])"), 10);  // one, as tokens
+  EXPECT_EQ(answer(R"("prompt":[])"), 10);
+}
+
+TEST(CallerBody, OlderCompletionsAreAskedForTheirUsageToo) {
+  Provider openai;
+  openai.kind = policy::AiKind::openai;
+  openai.shape = Shape::openai;
+  for (const std::string own : {"", R"(,"stream_options":{"include_usage":true})"}) {
+    CallerBody body(R"({"model":"m","prompt":"a","stream":true)" + own + "}", kCompletions);
+    const auto sent = body.for_target(openai, "m", false);
+    EXPECT_NE(sent->text().find(R"("include_usage":true)"), std::string::npos);
+    EXPECT_EQ(sent->hide_usage, own.empty());
+  }
+}
+
 TEST(CallerBody, ADeepSchemaOfAToolIsTranslated) {
   std::string schema = R"({"type":"string"})";
   for (int level = 0; level < 24; ++level)
