@@ -32,6 +32,26 @@ constexpr std::array<Format, 6> kFormats{{{"string", "enum"},
                                           {"integer", "int32"},
                                           {"integer", "int64"}}};
 
+// What can be said of values of one type alone.
+struct Word {
+  std::string_view word;
+  std::string_view type;
+};
+constexpr std::array<Word, 14> kWords{{{"items", "array"},
+                                       {"minItems", "array"},
+                                       {"maxItems", "array"},
+                                       {"properties", "object"},
+                                       {"required", "object"},
+                                       {"minProperties", "object"},
+                                       {"maxProperties", "object"},
+                                       {"pattern", "string"},
+                                       {"minLength", "string"},
+                                       {"maxLength", "string"},
+                                       {"minimum", "number"},
+                                       {"minimum", "integer"},
+                                       {"maximum", "number"},
+                                       {"maximum", "integer"}}};
+
 // Types are in capitals where callers know this API.
 bool is_type(const json::object& schema, std::string_view word) {
   const json::value* type = schema.if_contains("type");
@@ -139,7 +159,7 @@ class Writer {
   }
 
   // What this API refuses of keywords that it has, once all of a schema are there.
-  void settle(const std::string& path, json::object& out) {
+  void settle(const std::string& path, json::object& out) {  // NOLINT(misc-no-recursion)
     if (out.contains("enum")) enumeration(json::value(out.at("enum")), path, out);
     if (!out.contains("type") && !out.contains("anyOf")) {
       if (out.contains("properties"))
@@ -147,12 +167,53 @@ class Writer {
       else if (out.contains("items"))
         out["type"] = "array";
     }
+    if (out.contains("type") || spread(path, out)) misfits(path, out);
     if (const json::value* word = out.if_contains("format"); word && !has_format(*word, out)) {
       lost_.hint(path + ".format");
       out.erase("format");
     }
     if (is_type(out, "array")) items(out);
     if (out.contains("required")) required(path, out);
+  }
+
+  // What stands beside a list of types goes to those that it is of. False: there is none.
+  bool spread(const std::string& path, json::object& out) {  // NOLINT(misc-no-recursion)
+    json::value* any = out.if_contains("anyOf");
+    json::array* types = any != nullptr ? any->if_array() : nullptr;
+    const auto bare = [](const json::value& one) {
+      return one.get_object().size() == 1 && one.get_object().contains("type");
+    };
+    if (types == nullptr || !std::ranges::all_of(*types, bare)) return false;
+    const json::value* format = out.if_contains("format");
+    json::array written = *types;
+    for (json::value& one : written) {
+      json::object& schema = one.get_object();
+      for (const Word& known : kWords)
+        if (is_type(schema, known.type) && out.contains(known.word))
+          schema[known.word] = out.at(known.word);
+      if (format != nullptr && has_format(*format, schema)) schema["format"] = *format;
+      settle(path, schema);
+    }
+    const auto has = [&](std::string_view word) {
+      return std::ranges::any_of(
+          written, [&](const json::value& one) { return one.get_object().contains(word); });
+    };
+    for (const Word& known : kWords)
+      if (has(known.word)) out.erase(known.word);
+    if (has("format")) out.erase("format");
+    out["anyOf"] = std::move(written);
+    return true;
+  }
+
+  // Lists and objects alone have parts.
+  void misfits(const std::string& path, json::object& out) {
+    for (const Word known : {Word{"items", "array"}, Word{"properties", "object"}}) {
+      const json::value* parts = out.if_contains(known.word);
+      if (parts == nullptr || is_type(out, known.type)) continue;
+      if (!parts->is_object() || !parts->get_object().empty())
+        lost_.hint(path + '.' + std::string(known.word));
+      out.erase(known.word);
+    }
   }
 
   // Of strings alone, none of which is empty.

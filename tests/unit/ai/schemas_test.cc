@@ -103,6 +103,38 @@ TEST(GeminisSchemas, AlternativesThatSayNothingAreLeftOut) {
   EXPECT_EQ(out.at("/properties/c"), "{}");
 }
 
+TEST(GeminisSchemas, WhatIsSaidOfATypeStandsWithIt) {
+  const Written out = for_gemini(
+      R"("q":{"type":["string","array"],"items":{"type":"integer"},"maxLength":9,"minItems":2},
+    "w":{"type":["object","string","null"],"properties":{"a":{"type":"string"}},"required":["a"]},
+    "n":{"type":["number","integer","string"],"minimum":1,"format":"int64"},
+    "l":{"items":{"type":"string"},"type":["array","boolean"]},"e":{"type":["array","string"]},
+    "o":{"type":["string","integer"],"properties":{"a":{"type":"string"}},"items":{}},
+    "s":{"type":"string","properties":{},"items":{}},
+    "t":{"type":"string","properties":{"a":{}},"required":["a"],"items":{"type":"string"}})");
+  EXPECT_EQ(out.at("/properties/q"),
+            R"({"anyOf":[{"type":"string","maxLength":9},)"
+            R"({"type":"array","items":{"type":"integer"},"minItems":2}]})");
+  EXPECT_EQ(out.at("/properties/w/anyOf"),
+            R"([{"type":"object","properties":{"a":{"type":"string"}},"required":["a"]},)"
+            R"({"type":"string"}])");
+  EXPECT_EQ(out.at("/properties/w/nullable"), "true");
+  EXPECT_EQ(out.at("/properties/w/properties"), "none");
+  EXPECT_EQ(out.at("/properties/n"),
+            R"({"anyOf":[{"type":"number","minimum":1},{"type":"integer","minimum":1,)"
+            R"("format":"int64"},{"type":"string"}]})");
+  EXPECT_EQ(out.at("/properties/l"),
+            R"({"anyOf":[{"type":"array","items":{"type":"string"}},{"type":"boolean"}]})");
+  EXPECT_EQ(out.at("/properties/e"),
+            R"({"anyOf":[{"type":"array","items":{"type":"string"}},{"type":"string"}]})");
+  EXPECT_EQ(out.at("/properties/o"), R"({"anyOf":[{"type":"string"},{"type":"integer"}]})");
+  EXPECT_EQ(out.at("/properties/s"), R"({"type":"string"})");
+  EXPECT_EQ(out.at("/properties/t"), R"({"type":"string"})");
+  const std::string before = "tools[0].parameters.properties.";
+  EXPECT_THAT(out.dropped, testing::IsSupersetOf({before + "o.properties", before + "t.properties",
+                                                  before + "t.items", before + "t.required"}));
+}
+
 // --- from Gemini
 
 TEST(GeminisSchemas, NullableIsATypeElsewhere) {
