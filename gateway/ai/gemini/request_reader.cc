@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <deque>
 #include <map>
 #include <set>
@@ -20,6 +21,19 @@ constexpr std::array<std::string_view, 9> kKeywords{
 std::string keyword_of(std::string_view key) {
   const auto known = std::ranges::find(kKeywords, key, snake_case);
   return std::string(known != kKeywords.end() ? *known : key);
+}
+
+// Of protobuf's int64, which its JSON has as strings.
+constexpr std::array<std::string_view, 6> kCounts{"maxItems",      "minItems",  "maxProperties",
+                                                  "minProperties", "maxLength", "minLength"};
+
+json::value as_count(const json::value& value) {
+  const json::string* text = value.if_string();
+  std::int64_t count = 0;
+  if (text == nullptr) return value;
+  const auto read = std::from_chars(text->data(), text->data() + text->size(), count);
+  const bool whole = read.ec == std::errc{} && read.ptr == text->data() + text->size();
+  return whole ? json::value(count) : value;
 }
 
 std::string in_small_letters(std::string_view word) {
@@ -69,7 +83,9 @@ json::value json_schema(const json::value& schema, int depth = 0) {
         named[name] = json_schema(one, depth + 1);
       out[key] = std::move(named);
     } else {
-      out[keyword_of(key)] = json_schema(value, depth + 1);
+      const std::string keyword = keyword_of(key);
+      const bool count = std::ranges::find(kCounts, keyword) != kCounts.end();
+      out[keyword] = count ? as_count(value) : json_schema(value, depth + 1);
     }
   }
   add_null(out);

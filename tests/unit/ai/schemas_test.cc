@@ -137,6 +137,29 @@ TEST(GeminisSchemas, WhatIsSaidOfATypeStandsWithIt) {
 
 // --- from Gemini
 
+// Its SDK for JavaScript has them as strings, as JSON of protobuf's int64 is.
+TEST(GeminisSchemas, CountsAreNumbersElsewhere) {
+  for (const Shape to : {Shape::openai, Shape::anthropic}) {
+    const Written out =
+        written(Shape::gemini, to,
+                R"({"model":"m","contents":[{"parts":[{"text":"x"}]}],
+    "tools":[{"functionDeclarations":[{"name":"f","parameters":{"type":"OBJECT",
+      "minProperties":"1","max_properties":"3","properties":{
+        "a":{"type":"ARRAY","items":{"type":"STRING","minLength":"1","maxLength":"9"},
+          "minItems":"2","maxItems":"7"},
+        "minItems":{"type":"STRING","pattern":"7","description":"8"}}}}]}]})",
+                to == Shape::openai ? "/tools/0/function/parameters" : "/tools/0/input_schema");
+    EXPECT_EQ(out.at("/minProperties"), "1");
+    EXPECT_EQ(out.at("/maxProperties"), "3");
+    EXPECT_EQ(out.at("/properties/a/minItems"), "2");
+    EXPECT_EQ(out.at("/properties/a/maxItems"), "7");
+    EXPECT_EQ(out.at("/properties/a/items/minLength"), "1");
+    EXPECT_EQ(out.at("/properties/a/items/maxLength"), "9");
+    EXPECT_EQ(out.at("/properties/minItems/pattern"), R"("7")");
+    EXPECT_EQ(out.at("/properties/minItems/description"), R"("8")");
+  }
+}
+
 TEST(GeminisSchemas, NullableIsATypeElsewhere) {
   const Written out = written(Shape::gemini, Shape::openai,
                               R"({"model":"m","contents":[{"parts":[{"text":"x"}]}],
