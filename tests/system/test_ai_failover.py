@@ -3,10 +3,12 @@ who is asked, how often, and with which key."""
 import gzip
 import json
 import time
+import urllib.request
 
 import pytest
 
 from ai_client import CALLERS, Gateway
+from harness import eventually, free_port
 
 CHAIN = "    m: { targets: [{ provider: openai, model: first }], fallback: [anthropic/second] }"
 
@@ -44,6 +46,24 @@ def test_a_failure_leads_to_the_fallback(chain, fault, stream):
     assert ask(chain, stream) == "".join(chain["anthropic"].words())
     assert chain["anthropic"].calls[-1]["body"]["model"] == "second"
     assert len(chain["openai"].calls) <= 1
+
+
+def test_calls_to_a_provider_that_cannot_be_reached_are_its_errors(scratch):
+    nobody, page = free_port(), free_port()
+    dead = f' }}\n    dead: {{ kind: compatible, base_url: "http://127.0.0.1:{nobody}"'
+    gateway = Gateway(scratch, ("openai",), providers={"openai": dead}, models="    m: { targets: [{ provider: dead, model: gone }] }",
+                      top=f'metrics: {{ bind: "127.0.0.1:{page}" }}')
+    caller = CALLERS["openai"](gateway)
+    status, answer = caller.call("m")
+    assert (status, answer["error"]["message"]) == (502, "connection refused"), answer
+    assert caller.call("nobody-has-it")[0] == 404  # nobody's
+    counted = 'provider="dead",gen_ai_request_model="(failed)",team="",error_type="502"} 1'
+
+    def metrics():
+        return urllib.request.urlopen(f"http://127.0.0.1:{page}/metrics", timeout=30).read().decode()
+
+    eventually(lambda: counted in metrics(), "it is counted")
+    assert 'error_type="404"' not in metrics()
 
 
 def test_a_stream_that_begins_with_an_error_is_not_passed_on(chain):

@@ -168,7 +168,8 @@ std::optional<Mediator::Answer> Call::take(const SharedVerdict* said) {
     recalled_.reset();
     return refused;
   }
-  if (!recalled_) return std::nullopt;
+  admitted_ = recalled_ == nullptr;
+  if (admitted_) return std::nullopt;
   record_hit(catalog_, endpoint_, provider(), target().model, admission_.facts());
   if (const policy::AiAudit* audit = catalog_.audit_for(admission_.facts())) {
     heard_.begin(audit->max_body);

@@ -230,9 +230,11 @@ void Call::ended(http::Ending said, int status) {
   audit(ending, status, used_->usage, used_->cost);
 }
 
-// Calls that nobody was asked for are the route's alone.
+// Calls that nobody was to be asked for are the route's alone; whom they could not reach, has
+// failed.
 void Call::count(http::Ending ending, int status, const Usage& usage, const Money& cost) const {
-  if (!asked_) return;
+  const bool unreached = admitted_ && ending == http::Ending::complete && status >= 502;
+  if (!asked_ && !unreached) return;
   const auto seconds = [](Clock::duration time) {
     return std::chrono::duration<double>(time).count();
   };

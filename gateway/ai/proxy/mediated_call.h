@@ -147,6 +147,7 @@ class Call final : public http::Mediator {
   // What is counted.
   KeyRing::Clock::time_point begun_ = KeyRing::Clock::now();
   KeyRing::Clock::time_point first_token_;
+  bool admitted_ = false;     // a provider is to be asked
   bool asked_ = false;        // a provider, for this
   CachedAnswerPtr recalled_;  // what the cache had; null: nothing
   Cost estimate_;             // of what is asked for
