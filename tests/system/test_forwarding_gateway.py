@@ -176,6 +176,8 @@ def close_first(address):
 @pytest.mark.parametrize("source", SOURCES)
 def test_after_a_stop_ports_used_before_flow_straight(net, source):
     sluice = NodeSluice(net, own_policy(SOURCES[source]))
+    # The first neighbours of an IPv6 that has just come up are asked for twice, a second apart.
+    net.as_client(lambda: eventually(lambda: "origin" in fetch(PORTS[0] - 1, v6=True), "IPv6 has settled")).result()
     leave_a_time_wait_of_the_node(net)
     seen = all_fetched(net)
     assert sum(seen.values()) == 2 * len(PORTS) and all(said.startswith("origin") for said in seen), seen
