@@ -322,13 +322,9 @@ std::optional<std::string> JsonText::string(std::string_view key) const {
   return value ? unquoted(*value) : std::nullopt;
 }
 
-std::optional<long long> JsonText::integer(std::string_view key) const {
+std::optional<std::int64_t> JsonText::integer(std::string_view key) const {
   const auto value = find(key);
-  long long number = 0;
-  if (!value) return std::nullopt;
-  const auto read = std::from_chars(value->data(), value->data() + value->size(), number);
-  if (read.ec != std::errc{} || read.ptr != value->data() + value->size()) return std::nullopt;
-  return number;
+  return value ? whole_number(*value) : std::nullopt;
 }
 
 void JsonText::set(std::string_view key, std::string value) {
@@ -351,6 +347,13 @@ std::string JsonText::text() const {
     at = edit.at + edit.size;
   }
   return out.append(text_.substr(at));
+}
+
+std::optional<std::int64_t> whole_number(std::string_view text) {
+  std::int64_t number = 0;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (read.ec != std::errc{} || read.ptr != text.data() + text.size()) return std::nullopt;
+  return number;
 }
 
 std::string json_string(std::string_view text) {

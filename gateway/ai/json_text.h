@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,7 +22,7 @@ class JsonText {
   // The value where it is a string; nullopt: there is none, or it is something else.
   std::optional<std::string> string(std::string_view key) const;
   bool is_true(std::string_view key) const { return find(key) == "true"; }
-  std::optional<long long> integer(std::string_view key) const;
+  std::optional<std::int64_t> integer(std::string_view key) const;
 
   // Puts `value`, JSON itself, in the place of the member's, or adds the member.
   void set(std::string_view key, std::string value);
@@ -54,5 +55,8 @@ class JsonText {
 
 // A string as JSON.
 std::string json_string(std::string_view text);
+
+// Decimal digits, and a minus before them, and nothing else.
+std::optional<std::int64_t> whole_number(std::string_view text);
 
 }  // namespace sluice::gateway::ai

@@ -8,6 +8,7 @@
 
 #include "gateway/ai/filter/json_filter.h"
 #include "gateway/ai/filter/stream_redactor_json.h"
+#include "gateway/ai/json_text.h"
 
 namespace sluice::gateway::ai {
 namespace {

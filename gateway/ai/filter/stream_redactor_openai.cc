@@ -1,6 +1,4 @@
 // OpenAI's streams, and of those who speak its shape: deltas of choices, in strings, lists and calls.
-#include "gateway/ai/filter/stream_redactor.h"
-
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -8,7 +6,9 @@
 #include <boost/json/serialize.hpp>
 
 #include "gateway/ai/filter/json_filter.h"
+#include "gateway/ai/filter/stream_redactor.h"
 #include "gateway/ai/filter/stream_redactor_json.h"
+#include "gateway/ai/json_text.h"
 
 namespace sluice::gateway::ai {
 namespace {

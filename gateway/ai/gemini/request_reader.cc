@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <deque>
 #include <map>
 #include <set>
@@ -8,6 +7,7 @@
 #include <boost/json/array.hpp>
 
 #include "gateway/ai/gemini/gemini.h"
+#include "gateway/ai/json_text.h"
 #include "gateway/ai/turns.h"
 
 namespace sluice::gateway::ai::gemini {
@@ -29,11 +29,8 @@ constexpr std::array<std::string_view, 6> kCounts{"maxItems",      "minItems",  
 
 json::value as_count(const json::value& value) {
   const json::string* text = value.if_string();
-  std::int64_t count = 0;
-  if (text == nullptr) return value;
-  const auto read = std::from_chars(text->data(), text->data() + text->size(), count);
-  const bool whole = read.ec == std::errc{} && read.ptr == text->data() + text->size();
-  return whole ? json::value(count) : value;
+  const auto count = text != nullptr ? whole_number(*text) : std::nullopt;
+  return count ? json::value(*count) : value;
 }
 
 std::string in_small_letters(std::string_view word) {

@@ -6,13 +6,6 @@
 namespace sluice::gateway::ai {
 namespace {
 
-std::string at(const json::value& value, std::string_view pointer) {
-  boost::system::error_code error;
-  const json::value* found = value.find_pointer(pointer, error);
-  if (found == nullptr) return "none";
-  return found->is_string() ? std::string(found->get_string()) : json::serialize(*found);
-}
-
 std::string with_effort(std::string_view effort) {
   return R"({"model":"m","max_tokens":100,"messages":[{"role":"user","content":"x"}],)"
          R"("reasoning_effort":")" +

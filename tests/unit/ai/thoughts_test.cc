@@ -6,13 +6,6 @@
 namespace sluice::gateway::ai {
 namespace {
 
-std::string at(const json::value& value, std::string_view pointer) {
-  boost::system::error_code error;
-  const json::value* found = value.find_pointer(pointer, error);
-  if (found == nullptr) return "none";
-  return found->is_string() ? std::string(found->get_string()) : json::serialize(*found);
-}
-
 std::string chunk(std::string_view delta, std::string_view finish = "null") {
   return R"(data: {"id":"c","model":"m","choices":[{"index":0,"delta":)" + std::string(delta) +
          R"(,"finish_reason":)" + std::string(finish) + "}]}\n\n";

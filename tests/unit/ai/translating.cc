@@ -9,6 +9,13 @@ json::value parsed(std::string_view text) {
   return value;
 }
 
+std::string at(const json::value& value, std::string_view pointer) {
+  boost::system::error_code error;
+  const json::value* found = value.find_pointer(pointer, error);
+  if (found == nullptr) return "none";
+  return found->is_string() ? std::string(found->get_string()) : json::serialize(*found);
+}
+
 std::expected<WrittenRequest, Problem> translate_request(Shape from, Shape to,
                                                          std::string_view body,
                                                          const WriteOptions& options) {

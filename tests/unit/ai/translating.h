@@ -14,6 +14,8 @@
 namespace sluice::gateway::ai {
 
 json::value parsed(std::string_view text);
+// What is at a JSON pointer: a string as it is, all else as JSON; "none".
+std::string at(const json::value& value, std::string_view pointer);
 
 std::expected<WrittenRequest, Problem> translate_request(Shape from, Shape to,
                                                          std::string_view body,
